@@ -1,0 +1,177 @@
+"""The two roles of a backend, build and open, and the values that pass between them.
+
+A `Source` is what a backend builds from: the PyTorch module (as a recipe that another process can follow) and the
+typed ONNX graph. `Backend.build` turns it into an `Engine`, a plain picklable value; `Backend.open` turns an engine
+into a `Session`, perhaps in another process.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from numpy import ndarray
+
+from deploykit.spec import BuildSpec, ModelSpec, Precision, TensorSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Feed = Mapping[str, "ndarray[Any, Any]"]
+Progress = Callable[[str, int, int], None]  # (phase, steps done, steps in all), called from the thread that builds
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why something cannot be had here, and what to do about it ("" where nothing can be done)."""
+
+    what: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.fix}" if self.fix else self.what
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How a backend wants INT8 written into the graph (see docs/decisions/int8-placement.md).
+
+    `symmetric` activations are int8 with zero-point 0; otherwise uint8 with a zero-point that maps 0.0 exactly.
+    `int32_bias` quantises biases with scale s_x * s_w; otherwise they stay float.
+    `quantise_outputs` puts Q/DQ behind every operator; otherwise only on the inputs of weighted ones.
+    `residual_branch_only` quantises the shortcut of a residual addition and leaves the other operand to fuse.
+    """
+
+    name: str
+    symmetric: bool
+    int32_bias: bool
+    quantise_outputs: bool
+    residual_branch_only: bool
+
+
+TENSORRT = Placement("tensorrt", symmetric=True, int32_bias=False, quantise_outputs=False, residual_branch_only=True)
+ORT_CPU = Placement("ort-cpu", symmetric=False, int32_bias=True, quantise_outputs=True, residual_branch_only=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleSource:
+    """A recipe for the PyTorch module: build the card's network and load every tensor from `weights` (safetensors)."""
+
+    model: ModelSpec
+    weights: Path
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def load(self) -> "nn.Module":
+        """The module in eval mode, float32, on the CPU."""
+        from deploykit.weights import load_module
+
+        return load_module(self.model, self.weights)
+
+
+@dataclass(frozen=True, slots=True)
+class TypedGraph:
+    """An ONNX file whose types are the precision: what every backend compiles."""
+
+    path: Path
+    digest: str
+    precision: Precision
+    placement: str | None  # the INT8 placement's name
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    name: str
+    module: ModuleSource | None = None
+    typed: TypedGraph | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What `build` made. `reason` is None when it can run here; else it was only compiled, and that is why.
+
+    `flavour` is library, version and provider. `note` says where the row computes in another type than its name.
+    `content` is the serialised engine fresh from the compiler, `path` where the store keeps it; `log` is the build log.
+    `plan` summarises that log (`PlanSummary.as_dict()`), empty where the backend has none.
+    """
+
+    backend: str
+    flavour: str
+    precision: Precision
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    reason: Reason | None = None
+    note: str = ""
+    module: ModuleSource | None = None
+    path: Path | None = None
+    typed_digest: str | None = None
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    content: bytes | None = field(default=None, repr=False)
+    log: str = field(default="", repr=False)
+
+    def stored_at(self, path: Path) -> "Engine":
+        """The same engine, its content in a file instead of in memory."""
+        return replace(self, path=path, content=None)
+
+
+class Bound(Protocol):
+    """Inputs and outputs in place: nothing is copied between `launch` and `synchronize`."""
+
+    def launch(self) -> None:
+        """Start one inference; may return before it is done."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait for every launch."""
+        ...
+
+    def device_ms(self) -> float | None:
+        """Device time of the last finished launch, milliseconds, by device events; None where the device is the CPU."""
+        ...
+
+
+class Session(Protocol):
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def run(self, feed: Feed) -> dict[str, "ndarray[Any, Any]"]:
+        """Host arrays in, host arrays out, synchronous. Raises InvalidFeed, DeviceOutOfMemory, ExecutionFailed."""
+        ...
+
+    def bind(self, feed: Feed) -> Bound:
+        """Copy the inputs where the device reads them and return something to time. Raises as `run`."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Backend(Protocol):
+    name: str
+
+    @property
+    def placement(self) -> Placement | None:
+        """How this backend wants INT8 expressed; None when it has no INT8 graph."""
+        ...
+
+    def unavailable(self) -> Reason | None:
+        """None when usable here; else what is missing and the exact fix. Cheap: imports no framework."""
+        ...
+
+    def supports(self, source: Source, precision: Precision) -> Reason | None:
+        """None when `build` can take this; asked before any work starts."""
+        ...
+
+    def build(
+        self, source: Source, precision: Precision, spec: BuildSpec, progress: Progress | None = None
+    ) -> Engine: ...
+
+    def open(self, engine: Engine, *, threads: int = 0) -> Session:
+        """A session on `threads` CPU threads (0: one per core). Raises BackendMissing when the engine cannot run here."""
+        ...

@@ -1,0 +1,101 @@
+"""Every error that deploykit raises on purpose, and the exit code that the command line answers with.
+
+DeploykitError                 1   something failed that deploykit foresaw
+├── UsageError                 2   the request itself is wrong
+│   ├── UnknownName            2   no such model, backend, precision or target; carries the nearest names
+│   └── CheckpointMismatch     2   tensors missing, left over or of another shape
+├── GateFailed                 3   parity or another gate did not hold
+│   └── Float16Overflow        3   a weight or an activation leaves float16's range
+├── BackendMissing             4   a library or device that the request needs is not here
+├── UntrustedArtefact          5   a file that is malformed, corrupt or not ours to run
+├── ExportFailed               1   torch.onnx could not trace the network
+├── BuildFailed                1   a compiler rejected a typed graph
+├── StoreFailed                1   the artefact store cannot be read or written
+└── ExecutionFailed            1   a session could not run
+    ├── InvalidFeed            1   an unknown input, a wrong dtype, a shape outside the profile
+    └── DeviceOutOfMemory      1   an allocation on the device failed
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class DeploykitError(Exception):
+    """One line for the user: what is wrong and where (`message`), and how to put it right (`hint`)."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:  # keyword arguments survive the trip out of a worker process
+        return _rebuild, (type(self), self.message, self.hint)
+
+
+def _rebuild(kind: type[DeploykitError], message: str, hint: str) -> DeploykitError:
+    error = kind.__new__(kind)
+    DeploykitError.__init__(error, message, hint=hint)
+    return error
+
+
+class UsageError(DeploykitError):
+    exit_code = 2
+
+
+class UnknownName(UsageError):
+    """No `kind` is called `name`; the hint lists the nearest of `known`."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+        super().__init__(f"unknown {kind} {name!r}", hint=hint)
+
+
+class CheckpointMismatch(UsageError):
+    pass
+
+
+class GateFailed(DeploykitError):
+    exit_code = 3
+
+
+class Float16Overflow(GateFailed):
+    pass
+
+
+class BackendMissing(DeploykitError):
+    exit_code = 4
+
+
+class UntrustedArtefact(DeploykitError):
+    exit_code = 5
+
+
+class ExportFailed(DeploykitError):
+    pass
+
+
+class BuildFailed(DeploykitError):
+    pass
+
+
+class StoreFailed(DeploykitError):
+    pass
+
+
+class ExecutionFailed(DeploykitError):
+    pass
+
+
+class InvalidFeed(ExecutionFailed):
+    pass
+
+
+class DeviceOutOfMemory(ExecutionFailed):
+    pass

@@ -1,0 +1,62 @@
+"""What every graph pass shares: its result, its refusals, and safe access to constants."""
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+NAME_SCOPES = "pkg.torch.onnx.name_scopes"  # the exporter's record of the module path that made a node
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    node: str
+    reason: str
+
+
+@dataclass(slots=True)
+class PassResult:
+    """What a pass did to the model it was given: outputs it rewrote, and nodes it left alone with the reason."""
+
+    name: str
+    rewritten: list[str] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+
+
+GraphPass = Callable[[ir.Model], PassResult]
+
+
+def refuse(node: ir.Node, reason: str) -> Refusal:
+    return Refusal(node.name or node.outputs[0].name or node.op_type, reason)
+
+
+def constant(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
+    """The array behind a value, or None when it is not constant: a graph input may be overridden by the caller."""
+    if value is None or value.is_graph_input() or value.const_value is None:
+        return None
+    return value.const_value.numpy()
+
+
+def new_initializer(graph: ir.Graph, name: str, array: np.ndarray[Any, Any]) -> ir.Value:
+    """Register `array` under a fresh name; existing initialisers are shared between nodes and never edited."""
+    unique, count = name, 0
+    while unique in graph.initializers:
+        count += 1
+        unique = f"{name}_{count}"
+    tensor = ir.Tensor(np.ascontiguousarray(array), name=unique)
+    value = ir.Value(name=unique, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    graph.register_initializer(value)
+    return value
+
+
+def module_scope(node: ir.Node) -> str:
+    """The PyTorch module that made this node (`layer1.0.conv1`), or the node's name where none is recorded."""
+    recorded = node.metadata_props.get(NAME_SCOPES)
+    if recorded:
+        scopes = [scope for scope in ast.literal_eval(recorded)[:-1] if scope]
+        if scopes:
+            return str(scopes[-1])
+    return node.name or node.op_type
