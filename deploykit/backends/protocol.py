@@ -129,7 +129,7 @@ class Bound(Protocol):
         ...
 
     def device_ms(self) -> float | None:
-        """Device time of the last finished launch, milliseconds, by device events; None where the device is the CPU."""
+        """Device time of the last finished launch, milliseconds, by device events; None on the CPU."""
         ...
 
 
@@ -173,5 +173,5 @@ class Backend(Protocol):
     ) -> Engine: ...
 
     def open(self, engine: Engine, *, threads: int = 0) -> Session:
-        """A session on `threads` CPU threads (0: one per core). Raises BackendMissing when the engine cannot run here."""
+        """A session on `threads` CPU threads (0: one per core). Raises BackendMissing where the engine cannot run."""
         ...
