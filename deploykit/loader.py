@@ -1,0 +1,117 @@
+"""The one door through which foreign files come in; no other module opens a checkpoint, a graph or an image.
+
+What lies behind the door is data: no pickle is ever allowed to run code, no size that a file claims is believed
+before it is checked. A missing file is a `UsageError` (exit 2), a file that is not what it says an
+`UntrustedArtefact` (exit 5); either is one line.
+"""
+
+import re
+import stat
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deploykit.errors import UntrustedArtefact, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+def read_checkpoint(path: Path) -> "dict[str, torch.Tensor]":
+    """The tensors of a checkpoint by name, on the CPU; memory-mapped where the format allows it.
+
+    A state dict inside `{"state_dict": ...}` or `{"model": ...}` is unwrapped, and a `module.` that every name
+    starts with (torch's DataParallel) is dropped. Pickles load with `weights_only=True`, without a fallback.
+
+    Raises UsageError where there is no such file or its suffix is unknown, and UntrustedArtefact where it is
+    truncated, would run code, holds something else than tensors, or claims tensors larger than itself.
+    """
+    _require_file(path, "checkpoint")
+    suffix = path.suffix.lower()
+    if suffix not in CHECKPOINT_SUFFIXES:
+        raise UsageError(f"checkpoint {path} has an unknown suffix", hint=f"known: {', '.join(CHECKPOINT_SUFFIXES)}")
+    found = _read_safetensors(path) if suffix == ".safetensors" else _read_pickle(path)
+    for wrapper in ("state_dict", "model"):
+        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
+            found = found[wrapper]
+    tensors = _require_tensors(path, found)
+    if tensors and all(name.startswith("module.") for name in tensors):
+        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def _read_safetensors(path: Path) -> object:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise UntrustedArtefact(f"cannot read checkpoint {path}: {_one_line(error)}") from error
+
+
+def _read_pickle(path: Path) -> object:
+    import torch
+
+    try:
+        is_zip = zipfile.is_zipfile(path)
+        if is_zip:
+            _refuse_compressed(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except UntrustedArtefact:
+        raise
+    except Exception as error:  # hostile bytes make the unpickler raise anything
+        raise UntrustedArtefact(*_pickle_reason(path, error)) from error
+
+
+def _refuse_compressed(path: Path) -> None:
+    """torch.save stores its records as they are; a compressed one is a bomb or somebody else's archive."""
+    with zipfile.ZipFile(path) as archive:
+        for record in archive.infolist():
+            if record.compress_type != zipfile.ZIP_STORED:
+                raise UntrustedArtefact(f"checkpoint {path} has a compressed record {record.filename!r}")
+
+
+def _pickle_reason(path: Path, error: Exception) -> tuple[str]:
+    foreign = re.search(r"(?:GLOBAL|class|function)\s+([\w.]+\.[\w.]+)", str(error))
+    if "Unsupported" in str(error) and foreign is not None:
+        return (f"checkpoint {path} would run code when loaded ({foreign[1]}), so it is refused",)
+    return (f"cannot read checkpoint {path}: {_one_line(error)}",)
+
+
+def _require_tensors(path: Path, found: object) -> "dict[str, torch.Tensor]":
+    """`found` as plain dense tensors; each must lie wholly inside the storage that the file really has."""
+    import torch
+
+    if not isinstance(found, Mapping):
+        raise UntrustedArtefact(f"checkpoint {path} holds a {type(found).__name__}, not a table of tensors")
+    strange = [str(name) for name, value in found.items() if not (isinstance(name, str) and torch.is_tensor(value))]
+    if strange:
+        shown = ", ".join(strange[:5]) + (f" and {len(strange) - 5} more" if len(strange) > 5 else "")
+        raise UntrustedArtefact(
+            f"checkpoint {path} has entries that are not tensors: {shown}",
+            hint="save the state dict alone: torch.save(model.state_dict(), path)",
+        )
+    for name, tensor in found.items():
+        dense = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+        if not dense or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise UntrustedArtefact(f"checkpoint {path}: {name} is not a plain tensor with all of its elements")
+    return {name: tensor.detach() for name, tensor in found.items()}
+
+
+def _require_file(path: Path, kind: str) -> None:
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        raise UsageError(f"there is no {kind} {path}", hint="check the path") from error
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"{kind} {path} is {'a folder' if stat.S_ISDIR(mode) else 'not a file'}")
+
+
+def _one_line(error: Exception) -> str:
+    """The first sentence of a library's message, without its line breaks."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= 200 else words[:197] + "..."
