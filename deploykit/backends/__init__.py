@@ -1,0 +1,41 @@
+"""Backends by name. Built-in ones are imported when asked for; others come from the entry points `deploykit.backends`.
+
+An entry point names a class or function that makes an object of `protocol.Backend` when called without arguments.
+"""
+
+from importlib import import_module
+from typing import cast
+
+from deploykit.backends.protocol import Backend
+from deploykit.errors import UnknownName
+
+__all__ = ["BACKENDS", "backend_names", "get_backend"]
+
+ENTRY_POINTS = "deploykit.backends"
+
+BACKENDS = {
+    "torch": "deploykit.backends.torch:TorchBackend",
+    "ort": "deploykit.backends.onnxruntime:OnnxRuntimeBackend",
+    "trt": "deploykit.backends.tensorrt:TensorRTBackend",
+    "trt-rtx": "deploykit.backends.tensorrt_rtx:TensorRTRTXBackend",
+    "null": "deploykit.backends.null:NullBackend",
+}
+
+
+def get_backend(name: str) -> Backend:
+    """The backend called `name`; raises UnknownName."""
+    if name in BACKENDS:
+        module, _, attribute = BACKENDS[name].partition(":")
+        return cast(Backend, getattr(import_module(module), attribute)())
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=ENTRY_POINTS, name=name):
+        return cast(Backend, point.load()())
+    raise UnknownName("backend", name, backend_names())
+
+
+def backend_names() -> tuple[str, ...]:
+    """Built-in names in the order of tables, then those that other packages add."""
+    from importlib.metadata import entry_points
+
+    return (*BACKENDS, *sorted(point.name for point in entry_points(group=ENTRY_POINTS)))

@@ -1,0 +1,146 @@
+"""Eager PyTorch, the reference of every table: the module itself, on the GPU where there is one.
+
+FP32 runs with TF32 off; FP16 is `module.half()`. There is no INT8 here: eager PyTorch has no such path, and running
+FP32 under that name would be a lie.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from deploykit.backends.device import find_gpu
+from deploykit.backends.feed import check_feed
+from deploykit.backends.protocol import Engine, Feed, Placement, Progress, Reason, Source
+from deploykit.errors import BackendMissing, DeviceOutOfMemory
+from deploykit.spec import BuildSpec, Precision
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TorchBackend:
+    name = "torch"
+    placement: Placement | None = None
+
+    def unavailable(self) -> Reason | None:
+        if find_spec("torch") is None:
+            return Reason("PyTorch is not installed", "pip install torch")
+        return None
+
+    def supports(self, source: Source, precision: Precision) -> Reason | None:
+        if source.module is None:
+            return Reason("eager PyTorch needs the module, and an .onnx file has none", "name a network of the zoo")
+        if precision is Precision.INT8:
+            return Reason("eager PyTorch has no INT8 path here")
+        return None
+
+    def build(
+        self,
+        source: Source,
+        precision: Precision,
+        spec: BuildSpec,  # noqa: ARG002 - eager PyTorch compiles nothing
+        progress: Progress | None = None,  # noqa: ARG002
+    ) -> Engine:
+        if reason := self.unavailable() or self.supports(source, precision):
+            raise BackendMissing(reason.what, hint=reason.fix)
+        assert source.module is not None  # noqa: S101 - supports() has just said so
+        return Engine(
+            backend=self.name,
+            flavour=f"torch {_version()} ({'cuda' if find_gpu() else 'cpu'})",
+            precision=precision,
+            inputs=source.module.inputs,
+            outputs=source.module.outputs,
+            module=source.module,
+        )
+
+    def open(self, engine: Engine, *, threads: int = 0) -> TorchSession:
+        return TorchSession(engine, threads=threads)
+
+
+class TorchSession:
+    """Runs the module under `inference_mode`. The thread count is the process's, so keep one session a process."""
+
+    def __init__(self, engine: Engine, *, threads: int = 0) -> None:
+        import torch
+
+        if engine.module is None:
+            raise BackendMissing("this engine holds no PyTorch module")
+        if threads:
+            torch.set_num_threads(threads)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        self.inputs, self.outputs = engine.inputs, engine.outputs
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.dtype = torch.float16 if engine.precision is Precision.FP16 else torch.float32
+        self.module = engine.module.load().to(self.device, self.dtype)
+
+    def run(self, feed: Feed) -> dict[str, np.ndarray[Any, Any]]:
+        bound = self.bind(feed)
+        bound.launch()
+        bound.synchronize()
+        return bound.fetch()
+
+    def bind(self, feed: Feed) -> TorchBound:
+        check_feed(self.inputs, feed)
+        return TorchBound(self, feed)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del self.module
+
+
+class TorchBound:
+    def __init__(self, session: TorchSession, feed: Feed) -> None:
+        import torch
+
+        self._torch = torch
+        self._session = session
+        self._arguments = tuple(
+            torch.from_numpy(np.ascontiguousarray(feed[spec.name])).to(session.device, session.dtype)
+            for spec in session.inputs
+        )
+        self._result: torch.Tensor | tuple[torch.Tensor, ...] = ()
+        on_gpu = session.device.type == "cuda"
+        self._events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if on_gpu else []
+
+    def launch(self) -> None:
+        try:
+            with self._torch.inference_mode():
+                for event in self._events[:1]:
+                    event.record()
+                self._result = self._session.module(*self._arguments)
+                for event in self._events[1:]:
+                    event.record()
+        except self._torch.OutOfMemoryError as error:
+            raise DeviceOutOfMemory(str(error).splitlines()[0], hint="use a smaller --batch") from error
+
+    def synchronize(self) -> None:
+        if self._session.device.type == "cuda":
+            self._torch.cuda.synchronize()
+
+    def device_ms(self) -> float | None:
+        return float(self._events[0].elapsed_time(self._events[1])) if self._events else None
+
+    def fetch(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The outputs on the host, in the types that the specification gives."""
+        results = self._result if isinstance(self._result, tuple) else (self._result,)
+        return {
+            spec.name: result.float().cpu().numpy().astype(spec.dtype, copy=False)
+            for spec, result in zip(self._session.outputs, results, strict=True)
+        }
+
+
+def _version() -> str:
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return "unknown"
