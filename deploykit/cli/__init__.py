@@ -1,0 +1,42 @@
+"""The command line. Each command is a thin file: parse, one call of the pipeline, render.
+
+Commands are imported when they are used, so `deploykit --help` loads no framework.
+"""
+
+from importlib import import_module
+
+import click
+
+COMMANDS = {
+    "list": "The zoo: parameters, MACs, input, published top-1, paper.",
+    "export": "PyTorch to optimised ONNX, checked against float64.",
+    "build": "Typed graph to a TensorRT engine.",
+    "verify": "Numerical parity of every backend; exit code 3 when it fails.",
+    "bench": "The side-by-side table: speed, parity, and what was compiled.",
+    "doctor": "What is installed, what is missing, and how to fix it.",
+}
+
+
+class LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        if name not in COMMANDS:
+            return None
+        command = import_module(f"deploykit.cli.{name}_command").command
+        assert isinstance(command, click.Command)  # noqa: S101 - each command file defines one
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="deploykit")
+def deploykit() -> None:
+    """Take a convolutional network to a proven TensorRT engine, and see what each backend makes of it.
+
+    Results go to stdout, progress to stderr. MODEL is a name from `deploykit list` or an .onnx file.
+    """

@@ -1,0 +1,20 @@
+"""Numerical parity: the float64 reference, the distances from it, and the two verdicts."""
+
+from deploykit.parity.metrics import Distance, Top1, distance, sqnr_db, top1
+from deploykit.parity.reference import Reference, graph_reference, module_reference
+from deploykit.parity.verdict import Limits, OutputParity, ParityResult, judge
+
+__all__ = [
+    "Distance",
+    "Limits",
+    "OutputParity",
+    "ParityResult",
+    "Reference",
+    "Top1",
+    "distance",
+    "graph_reference",
+    "judge",
+    "module_reference",
+    "sqnr_db",
+    "top1",
+]

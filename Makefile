@@ -1,0 +1,47 @@
+# Two commands do all the set-up: `make bench` and `make test`. Everything they need goes into .venv.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+SHIM   := .cuda-shim
+
+.DEFAULT_GOAL := help
+.PHONY: help bench test test-cuda-shim check format clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+bench: $(VENV)/.demo ## Set up, then ResNet-50 in PyTorch, ONNX Runtime and TensorRT, FP32, FP16 and INT8, side by side
+	$(BIN)/deploykit bench resnet50 --backends torch,ort,trt --precision fp32,fp16,int8
+
+test: $(VENV)/.dev ## Set up, then run every test that this machine can run
+	$(BIN)/python -m pytest
+
+test-cuda-shim: $(VENV)/.dev ## Build pycuda and the host-memory CUDA driver, then run the TensorRT session on them
+	bash tests/cuda_shim/setup.sh $(BIN)/python $(SHIM)
+	LD_PRELOAD=$(CURDIR)/$(SHIM)/libcuda.so.1 PYTHONPATH=$(CURDIR)/$(SHIM)/site $(BIN)/python -m pytest -m cuda_shim tests/cuda_shim
+
+check: $(VENV)/.dev ## Format, lint and types, then the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.dev ## Format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove the environment, caches and built artefacts (tracked files stay)
+	rm -rf $(VENV) $(SHIM) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	git clean -fdXq engines calibration
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.demo

@@ -1,0 +1,50 @@
+"""`deploykit` and `python -m deploykit`: run the command line and turn every ending into its exit code."""
+
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from deploykit.cli import deploykit
+from deploykit.errors import DeploykitError
+
+INTERRUPTED, TERMINATED = 130, 143
+
+
+def main() -> NoReturn:
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        code = deploykit.main(prog_name="deploykit", standalone_mode=False)
+    except DeploykitError as error:
+        return _fail(str(error), error.exit_code)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "deploykit"
+        return _fail(f"{error.format_message()} (see `{where} --help`)", error.exit_code)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted; nothing half-written was left behind", INTERRUPTED)
+    except BrokenPipeError:  # the reader of stdout has left, as `head` does
+        sys.stdout = None
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"deploykit: error: {' '.join(message.split())}", err=True)
+    return code
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """SIGTERM unwinds the stack as an exception does, so that temporary files are removed on the way."""
+    raise SystemExit(TERMINATED)
+
+
+if __name__ == "__main__":
+    main()
