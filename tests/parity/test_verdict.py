@@ -1,0 +1,106 @@
+"""Each gate and each limit, by planting exactly one fault."""
+
+import numpy as np
+import pytest
+
+from deploykit.parity import Limits, Reference, judge
+from deploykit.spec import Precision
+
+RNG = np.random.default_rng(7)
+EXACT = RNG.normal(size=(6, 10))
+NOISE = RNG.normal(size=EXACT.shape)
+NOISE *= np.linalg.norm(EXACT) / np.linalg.norm(NOISE)  # |NOISE| = |EXACT|: a factor is a relative L2
+FLOOR = 1e-6
+
+
+def reference(exact=EXACT):
+    return Reference({"logits": exact}, {"logits": exact * (1 + FLOOR)}, "test")
+
+
+def verdict(*, engine, literal=None, precision=Precision.FP32, exact=EXACT, **limits):
+    literal = None if literal is None else {"logits": literal}
+    return judge(
+        {"logits": engine}, literal, reference(exact), Limits(precision, **{"random_weights": False, **limits})
+    )
+
+
+@pytest.mark.parametrize(
+    ("precision", "loss", "expected"),
+    [
+        (Precision.FP32, 2.9 * FLOOR, "pass"),
+        (Precision.FP32, 3.1 * FLOOR, "fail"),
+        (Precision.FP16, 10 ** (-30.1 / 20), "pass"),
+        (Precision.FP16, 10 ** (-29.9 / 20), "fail"),
+        (Precision.INT8, 10 ** (-20.1 / 20), "pass"),
+        (Precision.INT8, 10 ** (-19.9 / 20), "fail"),
+    ],
+)
+def test_precision_loss_is_held_to_its_limit(precision, loss, expected):
+    typed = EXACT + loss * NOISE
+    assert verdict(engine=typed, literal=typed, precision=precision).verdict == expected
+
+
+def test_a_failure_names_the_output_and_both_figures():
+    typed = EXACT * 1.5
+    worst = verdict(engine=typed, literal=typed, precision=Precision.INT8).worst
+    assert "logits: typed graph against float64 is at 6.0 dB" in worst.reason
+    assert "at least 20 dB" in worst.reason
+
+
+def test_backend_loss_is_judged_apart_from_precision_loss():
+    typed = EXACT + 0.01 * NOISE
+    other = np.roll(NOISE, 1, axis=0)
+    assert verdict(engine=typed + 0.019 * other, literal=typed, precision=Precision.FP16).verdict == "pass"
+    worst = verdict(engine=typed + 0.021 * other, literal=typed, precision=Precision.FP16).worst
+    assert worst.verdict == "fail"
+    assert "the backend strays from its typed graph" in worst.reason
+    assert worst.precision.relative_l2 == pytest.approx(0.01, rel=1e-6)
+
+
+def test_a_row_without_typed_graph_is_held_to_float64():
+    assert verdict(engine=EXACT * (1 + FLOOR)).verdict == "pass"
+    assert verdict(engine=EXACT * (1 + 4 * FLOOR)).verdict == "fail"
+
+
+def test_random_weights_are_held_to_the_yardstick():
+    typed = EXACT + 10 ** (-14.5 / 20) * NOISE
+    limits = {"precision": Precision.INT8, "random_weights": True}
+    assert verdict(engine=typed, literal=typed, yardstick_db=15.0, **limits).verdict == "pass"
+    assert verdict(engine=typed, literal=typed, yardstick_db=16.0, **limits).verdict == "fail"
+    assert verdict(engine=typed, literal=typed, **limits).verdict == "fail"  # no yardstick: 20 dB
+
+
+def test_a_good_yardstick_does_not_raise_the_limit():
+    typed = EXACT + 10 ** (-21 / 20) * NOISE
+    result = verdict(engine=typed, literal=typed, precision=Precision.INT8, random_weights=True, yardstick_db=40.0)
+    assert result.verdict == "pass"
+
+
+def test_non_finite_values_fail():
+    broken = EXACT.copy()
+    broken[0, 0] = np.inf
+    assert "NaN or Inf" in verdict(engine=broken, literal=EXACT).worst.reason
+
+
+def test_a_wrong_shape_fails():
+    assert "shape (6, 9)" in verdict(engine=EXACT[:, :9], literal=EXACT).worst.reason
+
+
+def test_a_missing_output_fails():
+    result = judge({}, None, reference(), Limits(Precision.FP32, random_weights=False))
+    assert result.worst.reason == "logits: the engine has no such output"
+
+
+def test_a_constant_output_is_inconclusive_however_exact():
+    constant = np.tile(EXACT[:1], (6, 1))
+    result = verdict(engine=constant, literal=constant, exact=constant)
+    assert result.verdict == "inconclusive"
+    assert "does not vary over 6 different inputs" in result.worst.reason
+
+
+def test_the_worst_output_is_the_result():
+    exact = {"a": EXACT, "b": EXACT}
+    engine = {"a": EXACT, "b": EXACT * 2}
+    result = judge(engine, engine, Reference(exact, exact, "test"), Limits(Precision.FP16, random_weights=False))
+    assert result.verdict == "fail"
+    assert result.as_dict()["output"] == "b"
