@@ -31,11 +31,14 @@ class Reference:
 
 
 def module_reference(module: nn.Module, feed: np.ndarray[Any, Any], names: tuple[str, ...]) -> Reference:
-    """`module` (eval mode, float32) on `feed` (N, C, H, W); it is raised to float64 on the way and stays there."""
+    """`module` (eval mode, float32) on `feed` (N, C, H, W); it comes back as it was."""
     import torch
 
     single = _run_module(module, feed, names, torch.float32)
-    exact = _run_module(module.double(), feed, names, torch.float64)
+    try:
+        exact = _run_module(module.double(), feed, names, torch.float64)
+    finally:
+        module.float()  # float32 to float64 and back is exact
     return Reference(exact, single, "PyTorch module in float64")
 
 

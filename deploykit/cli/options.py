@@ -1,0 +1,84 @@
+"""Options that several commands share, and how their text becomes values of `deploykit.spec`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deploykit.errors import UsageError
+from deploykit.spec import BatchRange, ModelSpec, Precision, Target
+
+Command = Callable[..., Any]
+FILE = click.Path(path_type=Path)
+
+
+def model_options(command: Command) -> Command:
+    """MODEL and what changes it; `model_spec` makes the value."""
+    for decorate in (
+        click.argument("model"),
+        click.option("--weights", type=FILE, help="Checkpoint (.safetensors, .pth). Default: seeded random weights."),
+        click.option("--image-size", type=int, help="Side of the square input, pixels. Default: the network's own."),
+        click.option("--width-mult", type=float, help="MobileNet's width multiplier. Default: 1."),
+        click.option("--seed", type=int, default=0, show_default=True, help="Seed of random weights and of crops."),
+    ):
+        command = decorate(command)
+    return command
+
+
+def model_spec(
+    model: str, weights: Path | None, image_size: int | None, width_mult: float | None, seed: int
+) -> ModelSpec:
+    return ModelSpec(name=model, image_size=image_size, width_mult=width_mult, weights=weights, seed=seed)
+
+
+store_option = click.option(
+    "--store", type=FILE, envvar="DEPLOYKIT_STORE", help="Artefact folder [env: DEPLOYKIT_STORE]. Default: engines."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+data_option = click.option(
+    "--data", type=FILE, help="Folder of images for calibration and parity. Default: demo photographs."
+)
+calibration_option = click.option(
+    "--calibration-images", type=int, default=32, show_default=True, help="How many images INT8 is calibrated on."
+)
+target_option = click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    default=("sm_89",),
+    show_default=True,
+    help="Compute capability to compile for; may be given several times.",
+)
+strict_option = click.option(
+    "--strict-backend", is_flag=True, help="Never let TensorRT-RTX compile in place of TensorRT."
+)
+
+
+def parse_targets(texts: tuple[str, ...]) -> tuple[Target, ...]:
+    return tuple(dict.fromkeys(Target.parse(text) for text in texts))
+
+
+def parse_precisions(text: str) -> tuple[Precision, ...]:
+    return tuple(dict.fromkeys(Precision.parse(part) for part in _parts(text, "--precision")))
+
+
+def parse_backends(text: str) -> tuple[str, ...]:
+    """Names, checked to exist before any work starts."""
+    from deploykit.backends import get_backend
+
+    names = tuple(dict.fromkeys(_parts(text, "--backends")))
+    for name in names:
+        get_backend(name)
+    return names
+
+
+def parse_batch(number: int) -> BatchRange:
+    return BatchRange(1, number, number) if number >= 1 else BatchRange(number, number, number)
+
+
+def _parts(text: str, option: str) -> list[str]:
+    parts = [part.strip().lower() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise UsageError(f"{option} is empty", hint="give one or more names, separated by commas")
+    return parts
