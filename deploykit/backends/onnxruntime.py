@@ -25,6 +25,7 @@ FATAL = 4  # ONNX Runtime's quietest log level
 
 class OnnxRuntimeBackend:
     name = "ort"
+    compiles = False
 
     @property
     def placement(self) -> Placement | None:

@@ -154,6 +154,7 @@ class Session(Protocol):
 
 class Backend(Protocol):
     name: str
+    compiles: bool  # whether `build` makes content that is worth keeping in the store
 
     @property
     def placement(self) -> Placement | None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 class TorchBackend:
     name = "torch"
+    compiles = False
     placement: Placement | None = None
 
     def unavailable(self) -> Reason | None:
