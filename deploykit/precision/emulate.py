@@ -1,0 +1,160 @@
+"""Execute a typed graph literally on a CPU: what its types alone lose, apart from any compiler.
+
+ONNX Runtime's CPU provider computes float16 nodes in float32 and drops the casts between them, even with its
+optimiser off, so running the typed graph there shows neither the rounding of activations nor an overflow. The
+emulation is a float32 graph with the rounding written out:
+
+    y = f(x, w)   ->   y = float32(float16(f(x, float32(w16))))
+
+with w16 the float16 weights as they are stored. Each node accumulates in float32 and rounds once, as TensorRT's
+float16 kernels do; a magnitude of 65520 or more rounds to infinity and stays visible. Runtimes keep these cast pairs
+because removing them would change the result; run the graph with graph optimisations disabled.
+
+Inputs and outputs keep the typed graph's names and types, so both take the same feed.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from deploykit.backends.protocol import Feed
+from deploykit.errors import InvalidFeed
+from deploykit.graph.rewrite import module_scope, new_initializer
+from deploykit.precision.runtime import session
+from deploykit.spec import Precision
+
+FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
+ROUNDED = "_rounded"  # suffix of a value after its trip through float16
+
+
+@dataclass(frozen=True, slots=True)
+class OverflowSite:
+    """The first node whose result float16 cannot hold: its module, operator and output.
+
+    `magnitude` is the largest absolute value it computed (infinite or NaN where the arithmetic itself broke down).
+    """
+
+    layer: str
+    op_type: str
+    output: str
+    magnitude: float
+
+    def __str__(self) -> str:
+        return f"{self.layer}: {self.op_type} output {self.output!r} reaches {self.magnitude:g}, float16 ends at 65504"
+
+
+def literal_graph(model: ir.Model, precision: Precision) -> ir.Model:
+    """The graph that shows what `model`'s types mean when ONNX Runtime runs it on a CPU without optimisations.
+
+    FP32 and INT8 (float arithmetic between Q/DQ) are their own; FP16 needs the emulation.
+    """
+    return emulate_rounding(model) if precision is Precision.FP16 else model
+
+
+def emulate_rounding(model: ir.Model) -> ir.Model:
+    """A new float32 graph that rounds where the float16 graph `model` would; `model` is left alone."""
+    emulated = model.clone()
+    graph = emulated.graph
+    for value in list(graph.initializers.values()):
+        if value.dtype == HALF:
+            _widen_constant(graph, value)
+    for value in graph.inputs:
+        if value.dtype == HALF:
+            _widen_input(graph, value)
+    for node in list(graph):
+        if node.op_type == "Cast" and node.attributes["to"].as_int() == HALF:
+            _round_cast(graph, node)
+            continue
+        for value in node.outputs:
+            if value.dtype == HALF:
+                _round_output(graph, node, value)
+    return emulated
+
+
+def find_overflow(emulated: ir.Model, feed: Feed) -> OverflowSite | None:
+    """The first node, in execution order, whose output on `feed` leaves float16's range or is not finite.
+
+    None when nothing does. Raises InvalidFeed when ONNX Runtime refuses the feed.
+    """
+    probe = emulated.clone()
+    sites: dict[str, ir.Node] = {}
+    for node in probe.graph:
+        if node.op_type != "Cast" or node.attributes["to"].as_int() != HALF:
+            continue
+        exact = node.inputs[0]
+        producer = exact.producer() if exact is not None else None
+        if exact is None or producer is None or exact.name in sites:
+            continue
+        sites[str(exact.name)] = producer
+        if not exact.is_graph_output():
+            probe.graph.outputs.append(exact)
+    found = _run(probe, list(sites), feed)
+    for name, values in zip(sites, found, strict=True):
+        with np.errstate(over="ignore"):
+            if np.isfinite(values.astype(np.float16)).all():
+                continue
+        node = sites[name]
+        return OverflowSite(module_scope(node), node.op_type, name, float(np.abs(values).max()))
+    return None
+
+
+def _run(model: ir.Model, outputs: list[str], feed: Feed) -> list[np.ndarray[Any, Any]]:
+    if not outputs:
+        return []
+    try:
+        results = session(model, optimise=False).run(outputs, dict(feed))
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime raises classes of its own and bare ValueErrors
+        raise InvalidFeed(f"ONNX Runtime could not run the rounding emulation: {error}") from error
+    return list(results)
+
+
+def _widen_constant(graph: ir.Graph, value: ir.Value) -> None:
+    """float16 -> float32, exactly."""
+    assert value.const_value is not None  # noqa: S101 - initialisers of a typed graph hold their data
+    wide = new_initializer(graph, f"{value.name}_float32", value.const_value.numpy().astype(np.float32))
+    value.replace_all_uses_with(wide)
+    if not value.is_graph_output():
+        del graph.initializers[str(value.name)]
+
+
+def _widen_input(graph: ir.Graph, value: ir.Value) -> None:
+    uses = list(value.uses())
+    cast = _cast(value, FLOAT, f"{value.name}{ROUNDED}")
+    graph.insert_before(graph[0], cast)
+    for node, index in uses:
+        node.replace_input_with(index, cast.outputs[0])
+
+
+def _round_cast(graph: ir.Graph, node: ir.Node) -> None:
+    """A cast to float16 rounds as it stands; its readers continue in float32."""
+    rounded = node.outputs[0]
+    uses = list(rounded.uses())
+    cast = _cast(rounded, FLOAT, f"{rounded.name}{ROUNDED}")
+    graph.insert_after(node, cast)
+    for reader, index in uses:
+        reader.replace_input_with(index, cast.outputs[0])
+
+
+def _round_output(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
+    """Round what `node` computes; a float16 graph output becomes the rounding cast, under its own name."""
+    uses = list(value.uses())
+    value.dtype = FLOAT
+    name = str(value.name)
+    half_name = f"{name}_half"
+    if value.is_graph_output():
+        value.name, half_name = f"{name}_exact", name
+    half = _cast(value, HALF, half_name)
+    wide = _cast(half.outputs[0], FLOAT, f"{name}{ROUNDED}")
+    graph.insert_after(node, [half, wide])
+    for reader, index in uses:
+        reader.replace_input_with(index, wide.outputs[0])
+    for position, output in enumerate(graph.outputs):
+        if output is value:
+            graph.outputs[position] = half.outputs[0]
+
+
+def _cast(value: ir.Value, dtype: ir.DataType, name: str) -> ir.Node:
+    output = ir.Value(name=name, shape=value.shape, type=ir.TensorType(dtype))
+    return ir.node("Cast", [value], {"to": dtype}, outputs=[output], name=f"{name}/cast")

@@ -1,0 +1,58 @@
+"""What the precision transforms ask of a graph before they touch it."""
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from deploykit.errors import UsageError
+from deploykit.graph.rewrite import module_scope
+
+
+def require_plain(model: ir.Model) -> None:
+    """Bring `model`, in place, to the form that the transforms read: constants as initialisers, every value typed.
+
+    Raises UsageError for control flow, functions that were not inlined, a graph that is quantised or half precision
+    already, and a value whose type nothing tells.
+    """
+    if model.functions:
+        raise UsageError("the graph calls functions", hint="inline them first (deploykit export does)")
+    for node in model.graph:
+        if any(attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in _attributes(node)):
+            raise UsageError(f"{node.op_type} node {node.name!r} holds a subgraph", hint="export without control flow")
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            raise UsageError(f"{node.op_type} node {node.name!r}: the graph is quantised already")
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    if any(value.dtype is None for node in model.graph for value in node.outputs if value.uses()):
+        common.ShapeInferencePass()(model)
+    for node in model.graph:
+        for value in node.outputs:
+            if value.dtype is None and (value.uses() or value.is_graph_output()):
+                raise UsageError(f"nothing tells the type of {value.name!r}, made by {module_scope(node)}")
+            if value.dtype == ir.DataType.FLOAT16:
+                raise UsageError(f"{value.name!r} is float16: the graph is typed already")
+
+
+def formal_types(node: ir.Node, version: int) -> tuple[list[str], list[str], dict[str, set[str]]]:
+    """The operator's schema: type of each input, of each output, and what every type variable may stand for.
+
+    A variadic last parameter is repeated. Raises UsageError for an operator that ONNX does not define.
+    """
+    try:
+        schema = onnx.defs.get_schema(node.op_type, version, node.domain)
+    except onnx.defs.SchemaError:
+        raise UsageError(
+            f"{module_scope(node)}: {node.domain or 'ai.onnx'}.{node.op_type} is not a standard operator",
+            hint="its types are unknown, so build this network in fp32",
+        ) from None
+    allowed = {constraint.type_param_str: set(constraint.allowed_type_strs) for constraint in schema.type_constraints}
+    inputs = _repeat_last([formal.type_str for formal in schema.inputs], len(node.inputs))
+    outputs = _repeat_last([formal.type_str for formal in schema.outputs], len(node.outputs))
+    return inputs, outputs, allowed
+
+
+def _repeat_last(types: list[str], count: int) -> list[str]:
+    return types + types[-1:] * (count - len(types))
+
+
+def _attributes(node: ir.Node) -> list[ir.Attr]:
+    return list(node.attributes.values())
