@@ -7,6 +7,7 @@ before it is checked. A missing file is a `UsageError` (exit 2), a file that is 
 
 import re
 import stat
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,11 +61,14 @@ def _read_pickle(path: Path) -> object:
         is_zip = zipfile.is_zipfile(path)
         if is_zip:
             _refuse_compressed(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        with warnings.catch_warnings(action="ignore"):  # pickle protocols and sparse tensors are judged below
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except UntrustedArtefact:
         raise
     except Exception as error:  # hostile bytes make the unpickler raise anything
-        raise UntrustedArtefact(*_pickle_reason(path, error)) from error
+        raise UntrustedArtefact(
+            _pickle_reason(path, error), hint="save its state dict as .safetensors, or find an unbroken copy"
+        ) from error
 
 
 def _refuse_compressed(path: Path) -> None:
@@ -75,11 +79,13 @@ def _refuse_compressed(path: Path) -> None:
                 raise UntrustedArtefact(f"checkpoint {path} has a compressed record {record.filename!r}")
 
 
-def _pickle_reason(path: Path, error: Exception) -> tuple[str]:
-    foreign = re.search(r"(?:GLOBAL|class|function)\s+([\w.]+\.[\w.]+)", str(error))
-    if "Unsupported" in str(error) and foreign is not None:
-        return (f"checkpoint {path} would run code when loaded ({foreign[1]}), so it is refused",)
-    return (f"cannot read checkpoint {path}: {_one_line(error)}",)
+def _pickle_reason(path: Path, error: Exception) -> str:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # torch underlines its advice
+    if foreign := re.search(r"GLOBAL (\S+)", text):
+        return f"checkpoint {path} would run code when loaded ({foreign[1]}), so it is refused"
+    if refusal := re.search(r"WeightsUnpickler error:\s*(.+)", text):
+        return f"checkpoint {path} is not a plain state dict: {refusal[1].strip()}"
+    return f"cannot read checkpoint {path}: {_one_line(error)}"
 
 
 def _require_tensors(path: Path, found: object) -> "dict[str, torch.Tensor]":
@@ -112,6 +118,6 @@ def _require_file(path: Path, kind: str) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    """The first sentence of a library's message, without its line breaks."""
+    """A library's message without its line breaks, and no longer than a line should be."""
     words = " ".join(str(error).split()) or type(error).__name__
-    return words if len(words) <= 200 else words[:197] + "..."
+    return words if len(words) <= 160 else words[:157] + "..."
