@@ -1,0 +1,22 @@
+"""ONNX graphs: read, cleaned, rewritten in place, and written.
+
+`parse` or `deploykit.export.export_module` makes an `onnx_ir.Model`; `optimise` runs CNN_PASSES over it and answers
+with a ledger; `serialise` makes the bytes that every backend gets. One pass per file; what passes share is in
+`rewrite`.
+"""
+
+from deploykit.graph.foreign import parse
+from deploykit.graph.passes import CNN_PASSES, Ledger, PassRecord, optimise
+from deploykit.graph.wire import check, graph_digest, serialise, tensor_specs
+
+__all__ = [
+    "CNN_PASSES",
+    "Ledger",
+    "PassRecord",
+    "check",
+    "graph_digest",
+    "optimise",
+    "parse",
+    "serialise",
+    "tensor_specs",
+]

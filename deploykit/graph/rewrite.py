@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"  # the exporter's record of the module path that made a node
+FOLDED_SCOPE = "deploykit.folded_scope"  # the BatchNorm whose output a convolution computes since it was folded
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,14 @@ def new_initializer(graph: ir.Graph, name: str, array: np.ndarray[Any, Any]) -> 
     return value
 
 
+def discard_unused(graph: ir.Graph, value: ir.Value | None) -> None:
+    """Drop an initialiser that nothing reads any more; anything else is left alone."""
+    if value is None or value.uses() or value.is_graph_output() or value.is_graph_input() or value.name is None:
+        return
+    if graph.initializers.get(value.name) is value:
+        del graph.initializers[value.name]
+
+
 def module_scope(node: ir.Node) -> str:
     """The PyTorch module that made this node (`layer1.0.conv1`), or the node's name where none is recorded."""
     recorded = node.metadata_props.get(NAME_SCOPES)
@@ -60,3 +69,8 @@ def module_scope(node: ir.Node) -> str:
         if scopes:
             return str(scopes[-1])
     return node.name or node.op_type
+
+
+def output_scope(node: ir.Node) -> str:
+    """The PyTorch module whose output this node's value is: the folded BatchNorm's, else the node's own."""
+    return node.metadata_props.get(FOLDED_SCOPE) or module_scope(node)

@@ -1,0 +1,128 @@
+"""A PyTorch module becomes a graph, as torch wrote it: nothing optimised, every node still tied to its module.
+
+`torch.onnx.export` runs without its optimiser, which would fold BatchNorm in float32 and relabel the convolution with
+the BatchNorm's scope; deploykit's own passes (`deploykit.graph`) do that work and account for it.
+"""
+
+import contextlib
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import onnx_ir as ir
+
+from deploykit.errors import ExportFailed
+from deploykit.graph.rewrite import NAME_SCOPES
+from deploykit.spec import TensorSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+OPSET = 20
+TRACED_BATCH = 2  # torch.export turns a dimension of 0 or 1 into a constant
+NOISY_LOGGERS = ("torch.onnx", "torch.export", "torch._dynamo", "torch._export", "onnxscript", "onnx_ir")
+
+
+def export_module(
+    module: "nn.Module",
+    input: TensorSpec,  # noqa: A002 - the graph's input, in ONNX's word
+    *,
+    output_names: tuple[str, ...] = ("logits",),
+) -> ir.Model:
+    """The raw graph of `module` for one input, opset 20; weights are shared with the module, not copied.
+
+    Dimensions that `input` names (`"batch"`) stay free. Each node keeps its module path under
+    `rewrite.NAME_SCOPES`; stack traces and other texts that would carry source paths into the file are dropped, so
+    that two exports of one module, in any two processes, serialise to the same bytes.
+
+    Raises ExportFailed when the module is in training mode or torch cannot trace it.
+    """
+    import torch
+
+    kind = type(module).__name__
+    if any(part.training for part in module.modules()):
+        raise ExportFailed(f"{kind} is in training mode", hint="call .eval() on it before the export")
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                module,
+                (_sample(module, input),),
+                dynamo=True,
+                optimize=False,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=[input.name],
+                output_names=list(output_names),
+                dynamic_shapes=(_free_dimensions(input),),
+            )
+    except Exception as error:
+        raise ExportFailed(f"torch.onnx could not export {kind}: {_root_cause(error)}") from error
+    if program is None:
+        raise ExportFailed(f"torch.onnx could not export {kind}: it answered with no graph")
+    model: ir.Model = program.model
+    _strip_bulk(model)
+    return model
+
+
+def _sample(module: "nn.Module", spec: TensorSpec) -> "torch.Tensor":
+    import torch
+
+    device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
+    return torch.zeros(spec.at_batch(TRACED_BATCH), dtype=getattr(torch, spec.dtype), device=device)
+
+
+def _free_dimensions(spec: TensorSpec) -> dict[int, Any]:
+    from torch.export import Dim
+
+    return {axis: Dim(size) for axis, size in enumerate(spec.shape) if isinstance(size, str)}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings and no log lines from the exporter; whatever the traced module prints goes to stderr."""
+    loggers = [logging.getLogger(name) for name in NOISY_LOGGERS]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _root_cause(error: BaseException) -> str:
+    """The innermost error's first line: torch wraps it in pages of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    text = f"{type(error).__name__}: {line}" if line else type(error).__name__
+    return text if len(text) <= 240 else text[:237] + "..."
+
+
+def _strip_bulk(model: ir.Model) -> None:
+    """Keep module scopes and nothing else of what the exporter noted down."""
+    model.metadata_props.clear()
+    model.doc_string = None
+    for graph in model.graphs():
+        values = [*graph.inputs, *graph.initializers.values()]
+        _forget(graph)
+        for node in graph:
+            scopes = node.metadata_props.get(NAME_SCOPES)
+            _forget(node)
+            if scopes:
+                node.metadata_props[NAME_SCOPES] = scopes
+            values.extend(node.outputs)
+        for value in values:
+            _forget(value)
+            if value.const_value is not None:
+                _forget(value.const_value)
+
+
+def _forget(part: ir.Graph | ir.Node | ir.Value | ir.TensorProtocol) -> None:
+    part.metadata_props.clear()
+    part.doc_string = None
