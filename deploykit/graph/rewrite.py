@@ -47,7 +47,7 @@ def new_initializer(graph: ir.Graph, name: str, array: np.ndarray[Any, Any]) -> 
     while unique in graph.initializers:
         count += 1
         unique = f"{name}_{count}"
-    tensor = ir.Tensor(np.ascontiguousarray(array), name=unique)
+    tensor = ir.Tensor(np.asarray(array, order="C"), name=unique)
     value = ir.Value(name=unique, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
