@@ -42,7 +42,7 @@ class OverflowSite:
     magnitude: float
 
     def __str__(self) -> str:
-        return f"{self.layer}: {self.op_type} output {self.output!r} reaches {self.magnitude:g}, float16 ends at 65504"
+        return f"{self.layer}: {self.op_type} value {self.output!r} reaches {self.magnitude:g}, float16 ends at 65504"
 
 
 def literal_graph(model: ir.Model, precision: Precision) -> ir.Model:
@@ -79,25 +79,36 @@ def find_overflow(emulated: ir.Model, feed: Feed) -> OverflowSite | None:
     None when nothing does. Raises InvalidFeed when ONNX Runtime refuses the feed.
     """
     probe = emulated.clone()
+    graph_inputs = {value.name for value in probe.graph.inputs}
+    sites = _rounded_values(probe)
+    computed = [name for name in sites if name not in graph_inputs]
+    exposed = {output.name for output in probe.graph.outputs}
+    for name in computed:
+        if name not in exposed:
+            probe.graph.outputs.append(sites[name].outputs[0])
+    values = dict(zip(computed, _run(probe, computed, feed), strict=True))
+    for name, node in sites.items():
+        exact = values[name] if name in values else np.asarray(feed[name])
+        with np.errstate(over="ignore"):
+            if np.isfinite(exact.astype(np.float16)).all():
+                continue
+        layer = "the input" if name in graph_inputs else module_scope(node)
+        return OverflowSite(layer, node.op_type, name, float(np.abs(exact).max()))
+    return None
+
+
+def _rounded_values(probe: ir.Model) -> dict[str, ir.Node]:
+    """Every value that is rounded, before it is, in execution order: its name and the node that made it.
+
+    A graph input has no such node; it stands with the cast that rounds it.
+    """
     sites: dict[str, ir.Node] = {}
     for node in probe.graph:
-        if node.op_type != "Cast" or node.attributes["to"].as_int() != HALF:
-            continue
-        exact = node.inputs[0]
-        producer = exact.producer() if exact is not None else None
-        if exact is None or producer is None or exact.name in sites:
-            continue
-        sites[str(exact.name)] = producer
-        if not exact.is_graph_output():
-            probe.graph.outputs.append(exact)
-    found = _run(probe, list(sites), feed)
-    for name, values in zip(sites, found, strict=True):
-        with np.errstate(over="ignore"):
-            if np.isfinite(values.astype(np.float16)).all():
-                continue
-        node = sites[name]
-        return OverflowSite(module_scope(node), node.op_type, name, float(np.abs(values).max()))
-    return None
+        if node.op_type == "Cast" and node.attributes["to"].as_int() == HALF:
+            exact = node.inputs[0]
+            assert exact is not None  # noqa: S101 - Cast has one operand
+            sites.setdefault(str(exact.name), exact.producer() or node)
+    return sites
 
 
 def _run(model: ir.Model, outputs: list[str], feed: Feed) -> list[np.ndarray[Any, Any]]:
@@ -105,7 +116,7 @@ def _run(model: ir.Model, outputs: list[str], feed: Feed) -> list[np.ndarray[Any
         return []
     try:
         results = session(model, optimise=False).run(outputs, dict(feed))
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime raises classes of its own and bare ValueErrors
+    except Exception as error:
         raise InvalidFeed(f"ONNX Runtime could not run the rounding emulation: {error}") from error
     return list(results)
 

@@ -127,9 +127,7 @@ def _round(value: ir.Value) -> np.ndarray[Any, Any]:
     return half
 
 
-def _replace_constant(
-    graph: ir.Graph, value: ir.Value, half: np.ndarray[Any, Any], pinned: set[Use]
-) -> None:
+def _replace_constant(graph: ir.Graph, value: ir.Value, half: np.ndarray[Any, Any], pinned: set[Use]) -> None:
     """Hand every reader that is not pinned the float16 tensor; the float32 one goes when nothing reads it."""
     name = value.name or "constant"
     uses = [use for use in value.uses() if use not in pinned]
@@ -191,5 +189,5 @@ def _report(rounded: dict[ir.Value, np.ndarray[Any, Any]], pinned: set[Use]) -> 
         zero = half == 0
         flushed += int(np.count_nonzero(zero & (exact != 0)))
         subnormal += int(np.count_nonzero((np.abs(half) < SMALLEST_NORMAL) & ~zero))
-    kept = sorted({str(value.name) for node, index in pinned if (value := node.inputs[index]) is not None})
+    kept = sorted({str(read.name) for node, index in pinned if (read := node.inputs[index]) is not None})
     return Float16Report(len(rounded), sum(half.size for half in rounded.values()), flushed, subnormal, tuple(kept))

@@ -28,5 +28,5 @@ def session(model: ir.Model, *, optimise: bool, threads: int = 0) -> "InferenceS
     content = ir.to_proto(model).SerializeToString()
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions share no base but Exception
+    except Exception as error:
         raise ExecutionFailed(f"ONNX Runtime rejected the graph: {error}") from error

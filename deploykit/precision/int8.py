@@ -1,0 +1,144 @@
+"""Write INT8 into a float graph: QuantizeLinear/DequantizeLinear pairs where a backend's placement wants them.
+
+Precision lives in the graph. TensorRT compiles exactly the pairs it finds, and ONNX Runtime turns DQ -> Conv -> Q into
+its integer kernels, but the two want the pairs in different places; `Placement` says where (see
+docs/decisions/int8-placement.md), `sites` finds the values, and this module makes the edits. One calibration table,
+collected on the float graph, serves every placement.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from deploykit.backends.protocol import Placement
+from deploykit.graph.rewrite import NAME_SCOPES, Refusal, new_initializer
+from deploykit.precision.calibrate.table import CalibrationTable
+from deploykit.precision.preconditions import require_plain
+from deploykit.precision.scales import (
+    ActivationScale,
+    activation_scale,
+    quantise_bias,
+    quantise_weight,
+    scales_with_room_for_bias,
+    weight_scales,
+)
+from deploykit.precision.sites import Site, activation_sites
+from deploykit.precision.weighted import WeightedOp, weighted_ops
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Report:
+    """`quantised` names the weighted nodes that read int8, `left` those that stay in float, with the reason.
+
+    `pairs` counts activations behind a Q/DQ pair; weights and biases are stored as integers behind a DQ alone.
+    """
+
+    placement: str
+    quantised: tuple[str, ...]
+    left: tuple[Refusal, ...]
+    pairs: int
+
+
+def quantise(model: ir.Model, table: CalibrationTable, placement: Placement) -> Int8Report:
+    """Quantise `model` in place with the ranges of `table`.
+
+    Raises UsageError when the table lacks a value that the placement quantises; the graph is then still float.
+    """
+    require_plain(model)
+    ops, left = weighted_ops(model, placement)
+    sites = activation_sites(model, ops, placement)
+    scales = {site: activation_scale(site.range(table), symmetric=placement.symmetric) for site in sites}
+    input_scale = {node: scale.scale for site, scale in scales.items() for node, index in site.uses if index == 0}
+    for op in ops:
+        _quantise_constants(model.graph, op, input_scale[op.node], placement)
+    for site, scale in scales.items():
+        _insert_pair(model.graph, site, scale)
+    return Int8Report(placement.name, tuple(_node_name(op.node) for op in ops), tuple(left), len(sites))
+
+
+def _quantise_constants(graph: ir.Graph, op: WeightedOp, input_scale: np.float32, placement: Placement) -> None:
+    """int8 weight, and under `int32_bias` an int32 bias at s_x * s_w, each behind a DequantizeLinear."""
+    scales = weight_scales(op.weight, op.axis)
+    integer_bias = op.bias if placement.int32_bias else None
+    if integer_bias is not None:
+        scales = scales_with_room_for_bias(scales, integer_bias, input_scale)
+    weight, *rest = op.node.inputs[1:]
+    integers = quantise_weight(op.weight, scales, op.axis)
+    op.node.replace_input_with(1, _dequantised(graph, op.node, str(_value_name(weight)), integers, scales, op.axis))
+    if integer_bias is not None:
+        bias_scales = (input_scale * scales).astype(np.float32)
+        integers = quantise_bias(integer_bias, bias_scales)
+        name = str(_value_name(rest[0]))
+        op.node.replace_input_with(2, _dequantised(graph, op.node, name, integers, bias_scales, 0))
+    for value in (weight, *(rest if integer_bias is not None else ())):
+        _drop_unread(graph, value)
+
+
+def _dequantised(
+    graph: ir.Graph, reader: ir.Node, name: str, integers: np.ndarray, scales: np.ndarray, axis: int
+) -> ir.Value:
+    """Store `integers` and return the float value that `reader` sees, one scale per channel along `axis`."""
+    stored = new_initializer(graph, f"{name}_quantized", integers)
+    scale = new_initializer(graph, f"{name}_scale", scales)
+    zero = new_initializer(graph, f"{name}_zero_point", np.zeros(scales.shape, integers.dtype))
+    output = _value(f"{stored.name}_dequantized", ir.DataType.FLOAT, ir.Shape(integers.shape))
+    node = _node("DequantizeLinear", [stored, scale, zero], output, reader, {"axis": axis})
+    graph.insert_before(reader, node)
+    return output
+
+
+def _insert_pair(graph: ir.Graph, site: Site, scale: ActivationScale) -> None:
+    """value -> QuantizeLinear -> DequantizeLinear -> the site's readers; other readers keep the float value."""
+    value, name = site.value, str(site.value.name)
+    if site.is_output:
+        value.name = f"{name}_float"
+    scale_value = new_initializer(graph, f"{name}_scale", np.array(scale.scale, np.float32))
+    zero = new_initializer(graph, f"{name}_zero_point", np.array(scale.zero_point, scale.dtype))
+    stored = _value(f"{name}_quantized", ir.DataType.from_numpy(np.dtype(scale.dtype)), value.shape)
+    seen = _value(name if site.is_output else f"{name}_dequantized", ir.DataType.FLOAT, value.shape)
+    origin = value.producer()
+    pair = [
+        _node("QuantizeLinear", [value, scale_value, zero], stored, origin),
+        _node("DequantizeLinear", [stored, scale_value, zero], seen, origin),
+    ]
+    if origin is None:
+        graph.insert_before(graph[0], pair)
+    else:
+        graph.insert_after(origin, pair)
+    for node, index in site.uses:
+        node.replace_input_with(index, seen)
+    for index, output in enumerate(graph.outputs):
+        if site.is_output and output is value:
+            graph.outputs[index] = seen
+
+
+def _node(
+    op_type: str,
+    inputs: list[ir.Value],
+    output: ir.Value,
+    origin: ir.Node | None,
+    attributes: dict[str, int] | None = None,
+) -> ir.Node:
+    """A node that reports the module of `origin`."""
+    scopes = origin.metadata_props.get(NAME_SCOPES) if origin is not None else None
+    metadata = {NAME_SCOPES: scopes} if scopes else {}
+    name = f"{output.name}/{op_type}"
+    return ir.node(op_type, inputs, attributes or {}, outputs=[output], name=name, metadata_props=metadata)
+
+
+def _value(name: str, dtype: ir.DataType, shape: ir.Shape | None) -> ir.Value:
+    return ir.Value(name=name, shape=shape, type=ir.TensorType(dtype))
+
+
+def _drop_unread(graph: ir.Graph, value: ir.Value | None) -> None:
+    if value is not None and not value.uses() and not value.is_graph_output():
+        del graph.initializers[str(value.name)]
+
+
+def _value_name(value: ir.Value | None) -> str:
+    return "constant" if value is None else str(value.name)
+
+
+def _node_name(node: ir.Node) -> str:
+    return node.name or str(node.outputs[0].name)

@@ -1,0 +1,107 @@
+"""The operators that carry weights, and whether INT8 can express one of them.
+
+| operator | weight | output channel |
+|---|---|---|
+| Conv, grouped and depthwise too | (out, in / group, ...) | axis 0 |
+| ConvTranspose | (in, out / group, ...) | axis 1, ambiguous for group > 1 |
+| Gemm | (in, out), with transB (out, in) | axis 1, axis 0 |
+| MatMul | (in, out) | axis 1 |
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from deploykit.backends.protocol import Placement
+from deploykit.graph.rewrite import Refusal, constant, refuse
+
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WeightedOp:
+    """A node whose input 1 is a constant weight with `channels` outputs along `axis`; `bias` is per channel or None."""
+
+    node: ir.Node
+    weight: np.ndarray[Any, Any]
+    axis: int
+    bias: np.ndarray[Any, Any] | None
+
+    @property
+    def channels(self) -> int:
+        return int(self.weight.shape[self.axis])
+
+
+def weighted_ops(model: ir.Model, placement: Placement) -> tuple[list[WeightedOp], list[Refusal]]:
+    """Every weighted node of a float graph: those that INT8 can express under `placement`, and the others with why."""
+    quantisable, left = [], []
+    for node in model.graph:
+        if node.op_type in WEIGHTED and node.domain == "":
+            found = _describe(node, placement)
+            if isinstance(found, str):
+                left.append(refuse(node, found))
+            else:
+                quantisable.append(found)
+    return quantisable, left
+
+
+def _describe(node: ir.Node, placement: Placement) -> WeightedOp | str:
+    """The operator, or the first reason why it stays in float."""
+    value, weight = node.inputs[0], constant(node.inputs[1])
+    if weight is None:
+        return "its weight is not a constant"
+    if value is None or constant(value) is not None:
+        return "its first operand is a constant"
+    if weight.dtype != np.float32:
+        return f"its weight is {weight.dtype}, not float32"
+    if not np.isfinite(weight).all():
+        return "its weight holds NaN or infinity"
+    if node.op_type == "MatMul" and weight.ndim != 2:
+        return f"its weight has {weight.ndim} dimensions, not 2"
+    if node.op_type == "ConvTranspose" and _integer(node, "group", 1) > 1:
+        return "a grouped ConvTranspose has no single channel axis"
+    if node.op_type == "Gemm" and _integer(node, "transA", 0):
+        return "its activation is transposed"
+    axis = _channel_axis(node)
+    bias = _bias(node, int(weight.shape[axis]), placement)
+    return bias if isinstance(bias, str) else WeightedOp(node, weight, axis, bias)
+
+
+def _channel_axis(node: ir.Node) -> int:
+    if node.op_type == "Conv" or (node.op_type == "Gemm" and _integer(node, "transB", 0)):
+        return 0
+    return 1
+
+
+def _bias(node: ir.Node, channels: int, placement: Placement) -> np.ndarray[Any, Any] | str | None:
+    """The bias, one element per channel, or why the placement's int32 bias cannot express it.
+
+    A bias that stays float is read by nobody here, so anything goes (None is returned for one that is not constant).
+    """
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    if value is None:
+        return None
+    bias = constant(value)
+    if not placement.int32_bias:
+        return bias
+    if bias is None:
+        return "its bias is not a constant"
+    if node.op_type == "Gemm" and (_float(node, "alpha") != 1 or _float(node, "beta") != 1):
+        return "alpha or beta is not 1, so its bias does not have the accumulator's scale"
+    if bias.shape not in {(), (1,), (1, 1), (channels,), (1, channels)}:
+        return f"a bias of shape {bias.shape} is not one value per channel"
+    if not np.isfinite(bias).all():
+        return "its bias holds NaN or infinity"
+    return np.broadcast_to(bias.reshape(-1), (channels,))
+
+
+def _integer(node: ir.Node, name: str, default: int) -> int:
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.as_int()
+
+
+def _float(node: ir.Node, name: str) -> float:
+    attribute = node.attributes.get(name)
+    return 1.0 if attribute is None else attribute.as_float()

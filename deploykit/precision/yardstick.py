@@ -1,0 +1,70 @@
+"""The independent yardstick for INT8: what ONNX Runtime's own quantiser makes of the same graph and images.
+
+With random weights no fixed SQNR means anything, so parity asks for that of `quantize_static` (u8s8, per channel,
+min-max, QDQ) minus a margin.
+"""
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from deploykit.errors import ExecutionFailed, UsageError
+
+
+def quantize_static(model: ir.Model, batches: Iterable[np.ndarray[Any, Any]]) -> bytes:
+    """`model`, a float graph with one input, quantised by ONNX Runtime: the serialised ONNX model.
+
+    `batches` are those given to `collect`. Nothing is printed or logged, and no file is left behind. Raises UsageError
+    without batches, ExecutionFailed when ONNX Runtime cannot quantise the graph.
+    """
+    from onnxruntime import quantization
+
+    class Batches(quantization.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.seen = 0
+            self.remaining = iter(batches)
+
+        def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
+            batch = next(self.remaining, None)
+            self.seen += batch is not None
+            return None if batch is None else {str(model.graph.inputs[0].name): batch}
+
+    reader = Batches()
+    with tempfile.TemporaryDirectory(prefix="deploykit-") as folder, _silence():
+        source, target = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
+        ir.save(model, source)
+        try:
+            quantization.quantize_static(
+                source,
+                target,
+                reader,
+                quant_format=quantization.QuantFormat.QDQ,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                per_channel=True,
+                calibrate_method=quantization.CalibrationMethod.MinMax,
+            )
+        except Exception as error:
+            if reader.seen == 0:
+                raise UsageError("there are no calibration images", hint="name a folder that holds some") from error
+            raise ExecutionFailed(f"ONNX Runtime's quantize_static failed: {error}") from error
+        return target.read_bytes()
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """The quantiser advises on the root logger and prints; both would mix with the caller's streams."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
