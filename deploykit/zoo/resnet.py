@@ -1,0 +1,124 @@
+"""ResNet (He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", arXiv 1512.03385, table 1).
+
+    y = relu(x' + F(x)),   x' = x, or a strided 1x1 projection of x where the shape changes (option B)
+
+Bottlenecks are v1.5: a stage's stride sits in the 3x3 convolution, where the paper has it in the 1x1 before, which
+skips three pixels in four. That is also what torchvision, MLPerf and most published weights have. Parameter names
+equal torchvision's.
+"""
+
+from torch import Tensor, nn
+
+
+def convolution(channels: int, width: int, kernel: int, *, stride: int = 1) -> nn.Conv2d:
+    """A convolution that keeps the size at stride 1; without bias, since a BatchNorm follows."""
+    return nn.Conv2d(channels, width, kernel, stride=stride, padding=kernel // 2, bias=False)
+
+
+def projection(channels: int, width: int, *, stride: int) -> nn.Sequential | None:
+    """The shortcut of a block that changes the shape; None where the identity will do."""
+    if stride == 1 and channels == width:
+        return None
+    return nn.Sequential(convolution(channels, width, 1, stride=stride), nn.BatchNorm2d(width))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions (figure 5, left)."""
+
+    expansion = 1
+
+    def __init__(self, channels: int, width: int, *, stride: int) -> None:
+        super().__init__()
+        self.conv1 = convolution(channels, width, 3, stride=stride)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = convolution(width, width, 3)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = projection(channels, width, stride=stride)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        shortcut = maps if self.downsample is None else self.downsample(maps)
+        branch = self.relu(self.bn1(self.conv1(maps)))
+        branch = self.bn2(self.conv2(branch))
+        joined: Tensor = self.relu(branch + shortcut)
+        return joined
+
+
+class Bottleneck(nn.Module):
+    """1x1 down, 3x3, 1x1 up to four times the width (figure 5, right)."""
+
+    expansion = 4
+
+    def __init__(self, channels: int, width: int, *, stride: int) -> None:
+        super().__init__()
+        outputs = width * self.expansion
+        self.conv1 = convolution(channels, width, 1)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = convolution(width, width, 3, stride=stride)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = convolution(width, outputs, 1)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = projection(channels, outputs, stride=stride)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        shortcut = maps if self.downsample is None else self.downsample(maps)
+        branch = self.relu(self.bn1(self.conv1(maps)))
+        branch = self.relu(self.bn2(self.conv2(branch)))
+        branch = self.bn3(self.conv3(branch))
+        joined: Tensor = self.relu(branch + shortcut)
+        return joined
+
+
+class ResNet(nn.Module):
+    """Images (N, 3, H, W) -> logits (N, classes). The stem and three stages each halve the size, the pooling too."""
+
+    def __init__(
+        self, block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, int, int, int], *, classes: int = 1000
+    ) -> None:
+        super().__init__()
+        self.conv1 = convolution(3, 64, 7, stride=2)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.layer1 = stage(block, 64, 64, depth=depths[0], stride=1)
+        self.layer2 = stage(block, 64 * block.expansion, 128, depth=depths[1], stride=2)
+        self.layer3 = stage(block, 128 * block.expansion, 256, depth=depths[2], stride=2)
+        self.layer4 = stage(block, 256 * block.expansion, 512, depth=depths[3], stride=2)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(512 * block.expansion, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        maps = self.layer4(self.layer3(self.layer2(self.layer1(maps))))
+        logits: Tensor = self.fc(self.avgpool(maps).flatten(1))
+        return logits
+
+
+def stage(
+    block: type[BasicBlock] | type[Bottleneck], channels: int, width: int, *, depth: int, stride: int
+) -> nn.Sequential:
+    """`depth` blocks; the first takes `channels` and the stride, the others repeat its output shape."""
+    outputs = width * block.expansion
+    first = block(channels, width, stride=stride)
+    return nn.Sequential(first, *(block(outputs, width, stride=1) for _ in range(depth - 1)))
+
+
+def resnet18() -> ResNet:
+    return ResNet(BasicBlock, (2, 2, 2, 2))
+
+
+def resnet34() -> ResNet:
+    return ResNet(BasicBlock, (3, 4, 6, 3))
+
+
+def resnet50() -> ResNet:
+    return ResNet(Bottleneck, (3, 4, 6, 3))
+
+
+def resnet101() -> ResNet:
+    return ResNet(Bottleneck, (3, 4, 23, 3))
+
+
+def resnet152() -> ResNet:
+    return ResNet(Bottleneck, (3, 8, 36, 3))
