@@ -64,12 +64,13 @@ def _describe(node: ir.Node, placement: Placement) -> WeightedOp | str:
         return "a grouped ConvTranspose has no single channel axis"
     if node.op_type == "Gemm" and _integer(node, "transA", 0):
         return "its activation is transposed"
-    axis = _channel_axis(node)
+    axis = channel_axis(node)
     bias = _bias(node, int(weight.shape[axis]), placement)
     return bias if isinstance(bias, str) else WeightedOp(node, weight, axis, bias)
 
 
-def _channel_axis(node: ir.Node) -> int:
+def channel_axis(node: ir.Node) -> int:
+    """The weight's axis that counts output channels."""
     if node.op_type == "Conv" or (node.op_type == "Gemm" and _integer(node, "transB", 0)):
         return 0
     return 1
