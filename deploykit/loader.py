@@ -1,4 +1,4 @@
-"""The one door through which foreign files come in; no other module opens a checkpoint, a graph or an image.
+"""The one door through which foreign files come in; no other module opens a checkpoint, an ONNX file or an image.
 
 What lies behind the door is data: no pickle is ever allowed to run code, no size that a file claims is believed
 before it is checked. A missing file is a `UsageError` (exit 2), a file that is not what it says an
@@ -16,9 +16,14 @@ from typing import TYPE_CHECKING
 from deploykit.errors import UntrustedArtefact, UsageError
 
 if TYPE_CHECKING:
+    import onnx
     import torch
+    from PIL import Image
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt")
+# Formats whose decoders run in this process alone (Pillow hands others, such as EPS, to outside programs).
+IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+MAX_IMAGE_PIXELS = 100_000_000
 
 
 def read_checkpoint(path: Path) -> "dict[str, torch.Tensor]":
@@ -106,6 +111,66 @@ def _require_tensors(path: Path, found: object) -> "dict[str, torch.Tensor]":
         if not dense or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise UntrustedArtefact(f"checkpoint {path}: {name} is not a plain tensor with all of its elements")
     return {name: tensor.detach() for name, tensor in found.items()}
+
+
+def read_onnx(path: Path) -> "onnx.ModelProto":
+    """An ONNX model with its external data in memory, after nothing was found against it (see `onnx_vetting`).
+
+    Raises UsageError where there is no such file, and UntrustedArtefact where it is not valid ONNX, would take more
+    room than its limits allow, or has data outside its own folder.
+    """
+    _require_file(path, "ONNX file")
+    import onnx
+
+    from deploykit.onnx_vetting import OnnxLimits, load_external_data, vet_model, vet_values
+
+    limits = OnnxLimits()
+    path = path.absolute()
+    size = path.stat().st_size
+    if not 0 < size <= limits.file_bytes:
+        raise UntrustedArtefact(
+            f"{path} is empty" if size == 0 else f"{path} has {size} bytes, more than {limits.file_bytes}",
+            hint="" if size == 0 else "keep large weights in an external data file",
+        )
+    try:
+        model = onnx.load_model_from_string(path.read_bytes())
+    except Exception as error:  # protobuf's error classes differ between its implementations
+        raise UntrustedArtefact(f"{path} is not ONNX, or only a part of it: {_one_line(error)}") from error
+    vet_model(model, path, limits)
+    try:
+        onnx.checker.check_model(path)
+    except Exception as error:  # the C++ checker raises what it likes, and the file made it
+        raise UntrustedArtefact(f"{path} is not valid ONNX: {_one_line(error)}") from error
+    vet_values(model, path, limits)
+    load_external_data(model, path)
+    return model
+
+
+def read_image(path: Path) -> "Image.Image":
+    """A photograph as 8-bit RGB, turned the way its EXIF orientation says.
+
+    Raises UsageError where there is no such file, and UntrustedArtefact where it is no image, is cut short, has
+    more than `MAX_IMAGE_PIXELS` pixels or holds floating-point values.
+    """
+    _require_file(path, "image")
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=IMAGE_FORMATS) as image:
+            if image.width * image.height > MAX_IMAGE_PIXELS:
+                raise UntrustedArtefact(
+                    f"image {path} has {image.width} x {image.height} pixels, more than {MAX_IMAGE_PIXELS}"
+                )
+            image.load()
+            if image.mode == "F":
+                raise UntrustedArtefact(f"image {path} holds floating-point values, not 8 or 16-bit ones")
+            if image.mode.startswith("I"):  # 16 bits of grey, which convert() would clip at 255
+                return ImageOps.exif_transpose(image.point(lambda value: value * (1 / 256)).convert("L")).convert("RGB")
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except UntrustedArtefact:
+        raise
+    except Exception as error:  # hostile bytes make a decoder raise anything
+        raise UntrustedArtefact(f"cannot read image {path}: {_one_line(error)}") from error
 
 
 def _require_file(path: Path, kind: str) -> None:

@@ -20,7 +20,8 @@ def test_a_key_is_the_same_in_another_process():
 from pathlib import Path
 from deploykit.spec import BuildSpec, ModelSpec, Precision
 from deploykit.store import cache_key
-print(cache_key({"spec": BuildSpec(ModelSpec("resnet50", weights=Path("w.safetensors")), Precision.INT8), "n": [1, 2.5]}))
+spec = BuildSpec(ModelSpec("resnet50", weights=Path("w.safetensors")), Precision.INT8)
+print(cache_key({"spec": spec, "n": [1, 2.5]}))
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert said == cache_key({"n": [1, 2.5], "spec": SPEC})
