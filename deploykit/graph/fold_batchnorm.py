@@ -115,6 +115,7 @@ def _site(norm: ir.Node, graph: ir.Graph) -> _Site | str:
     )
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what overflows is found below, and refused
 def _folded(site: _Site) -> _Folded | str:
     """The new weight and bias in the weight's type, or what is wrong with the numbers."""
     padded = site.variance + site.norm.attributes.get_float("epsilon", 1e-5)
@@ -125,9 +126,8 @@ def _folded(site: _Site) -> _Folded | str:
     channels = _output_channels(site)
     if scale.shape != (channels,):
         return f"it has {scale.size} channels, the {site.conv.op_type} before it {channels}"
-    with np.errstate(over="ignore", invalid="ignore"):
-        bias = scale * _addend(site) + shift
-        folded = _Folded(SCALE[site.conv.op_type](site, scale), bias.astype(site.weight.dtype))
+    bias = scale * _addend(site) + shift
+    folded = _Folded(SCALE[site.conv.op_type](site, scale), bias.astype(site.weight.dtype))
     for role, array in (("weight", folded.weight), ("bias", folded.bias)):
         if not np.isfinite(array).all():
             return f"the folded {role} is not finite in {site.weight.dtype.name}"

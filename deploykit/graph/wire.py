@@ -1,7 +1,9 @@
 """The graph as bytes, and what a caller needs to know of it."""
 
 import hashlib
+import sys
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -9,17 +11,72 @@ from deploykit.errors import DeploykitError, UntrustedArtefact
 from deploykit.spec import TensorSpec
 
 MAX_BYTES = 2**31 - 1  # a protobuf message cannot be longer
+BULK_BYTES = 1024  # initialisers from this size on bypass protobuf
+
+# Protobuf field numbers of onnx.proto, with wire type 2 (a length, then that many bytes).
+MODEL_GRAPH, GRAPH_INITIALIZER, TENSOR_RAW_DATA = 7, 5, 9
 
 
 def serialise(model: ir.Model) -> bytes:
-    """One self-contained ONNX file, the same bytes for the same graph. Raises DeploykitError from 2 GB on."""
+    """One self-contained ONNX file, the same bytes for the same graph. Raises DeploykitError from 2 GB on.
+
+    Going through ModelProto would hold every weight three times (tensor, message, bytes). Here protobuf writes all
+    but the large tensors, whose data is then joined in, straight from where it lies.
+    """
     weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
     if weights > MAX_BYTES:
         raise _too_large(weights)
-    content: bytes = ir.serde.serialize_model(model).SerializeToString(deterministic=True)
+    bulk, skeleton = _without_bulk(model)
+    graph = [skeleton.graph.SerializeToString(deterministic=True)]
+    for name, tensor in bulk.items():
+        header = onnx.TensorProto(name=name, dims=tensor.shape.numpy(), data_type=tensor.dtype)
+        raw = _raw(tensor)
+        fields = [header.SerializeToString(deterministic=True), _field(TENSOR_RAW_DATA, len(raw)), raw]
+        graph += [_field(GRAPH_INITIALIZER, sum(map(len, fields))), *fields]
+    skeleton.ClearField("graph")
+    head = skeleton.SerializeToString(deterministic=True)
+    content = b"".join([head, _field(MODEL_GRAPH, sum(map(len, graph))), *graph])
     if len(content) > MAX_BYTES:
         raise _too_large(len(content))
     return content
+
+
+def _without_bulk(model: ir.Model) -> tuple[dict[str, ir.TensorProtocol], onnx.ModelProto]:
+    """The large initialisers, and the message of everything else; `model` is the same before and after."""
+    initializers = model.graph.initializers
+    everything = dict(initializers)
+    bulk = {
+        name: value.const_value
+        for name, value in everything.items()
+        if value.const_value is not None
+        and value.const_value.nbytes >= BULK_BYTES
+        and value.const_value.dtype != ir.DataType.STRING
+    }
+    try:
+        for name in bulk:
+            del initializers[name]
+        return bulk, ir.serde.serialize_model(model)
+    finally:
+        initializers.clear()
+        initializers.update(everything)
+
+
+def _raw(tensor: ir.TensorProtocol) -> memoryview | bytes:
+    """The tensor's data in ONNX's layout: little-endian, row by row; a view wherever it already lies like that."""
+    if tensor.dtype.itemsize < 1 or sys.byteorder == "big":
+        return tensor.tobytes()
+    array = np.ascontiguousarray(tensor.numpy())
+    return array.reshape(-1).view(np.uint8).data
+
+
+def _field(number: int, length: int) -> bytes:
+    """The tag and length that stand before `length` bytes of field `number`, as base-128 varints."""
+    encoded = bytearray([number << 3 | 2])
+    while length > 0x7F:
+        encoded.append(length & 0x7F | 0x80)
+        length >>= 7
+    encoded.append(length)
+    return bytes(encoded)
 
 
 def _too_large(size: int) -> DeploykitError:
