@@ -1,0 +1,207 @@
+"""Compiling a typed graph, for TensorRT and TensorRT-RTX alike (`nvinfer_session.py` runs what comes out).
+
+Both are the same C++ library under two names, and what is here takes the imported module as `trt`, so that one
+process can use either. Networks are always strongly typed: the graph alone says what is computed in which type.
+
+TensorRT calls back into Python while it builds, and its callbacks are `noexcept`: an exception that leaves one ends
+the process. So nothing may leave one: errors and signals are kept, the build is asked to stop, and they are raised
+when TensorRT's frames are gone.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from deploykit.backends.protocol import Progress, TypedGraph
+from deploykit.errors import BuildFailed, UsageError
+from deploykit.spec import BuildSpec, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    content: bytes
+    log: str
+    seconds: float  # parsing and building
+
+
+def compile_engine(
+    trt: Any,
+    typed: TypedGraph,
+    spec: BuildSpec,
+    *,
+    targets: tuple[Target, ...] = (),
+    progress: Progress | None = None,
+) -> Compiled:
+    """Compile a typed graph for `targets` (TensorRT-RTX; full TensorRT builds for the GPU that is here: none).
+
+    `progress` may be called from threads of TensorRT's own. If it raises, or a SIGINT or SIGTERM arrives, the build
+    stops and the exception (or what the signal's handler does) follows. Raises BuildFailed with the compiler's own
+    words, UsageError for a target that TensorRT-RTX does not know.
+    """
+    began = time.perf_counter()
+    log = new_log(trt)
+    with held_back() as held:
+        builder = created(log, "builder", lambda: trt.Builder(log))
+        network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+        _parse(trt, network, typed, log)
+        config = _configure(trt, builder, network, typed, spec)
+        _set_targets(trt, config, targets)
+        monitor = _new_monitor(trt, held, progress)
+        config.progress_monitor = monitor
+        content = builder.build_serialized_network(network, config)
+        if content is None and not held:
+            raise BuildFailed(f"{trt.__name__} could not build {typed.path.name}: {log.complaint()}")
+    return Compiled(bytes(content), "\n".join(log.lines), time.perf_counter() - began)
+
+
+class _Held:
+    """The first error or signal that a callback must not let through."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self.signal: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.error is not None or self.signal is not None
+
+    def take_signal(self, number: int, frame: object) -> None:  # noqa: ARG002 - the signature of signal handlers
+        self.signal = number
+
+
+@contextmanager
+def held_back() -> Iterator[_Held]:
+    """Hold signals and the errors of callbacks back until the block is left, then let them happen."""
+    held = _Held()
+    previous: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) not in (None, signal.SIG_IGN):
+                previous[number] = signal.signal(number, held.take_signal)
+    try:
+        yield held
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        if held.signal is not None:
+            signal.raise_signal(held.signal)
+    if held.error is not None:
+        raise held.error
+
+
+def new_log(trt: Any) -> Any:
+    """An ILogger that collects every line and prints none."""
+
+    class Log(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.lines: list[str] = []
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            self.lines.append(message)
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                self.errors.append(" ".join(message.split()))
+
+        def complaint(self) -> str:
+            """The errors so far, or the last line where there is none."""
+            return " | ".join(self.errors) or (self.lines[-1] if self.lines else "it does not say why")
+
+    return Log()
+
+
+def _new_monitor(trt: Any, held: _Held, progress: Progress | None) -> Any:
+    totals: dict[str, int] = {}
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:  # noqa: ARG002
+            totals[phase_name] = num_steps
+            self._report(phase_name, 0)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            self._report(phase_name, step + 1)
+            return not held
+
+        def phase_finish(self, phase_name: str) -> None:
+            self._report(phase_name, totals.get(phase_name, 1))
+
+        def _report(self, phase: str, done: int) -> None:
+            if progress is None or held:
+                return
+            try:
+                progress(phase, done, totals.get(phase, done))
+            except BaseException as error:  # noqa: BLE001 - raised again when the build is over
+                held.error = error
+
+    return Monitor()
+
+
+def created(log: Any, what: str, create: Any) -> Any:
+    """TensorRT's factories answer a failure with a TypeError or with None; the reason is in the log."""
+    try:
+        made = create()
+    except TypeError as error:
+        raise BuildFailed(f"TensorRT could not make a {what}: {log.complaint()}") from error
+    if made is None:
+        raise BuildFailed(f"TensorRT could not make a {what}: {log.complaint()}")
+    return made
+
+
+def _parse(trt: Any, network: Any, typed: TypedGraph, log: Any) -> None:
+    parser = trt.OnnxParser(network, log)
+    if parser.parse_from_file(str(typed.path)):
+        return
+    errors = [parser.get_error(index) for index in range(parser.num_errors)]
+    texts = [
+        f"{error.node_operator()} node {error.node_name()!r}: {error.desc()}" if error.node_operator() else error.desc()
+        for error in errors
+    ]
+    raise BuildFailed(f"{trt.__name__} rejects {typed.path.name}: {' | '.join(texts) or log.complaint()}")
+
+
+def _configure(trt: Any, builder: Any, network: Any, typed: TypedGraph, spec: BuildSpec) -> Any:
+    config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if spec.tf32:
+        config.set_flag(trt.BuilderFlag.TF32)
+    else:
+        config.clear_flag(trt.BuilderFlag.TF32)
+    tensors = [network.get_input(index) for index in range(network.num_inputs)]
+    dynamic = [tensor for tensor in tensors if -1 in tuple(tensor.shape)]
+    if not dynamic:
+        return config
+    profile = builder.create_optimization_profile()
+    for tensor in dynamic:
+        shape = tuple(tensor.shape)
+        at = [
+            tuple(batch if size == -1 else size for size in shape)
+            for batch in (spec.batch.minimum, spec.batch.optimum, spec.batch.maximum)
+        ]
+        profile.set_shape(tensor.name, *at)
+    if config.add_optimization_profile(profile) < 0:
+        raise BuildFailed(f"{trt.__name__} does not take the batches {spec.batch} for {typed.path.name}")
+    return config
+
+
+def _set_targets(trt: Any, config: Any, targets: tuple[Target, ...]) -> None:
+    """One engine for several GPUs. TensorRT-RTX knows a few compute capabilities only."""
+    unique = tuple(dict.fromkeys(targets))
+    if not unique:
+        return
+    config.num_compute_capabilities = len(unique)
+    for index, target in enumerate(unique):
+        member = getattr(trt.ComputeCapability, f"SM{target.major}{target.minor}", None)
+        if member is None:
+            known = sorted(name for name in dir(trt.ComputeCapability) if name.startswith("SM"))
+            raise UsageError(
+                f"target {target} needs full TensorRT; TensorRT-RTX does not compile for it",
+                hint=f"TensorRT-RTX knows {', '.join(name.replace('SM', 'sm_') for name in known)}",
+            )
+        if not config.set_compute_capability(member, index):
+            raise BuildFailed(f"{trt.__name__} refused the target {target}")

@@ -1,0 +1,286 @@
+"""Running an engine of TensorRT or TensorRT-RTX; which of the two is the imported module passed as `trt`.
+
+One session has one execution context on one stream. Each bound feed has device memory of its own, so that several
+can be launched in turn without a copy; `run` keeps one bound feed for itself, whose memory only grows.
+"""
+
+import weakref
+from contextlib import AbstractContextManager
+from math import prod
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from deploykit.backends.cuda import PrimaryContext
+from deploykit.backends.feed import check_feed
+from deploykit.backends.nvinfer import created, held_back, new_log
+from deploykit.backends.protocol import Engine, Feed
+from deploykit.errors import BackendMissing, DeviceOutOfMemory, ExecutionFailed, InvalidFeed, UntrustedArtefact
+from deploykit.spec import TensorSpec
+
+PROFILE = 0  # deploykit builds one optimisation profile
+SMALLEST_BUFFER = 256  # bytes; the driver aligns to this anyway
+
+Shape = tuple[int, ...]
+Array = np.ndarray[Any, Any]
+
+
+class NvinferSession:
+    """An engine on the first GPU. Open and close it on one thread; as a context manager it gives every byte back.
+
+    Raises ExecutionFailed where the engine does not load, DeviceOutOfMemory where the GPU is too small for it,
+    UntrustedArtefact where its tensors are not those that its manifest names.
+    """
+
+    def __init__(self, trt: Any, engine: Engine) -> None:
+        self.inputs, self.outputs = engine.inputs, engine.outputs
+        self.attached: NvinferBound | None = None  # whose shapes and addresses the context holds
+        self._bounds: weakref.WeakSet[NvinferBound] = weakref.WeakSet()
+        self._log = new_log(trt)
+        self._runtime: Any = None
+        self._plan: Any = None
+        self.context: Any = None
+        self.stream: Any = None
+        self.cuda = PrimaryContext()
+        self._open = True
+        try:
+            with self.cuda.current(), held_back():
+                self._load(trt, _content(engine))
+            self._own = self._new_bound()
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, feed: Feed) -> dict[str, Array]:
+        self._check(feed)
+        with self.current():
+            self._own.load(feed)
+            self._own.enqueue()
+            return self._own.fetch()
+
+    def bind(self, feed: Feed) -> "NvinferBound":
+        self._check(feed)
+        bound = self._new_bound()
+        with self.current():
+            try:
+                bound.load(feed)
+                self.stream.synchronize()
+            except BaseException:
+                bound.free()
+                raise
+        return bound
+
+    def close(self) -> None:
+        """Wait for the device, free its memory, release the primary context. A second call does nothing."""
+        if not self._open:
+            return
+        self._open = False
+        with self.cuda.current():
+            if self.stream is not None:
+                self.stream.synchronize()
+            for bound in list(self._bounds):
+                bound.free()
+            self.context = None  # TensorRT's objects in the opposite order of their making
+            self._plan = None
+            self._runtime = None
+            self.stream = None
+        self.cuda.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def current(self) -> AbstractContextManager[None]:
+        """The device's context made current. Raises ExecutionFailed when the session is closed."""
+        if not self._open:
+            raise ExecutionFailed("this session is closed", hint="open the engine again")
+        return self.cuda.current()
+
+    def failure(self, what: str) -> ExecutionFailed:
+        """The error to raise when TensorRT answers no; its own words are in the log."""
+        complaint = self._log.complaint()
+        out_of_memory = "outofmemory" in complaint.lower().replace(" ", "").replace("_", "")
+        return (DeviceOutOfMemory if out_of_memory else ExecutionFailed)(f"{what}: {complaint}")
+
+    def _load(self, trt: Any, content: bytes) -> None:
+        self._runtime = created(self._log, "runtime", lambda: trt.Runtime(self._log))
+        self._plan = self._runtime.deserialize_cuda_engine(content)
+        if self._plan is None:
+            raise self.failure("TensorRT could not load the engine")
+        self._check_tensors(trt)
+        self.ranges = {spec.name: _range(self._plan, spec) for spec in self.inputs}
+        self.context = self._plan.create_execution_context()
+        if self.context is None:
+            raise self.failure("TensorRT could not make an execution context")
+        self.stream = self.cuda.stream()
+
+    def _check_tensors(self, trt: Any) -> None:
+        """Tensors of another type or name than the manifest's would be read as garbage."""
+        plan = self._plan
+        names = [plan.get_tensor_name(index) for index in range(plan.num_io_tensors)]
+        found = {
+            (
+                name,
+                plan.get_tensor_mode(name) == trt.TensorIOMode.INPUT,
+                np.dtype(trt.nptype(plan.get_tensor_dtype(name))),
+            )
+            for name in names
+        }
+        promised = {(spec.name, spec in self.inputs, np.dtype(spec.dtype)) for spec in (*self.inputs, *self.outputs)}
+        if found != promised:
+            wrong = ", ".join(sorted({name for name, _, _ in found ^ promised}))
+            raise UntrustedArtefact(
+                f"the engine's tensors are not those of its manifest: {wrong}", hint="build it again"
+            )
+
+    def _new_bound(self) -> "NvinferBound":
+        bound = NvinferBound(self)
+        self._bounds.add(bound)
+        return bound
+
+    def _check(self, feed: Feed) -> None:
+        check_feed(self.inputs, feed)
+        for name, (low, high) in self.ranges.items():
+            shape = feed[name].shape
+            if not all(least <= size <= most for least, size, most in zip(low, shape, high, strict=True)):
+                raise InvalidFeed(
+                    f"input {name!r} has shape {tuple(shape)}, outside the engine's profile {low} to {high}",
+                    hint="feed a batch in that range, or build with a wider --batch min:opt:max",
+                )
+
+
+class NvinferBound:
+    """One feed on the device: its inputs, room for its outputs, and two events around the compute."""
+
+    def __init__(self, session: NvinferSession) -> None:
+        self._session = session
+        self._buffers: dict[str, _Buffer] = {}
+        self._shapes: dict[str, Shape] = {}
+        self._started: Any = None
+        self._ended: Any = None
+
+    def launch(self) -> None:
+        with self._session.current():
+            self.enqueue()
+
+    def synchronize(self) -> None:
+        with self._session.current():
+            self._session.stream.synchronize()
+
+    def device_ms(self) -> float | None:
+        with self._session.current():
+            self._ended.synchronize()
+            return float(self._started.time_till(self._ended))
+
+    def load(self, feed: Feed) -> None:
+        """Copy the feed in and point the context at it. The context must be current, as for all that follows."""
+        session = self._session
+        if self._started is None:
+            self._started, self._ended = session.cuda.event(), session.cuda.event()
+        for spec in session.inputs:
+            array = feed[spec.name]
+            buffer = self._reserve(spec, array.shape)
+            np.copyto(buffer.view(array.shape, array.dtype), array)
+            session.cuda.copy_in(buffer.device, buffer.host[: array.nbytes], session.stream)
+        self._attach()
+
+    def enqueue(self) -> None:
+        session = self._session
+        if session.attached is not self:
+            self._attach()
+        self._started.record(session.stream)
+        if not session.context.execute_async_v3(session.stream.handle):
+            raise session.failure("TensorRT could not run the engine")
+        self._ended.record(session.stream)
+
+    def fetch(self) -> dict[str, Array]:
+        """The outputs, copied to the host. Waits for the device."""
+        session = self._session
+        views: dict[str, Array] = {}
+        for spec in session.outputs:
+            buffer, shape = self._buffers[spec.name], self._shapes[spec.name]
+            views[spec.name] = buffer.view(shape, np.dtype(spec.dtype))
+            session.cuda.copy_out(buffer.host[: views[spec.name].nbytes], buffer.device, session.stream)
+        session.stream.synchronize()
+        return {name: view.copy() for name, view in views.items()}
+
+    def free(self) -> None:
+        """Give the memory back; the bound feed is of no use afterwards."""
+        for buffer in self._buffers.values():
+            buffer.free()
+        self._buffers.clear()
+        self._started = self._ended = None
+        if self._session.attached is self:
+            self._session.attached = None
+
+    def _attach(self) -> None:
+        """Set every input shape, then every address; the outputs' shapes follow from the inputs'."""
+        session, context = self._session, self._session.context
+        session.attached = None
+        for spec in session.inputs:
+            if not context.set_input_shape(spec.name, self._shapes[spec.name]):
+                raise session.failure(f"TensorRT does not take input {spec.name!r} of shape {self._shapes[spec.name]}")
+        for spec in session.outputs:
+            shape = tuple(context.get_tensor_shape(spec.name))
+            if -1 in shape:
+                raise ExecutionFailed(f"the shape of output {spec.name!r} depends on the data, not only on the input")
+            self._reserve(spec, shape)
+        for name, buffer in self._buffers.items():
+            if not context.set_tensor_address(name, int(buffer.device)):
+                raise session.failure(f"TensorRT does not take an address for {name!r}")
+        session.attached = self
+
+    def _reserve(self, spec: TensorSpec, shape: Shape) -> "_Buffer":
+        buffer = self._buffers.setdefault(spec.name, _Buffer(self._session.cuda))
+        buffer.reserve(max(SMALLEST_BUFFER, prod(shape) * np.dtype(spec.dtype).itemsize))
+        self._shapes[spec.name] = tuple(shape)
+        return buffer
+
+
+class _Buffer:
+    """Device memory and as much pinned host memory. It grows when it must and never shrinks."""
+
+    def __init__(self, cuda: PrimaryContext) -> None:
+        self._cuda = cuda
+        self.device: Any = None
+        self.host: Array = np.empty(0, np.uint8)
+
+    def reserve(self, size: int) -> None:
+        if size <= self.host.nbytes:
+            return
+        self.free()
+        self.device = self._cuda.device_memory(size)
+        self.host = self._cuda.pinned_memory(size)
+
+    def view(self, shape: Shape, dtype: np.dtype[Any]) -> Array:
+        return self.host[: prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
+
+    def free(self) -> None:
+        if self.device is not None:
+            self.device.free()
+            self.device = None
+        if self.host.nbytes:
+            self._cuda.free_pinned(self.host)
+            self.host = np.empty(0, np.uint8)
+
+
+def _content(engine: Engine) -> bytes:
+    if engine.content is not None:
+        return engine.content
+    if engine.path is None:
+        raise BackendMissing("this engine has no content", hint="build it again")
+    return engine.path.read_bytes()
+
+
+def _range(plan: Any, spec: TensorSpec) -> tuple[Shape, Shape]:
+    """The smallest and the largest shape that the engine takes for an input."""
+    shape = tuple(plan.get_tensor_shape(spec.name))
+    if -1 not in shape:
+        return shape, shape
+    low, _, high = plan.get_tensor_profile_shape(spec.name, PROFILE)
+    return tuple(low), tuple(high)

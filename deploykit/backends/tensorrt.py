@@ -1,0 +1,94 @@
+"""TensorRT: builds for the GPU that is here. Without TensorRT or without a GPU, TensorRT-RTX compiles in its place.
+
+The substitute is the one exception to "never silently replaced": the flavour says `tensorrt-rtx ... (ahead of time)`,
+the engine carries the reason why it cannot run, and so never a latency. `strict` forbids it.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from deploykit.backends.device import find_gpu, why_no_gpu
+from deploykit.backends.protocol import TENSORRT, Engine, Placement, Progress, Reason, Session, Source
+from deploykit.backends.tensorrt_rtx import NO_RTX, compile_with_rtx, describe_types, no_device
+from deploykit.errors import BackendMissing
+from deploykit.spec import BuildSpec, Precision
+
+OLDEST = (10, 12)  # the first release whose strongly typed networks take what deploykit writes
+INSTALL = "pip install 'deploykit[gpu]'"
+
+
+class TensorRTBackend:
+    name = "trt"
+    compiles = True
+
+    def __init__(self, *, strict: bool = False) -> None:
+        self.strict = strict
+
+    @property
+    def placement(self) -> Placement | None:
+        return TENSORRT
+
+    def unavailable(self) -> Reason | None:
+        missing = self.lacking()
+        if missing is None or (not self.strict and find_spec("tensorrt_rtx")):
+            return None
+        if self.strict:
+            return missing
+        return Reason(f"{missing.what}, and {NO_RTX.what} to compile in its place", NO_RTX.fix)
+
+    def lacking(self) -> Reason | None:
+        """What full TensorRT needs and does not find here; None when it can build and run."""
+        if find_gpu() is None:
+            return why_no_gpu()
+        if find_spec("tensorrt") is None:
+            return Reason("TensorRT is not installed", INSTALL)
+        try:
+            installed = version("tensorrt")
+        except PackageNotFoundError:
+            installed = ""  # not installed by pip; the library itself will say when it is too old
+        if installed and tuple(int(part) for part in installed.split(".")[:2]) < OLDEST:
+            return Reason(f"TensorRT {installed} is older than {OLDEST[0]}.{OLDEST[1]}", INSTALL)
+        return None
+
+    def supports(self, source: Source, precision: Precision) -> Reason | None:  # noqa: ARG002 - the graph carries it
+        return None if source.typed else Reason("TensorRT compiles a typed graph, and there is none")
+
+    def build(self, source: Source, precision: Precision, spec: BuildSpec, progress: Progress | None = None) -> Engine:
+        """Raises BackendMissing, BuildFailed; UsageError where TensorRT-RTX compiles and lacks a target."""
+        if reason := self.unavailable() or self.supports(source, precision):
+            raise BackendMissing(reason.what, hint=reason.fix)
+        if missing := self.lacking():
+            return compile_with_rtx(source, precision, spec, progress, backend=self.name, reason=missing)
+        return _build_here(source, precision, spec, progress)
+
+    def open(self, engine: Engine, *, threads: int = 0) -> Session:  # noqa: ARG002 - no CPU threads are involved
+        if reason := engine.reason or self.lacking() or no_device():
+            raise BackendMissing(f"this engine cannot run here: {reason.what}", hint=reason.fix)
+        import tensorrt
+
+        from deploykit.backends.nvinfer_session import NvinferSession
+
+        return NvinferSession(tensorrt, engine)
+
+
+def _build_here(source: Source, precision: Precision, spec: BuildSpec, progress: Progress | None) -> Engine:
+    """An engine for the GPU that is here. Its log has another form than TensorRT-RTX's, so there is no plan."""
+    import tensorrt
+
+    from deploykit.backends.nvinfer import compile_engine
+
+    typed = source.typed
+    assert typed is not None  # noqa: S101 - supports() was asked first
+    compiled = compile_engine(tensorrt, typed, spec, progress=progress)
+    return Engine(
+        backend=TensorRTBackend.name,
+        flavour=f"tensorrt {'.'.join(tensorrt.__version__.split('.')[:3])}",
+        precision=precision,
+        inputs=typed.inputs,
+        outputs=typed.outputs,
+        reason=no_device(),
+        note=describe_types(spec, precision, None),
+        typed_digest=typed.digest,
+        content=compiled.content,
+        log=compiled.log,
+    )

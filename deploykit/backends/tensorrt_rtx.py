@@ -1,0 +1,106 @@
+"""TensorRT-RTX: compiles ahead of time on any machine, runs on an RTX GPU of a compute capability it compiled for.
+
+Its wheels come from PyPI and its compiler needs no driver. Fusion, precision and layout are fixed here; the GPU's
+kernels are chosen when the engine is loaded.
+"""
+
+from importlib.util import find_spec
+
+from deploykit.backends.device import find_gpu, why_no_gpu
+from deploykit.backends.protocol import TENSORRT, Engine, Placement, Progress, Reason, Session, Source
+from deploykit.errors import BackendMissing
+from deploykit.plan.summary import PlanSummary, summarise
+from deploykit.spec import BuildSpec, Precision, Target
+
+NO_RTX = Reason("TensorRT-RTX is not installed", "pip install tensorrt-rtx (Linux x86-64 or Windows)")
+NO_PYCUDA = Reason("pycuda is not installed", "pip install 'deploykit[gpu]'")
+
+
+class TensorRTRTXBackend:
+    name = "trt-rtx"
+    compiles = True
+
+    @property
+    def placement(self) -> Placement | None:
+        return TENSORRT
+
+    def unavailable(self) -> Reason | None:
+        return None if find_spec("tensorrt_rtx") else NO_RTX
+
+    def supports(self, source: Source, precision: Precision) -> Reason | None:  # noqa: ARG002 - the graph carries it
+        return None if source.typed else Reason("TensorRT-RTX compiles a typed graph, and there is none")
+
+    def build(self, source: Source, precision: Precision, spec: BuildSpec, progress: Progress | None = None) -> Engine:
+        """Compile for `spec.targets`. Raises BackendMissing, BuildFailed, UsageError (a target that RTX lacks)."""
+        if reason := self.unavailable() or self.supports(source, precision):
+            raise BackendMissing(reason.what, hint=reason.fix)
+        return compile_with_rtx(source, precision, spec, progress, backend=self.name, reason=cannot_run(spec.targets))
+
+    def open(self, engine: Engine, *, threads: int = 0) -> Session:  # noqa: ARG002 - no CPU threads are involved
+        if reason := engine.reason or self.unavailable() or no_device():
+            raise BackendMissing(f"this engine cannot run here: {reason.what}", hint=reason.fix)
+        import tensorrt_rtx
+
+        from deploykit.backends.nvinfer_session import NvinferSession
+
+        return NvinferSession(tensorrt_rtx, engine)
+
+
+def compile_with_rtx(
+    source: Source,
+    precision: Precision,
+    spec: BuildSpec,
+    progress: Progress | None,
+    *,
+    backend: str,
+    reason: Reason | None,
+) -> Engine:
+    """An engine and its plan; `reason` says why it cannot run here, and marks it as compiled ahead of time."""
+    import tensorrt_rtx
+
+    from deploykit.backends.nvinfer import compile_engine
+
+    typed = source.typed
+    assert typed is not None  # noqa: S101 - supports() was asked first
+    compiled = compile_engine(tensorrt_rtx, typed, spec, targets=spec.targets, progress=progress)
+    plan = summarise(compiled.log, precision=precision, batch=spec.batch.optimum, engine_bytes=len(compiled.content))
+    flavour = f"tensorrt-rtx {'.'.join(tensorrt_rtx.__version__.split('.')[:3])}"
+    return Engine(
+        backend=backend,
+        flavour=f"{flavour} (ahead of time)" if reason else flavour,
+        precision=precision,
+        inputs=typed.inputs,
+        outputs=typed.outputs,
+        reason=reason,
+        note=describe_types(spec, precision, plan),
+        typed_digest=typed.digest,
+        plan=plan.as_dict(),
+        content=compiled.content,
+        log=compiled.log,
+    )
+
+
+def describe_types(spec: BuildSpec, precision: Precision, plan: PlanSummary | None) -> str:
+    """Where a row computes in another type than its name says; "" where it does not."""
+    if precision is Precision.FP32:
+        return "TF32 allowed" if spec.tf32 else ""
+    if plan is None or not plan.other_precision:
+        return ""
+    types = ", ".join(sorted({dtype.lower() for dtype in plan.other_precision.values()}))
+    return f"{len(plan.other_precision)} of {plan.weighted_nodes} weighted layers compute in {types}"
+
+
+def no_device() -> Reason | None:
+    """What a session on the GPU lacks here; None when it lacks nothing."""
+    if find_gpu() is None:
+        return why_no_gpu()
+    return None if find_spec("pycuda") else NO_PYCUDA
+
+
+def cannot_run(targets: tuple[Target, ...]) -> Reason | None:
+    """Why an engine compiled for `targets` cannot run here; None when it can."""
+    gpu = find_gpu()
+    if gpu is not None and gpu.capability not in targets:
+        names = ", ".join(map(str, targets))
+        return Reason(f"compiled for {names}, and the GPU here is {gpu.capability}", f"add --target {gpu.capability}")
+    return no_device()
