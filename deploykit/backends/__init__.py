@@ -22,8 +22,12 @@ BACKENDS = {
 }
 
 
-def get_backend(name: str) -> Backend:
-    """The backend called `name`; raises UnknownName."""
+def get_backend(name: str, *, strict: bool = False) -> Backend:
+    """The backend called `name`; `strict` forbids `trt` to be compiled by TensorRT-RTX. Raises UnknownName."""
+    if name == "trt" and strict:
+        from deploykit.backends.tensorrt import TensorRTBackend
+
+        return TensorRTBackend(strict=True)
     if name in BACKENDS:
         module, _, attribute = BACKENDS[name].partition(":")
         return cast(Backend, getattr(import_module(module), attribute)())

@@ -98,8 +98,13 @@ class Limits:
         return 10.0 ** (-decibel / 20.0), said
 
 
-def judge(engine: Outputs, literal: Outputs | None, reference: Reference, limits: Limits) -> ParityResult:
-    """Each output of `engine` against float64 and the typed graph run literally (None: the row runs no typed graph)."""
+def judge(
+    engine: Outputs, literal: Outputs | None, reference: Reference, limits: Limits, *, blame: str = ""
+) -> ParityResult:
+    """Each output of `engine` against float64 and the typed graph run literally (None: the row runs no typed graph).
+
+    `blame` is what is known of where NaN and Inf come from.
+    """
     names = list(reference.exact)
     outputs = tuple(
         _judge_output(
@@ -109,6 +114,7 @@ def judge(engine: Outputs, literal: Outputs | None, reference: Reference, limits
             reference.exact[name],
             reference.float32[name],
             limits,
+            blame,
         )
         for name in names
     )
@@ -124,10 +130,11 @@ def _judge_output(
     exact: np.ndarray[Any, Any],
     float32: np.ndarray[Any, Any],
     limits: Limits,
+    blame: str,
 ) -> OutputParity:
     floor = max(distance(float32, exact).relative_l2, SMALLEST_FLOOR)
     allowed, said = limits.precision_limit(floor)
-    if broken := next(_gates(name, engine, literal, exact), None):
+    if broken := next(_gates(name, engine, literal, exact, blame), None):
         return OutputParity(name, *broken, None, None, None, said, None, floor, None)
     assert engine is not None  # noqa: S101 - a gate has just said so
     total = distance(engine, exact)
@@ -154,6 +161,7 @@ def _gates(
     engine: np.ndarray[Any, Any] | None,
     literal: np.ndarray[Any, Any] | None,
     exact: np.ndarray[Any, Any],
+    blame: str,
 ) -> Iterator[tuple[Verdict, str]]:
     if engine is None:
         yield "fail", f"{name}: the engine has no such output"
@@ -165,7 +173,8 @@ def _gates(
             yield "fail", f"{name}: the {what} gives shape {array.shape}, float64 {exact.shape}"
         elif not np.all(np.isfinite(array)):
             share = 1.0 - float(np.mean(np.isfinite(array)))
-            yield "fail", f"{name}: {share:.0%} of the {what}'s values are NaN or Inf"
+            because = f"; {blame}" if blame else ""
+            yield "fail", f"{name}: {share:.0%} of the {what}'s values are NaN or Inf{because}"
     if len(exact) > 1 and variation(exact) < CONSTANT:
         yield "inconclusive", f"{name}: the output does not vary over {len(exact)} different inputs"
 

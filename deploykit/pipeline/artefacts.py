@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 import deploykit
 from deploykit.backends.device import find_gpu
 from deploykit.backends.protocol import Backend, Engine, ModuleSource, Placement, Progress, Reason, Source, TypedGraph
+from deploykit.cachekey import cache_key, file_digest, library_versions, source_digest
 from deploykit.errors import BackendMissing, UsageError
 from deploykit.images import ImageSet, open_images
 from deploykit.spec import BuildSpec, ModelSpec, Precision, Preprocessing, TensorSpec
-from deploykit.store import Entry, Store, Writer, cache_key, file_digest, library_versions, source_digest
+from deploykit.store import Entry, Store, Writer
 from deploykit.zoo import registry
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from deploykit.precision.calibrate.table import CalibrationTable
 
 LIBRARIES = ("torch", "numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime-gpu", "onnxruntime")
@@ -106,13 +109,13 @@ class Artefacts:
             from deploykit.export import export_module
             from deploykit.loader import read_onnx
 
-            with self._timed("export to ONNX"):
+            with self.timed("export to ONNX"):
                 if module is None:
                     network = graph.parse(read_onnx(weights))
                 else:
                     names = tuple(spec.name for spec in module.outputs)
                     network = export_module(module.load(), module.inputs[0], output_names=names)
-            with self._timed("optimise the graph"):
+            with self.timed("optimise the graph"):
                 ledger = graph.optimise(network)
                 content = graph.serialise(network)
                 graph.check(content)
@@ -165,8 +168,8 @@ class Artefacts:
         def make(writer: Writer) -> dict[str, Any]:
             from deploykit.precision.calibrate.collect import collect
 
-            network = _read_graph(exported.path)
-            with self._timed(f"calibrate on {len(images)} images"):
+            network = read_graph(exported.path)
+            with self.timed(f"calibrate on {len(images)} images"):
                 table = collect(
                     network,
                     images.batches(1),
@@ -184,13 +187,10 @@ class Artefacts:
         return CalibrationTable.from_json(entry.path("table.json").read_text()), images
 
     def typed(self, exported: Exported, spec: BuildSpec, placement: Placement | None) -> Typed:
-        """The graph whose types are `spec.precision`. Raises Float16Overflow, and UsageError without images for INT8."""
+        """The graph whose types are `spec.precision`. Raises Float16Overflow; UsageError without images for INT8."""
         precision = spec.precision
         if precision is Precision.FP32:
-            graph = TypedGraph(
-                exported.path, exported.digest, precision, None, exported.inputs, exported.outputs
-            )
-            return Typed(graph, {}, exported.hit)
+            return Typed(self._untyped(exported, precision), {}, exported.hit)
         parts: dict[str, Any] = {"graph": exported.digest, "precision": precision}
         table = None
         if precision is Precision.INT8:
@@ -206,9 +206,10 @@ class Artefacts:
             from deploykit.precision.float16 import to_float16
             from deploykit.precision.int8 import quantise
 
-            network = _read_graph(exported.path)
-            with self._timed(f"type the graph as {precision}"):
+            network = read_graph(exported.path)
+            with self.timed(f"type the graph as {precision}"):
                 if table is not None and placement is not None:
+                    table.require_graph(exported.digest)
                     report: Any = quantise(network, table, placement)
                 else:
                     report = to_float16(network, keep_io=spec.keep_io)
@@ -219,7 +220,7 @@ class Artefacts:
             return {"inputs": inputs, "outputs": outputs, "report": report}
 
         entry, hit = self._get_or_make("typed", parts, make, request={"model": exported.model, "precision": precision})
-        graph = TypedGraph(
+        typed = TypedGraph(
             path=entry.path("typed.onnx"),
             digest=entry.files["typed.onnx"].sha256,
             precision=precision,
@@ -227,7 +228,12 @@ class Artefacts:
             inputs=_specs(entry.facts["inputs"]),
             outputs=_specs(entry.facts["outputs"]),
         )
-        return Typed(graph, entry.facts, hit)
+        return Typed(typed, entry.facts, hit)
+
+    def keep(self, kind: str, parts: Mapping[str, Any], make: Callable[[Writer], Mapping[str, Any]]) -> Path:
+        """One more artefact under the same rules: the path of its `model.onnx`."""
+        entry, _ = self._get_or_make(kind, parts, make, request=parts)
+        return entry.path("model.onnx")
 
     def adopt(self, path: Path, precision: Precision) -> Typed:
         """A typed graph that somebody else made, checked and copied into the store."""
@@ -246,7 +252,9 @@ class Artefacts:
         inputs, outputs = _specs(entry.facts["inputs"]), _specs(entry.facts["outputs"])
         stored = entry.path("typed.onnx")
         return Typed(
-            TypedGraph(stored, entry.files["typed.onnx"].sha256, precision, path.name, inputs, outputs), entry.facts, hit
+            TypedGraph(stored, entry.files["typed.onnx"].sha256, precision, path.name, inputs, outputs),
+            entry.facts,
+            hit,
         )
 
     def build(self, spec: BuildSpec, backend: Backend, *, typed: Typed | None = None) -> Built:
@@ -270,8 +278,11 @@ class Artefacts:
 
     def _refusal(self, backend: Backend, exported: Exported, precision: Precision) -> Reason | None:
         """Asked with the graph that would be typed, before any calibration or conversion is paid for."""
-        untyped = TypedGraph(exported.path, exported.digest, precision, None, exported.inputs, exported.outputs)
+        untyped = self._untyped(exported, precision)
         return backend.supports(Source(exported.model.label, exported.module, untyped), precision)
+
+    def _untyped(self, exported: Exported, precision: Precision) -> TypedGraph:
+        return TypedGraph(exported.path, exported.digest, precision, None, exported.inputs, exported.outputs)
 
     def _compile(self, spec: BuildSpec, backend: Backend, source: Source, typed: TypedGraph) -> tuple[Entry, bool]:
         parts = {
@@ -286,7 +297,7 @@ class Artefacts:
         }
 
         def make(writer: Writer) -> dict[str, Any]:
-            with self._timed(f"compile with {backend.name}"):
+            with self.timed(f"compile with {backend.name}"):
                 engine = backend.build(source, spec.precision, spec, self.progress)
             writer.write("model.engine", engine.content or b"")
             writer.write("build.log", engine.log)
@@ -306,14 +317,14 @@ class Artefacts:
     def _module(self, model: ModelSpec) -> ModuleSource:
         """The recipe for a zoo network; seeded weights and their BatchNorm statistics are made once and kept."""
         inputs = (registry.input_spec(model),)
-        outputs = registry.output_specs(model)
+        outputs = (registry.output_spec(model),)
         if model.weights is not None:
             return ModuleSource(model, model.weights, inputs, outputs)
 
         def make(writer: Writer) -> dict[str, Any]:
             from deploykit.weights import seeded_state, write_state
 
-            with self._timed("seed weights and estimate BatchNorm statistics"):
+            with self.timed("seed weights and estimate BatchNorm statistics"):
                 write_state(seeded_state(model), writer.path("weights.safetensors"))
             return {"weights": "random", "seed": model.seed}
 
@@ -333,7 +344,7 @@ class Artefacts:
         return self.store.get_or_make(kind, key, make, request=request, versions=versions)
 
     @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
+    def timed(self, stage: str) -> Iterator[None]:
         self.progress(stage, 0, 1)
         began = time.perf_counter()
         yield
@@ -354,7 +365,8 @@ def _digest(path: Path) -> str:
         raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path") from error
 
 
-def _read_graph(path: Path) -> Any:
+def read_graph(path: Path) -> ir.Model:
+    """A graph of the store, through the same door as a foreign one."""
     from deploykit import graph
     from deploykit.loader import read_onnx
 

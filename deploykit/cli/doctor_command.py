@@ -1,0 +1,34 @@
+"""`deploykit doctor`: what is installed, what is missing, and how to fix it."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from deploykit.cli.options import json_option, store_option
+
+SCHEMA_VERSION = 1
+MARKS = {"ok": "ok", "missing": "--", "broken": "!!"}
+
+
+@click.command("doctor")
+@store_option
+@json_option
+def command(store: Path | None, as_json: bool) -> None:
+    """What is installed, what is missing, and how to fix it.
+
+    Exits 0 also where something is missing: no machine has everything, and every part says what it needs.
+    """
+    from deploykit.doctor import examine
+
+    findings = examine(store)
+    if as_json:
+        found = [asdict(finding) for finding in findings]
+        click.echo(json.dumps({"schema_version": SCHEMA_VERSION, "findings": found}, indent=1))
+        return
+    width = max(len(finding.subject) for finding in findings)
+    for finding in findings:
+        click.echo(f"{MARKS[finding.state]}  {finding.subject:<{width}}  {finding.detail}")
+        if finding.fix:
+            click.echo(f"    {'':<{width}}  fix: {finding.fix}")

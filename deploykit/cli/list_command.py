@@ -1,0 +1,61 @@
+"""`deploykit list`: the zoo, from its cards alone."""
+
+import json
+from dataclasses import asdict
+from fnmatch import fnmatch
+from typing import TYPE_CHECKING
+
+import click
+
+from deploykit.cli.options import json_option
+from deploykit.errors import UnknownName
+
+if TYPE_CHECKING:
+    from deploykit.zoo.registry import Card
+
+SCHEMA_VERSION = 1
+
+
+@click.command("list")
+@click.argument("pattern", required=False)
+@click.option("--all", "everything", is_flag=True, help="Also the test_* miniatures.")
+@json_option
+def command(pattern: str | None, everything: bool, as_json: bool) -> None:
+    """The zoo: parameters, multiply-accumulates, input, published top-1, paper.
+
+    PATTERN keeps the names that contain it, or match it where it has wildcards (resnet*).
+    """
+    from deploykit.zoo.registry import cards
+
+    found = [card for card in cards().values() if everything or not card.is_miniature]
+    if pattern:
+        wanted = pattern.lower()
+        kept = [card for card in found if wanted in card.name or fnmatch(card.name, wanted)]
+        if not kept:
+            raise UnknownName("model", pattern, [card.name for card in found])
+        found = kept
+    if as_json:
+        models = [{**asdict(card), "input": _input(card)} for card in found]
+        click.echo(json.dumps({"schema_version": SCHEMA_VERSION, "models": models}, indent=1))
+        return
+    from deploykit.report.text import render_table
+
+    render_table(
+        ["name", "parameters", "MACs", "input", "top-1 %", "paper"],
+        [
+            [
+                card.name,
+                f"{card.params:,}",
+                f"{card.macs:,}",
+                "x".join(map(str, _input(card))),
+                f"{card.top1:g}" if card.top1 else "",
+                f"arXiv {card.arxiv}" if card.arxiv else card.paper,
+            ]
+            for card in found
+        ],
+        right=("parameters", "MACs", "top-1 %"),
+    )
+
+
+def _input(card: "Card") -> list[int]:
+    return [card.channels, card.image_size, card.image_size]

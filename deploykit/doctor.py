@@ -1,0 +1,109 @@
+"""What this machine has for deploykit: one finding a line, each with its fix. Imports no framework."""
+
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from deploykit.backends import backend_names, get_backend
+from deploykit.backends.device import find_gpu, why_no_gpu
+from deploykit.errors import DeploykitError
+from deploykit.store import Store
+
+State = Literal["ok", "missing", "broken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`detail` is what was found, `fix` what to do where it is missing and wanted."""
+
+    subject: str
+    state: State
+    detail: str
+    fix: str = ""
+
+
+def examine(store: Path | None) -> tuple[Finding, ...]:
+    return (*_libraries(), *_device(), *_backends(), _photographs(), _store(store))
+
+
+def _libraries() -> Iterator[Finding]:
+    yield Finding("python", "ok", platform.python_version())
+    for subject, names, fix in (
+        ("torch", ["torch"], "pip install torch"),
+        ("onnx", ["onnx"], "pip install onnx"),
+        ("onnxruntime", ["onnxruntime-gpu", "onnxruntime"], "pip install onnxruntime-gpu"),
+        ("tensorrt-rtx", ["tensorrt-rtx"], "pip install tensorrt-rtx: engines are compiled without a GPU by it"),
+        ("tensorrt", ["tensorrt"], 'on a GPU host: pip install "deploykit[gpu]"'),
+        ("pycuda", ["pycuda"], 'on a GPU host: pip install "deploykit[gpu]"'),
+    ):
+        found = next((text for text in map(_version, names) if text), None)
+        yield Finding(subject, "ok", found) if found else Finding(subject, "missing", "not installed", fix)
+
+
+def _device() -> Iterator[Finding]:
+    gpu = find_gpu()
+    if gpu:
+        yield Finding("gpu", "ok", f"{gpu.name}, {gpu.capability}, driver {gpu.driver}")
+    else:
+        reason = why_no_gpu()
+        yield Finding("gpu", "missing", reason.what, reason.fix)
+    flags = _cpu_flags()
+    if flags:
+        vnni = sorted(flags & {"avx512_vnni", "avx_vnni"})
+        yield (
+            Finding("int8 on the cpu", "ok", f"{', '.join(vnni)}, {os.cpu_count()} cores")
+            if vnni
+            else Finding(
+                "int8 on the cpu", "missing", "no VNNI: u8s8 products may saturate", "judge INT8 on a VNNI machine"
+            )
+        )
+
+
+def _backends() -> Iterator[Finding]:
+    for name in backend_names():
+        reason = get_backend(name).unavailable()
+        if reason:
+            yield Finding(f"backend {name}", "missing", reason.what, reason.fix)
+        else:
+            yield Finding(f"backend {name}", "ok", "can be asked to build")
+
+
+def _photographs() -> Finding:
+    from deploykit.images import demo_photographs
+
+    try:
+        found = demo_photographs()
+    except DeploykitError as error:
+        return Finding("photographs", "missing", error.message, error.hint)
+    return Finding("photographs", "ok", f"{len(found)} demo photographs for calibration and parity")
+
+
+def _store(path: Path | None) -> Finding:
+    try:
+        store = Store.open(path)
+    except DeploykitError as error:
+        return Finding("store", "broken", error.message, error.hint)
+    nearest = next(folder for folder in (store.root, *store.root.parents) if folder.exists())
+    if not os.access(nearest, os.W_OK):
+        return Finding("store", "broken", f"cannot write to {nearest}", "choose another with --store")
+    return Finding("store", "ok", str(store.root))
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return set()
+    lines = [line for line in text.splitlines() if line.startswith(("flags", "Features"))]
+    return set(lines[0].partition(":")[2].split()) if lines else set()

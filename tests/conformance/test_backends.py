@@ -1,0 +1,147 @@
+"""What every backend must do, whatever it is: one suite over all of them, each on a real build of a miniature."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from deploykit.backends import BACKENDS, backend_names, get_backend
+from deploykit.backends.protocol import Source
+from deploykit.errors import BackendMissing, InvalidFeed, UnknownName
+from deploykit.pipeline.artefacts import Artefacts
+from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
+from deploykit.store import Store
+
+SPEC = BuildSpec(ModelSpec("test_convnet"), batch=BatchRange(1, 2, 4))
+FRAMEWORKS = {"torch", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "pycuda"}
+
+
+@pytest.fixture(scope="module")
+def artefacts(tmp_path_factory):
+    return Artefacts(Store.open(tmp_path_factory.mktemp("store")))
+
+
+@pytest.fixture(scope="module")
+def exported(artefacts):
+    return artefacts.export(SPEC.model)
+
+
+@pytest.fixture(scope="module", params=sorted(BACKENDS))
+def backend(request):
+    found = get_backend(request.param)
+    if reason := found.unavailable():
+        pytest.skip(f"{request.param}: {reason}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def built(artefacts, backend):
+    return artefacts.build(SPEC, backend)
+
+
+@pytest.fixture(scope="module")
+def session(backend, built):
+    if built.engine.reason:
+        pytest.skip(f"{backend.name} cannot run here: {built.engine.reason}")
+    with backend.open(built.engine, threads=1) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(3).normal(size=(4, 3, 32, 32)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", sorted(BACKENDS))
+def test_a_backend_goes_by_its_registered_name_and_is_cheap_to_ask(name):
+    code = f"""
+import sys
+from deploykit.backends import get_backend
+backend = get_backend({name!r})
+backend.unavailable()
+backend.placement
+print(backend.name, *({FRAMEWORKS!r} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [name]
+
+
+def test_an_unknown_backend_names_its_neighbours():
+    with pytest.raises(UnknownName, match="did you mean torch"):
+        get_backend("torhc")
+    assert set(BACKENDS) <= set(backend_names())
+
+
+def test_the_engine_is_a_plain_value_that_describes_itself(backend, built, exported):
+    engine = built.engine
+    assert engine.backend == backend.name
+    assert engine.precision is Precision.FP32
+    assert any(character.isdigit() for character in engine.flavour) or backend.name == "null"
+    assert [spec.name for spec in engine.inputs] == ["images"]
+    assert [spec.name for spec in engine.outputs] == ["logits"]
+    assert pickle.loads(pickle.dumps(engine)) == engine
+    if backend.compiles:
+        assert engine.path is not None
+        assert engine.path.stat().st_size > 1000
+        assert engine.typed_digest == exported.digest
+
+
+def test_what_cannot_be_built_is_refused_with_a_reason(backend):
+    assert backend.supports(Source("nothing"), Precision.FP32) or backend.name == "null"
+
+
+def test_an_engine_that_cannot_run_here_says_why_when_opened(backend, built):
+    if not built.engine.reason:
+        pytest.skip(f"{backend.name} runs here")
+    with pytest.raises(BackendMissing, match=built.engine.reason.what[:20]):
+        backend.open(built.engine)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_outputs_have_their_shape_and_type_at_any_batch(session, images, batch):
+    outputs = session.run({"images": images[:batch]})
+    assert set(outputs) == {"logits"}
+    assert outputs["logits"].shape == (batch, 10)
+    assert outputs["logits"].dtype == np.float32
+    assert np.isfinite(outputs["logits"]).all()
+
+
+def test_outputs_follow_the_input_and_nothing_else(session, images):
+    first = session.run({"images": images[:2]})["logits"]
+    session.run({"images": images[2:]})
+    np.testing.assert_array_equal(session.run({"images": images[:2]})["logits"], first)
+    assert not np.allclose(session.run({"images": images[2:]})["logits"], first)
+
+
+def test_an_image_does_not_depend_on_its_neighbours(session, images):
+    together = session.run({"images": images})["logits"]
+    alone = np.concatenate([session.run({"images": images[i : i + 1]})["logits"] for i in range(len(images))])
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_bound_feed_runs_again_and_again(session, images):
+    bound = session.bind({"images": images[:1]})
+    for _ in range(3):
+        bound.launch()
+    bound.synchronize()
+    elapsed = bound.device_ms()
+    assert elapsed is None or elapsed > 0
+
+
+@pytest.mark.parametrize("call", ["run", "bind"])
+@pytest.mark.parametrize(
+    ("feed", "message"),
+    [
+        ({}, "'images' is missing"),
+        ({"image": np.zeros((1, 3, 32, 32), np.float32)}, "unknown input 'image'"),
+        ({"images": np.zeros((1, 3, 32, 32), np.float64)}, "'images' is float64"),
+        ({"images": np.zeros((1, 1, 32, 32), np.float32)}, r"shape \(1, 1, 32, 32\)"),
+        ({"images": np.zeros((3, 32, 32), np.float32)}, r"shape \(3, 32, 32\)"),
+        ({"images": np.zeros((0, 3, 32, 32), np.float32)}, r"shape \(0, 3, 32, 32\)"),
+    ],
+)
+def test_a_wrong_feed_is_refused(session, call, feed, message):
+    with pytest.raises(InvalidFeed, match=message):
+        getattr(session, call)(feed)
