@@ -54,7 +54,10 @@ def literal_graph(model: ir.Model, precision: Precision) -> ir.Model:
 
 
 def emulate_rounding(model: ir.Model) -> ir.Model:
-    """A new float32 graph that rounds where the float16 graph `model` would; `model` is left alone."""
+    """A new float32 graph that rounds where the float16 graph `model` would; `model` is left alone.
+
+    A clone shares its type objects with the original, so types are replaced here and never edited.
+    """
     emulated = model.clone()
     graph = emulated.graph
     for value in list(graph.initializers.values()):
@@ -151,7 +154,7 @@ def _round_cast(graph: ir.Graph, node: ir.Node) -> None:
 def _round_output(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
     """Round what `node` computes; a float16 graph output becomes the rounding cast, under its own name."""
     uses = list(value.uses())
-    value.dtype = FLOAT
+    value.type = ir.TensorType(FLOAT)
     name = str(value.name)
     half_name = f"{name}_half"
     if value.is_graph_output():

@@ -151,12 +151,12 @@ def _retype(node: ir.Node) -> None:
             node.attributes[name] = ir.AttrInt64(name, HALF)
     for value in node.outputs:
         if value.dtype == FLOAT:
-            value.dtype = HALF
+            value.type = ir.TensorType(HALF)
 
 
 def _half_input(graph: ir.Graph, value: ir.Value, pinned: set[Use], *, keep_io: bool) -> None:
     if not keep_io:
-        value.dtype = HALF
+        value.type = ir.TensorType(HALF)
         return
     uses = [use for use in value.uses() if use not in pinned]
     if uses:

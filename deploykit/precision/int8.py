@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from deploykit.backends.protocol import Placement
-from deploykit.graph.rewrite import NAME_SCOPES, Refusal, new_initializer
+from deploykit.graph.rewrite import NAME_SCOPES, Refusal, discard_unused, new_initializer
 from deploykit.precision.calibrate.table import CalibrationTable
 from deploykit.precision.preconditions import require_plain
 from deploykit.precision.scales import (
@@ -72,7 +72,7 @@ def _quantise_constants(graph: ir.Graph, op: WeightedOp, input_scale: np.float32
         name = str(_value_name(rest[0]))
         op.node.replace_input_with(2, _dequantised(graph, op.node, name, integers, bias_scales, 0))
     for value in (weight, *(rest if integer_bias is not None else ())):
-        _drop_unread(graph, value)
+        discard_unused(graph, value)
 
 
 def _dequantised(
@@ -129,11 +129,6 @@ def _node(
 
 def _value(name: str, dtype: ir.DataType, shape: ir.Shape | None) -> ir.Value:
     return ir.Value(name=name, shape=shape, type=ir.TensorType(dtype))
-
-
-def _drop_unread(graph: ir.Graph, value: ir.Value | None) -> None:
-    if value is not None and not value.uses() and not value.is_graph_output():
-        del graph.initializers[str(value.name)]
 
 
 def _value_name(value: ir.Value | None) -> str:

@@ -1,7 +1,8 @@
 """The independent yardstick for INT8: what ONNX Runtime's own quantiser makes of the same graph and images.
 
 With random weights no fixed SQNR means anything, so parity asks for that of `quantize_static` (u8s8, per channel,
-min-max, QDQ) minus a margin.
+min-max, QDQ) minus a margin. Symmetric activations spend one of their eight bits on negative numbers that ReLU removed,
+so a symmetric placement has a symmetric yardstick (s8s8): on GoogLeNet with seeded weights 16.3 dB, u8s8 19.7.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ import onnx_ir as ir
 from deploykit.errors import ExecutionFailed, UsageError
 
 
-def quantize_static(model: ir.Model, batches: Iterable[np.ndarray[Any, Any]]) -> bytes:
+def quantize_static(model: ir.Model, batches: Iterable[np.ndarray[Any, Any]], *, symmetric: bool = False) -> bytes:
     """`model`, a float graph with one input, quantised by ONNX Runtime: the serialised ONNX model.
 
     `batches` are those given to `collect`. Nothing is printed or logged, and no file is left behind. Raises UsageError
@@ -46,10 +47,11 @@ def quantize_static(model: ir.Model, batches: Iterable[np.ndarray[Any, Any]]) ->
                 target,
                 reader,
                 quant_format=quantization.QuantFormat.QDQ,
-                activation_type=quantization.QuantType.QUInt8,
+                activation_type=quantization.QuantType.QInt8 if symmetric else quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
                 per_channel=True,
                 calibrate_method=quantization.CalibrationMethod.MinMax,
+                extra_options={"ActivationSymmetric": symmetric},
             )
         except Exception as error:
             if reader.seen == 0:
