@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NOISE_BATCHES, NOISE_BATCH = 2, 8  # images that BatchNorm statistics are estimated on
 SHOWN = 3  # names that a message lists of each kind
 
-# torch.Tensor's random fills; a constructor's initialisation is made of these.
+# ATen's random fills; a constructor's initialisation is made of these.
 RANDOM_FILLS = ("bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_", "normal_", "random_", "uniform_")
 
 
@@ -69,38 +69,35 @@ def write_state(state: "Mapping[str, Tensor]", path: Path) -> None:
 def _without_random_fills() -> "Iterator[None]":
     """Inside, random fills leave a tensor's memory as it is: every weight is about to be loaded anyway."""
     import torch
-    from torch.overrides import TorchFunctionMode
+    from torch.utils._python_dispatch import TorchDispatchMode
 
-    fills = {getattr(torch.Tensor, name) for name in RANDOM_FILLS}
+    fills = {getattr(torch.ops.aten, name) for name in RANDOM_FILLS}
 
-    class SkipFills(TorchFunctionMode):  # torch is imported above, so the class cannot stand outside
-        def __torch_function__(
+    class SkipFills(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(
             self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
         ) -> Any:
-            return args[0] if func in fills else func(*args, **(kwargs or {}))
+            return args[0] if func.overloadpacket in fills else func(*args, **(kwargs or {}))
 
-    with SkipFills():
+    with SkipFills():  # type: ignore[no-untyped-call]
         yield
 
 
 def _require_fit(model: ModelSpec, state: "Mapping[str, Tensor]", weights: Path, found: "Mapping[str, Tensor]") -> None:
-    expected = {name for name in state if not name.endswith(".num_batches_tracked")}
-    common = [name for name in found if name in state]
-    misshapen = [
-        f"{name} is {_shape(found[name])} instead of {_shape(state[name])}"
-        for name in common
-        if found[name].shape != state[name].shape
-    ]
-    untyped = [
-        f"{name} is {str(found[name].dtype).removeprefix('torch.')}"
-        for name in common
-        if state[name].is_floating_point() and not found[name].is_floating_point()
-    ]
+    common = [name for name in state if name in found]
     troubles = {
-        "missing": sorted(expected - found.keys()),
-        "extra": sorted(found.keys() - state.keys()),
-        "misshapen": misshapen,
-        "not float": untyped,
+        "missing": [name for name in state if name not in found and not name.endswith(".num_batches_tracked")],
+        "extra": [name for name in found if name not in state],
+        "misshapen": [
+            f"{name} is {_shape(found[name])} instead of {_shape(state[name])}"
+            for name in common
+            if found[name].shape != state[name].shape
+        ],
+        "not float": [
+            f"{name} is {str(found[name].dtype).removeprefix('torch.')}"
+            for name in common
+            if state[name].is_floating_point() and not found[name].is_floating_point()
+        ],
     }
     if not any(troubles.values()):
         return

@@ -1,0 +1,77 @@
+"""Parameters and multiply-accumulates of every network, recounted, against the cards and published figures."""
+
+import pytest
+import torch
+from torch import nn
+
+from deploykit.spec import ModelSpec
+from deploykit.zoo.registry import cards, construct, input_spec
+
+# Counted on torchvision 0.29 and timm 1.0.31; LeNet-5 from its layer table.
+PUBLISHED = {
+    "lenet5": (61_706, 416_520),
+    "vgg11": (132_863_336, 7_609_090_048),
+    "vgg13": (133_047_848, 11_308_466_176),
+    "vgg16": (138_357_544, 15_470_264_320),
+    "vgg19": (143_667_240, 19_632_062_464),
+    "vgg11_bn": (132_868_840, 7_609_090_048),
+    "vgg13_bn": (133_053_736, 11_308_466_176),
+    "vgg16_bn": (138_365_992, 15_470_264_320),
+    "vgg19_bn": (143_678_248, 19_632_062_464),
+    "resnet18": (11_689_512, 1_814_073_344),
+    "resnet34": (21_797_672, 3_663_761_408),
+    "resnet50": (25_557_032, 4_089_184_256),
+    "resnet101": (44_549_160, 7_801_405_440),
+    "resnet152": (60_192_808, 11_513_626_624),
+    "mobilenet": (4_231_976, 568_740_352),
+}
+
+# width multiplier, parameters, then image size -> multiply-accumulates (arXiv 1704.04861, tables 6 and 7, exact).
+MOBILENET = [
+    (1.0, 4_231_976, {224: 568_740_352, 192: 418_121_728, 160: 290_675_200, 128: 186_400_768}),
+    (0.75, 2_585_560, {224: 325_400_448, 192: 239_273_472, 160: 166_396_800, 128: 106_770_432}),
+    (0.5, 1_331_592, {224: 149_497_088, 192: 109_970_432, 160: 76_524_800, 128: 49_160_192}),
+    (0.25, 470_072, {224: 41_030_272, 192: 30_212_608, 160: 21_059_200, 128: 13_570_048}),
+]
+CELLS = [(width, size, params, macs) for width, params, row in MOBILENET for size, macs in row.items()]
+
+
+def counted(spec: ModelSpec) -> tuple[int, int]:
+    """(parameters, multiply-accumulates) of the real module, run on shapes alone."""
+    macs = 0
+
+    def count(layer, _, output):
+        nonlocal macs
+        macs += output.numel() * layer.weight[0].numel()
+
+    with torch.device("meta"):
+        module = construct(spec)
+        for layer in module.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                layer.register_forward_hook(count)
+        module(torch.empty(input_spec(spec).at_batch(1)))
+    return sum(parameter.numel() for parameter in module.parameters()), macs
+
+
+@pytest.mark.parametrize("name", cards())
+def test_the_card_states_what_the_module_has(name):
+    assert counted(ModelSpec(name)) == (cards()[name].params, cards()[name].macs)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_card_states_the_published_figures(name):
+    assert (cards()[name].params, cards()[name].macs) == PUBLISHED[name]
+
+
+def test_every_full_size_network_has_a_published_figure():
+    assert {card.name for card in cards().values() if not card.is_miniature} == set(PUBLISHED)
+
+
+@pytest.mark.parametrize(("width_mult", "image_size", "params", "macs"), CELLS)
+def test_mobilenet_at_every_width_and_size(width_mult, image_size, params, macs):
+    assert counted(ModelSpec("mobilenet", width_mult=width_mult, image_size=image_size)) == (params, macs)
+
+
+@pytest.mark.parametrize("name", [card.name for card in cards().values() if card.is_miniature])
+def test_miniatures_have_a_few_thousand_parameters(name):
+    assert 1_000 < cards()[name].params < 20_000
