@@ -19,6 +19,7 @@ HEADER = '<ir_version: 10, opset_import: ["" : 20]>'
 TEXT = f"""{HEADER}
 g (float[N, 4] x) => (float[N, 4] y) <float[4] w = {{1, 2, 3, 4}}> {{ y = Add (x, w) }}"""
 WEIGHT = np.arange(4, dtype=np.float32)
+DATA = WEIGHT.tobytes()
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def save(tmp_path):
 def external(tmp_path):
     """A model whose weight lies in weights.bin; keyword arguments replace the entries that say where."""
 
-    def external(data=WEIGHT.tobytes(), **told):
+    def external(data=DATA, **told):
         model = parser.parse_model(TEXT)
         weight = model.graph.initializer[0]
         weight.Clear()
@@ -67,9 +68,9 @@ def test_reads_a_model(save):
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (WEIGHT.tobytes(), {}),
-        (WEIGHT.tobytes(), {"length": None, "offset": None}),
-        (b"\0" * 8 + WEIGHT.tobytes() + b"\0", {"offset": "8"}),
+        (DATA, {}),
+        (DATA, {"length": None, "offset": None}),
+        (b"\0" * 8 + DATA + b"\0", {"offset": "8"}),
     ],
 )
 def test_reads_external_data_into_the_model(external, monkeypatch, data, told):
@@ -143,15 +144,15 @@ def test_a_small_model_that_asks_for_much_is_refused(save, body):
 
 
 def test_a_bomb_inside_a_function_is_refused(save):
-    text = f"""<ir_version: 10, opset_import: ["" : 20, "local" : 1]>
-    g (float[1] x) => (float[1] y) {{ r = local.Big (x)
-        y = Add (x, r) }}
+    text = """<ir_version: 10, opset_import: ["" : 20, "local" : 1]>
+    g (float[1] x) => (float[1] y) { r = local.Big (x)
+        y = Add (x, r) }
     <domain: "local", opset_import: ["" : 20]>
-    Big (x) => (r) {{
-        s = Constant <value = int64[2] {{50000, 50000}}> ()
+    Big (x) => (r) {
+        s = Constant <value = int64[2] {50000, 50000}> ()
         c = Expand (x, s)
         r = ReduceMax <keepdims = 0> (c)
-    }}"""
+    }"""
     refused(save(text.replace(HEADER, "")), "would take 10000000000 bytes")
 
 
@@ -236,7 +237,7 @@ def functions(calls):
     text += "g (float[4] x) => (float[4] y) { y = local.f0 (x) }\n"
     for name, called in calls.items():
         body = "".join(f"v{i + 1} = local.{other} (v{i})\n" for i, other in enumerate(called))
-        text += f'<domain: "local", opset_import: ["" : 20, "local" : 1]>\n'
+        text += '<domain: "local", opset_import: ["" : 20, "local" : 1]>\n'
         text += f"{name} (v0) => (r) {{ {body} r = Relu (v{len(called)}) }}\n"
     return parser.parse_model(text)
 
@@ -268,7 +269,7 @@ def test_a_function_that_is_shared_is_not_a_circle(save):
     ["../weights.bin", "/etc/hostname", "", "sub/../../weights.bin", "a\\..\\b", "C:weights.bin", "x\0y", "."],
 )
 def test_a_location_outside_the_folder_is_refused(external, tmp_path, location):
-    (tmp_path / "weights.bin").write_bytes(WEIGHT.tobytes())
+    (tmp_path / "weights.bin").write_bytes(DATA)
     refused(external(location=location), "not inside the model's folder|no regular file")
 
 
@@ -281,7 +282,7 @@ def test_a_symbolic_link_is_refused(external, tmp_path, through):
     path = external(location="link" if through == "file" else "link/weights.bin")
     outside = tmp_path / "outside"
     outside.mkdir()
-    (outside / "weights.bin").write_bytes(WEIGHT.tobytes())
+    (outside / "weights.bin").write_bytes(DATA)
     (path.parent / "link").symlink_to(outside / "weights.bin" if through == "file" else outside)
     refused(path, "reached through a link")
 
