@@ -66,12 +66,7 @@ def vet_model(model: ModelProto, path: Path, limits: OnnxLimits) -> None:
 
 def vet_values(model: ModelProto, path: Path, limits: OnnxLimits) -> None:
     """Refuse a model in which a value of known shape would be too large; the constants' data need not be there."""
-    lean = ModelProto()
-    lean.CopyFrom(model)
-    for tensor in lean.graph.initializer:
-        if len(tensor.raw_data) > SMALL_TENSOR_BYTES:
-            tensor.ClearField("raw_data")
-            tensor.data_location = TensorProto.EXTERNAL
+    lean = _without_large_data(model)
     try:
         if lean.functions:
             lean = onnx.inliner.inline_local_functions(lean)
@@ -81,11 +76,27 @@ def vet_values(model: ModelProto, path: Path, limits: OnnxLimits) -> None:
     for graph in _nested(lean.graph):
         for value in chain(graph.input, graph.value_info, graph.output):
             kind = value.type.tensor_type
-            count = math.prod(size.dim_value for size in kind.shape.dim if size.HasField("dim_value"))
+            count = math.prod(max(1, size.dim_value) for size in kind.shape.dim)  # free ones are 0
             if (size := _bytes(count, kind.elem_type or TensorProto.FLOAT)) > limits.tensor_bytes:
                 raise UntrustedArtefact(
                     f"value {value.name!r} of {path} would take {size} bytes, more than {limits.tensor_bytes}"
                 )
+
+
+def _without_large_data(model: ModelProto) -> ModelProto:
+    """A copy whose large initialisers have a type and a shape alone."""
+    graph = GraphProto(name=model.graph.name)
+    for name in ("node", "input", "output", "value_info", "sparse_initializer"):
+        getattr(graph, name).extend(getattr(model.graph, name))
+    for tensor in model.graph.initializer:
+        if len(tensor.raw_data) <= SMALL_TENSOR_BYTES:
+            graph.initializer.append(tensor)
+        else:
+            stub = graph.initializer.add(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
+            stub.data_location = TensorProto.EXTERNAL
+    return ModelProto(
+        ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions, graph=graph
+    )
 
 
 def load_external_data(model: ModelProto, path: Path) -> None:

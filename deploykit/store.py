@@ -33,6 +33,7 @@ __all__ = ["Entry", "Store", "StoredFile", "Writer", "cache_key", "file_digest",
 
 SCHEMA_VERSION = 1
 STORE_VARIABLE = "DEPLOYKIT_STORE"
+CHOOSE_ANOTHER = f"choose another store with --store DIR or {STORE_VARIABLE}"
 FOLDERS = ("entries", "objects", "locks", "work", "quarantine")
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_WRITING = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -232,7 +233,7 @@ class Store:
         except FileNotFoundError:
             return None, ""
         except PermissionError as error:
-            raise StoreFailed(f"cannot read {path}", hint=f"choose another store with {STORE_VARIABLE}") from error
+            raise StoreFailed(f"cannot read {path}", hint=CHOOSE_ANOTHER) from error
         except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             return None, f"its manifest cannot be read ({type(error).__name__})"
         fault = self._verify(entry)
@@ -327,35 +328,37 @@ class Store:
 
     def _require_ours(self) -> None:
         """A store holds native code that will run: nobody but this user and root may have a say in it."""
-        fix = f"choose another store with {STORE_VARIABLE}"
         for folder in (self.root, *(self.root / name for name in FOLDERS)):
             try:
                 found = folder.stat()
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise StoreFailed(f"cannot use the store {folder}: {error.strerror}", hint=fix) from error
+                raise StoreFailed(f"cannot use the store {folder}: {error.strerror}", hint=CHOOSE_ANOTHER) from error
             if not stat.S_ISDIR(found.st_mode):
-                raise StoreFailed(f"the store {folder} is not a folder", hint=fix)
+                raise StoreFailed(f"the store {folder} is not a folder", hint=CHOOSE_ANOTHER)
             if os.name == "posix" and found.st_uid not in (os.geteuid(), 0):
-                raise StoreFailed(f"the store {folder} belongs to another user (uid {found.st_uid})", hint=fix)
+                raise StoreFailed(
+                    f"the store {folder} belongs to another user (uid {found.st_uid})", hint=CHOOSE_ANOTHER
+                )
             if os.name == "posix" and found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
-                raise StoreFailed(f"any user may write to the store {folder}", hint=f"chmod o-w {folder}, or {fix}")
+                raise StoreFailed(
+                    f"any user may write to the store {folder}", hint=f"chmod o-w {folder}, or {CHOOSE_ANOTHER}"
+                )
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """Say of a store that cannot be written what is wrong with it, and leave every other error alone."""
-        fix = f"choose another store with {STORE_VARIABLE}"
         try:
             yield
         except OSError as error:
             where = Path(error.filename) if isinstance(error.filename, str) else self.root
             if error.errno in NO_ROOM:
                 raise StoreFailed(
-                    f"no room to write in {where} ({error.strerror})", hint=f"free space, or {fix}"
+                    f"no room to write in {where} ({error.strerror})", hint=f"free space, or {CHOOSE_ANOTHER}"
                 ) from error
             if error.errno in NO_WRITING and where.is_relative_to(self.root):
-                raise StoreFailed(f"cannot write to {where} ({error.strerror})", hint=fix) from error
+                raise StoreFailed(f"cannot write to {where} ({error.strerror})", hint=CHOOSE_ANOTHER) from error
             raise
 
 

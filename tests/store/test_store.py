@@ -272,7 +272,7 @@ def test_a_full_disk_is_named_with_the_fix_and_leaves_nothing(tmp_path):
     assert maker.returncode == 1
     assert error.startswith("deploykit.errors.StoreFailed: no room to write in ")
     assert str(tmp_path / "engines") in error
-    assert "free space, or choose another store with DEPLOYKIT_STORE" in error
+    assert "free space, or choose another store with --store DIR or DEPLOYKIT_STORE" in error
     assert leftovers(tmp_path / "engines") == []
 
 
