@@ -5,7 +5,8 @@ With `profiling_verbosity = DETAILED` the log ends with one line per compiled la
     Name: c1_myl0_2, LayerType: correlation, Inputs: [{...}], Constants: [{...}], Outputs: [{...}], TacticName: ...,
     StreamId: 0, Metadata: [ONNX Layer: c1]<US>[ONNX Layer: r1]
 
-where <US> is the byte 0x1F, and in which a tensor reads `{ Name: x, Dimensions: [-1,8,16,16], Strides: [...], ..., Datatype: Half, Format: ... }`.
+where <US> is the byte 0x1F, and in which a tensor reads
+`{ Name: x, Dimensions: [-1,8,16,16], Strides: [...], ..., Datatype: Half, Format: ... }`.
 This is the ahead-of-time plan: fusion, precision and layout. The GPU's kernels are chosen when the engine is loaded.
 
 A layer moves every input and output once per batch and every constant once:
@@ -39,7 +40,7 @@ LAYER = re.compile(
     r"Outputs: \[(?P<outputs>.*)\], TacticName: .*, Metadata: ?(?P<metadata>.*)"
 )
 TENSOR = re.compile(r"\{ Name: .*?, Dimensions: \[([-\d,]*)\], [^{}]*?Datatype: (\w+)[^{}]*\}")
-ORIGIN = re.compile(r"\[ONNX Layer: ([^\x1f]*)\]")
+ORIGIN = re.compile(r"\[ONNX Layer: ([^\x1f]*)\](?:__\w+)?")  # such as __gemm_from_conv1x1
 PARSED_NODE = re.compile(r"^Parsing node: (.*) \[(\w+)\]$", re.MULTILINE)
 MEMORY = {
     "weights_bytes": re.compile(r"^Total Weights Memory: (\d+) bytes", re.MULTILINE),
