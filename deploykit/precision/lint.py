@@ -64,10 +64,12 @@ def _bias_faults(
     if integers is None or integers.dtype != np.int32:
         yield "its bias is not an int32 constant"
     input_scale = constant(activation.inputs[1]) if activation is not None else None
-    if scale is None or (
-        input_scale is not None and not np.allclose(scale, input_scale * weight_scale, rtol=1e-6, atol=0)
-    ):
+    if scale is None or (input_scale is not None and not _same(scale, input_scale * weight_scale)):
         yield "its bias does not have the accumulator's scale s_x * s_w"
+
+
+def _same(scale: np.ndarray, accumulator: np.ndarray) -> bool:
+    return scale.shape == accumulator.shape and np.allclose(scale, accumulator, rtol=1e-6, atol=0)
 
 
 def _pair_faults(quantize: ir.Node, placement: Placement) -> Iterator[str]:
