@@ -1,0 +1,106 @@
+"""The fingerprint of a measurement: what has to be equal before two numbers may be compared.
+
+Read from the kernel's files and from package metadata; no framework is imported. A fact that this system does not
+offer is None. Nothing in it names a path or a user.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from deploykit.bench.settings import usable_cores
+
+LIBRARIES = (
+    "deploykit", "numpy", "torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu", "tensorrt",
+    "tensorrt-rtx", "pycuda",
+)  # fmt: skip
+INT8_FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm")  # what INT8 speed rests on
+CPU0 = Path("/sys/devices/system/cpu/cpu0")
+UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
+
+
+def fingerprint(*, threads: int, seed: int, tf32: bool) -> dict[str, Any]:
+    """JSON-ready facts about the machine, the libraries and the run; `load_average` is that of the start, 1 minute."""
+    from deploykit.backends.device import find_gpu
+
+    gpu = find_gpu()
+    return {
+        "cpu": cpu(),
+        "memory_bytes": _memory_bytes(),
+        "os": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
+        "gpu": {**asdict(gpu), "capability": str(gpu.capability)} if gpu else None,
+        "git_revision": _git_revision(),
+        "threads": threads,
+        "seed": seed,
+        "tf32": tf32,
+        "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+    }
+
+
+def cpu(cpuinfo: str | None = None) -> dict[str, Any]:
+    """Model, cores this process may use, INT8 instructions, governor, clock (MHz) and last-level cache (bytes).
+
+    `cpuinfo` is the text of /proc/cpuinfo; None reads it.
+    """
+    text = _read(Path("/proc/cpuinfo")) or "" if cpuinfo is None else cpuinfo
+    facts: dict[str, str] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        facts.setdefault(key.strip(), value.strip())
+    flags = (facts.get("flags") or facts.get("Features") or "").split()
+    clock = facts.get("cpu MHz")
+    return {
+        "model": facts.get("model name") or platform.processor() or platform.machine(),
+        "cores": usable_cores(),
+        "flags": [flag for flag in INT8_FLAGS if flag in flags],
+        "governor": _read(CPU0 / "cpufreq/scaling_governor"),
+        "clock_mhz": float(clock) if clock else None,
+        "cache_bytes": _cache_bytes(),
+    }
+
+
+def _cache_bytes() -> int | None:
+    """The largest cache of the first core, as the kernel lists them."""
+    sizes = [_read(folder / "size") for folder in CPU0.glob("cache/index*")]
+    return max((int(size[:-1]) * UNITS[size[-1]] for size in sizes if size and size[-1] in UNITS), default=None)
+
+
+def _memory_bytes() -> int | None:
+    for line in (_read(Path("/proc/meminfo")) or "").splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_revision() -> str | None:
+    """The commit of deploykit's own checkout, `-dirty` when files differ from it; None where it is installed."""
+    root = Path(__file__).resolve().parents[2]
+    git = shutil.which("git")
+    if git is None or not (root / ".git").exists():
+        return None
+    command = [git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed arguments
+    return found.stdout.strip() or None
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None

@@ -1,0 +1,246 @@
+"""The coordinator: rows take turns in short blocks, so that a drifting machine touches all of them alike.
+
+A round is a seeded permutation of the rows followed by its reverse (A B C C B A), one block each: drift that is linear
+over a round cancels. Blocks are followed by a pause in which thread pools fall quiet. After each round the paired
+ratios decide whether the table is sure enough; the time limit ends it otherwise. Every row is opened, run once, asked
+for its parity outputs and warmed up before the first round, one row at a time, and a row that fails leaves the others
+undisturbed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from deploykit.backends.protocol import Engine, Feed, Progress
+from deploykit.bench.process import WorkerProcess
+from deploykit.bench.settings import TARGET, BenchSettings, block_lengths
+from deploykit.bench.statistics import Block, Interval, latency, ratio
+from deploykit.bench.worker import Compute, Flood, Open, TimeBlock, Warmed, WarmUp
+from deploykit.errors import DeploykitError, UsageError
+
+FLOOD_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RowJob:
+    """One row to measure: timed runs rotate over `feeds`, all of one batch; `parity` feeds are answered untimed."""
+
+    label: str
+    engine: Engine
+    feeds: tuple[Feed, ...]
+    parity: tuple[Feed, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RowSamples:
+    """What a worker gave. `failure` is None or the error that ended the row; what came before it is kept.
+
+    Opening counts the import of the backend's library. `outputs` has one entry per parity feed. `throughput` is runs
+    per second of many launches and one synchronisation; None unless asked for.
+    """
+
+    label: str
+    failure: DeploykitError | None
+    open_seconds: float | None
+    first_run_seconds: float | None
+    outputs: tuple[Feed, ...]
+    warm_up: Warmed | None
+    blocks: tuple[Block, ...]
+    throughput: float | None
+
+    @property
+    def cold_ms(self) -> float | None:
+        """Opening and the first run, milliseconds."""
+        if self.open_seconds is None or self.first_run_seconds is None:
+            return None
+        return 1e3 * (self.open_seconds + self.first_run_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """All rows in the order of their jobs; `stopped_by` says in words what ended the rounds."""
+
+    rows: tuple[RowSamples, ...]
+    stopped_by: str
+    rounds: int
+    seconds: float
+
+
+def run_rows(jobs: Sequence[RowJob], settings: BenchSettings, progress: Progress | None = None) -> Measurement:
+    """Outputs, cold times and interleaved samples of every job. Raises UsageError on jobs that cannot be timed."""
+    if not jobs or any(not job.feeds for job in jobs):
+        raise UsageError("nothing to time", hint="give one row or more, each with an input")
+    report = progress or _silent
+    lanes = [_Lane(job) for job in jobs]
+    with ExitStack() as workers:
+        for done, lane in enumerate(lanes):
+            report(f"open and warm up {lane.job.label}", 0, 1)
+            lane.prepare(workers, settings, warm_up_cap=settings.warm_up_cap(len(lanes)))
+            report(f"open and warm up {lane.job.label}", 1, 1)
+            _pause(settings) if done + 1 < len(lanes) else None
+        stopped_by, rounds, seconds = _rounds(lanes, settings, report)
+        if settings.throughput:
+            for lane in _alive(lanes):
+                report(f"throughput of {lane.job.label}", 0, 1)
+                lane.flood()
+                _pause(settings)
+    return Measurement(tuple(lane.result() for lane in lanes), stopped_by, rounds, seconds)
+
+
+def run_outputs(
+    jobs: Sequence[RowJob], settings: BenchSettings, progress: Progress | None = None
+) -> tuple[RowSamples, ...]:
+    """Only the parity outputs, one worker after the other; nothing is timed."""
+    report = progress or _silent
+    results = []
+    for job in jobs:
+        lane = _Lane(job)
+        report(f"run {job.label}", 0, 1)
+        with ExitStack() as workers:
+            lane.prepare(workers, settings, warm_up_cap=None)
+        report(f"run {job.label}", 1, 1)
+        results.append(lane.result())
+    return tuple(results)
+
+
+@dataclass(slots=True)
+class _Lane:
+    """A row while it is measured: its worker and what has come back so far."""
+
+    job: RowJob
+    failure: DeploykitError | None = None
+    open_seconds: float | None = None
+    first_run_seconds: float | None = None
+    outputs: list[Feed] = field(default_factory=list)
+    warm_up: Warmed | None = None
+    blocks: list[Block] = field(default_factory=list)
+    throughput: float | None = None
+    worker: WorkerProcess = field(init=False)
+
+    def prepare(self, workers: ExitStack, settings: BenchSettings, *, warm_up_cap: float | None) -> None:
+        """Open, first run, parity outputs and, unless `warm_up_cap` is None, the warm-up."""
+        threads = settings.worker_threads
+        self.worker = workers.enter_context(WorkerProcess(threads=threads, answer_seconds=settings.answer_seconds))
+        feeds = self.job.feeds if warm_up_cap is not None else ()
+        with self._failure_kept():
+            opened = self.worker.ask(Open(self.job.engine, threads, feeds))
+            self.open_seconds, self.first_run_seconds = opened.open_seconds, opened.first_run_seconds
+            for feed in self.job.parity:
+                self.outputs.append(self.worker.ask(Compute(feed)))
+            if warm_up_cap is not None:
+                self.warm_up = self.worker.ask(WarmUp(warm_up_cap))
+
+    def time_block(self, number: int, runs: int) -> None:
+        with self._failure_kept():
+            timed = self.worker.ask(TimeBlock(runs))
+            self.blocks.append(Block(number, timed.samples_ns, timed.device_ns))
+
+    def flood(self) -> None:
+        """Launches for about a second, at least ten."""
+        found = latency(self.blocks, seed=0)
+        assert found is not None  # noqa: S101 - a row that is alive after the rounds has samples
+        runs = max(10, round(FLOOD_SECONDS * 1e3 / found.median))
+        with self._failure_kept():
+            self.throughput = runs / self.worker.ask(Flood(runs))
+
+    def result(self) -> RowSamples:
+        return RowSamples(
+            self.job.label,
+            self.failure,
+            self.open_seconds,
+            self.first_run_seconds,
+            tuple(self.outputs),
+            self.warm_up,
+            tuple(self.blocks),
+            self.throughput,
+        )
+
+    @contextmanager
+    def _failure_kept(self) -> Iterator[None]:
+        """An error ends this row and its worker, and no other."""
+        try:
+            yield
+        except DeploykitError as error:
+            self.failure = error
+            self.worker.kill()
+
+
+def _rounds(lanes: Sequence[_Lane], settings: BenchSettings, report: Progress) -> tuple[str, int, float]:
+    """Time blocks until sure or out of time: what ended it, the rounds done, the seconds they took."""
+    random = np.random.default_rng(settings.seed)
+    began = time.perf_counter()
+    limit = int(settings.max_seconds)
+    number, elapsed, last = 0, 0.0, 0.0
+    lengths = dict(zip(map(id, _alive(lanes)), block_lengths(_run_seconds(lanes), settings), strict=True))
+    stopped_by = ""
+    while alive := _alive(lanes):
+        report("timing rounds", min(int(elapsed), limit - 1), limit)
+        order = [alive[index] for index in random.permutation(len(alive))]
+        for lane in (*order, *reversed(order)):
+            if lane.failure is None:
+                lane.time_block(number, lengths[id(lane)])
+                _pause(settings)
+        number += 1
+        now = time.perf_counter() - began
+        elapsed, last = now, now - elapsed
+        if stopped_by := _verdict(_alive(lanes), number, elapsed, last, settings):
+            break
+    report("timing rounds", limit, limit)
+    return stopped_by or "every row failed", number, elapsed
+
+
+def _verdict(alive: Sequence[_Lane], rounds: int, elapsed: float, last: float, settings: BenchSettings) -> str:
+    """Why to stop now; "" to go on. A round that would end past the limit is not begun.
+
+    Intervals cost a bootstrap, so they are looked at every round at first and then at every tenth part of the rounds.
+    """
+    looked_at = rounds >= settings.min_rounds and rounds % max(1, rounds // 10) == 0
+    if looked_at and alive and _sure(alive, settings.seed):
+        kind = "paired ratio" if len(alive) > 1 else "median"
+        return f"the 95 % interval of every {kind} is within +-{TARGET:.0%}"
+    if elapsed + last > settings.max_seconds:
+        return f"the time limit of {settings.max_seconds:g} s"
+    return ""
+
+
+def _sure(alive: Sequence[_Lane], seed: int) -> bool:
+    first, *others = alive
+    if not others:
+        found = latency(first.blocks, seed=seed)
+        return found is not None and _narrow(found.ci95, found.median)
+    ratios = [ratio(lane.blocks, first.blocks, seed=seed) for lane in others]
+    return all(found is not None and _narrow(found.ci95, found.value) for found in ratios)
+
+
+def _narrow(interval: Interval | None, value: float) -> bool:
+    return interval is not None and interval.half_width(value) <= TARGET
+
+
+def _alive(lanes: Sequence[_Lane]) -> list[_Lane]:
+    return [lane for lane in lanes if lane.failure is None]
+
+
+def _run_seconds(lanes: Sequence[_Lane]) -> list[float]:
+    return [lane.warm_up.median_seconds for lane in _alive(lanes) if lane.warm_up is not None]
+
+
+def _pause(settings: BenchSettings) -> None:
+    time.sleep(settings.gap_ms / 1e3)
+
+
+def _silent(phase: str, done: int, total: int) -> None:
+    del phase, done, total
+
+
+def describe_inputs(feeds: Sequence[Feed], cache_bytes: int | None) -> str:
+    """How the timed inputs relate to the last-level cache, for a table's header: `4 rotated, 2.4 MB: warm cache`."""
+    total = sum(array.nbytes for feed in feeds for array in feed.values())
+    size = f"{len(feeds)} rotated, {total / 1e6:.1f} MB"
+    if cache_bytes is None:
+        return f"{size}; cache size unknown"
+    return f"{size}, more than the {cache_bytes / 1e6:.0f} MB cache" if total > cache_bytes else f"{size}: warm cache"

@@ -1,0 +1,237 @@
+"""A worker process: it opens one session and does what the coordinator asks, one request after the other.
+
+One process per row, because two backends in one process disturb each other: idle thread pools spin, and eager PyTorch
+runs at half its speed beside ONNX Runtime sessions. A crash or an out-of-memory kill then costs one row.
+
+The coordinator starts it as `python -c "...main()" FD`, where FD is one end of a `multiprocessing.Pipe`; stdout and
+stderr already point at a log file, so no library can write into the coordinator's output. A thread does nothing but
+read requests: when the coordinator is gone, by whatever signal, its end of the pipe closes, and that thread ends this
+process and all that it started, even in the middle of a run.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+import queue
+import signal
+import statistics
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, NoReturn
+
+from deploykit.backends.protocol import Bound, Engine, Feed, Session
+from deploykit.bench.settings import TARGET, WARM_UP_RUNS, WARM_UP_SECONDS
+from deploykit.errors import DeploykitError, ExecutionFailed
+
+WINDOW = 5  # runs whose median is compared with that of the runs before
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open the session, bind every feed and run the first; answered with `Opened`."""
+
+    engine: Engine
+    threads: int
+    feeds: tuple[Feed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Seconds. Opening includes importing the backend's library; None where no feed was to be run."""
+
+    open_seconds: float
+    first_run_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Run a feed, host to host; answered with its outputs."""
+
+    feed: Feed
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """Run until settled, `cap_seconds` at most; answered with `Warmed`."""
+
+    cap_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Warmed:
+    """`settled`: the medians of the last two windows agree within 1 %; otherwise the cap ended the warm-up."""
+
+    runs: int
+    seconds: float
+    settled: bool
+    median_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TimeBlock:
+    """Time `runs` runs, each synchronised, the inputs rotating; answered with `Timed`."""
+
+    runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    samples_ns: tuple[int, ...]
+    device_ns: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """Launch `runs` times and synchronise once; answered with the seconds it took."""
+
+    runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the session and end the process; not answered."""
+
+
+Request = Open | Compute | WarmUp | TimeBlock | Flood
+
+
+def main() -> None:
+    """Serve the pipe whose file descriptor is the first argument."""
+    pipe = Connection(int(sys.argv[1]))
+    requests: queue.SimpleQueue[Request | Close] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(pipe, requests), daemon=True).start()
+    with _Row() as row:
+        while not isinstance(request := requests.get(), Close):
+            try:
+                answer: Any = row.answer(request)
+            except Exception as error:  # noqa: BLE001 - whatever a backend raises becomes the row's reason
+                traceback.print_exc()
+                answer = _portable(error)
+            try:
+                pipe.send(answer)
+            except OSError:
+                _end()
+
+
+def _read(pipe: Connection, requests: queue.SimpleQueue[Request | Close]) -> None:
+    while True:
+        try:
+            requests.put(pipe.recv())
+        except (EOFError, OSError):
+            _end()
+
+
+def _end() -> NoReturn:
+    """End this process at once, with every process that it started when it leads its group."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
+
+
+def _portable(error: Exception) -> DeploykitError:
+    """The error as one that the coordinator can rebuild, in one line."""
+    if type(error).__module__ == DeploykitError.__module__ and isinstance(error, DeploykitError):
+        return error
+    lines = str(error).strip().splitlines()
+    return ExecutionFailed(f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__)
+
+
+class _Row:
+    """The session of one row, and its inputs in place."""
+
+    def __init__(self) -> None:
+        self._open = ExitStack()
+        self._session: Session
+        self._bounds: Iterator[Bound]
+
+    def __enter__(self) -> _Row:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._open.close()
+
+    def answer(self, request: Request) -> object:
+        match request:
+            case Open():
+                return self._start(request)
+            case Compute(feed):
+                return self._session.run(feed)
+            case WarmUp(cap_seconds):
+                return warm_up(self._run, cap_seconds=cap_seconds)
+            case TimeBlock(runs):
+                return self._time(runs)
+            case Flood(runs):
+                return self._flood(runs)
+
+    def _start(self, request: Open) -> Opened:
+        from deploykit.backends import get_backend
+
+        began = time.perf_counter()
+        backend = get_backend(request.engine.backend)
+        self._session = self._open.enter_context(backend.open(request.engine, threads=request.threads))
+        opened = time.perf_counter()
+        if not request.feeds:
+            return Opened(opened - began, None)
+        self._bounds = itertools.cycle([self._session.bind(feed) for feed in request.feeds])
+        bound = time.perf_counter()
+        self._run()
+        return Opened(opened - began, time.perf_counter() - bound)
+
+    def _run(self) -> Bound:
+        bound = next(self._bounds)
+        bound.launch()
+        bound.synchronize()
+        return bound
+
+    def _time(self, runs: int) -> Timed:
+        samples, device = [], []
+        gc.collect()
+        gc.disable()
+        for _ in range(runs):
+            bound = next(self._bounds)
+            began = time.perf_counter_ns()
+            bound.launch()
+            bound.synchronize()
+            samples.append(time.perf_counter_ns() - began)
+            if (milliseconds := bound.device_ms()) is not None:
+                device.append(round(milliseconds * 1e6))
+        gc.enable()
+        return Timed(tuple(samples), tuple(device))
+
+    def _flood(self, runs: int) -> float:
+        began = time.perf_counter()
+        for _ in range(runs):
+            bound = next(self._bounds)
+            bound.launch()
+        bound.synchronize()
+        return time.perf_counter() - began
+
+
+def warm_up(run: Callable[[], object], *, cap_seconds: float, clock: Callable[[], float] = time.perf_counter) -> Warmed:
+    """Run for at least 200 ms and ten runs, then until the medians of the last two windows of five agree within 1 %.
+
+    `cap_seconds` ends it earlier, after two runs at the least.
+    """
+    began = clock()
+    seconds: list[float] = []
+    settled = False
+    while not settled and (len(seconds) < 2 or clock() - began < cap_seconds):
+        started = clock()
+        run()
+        seconds.append(clock() - started)
+        long_enough = len(seconds) >= WARM_UP_RUNS and clock() - began >= WARM_UP_SECONDS
+        settled = long_enough and _agree(seconds[-2 * WINDOW : -WINDOW], seconds[-WINDOW:])
+    return Warmed(len(seconds), clock() - began, settled, statistics.median(seconds[-WINDOW:]))
+
+
+def _agree(before: list[float], now: list[float]) -> bool:
+    earlier, later = statistics.median(before), statistics.median(now)
+    return abs(later - earlier) <= TARGET * earlier

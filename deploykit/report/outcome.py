@@ -1,0 +1,89 @@
+"""The answers of `export` and `build` in a person's words: name and value, one a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+NAMED = 6  # nodes listed by name before "and n more"
+
+
+def describe_export(facts: Mapping[str, Any]) -> dict[str, str]:
+    folding = next(record for record in facts["passes"] if record["name"] == "fold_batchnorm")
+    refused = [f"{item['node']}: {item['reason']}" for item in folding["refused"]]
+    lines = {
+        "model": f"{facts['model']}, {facts['weights']} weights",
+        "onnx": f"{facts['onnx']}{_kept(facts)}",
+        "digest": facts["digest"],
+        "nodes": f"{facts['nodes_exported']} exported, {facts['nodes']} after clean-up and folding",
+        "BatchNorm": f"{len(folding['rewritten'])} folded in float64" + (f", {_left(refused)}" if refused else ""),
+    }
+    if check := facts["check"]:
+        total, floor = check["total"], check["floor"]
+        error = total["relative_l2"] if total else float("nan")
+        lines |= {
+            "noise floor": f"{floor:.3g} relative L2: eager float32 against the {check['reference']}",
+            "error": f"{error:.3g} relative L2, {error / floor:.2f} times the floor; 3 are allowed: {check['verdict']}",
+        }
+    return lines | _seconds(facts)
+
+
+def describe_build(facts: Mapping[str, Any]) -> dict[str, str]:
+    lines = {
+        "model": f"{facts['model']}, {facts['precision']}",
+        "compiler": facts["flavour"],
+        "onnx": str(facts["onnx"]),
+        "typed onnx": str(facts["typed_onnx"]) if facts["typed_onnx"] != facts["onnx"] else "",
+        "typing": _typing(facts["typing"]),
+        "engine": f"{facts['engine']}{_kept(facts)}" if facts["engine"] else "",
+        "build log": str(facts["build_log"] or ""),
+    }
+    if plan := facts["plan"]:
+        lines |= _plan(plan)
+    lines |= {"note": facts["note"] or "", "runs here": "yes" if facts["runs_here"] else f"no: {facts['reason']}"}
+    return lines | _seconds(facts)
+
+
+def _typing(report: Mapping[str, Any] | None) -> str:
+    if not report:
+        return ""
+    if "placement" in report:
+        left = [f"{item['node']}: {item['reason']}" for item in report["left"]]
+        said = f"{len(report['quantised'])} weighted layers read int8, {report['pairs']} Q/DQ pairs"
+        return f"{said}, placement {report['placement']}" + (f", {_left(left)}" if left else "")
+    return (
+        f"{report['elements']:,} weights to float16: {report['flushed']:,} become 0, "
+        f"{report['subnormal']:,} are subnormal, none overflows"
+    )
+
+
+def _plan(plan: Mapping[str, Any]) -> dict[str, str]:
+    kinds = ", ".join(f"{count} {kind}" for kind, count in plan["kinds"].items())
+    reads = ", ".join(f"{count} {kind}" for kind, count in plan["weighted_reads"].items())
+    other = [f"{node} reads {kind}" for node, kind in plan["other_precision"].items()]
+    accounted = (
+        f"{plan['weighted_accounted']} of {plan['weighted_nodes']} weighted nodes accounted for; their layers read"
+    )
+    return {
+        "kernels": f"{plan['kernels']} ({kinds})",
+        "MB moved": f"{plan['mb_moved']:.1f} for a batch of {plan['batch']}",
+        "engine MB": f"{plan['engine_mb']:.1f}",
+        "precision": f"{accounted} {reads}",
+        "other types": "; ".join(other),
+        "not found": ", ".join(plan["unaccounted"]),
+    }
+
+
+def _left(items: Iterable[str]) -> str:
+    listed = list(items)
+    shown = "; ".join(listed[:NAMED])
+    more = f"; and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
+    return f"{len(listed)} left as they are ({shown}{more})"
+
+
+def _kept(facts: Mapping[str, Any]) -> str:
+    return " (from the store)" if facts["from_store"] else ""
+
+
+def _seconds(facts: Mapping[str, Any]) -> dict[str, str]:
+    return {"seconds": ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in facts["seconds"].items())}

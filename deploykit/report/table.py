@@ -1,0 +1,161 @@
+"""The side-by-side table of `bench` and `verify`: what was measured, how, and why a figure is absent.
+
+Conditions stand above, one line a row in the middle, reasons and notes below as numbered lines, so that the table
+itself stays narrow and no text is cut. A column that no row fills is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+from deploykit.bench import Interval, Latency
+from deploykit.report.document import Report
+from deploykit.report.row import Row
+from deploykit.report.text import render_facts, render_lines, render_table
+
+DIGEST_DIGITS = 12
+FIGURES = ("images\n/s", "kernels", "MB\nmoved", "engine\nMB")  # columns of plain numbers, aligned to the right
+Column = tuple[str, Callable[[Row], str]]
+
+
+def render_report(report: Report, *, file: TextIO | None = None) -> None:
+    """Conditions, table, remarks: plain text on stdout or on `file`."""
+    render_facts(_conditions(report), file=file)
+    render_lines([""], file=file)
+    remarks = _remarks(report.rows)
+    columns = [column for column in _columns(report, remarks) if any(column[1](row) for row in report.rows)]
+    render_table(
+        [heading for heading, _ in columns],
+        [[cell(row) for _, cell in columns] for row in report.rows],
+        right=FIGURES,
+        dim=[index for index, row in enumerate(report.rows) if row.state != "measured"],
+        file=file,
+    )
+    below = [f"[{number}] {', '.join(names)}: {text}" for number, (text, names) in enumerate(remarks.items(), start=1)]
+    below += _different_graphs(report.rows) + _apart(report.rows)
+    if any(row.latency_ms for row in report.rows):
+        below.append("The first run of each block is left out of the statistics, by rule; --json has every sample.")
+    render_lines(["", *below] if below else [], file=file)
+
+
+def _conditions(report: Report) -> dict[str, object]:
+    shared, cpu, gpu = report.conditions, report.environment.get("cpu") or {}, report.environment.get("gpu")
+    flags = ", ".join(cpu.get("flags", ()))
+    facts: dict[str, object] = {
+        "model": shared.model,
+        "run": f"batch {shared.batch}, threads {shared.threads}, TF32 {'on' if shared.tf32 else 'off'}",
+        "CPU": f"{cpu.get('model', 'unknown')}, {cpu.get('cores', '?')} cores{f' ({flags})' if flags else ''}",
+        "GPU": gpu.get("name") if isinstance(gpu, Mapping) else gpu or "none",
+        "inputs": shared.inputs,
+        "copies": shared.copies,
+    }
+    if shared.stopped_by:
+        facts["stopped by"] = f"{shared.stopped_by}, after {shared.rounds} rounds, {shared.seconds:.1f} s"
+    for row in report.rows:
+        if row.flavour and row.flavour not in str(facts.get(row.backend, "")):
+            facts[row.backend] = "\n".join(filter(None, (str(facts.get(row.backend, "")), row.flavour)))
+    return facts
+
+
+def _columns(report: Report, remarks: Mapping[str, list[str]]) -> list[Column]:
+    first = next((row for row in report.rows if row.latency_ms), None)
+    several = len({row.model for row in report.rows}) > 1
+    return [
+        ("model", lambda row: row.model if several else ""),
+        ("backend", lambda row: row.backend),
+        ("precision", lambda row: row.precision),
+        ("state", lambda row: row.state + _marks(row, remarks)),
+        ("median ms [95 % CI]", lambda row: _milliseconds(row.latency_ms)),
+        ("device ms [95 % CI]", lambda row: _milliseconds(row.device_ms)),
+        (f"time / {_name(first)}" if first else "", lambda row: _ratio(row, is_first=row is first)),
+        ("images\n/s", lambda row: f"{row.images_per_second:.1f}" if row.images_per_second is not None else ""),
+        ("parity", lambda row: _parity(row.parity)),
+        ("kernels", lambda row: _figure(row.plan, "kernels", "{:d}")),
+        ("MB\nmoved", lambda row: _figure(row.plan, "mb_moved", "{:.1f}")),
+        ("engine\nMB", lambda row: _figure(row.plan, "engine_mb", "{:.1f}")),
+    ]
+
+
+def _remarks(rows: tuple[Row, ...]) -> dict[str, list[str]]:
+    """Text -> the rows that it is said of, in the order of the rows."""
+    remarks: dict[str, list[str]] = {}
+    for row in rows:
+        for text in _said(row):
+            remarks.setdefault(text, []).append(_name(row))
+    return remarks
+
+
+def _said(row: Row) -> list[str]:
+    verdict = row.parity.get("verdict")
+    parity = (
+        f"parity {verdict}: {row.parity.get('reason') or 'no reason given'}" if verdict not in (None, "pass") else ""
+    )
+    return [text for text in (row.reason, row.note, parity) if text]
+
+
+def _marks(row: Row, remarks: Mapping[str, list[str]]) -> str:
+    said = _said(row)
+    numbers = [str(number) for number, text in enumerate(remarks, start=1) if text in said]
+    return f" [{','.join(numbers)}]" if numbers else ""
+
+
+def _different_graphs(rows: tuple[Row, ...]) -> list[str]:
+    graphs = {_name(row): row.typed_digest for row in rows if row.precision == "int8" and row.typed_digest}
+    if len(set(graphs.values())) < 2:
+        return []
+    listed = ", ".join(f"{name} {digest[:DIGEST_DIGITS]}" for name, digest in graphs.items())
+    return [f"INT8 rows ran different typed graphs, one per placement: {listed}."]
+
+
+def _apart(rows: tuple[Row, ...]) -> list[str]:
+    """Times that are no latency, in lines of their own."""
+    cold = [f"{_name(row)} {row.cold_ms:.0f} ms" for row in rows if row.cold_ms is not None]
+    built = [
+        f"{_name(row)} {row.build_seconds:.1f} s{' (then, now from the store)' if row.cache_hit else ''}"
+        for row in rows
+        if row.build_seconds is not None
+    ]
+    lines = [f"Cold start, open and first run: {', '.join(cold)}."] if cold else []
+    return lines + ([f"Build: {', '.join(built)}."] if built else [])
+
+
+def _name(row: Row) -> str:
+    return f"{row.backend} {row.precision}"
+
+
+def _milliseconds(found: Latency | None) -> str:
+    if found is None:
+        return ""
+    return f"{_digits(found.median)} {_interval(found.ci95, _digits)}"
+
+
+def _ratio(row: Row, *, is_first: bool) -> str:
+    if row.ratio_to_first is None:
+        return ""
+    if is_first:
+        return "1"
+    if row.ratio_to_first.within_noise:
+        return "within noise"
+    return f"{row.ratio_to_first.value:.3f} {_interval(row.ratio_to_first.ci95, '{:.3f}'.format)}"
+
+
+def _interval(interval: Interval | None, form: Callable[[float], str]) -> str:
+    return f"[{form(interval.low)}, {form(interval.high)}]" if interval else "[too few rounds]"
+
+
+def _digits(milliseconds: float) -> str:
+    """Four significant digits, no more than four decimals."""
+    decimals = next((places for places, bound in ((1, 100.0), (2, 10.0), (3, 1.0)) if milliseconds >= bound), 4)
+    return f"{milliseconds:.{decimals}f}"
+
+
+def _parity(parity: Mapping[str, Any]) -> str:
+    sqnr = parity.get("sqnr_db")
+    figure = f"{sqnr:.1f} dB" if isinstance(sqnr, (int, float)) else ""
+    return " ".join(filter(None, (figure, str(parity.get("verdict") or ""))))
+
+
+def _figure(plan: Mapping[str, Any], key: str, form: str) -> str:
+    value = plan.get(key)
+    return form.format(value) if value is not None else ""

@@ -1,0 +1,78 @@
+"""Plain text for stdout through rich: tables and facts that survive a pipe.
+
+Off a terminal there are no colours. Nothing is cut to a width: lines are as long as their text needs. Rules are drawn
+in ASCII. Names of layers, files and libraries are foreign text: they are never read as markup, and control characters
+in them are shown escaped.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+LONGEST_LINE = 1000  # columns; only as many as the text needs are used
+RULED = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+
+
+def render_table(
+    headings: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    dim: Sequence[int] = (),
+    file: TextIO | None = None,
+) -> None:
+    """One table. Columns headed by one of `right` are aligned to the right; lines whose index is in `dim` are faint.
+
+    A heading may have several lines; a cell has one, and lines longer than a terminal are left to it.
+    """
+    table = Table(box=RULED, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    for heading in headings:
+        title = Text("\n".join(map(printable, heading.splitlines())))
+        table.add_column(title, justify="right" if heading in right else "left", vertical="top")
+    for index, line in enumerate(lines):
+        table.add_row(*(Text(printable(cell)) for cell in line), style="dim" if index in dim else "")
+    out = console(file)
+    with out.capture() as captured:
+        out.print(table)
+    out.file.write("".join(line.rstrip(" ") + "\n" for line in captured.get().splitlines()))
+
+
+def render_facts(facts: Mapping[str, object], *, file: TextIO | None = None) -> None:
+    """Name and value, one pair a line; a value of several lines is indented under its first. None is left out."""
+    shown = {printable(name): value for name, value in facts.items() if value is not None and value != ""}
+    width = max(map(len, shown), default=0)
+    for name, value in shown.items():
+        first, *rest = str(value).splitlines() or [""]
+        render_lines([f"{name.ljust(width)}  {first}", *(" " * (width + 2) + line for line in rest)], file=file)
+
+
+def render_lines(lines: Sequence[str], *, file: TextIO | None = None) -> None:
+    """Lines of text as they are."""
+    out = console(file)
+    for line in lines:
+        out.print(Text(printable(line)), soft_wrap=True)
+
+
+def console(file: TextIO | None = None) -> Console:
+    """A console on stdout that reads no markup, no emoji and no highlighting into what it prints."""
+    stream = file or sys.stdout
+    return Console(
+        file=stream,
+        width=LONGEST_LINE,
+        force_terminal=stream.isatty(),
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
+
+
+def printable(text: Any) -> str:
+    """The text with every control character written as its escape, so that it cannot steer a terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(text))

@@ -1,0 +1,91 @@
+"""Backends that break a row, installed as a plug-in by conftest.py: they are the null backend with one fault."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from deploykit.backends.null import NullBackend, NullBound, NullSession
+from deploykit.errors import DeviceOutOfMemory
+
+
+class _Session(NullSession):
+    bound = NullBound
+
+    def bind(self, feed):
+        bound = super().bind(feed)
+        bound.__class__ = self.bound
+        return bound
+
+
+class _Backend(NullBackend):
+    session = _Session
+
+    def open(self, engine, *, threads=0):
+        return self.session(engine)
+
+
+def _backend(launch):
+    """A null backend whose every launch first calls `launch`."""
+
+    class Bound(NullBound):
+        def launch(self):
+            launch()
+            super().launch()
+
+    return type("Backend", (_Backend,), {"session": type("Session", (_Session,), {"bound": Bound})})
+
+
+def _die_in_round():
+    if sys._getframe(2).f_code.co_name == "_time":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _abort():
+    os.write(2, b"terminate called: bad_alloc\n")
+    os.abort()
+
+
+def _out_of_memory():
+    raise DeviceOutOfMemory("12 GB do not fit", hint="use a smaller --batch")
+
+
+def _raise():
+    raise ValueError("first line\nsecond line")
+
+
+class Hanging(NullBackend):
+    def open(self, engine, *, threads=0):
+        time.sleep(3600)
+
+
+class Noisy(_Backend):
+    def open(self, engine, *, threads=0):
+        print("python on stdout")
+        os.write(1, b"C++ on stdout\n")
+        os.write(2, b"C++ on stderr\n")
+        return super().open(engine)
+
+
+class Parent(_Backend):
+    """Starts a process of its own, as a compiling backend does, and writes its id where the feed's note says."""
+
+    def open(self, engine, *, threads=0):
+        child = subprocess.Popen(["sleep", "3600"])
+        Path(engine.note).write_text(f"{os.getpid()} {child.pid}")
+        return super().open(engine)
+
+
+class Threads(_Backend):
+    def open(self, engine, *, threads=0):
+        raise ValueError(f"threads={threads} OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']}")
+
+
+Abort = _backend(_abort)
+Raise = _backend(_raise)
+OutOfMemory = _backend(_out_of_memory)
+Exit = _backend(lambda: os._exit(7))
+Killed = _backend(_die_in_round)
+Slow = _backend(lambda: time.sleep(0.1))

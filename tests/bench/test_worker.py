@@ -1,0 +1,52 @@
+"""The worker's own loop; its life as a process is tested through the coordinator."""
+
+import pytest
+
+from deploykit.bench.worker import warm_up
+
+
+class Clock:
+    """Time that passes only while `run` is called: `durations` in turn, the last one for ever."""
+
+    def __init__(self, *durations):
+        self.durations, self.now, self.runs = list(durations), 0.0, 0
+
+    def __call__(self):
+        return self.now
+
+    def run(self):
+        self.now += self.durations[min(self.runs, len(self.durations) - 1)]
+        self.runs += 1
+
+
+@pytest.mark.parametrize(
+    ("duration", "runs"),
+    [(0.05, 10), (0.01, 20), (0.001, 200)],  # ten runs at least, and 200 ms at least
+)
+def test_warms_up_by_time_and_by_count(duration, runs):
+    clock = Clock(duration)
+    found = warm_up(clock.run, cap_seconds=10.0, clock=clock)
+    assert (found.runs, found.settled) == (pytest.approx(runs, abs=1), True)
+    assert found.median_seconds == pytest.approx(duration)
+
+
+def test_goes_on_until_the_medians_agree():
+    clock = Clock(*[0.3] * 12, 0.1)
+    found = warm_up(clock.run, cap_seconds=100.0, clock=clock)
+    assert (found.runs, found.settled) == (10, True)
+    clock = Clock(*[0.3] * 6, 0.1)  # the last five of ten runs disagree with those before; of 14 they agree
+    found = warm_up(clock.run, cap_seconds=100.0, clock=clock)
+    assert (found.runs, found.settled, found.median_seconds) == (14, True, pytest.approx(0.1))
+
+
+def test_the_cap_ends_a_warm_up_that_never_settles():
+    clock = Clock(*[0.1 * 1.1**k for k in range(100)])
+    found = warm_up(clock.run, cap_seconds=3.0, clock=clock)
+    assert not found.settled
+    assert found.seconds == pytest.approx(3.0, rel=0.2)
+
+
+def test_a_slow_row_runs_twice_whatever_the_cap():
+    clock = Clock(60.0)
+    found = warm_up(clock.run, cap_seconds=1.0, clock=clock)
+    assert (found.runs, found.settled) == (2, False)

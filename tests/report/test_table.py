@@ -1,0 +1,191 @@
+"""The table as plain text: what a pipe, a log file or a terminal shows."""
+
+import io
+
+import pytest
+
+from deploykit.bench import Interval, Latency, Ratio
+from deploykit.report import Conditions, Report, Row
+from deploykit.report.table import render_report
+from deploykit.report.text import printable, render_facts, render_table
+
+CONDITIONS = Conditions(
+    model="lenet5",
+    batch=1,
+    threads=2,
+    tf32=False,
+    inputs="4 rotated, 2.4 MB: warm cache",
+    copies="outside the timed runs",
+    stopped_by="the time limit of 9 s",
+    rounds=12,
+    seconds=8.75,
+)
+ENVIRONMENT = {"cpu": {"model": "Some CPU", "cores": 2, "flags": ["avx512_vnni"]}, "gpu": None}
+NO_GPU = "no NVIDIA GPU; install NVIDIA's driver"
+
+SNAPSHOT = """\
+model       lenet5
+run         batch 1, threads 2, TF32 off
+CPU         Some CPU, 2 cores (avx512_vnni)
+GPU         none
+inputs      4 rotated, 2.4 MB: warm cache
+copies      outside the timed runs
+stopped by  the time limit of 9 s, after 12 rounds, 8.8 s
+torch       torch 2.15.0 (cpu)
+ort         onnxruntime 1.27.0 CPUExecutionProvider
+trt         tensorrt-rtx 1.7.1 (ahead of time)
+
+                                                                                                           MB  engine
+backend  precision  state            median ms [95 % CI]   time / torch fp32     parity        kernels  moved      MB
+---------------------------------------------------------------------------------------------------------------------
+torch    fp32       measured         140.9 [140.5, 141.3]  1                     96.3 dB pass
+ort      fp32       measured         21.80 [21.50, 22.10]  0.155 [0.152, 0.158]  97.0 dB pass
+ort      fp16       measured [1]     139.9 [139.5, 140.3]  within noise          36.3 dB pass
+ort      int8       measured [2]     6.925 [6.900, 6.950]  0.050 [0.049, 0.051]  12.3 dB fail
+torch    int8       unavailable [3]
+trt      fp16       built [4]                                                                       58  518.4    51.2
+trt      int8       built [4]                                                                      106  946.0    26.1
+
+[1] ort fp16: computed in float32
+[2] ort int8: parity fail: logits: 12.3 dB; at least 20
+[3] torch int8: eager PyTorch has no INT8 path here
+[4] trt fp16, trt int8: no NVIDIA GPU; install NVIDIA's driver
+INT8 rows ran different typed graphs, one per placement: ort int8 3f2a91c0aaaa, trt int8 8c11d2aabbbb.
+Cold start, open and first run: torch fp32 812 ms.
+Build: trt fp16 0.4 s, trt int8 0.6 s (then, now from the store).
+The first run of each block is left out of the statistics, by rule; --json has every sample.
+"""
+
+
+def row(backend="ort", precision="fp32", state="measured", **options):
+    return Row(model="lenet5", batch=1, backend=backend, precision=precision, state=state, **options)
+
+
+def timed(median, width, ratio, spread, **options):
+    return {
+        "latency_ms": Latency(median, Interval(median - width, median + width), None, None, None, 60, 12, 0),
+        "ratio_to_first": Ratio(ratio, Interval(ratio - spread, ratio + spread), 12),
+        **options,
+    }
+
+
+def shown(*rows, conditions=CONDITIONS):
+    out = io.StringIO()
+    render_report(Report(conditions, ENVIRONMENT, rows), file=out)
+    return out.getvalue()
+
+
+def test_the_whole_table_in_plain_text():
+    ort, rtx = "onnxruntime 1.27.0 CPUExecutionProvider", "tensorrt-rtx 1.7.1 (ahead of time)"
+    found = shown(
+        row("torch", flavour="torch 2.15.0 (cpu)", cold_ms=812.4,
+            **timed(140.9, 0.4, 1, 0, parity={"verdict": "pass", "sqnr_db": 96.31})),
+        row(flavour=ort, **timed(21.8, 0.3, 0.155, 0.003, parity={"verdict": "pass", "sqnr_db": 97.0})),
+        row(precision="fp16", flavour=ort, note="computed in float32",
+            **timed(139.9, 0.4, 0.99, 0.02, parity={"verdict": "pass", "sqnr_db": 36.3})),
+        row(precision="int8", flavour=ort, typed_digest="3f2a91c0aaaaaaaa",
+            **timed(6.925, 0.025, 0.05, 0.001,
+                    parity={"verdict": "fail", "sqnr_db": 12.3, "reason": "logits: 12.3 dB; at least 20"})),
+        row("torch", "int8", "unavailable", reason="eager PyTorch has no INT8 path here"),
+        row("trt", "fp16", "built", flavour=rtx, reason=NO_GPU, build_seconds=0.4,
+            plan={"kernels": 58, "mb_moved": 518.4, "engine_mb": 51.2}),
+        row("trt", "int8", "built", flavour=rtx, reason=NO_GPU, build_seconds=0.6, cache_hit=True,
+            typed_digest="8c11d2aabbbbbbbb", plan={"kernels": 106, "mb_moved": 946.0, "engine_mb": 26.1}),
+    )  # fmt: skip
+    assert found == SNAPSHOT
+    assert max(map(len, found.splitlines())) <= 120
+
+
+def test_throughput_is_shown_only_where_it_was_measured():
+    assert "images" not in shown(row(**timed(2.0, 0.1, 1, 0)))
+    assert "images" in shown(row(**timed(2.0, 0.1, 1, 0, images_per_second=512.25)))
+    assert "512.2" in shown(row(**timed(2.0, 0.1, 1, 0, images_per_second=512.25)))
+
+
+def test_a_missing_interval_is_said():
+    lone = {"latency_ms": Latency(500.0, None, None, None, None, 3, 3, 0), "ratio_to_first": Ratio(1.5, None, 3)}
+    found = shown(row("torch", **timed(2.0, 0.1, 1, 0)), row(**lone))
+    assert "500.0 [too few rounds]" in found
+    assert "1.500 [too few rounds]" in found
+    assert "within noise" not in found
+
+
+def test_times_are_compared_with_the_first_measured_row():
+    failed = row("torch", "fp32", "failed", reason="the worker process was killed by SIGKILL")
+    assert "time / ort fp32" in shown(failed, row(**timed(2.0, 0.1, 1, 0)))
+
+
+def test_int8_rows_of_one_graph_need_no_remark():
+    digests = {"typed_digest": "a" * 64}
+    assert "different typed graphs" not in shown(
+        row("ort", "int8", **timed(2.0, 0.1, 1, 0), **digests), row("trt", "int8", "built", reason=NO_GPU, **digests)
+    )
+
+
+def test_a_verdict_without_a_figure_and_its_reason_are_shown():
+    parity = {"verdict": "inconclusive", "sqnr_db": None, "reason": "logits: the output does not vary"}
+    found = shown(row(parity=parity))
+    assert "inconclusive" in found
+    assert "[1] ort fp32: parity inconclusive: logits: the output does not vary" in found
+
+
+def test_a_verify_table_has_no_columns_of_times():
+    found = shown(row(parity={"verdict": "pass", "sqnr_db": 96.3}))
+    assert "median" not in found
+    assert "first run" not in found
+
+
+def test_several_models_get_a_column():
+    other = Row(model="vgg16", batch=1, backend="ort", precision="fp32", state="measured")
+    assert "vgg16" in shown(row(), other)
+
+
+HOSTILE = "[red]bold[/red] :smile: \x1b[31mred\x1b[0m\r\nnext \u202eabc \x9b2J"
+
+
+def test_foreign_text_is_neither_markup_nor_control():
+    out = io.StringIO()
+    render_table(["name"], [[HOSTILE]], file=out)
+    found = shown(row(state="failed", reason=HOSTILE, flavour=HOSTILE)) + out.getvalue()
+    assert found.count("[red]bold[/red] :smile: \\x1b[31mred\\x1b[0m") == 3
+    assert found.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"), [("é[0]", "é[0]"), ("a\tb", "a\\tb"), ("\x07", "\\x07"), ("\u202e", "\\u202e")]
+)
+def test_printable(text, safe):
+    assert printable(text) == safe
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_on_a_terminal_nothing_is_cut(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    out = Terminal()
+    render_table(["a heading that is long"], [["x" * 300]], file=out)
+    assert "x" * 300 in out.getvalue()
+    assert "\x1b[1m" in out.getvalue()
+
+
+@pytest.mark.parametrize("variable", ["FORCE_COLOR", "TTY_COMPATIBLE"])
+def test_a_pipe_gets_no_ansi_whatever_the_environment_says(monkeypatch, variable):
+    monkeypatch.setenv(variable, "1")
+    assert "\x1b" not in shown(row(state="failed", reason="why"))
+
+
+def test_facts_are_aligned_and_absent_ones_left_out():
+    out = io.StringIO()
+    render_facts({"onnx": "a.onnx", "engine": None, "note": "one\ntwo", "n": 0, "empty": ""}, file=out)
+    assert out.getvalue() == "onnx  a.onnx\nnote  one\n      two\nn     0\n"
+
+
+def test_an_empty_table_is_its_heading():
+    out = io.StringIO()
+    render_table(["name", "MACs"], [], right=("MACs",), file=out)
+    assert out.getvalue() == "name  MACs\n----------\n"
