@@ -5,8 +5,8 @@ the BatchNorm's scope; deploykit's own passes (`deploykit.graph`) do that work a
 """
 
 import contextlib
+import io
 import logging
-import sys
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 OPSET = 20
 TRACED_BATCH = 2  # torch.export turns a dimension of 0 or 1 into a constant
-NOISY_LOGGERS = ("torch.onnx", "torch.export", "torch._dynamo", "torch._export", "onnxscript", "onnx_ir")
 
 
 def export_module(
@@ -38,7 +37,8 @@ def export_module(
     `rewrite.NAME_SCOPES`; stack traces and other texts that would carry source paths into the file are dropped, so
     that two exports of one module, in any two processes, serialise to the same bytes.
 
-    Raises ExportFailed when the module is in training mode or torch cannot trace it.
+    Raises ExportFailed when the module is in training mode, torch cannot trace it, or its code fixes a dimension
+    that is to stay free.
     """
     import torch
 
@@ -63,6 +63,7 @@ def export_module(
     if program is None:
         raise ExportFailed(f"torch.onnx could not export {kind}: it answered with no graph")
     model: ir.Model = program.model
+    _require_free_dimensions(kind, input, model.graph.inputs[0])
     _strip_bulk(model)
     return model
 
@@ -80,19 +81,27 @@ def _free_dimensions(spec: TensorSpec) -> dict[int, Any]:
     return {axis: Dim(size) for axis, size in enumerate(spec.shape) if isinstance(size, str)}
 
 
+def _require_free_dimensions(kind: str, spec: TensorSpec, found: ir.Value) -> None:
+    """torch.onnx gives up a free dimension without a word when the traced code cannot do with it."""
+    for axis, (asked, got) in enumerate(zip(spec.shape, found.shape or (), strict=False)):
+        if isinstance(asked, str) and isinstance(got, int):
+            raise ExportFailed(
+                f"{kind} works only where dimension {axis} ({asked}) of its input is {got}, as traced",
+                hint="take that size from the input (x.shape[0], x.flatten(1)) instead of writing it down",
+            )
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No warnings and no log lines from the exporter; whatever the traced module prints goes to stderr."""
-    loggers = [logging.getLogger(name) for name in NOISY_LOGGERS]
-    levels = [logger.level for logger in loggers]
+    """Silence the exporter: it warns, logs, and on failure prints every graph it tried, on stdout and stderr."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(sys.stderr):
-            yield
+        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()) as sink:
+            with contextlib.redirect_stderr(sink):
+                yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(disabled)
 
 
 def _root_cause(error: BaseException) -> str:

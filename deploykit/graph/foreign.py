@@ -24,8 +24,8 @@ def parse(proto: onnx.ModelProto) -> ir.Model:
     """The graph of `proto`, opset 17 or newer, initialisers apart from inputs; `proto` itself is left alone.
 
     An initialiser that is listed as an input too (a default that callers could override; obligatory before IR
-    version 4) becomes a constant. Shapes of intermediate values are dropped: a wrong one would steer constant
-    folding, and clean-up infers them anew.
+    version 4) becomes a constant. Shapes of intermediate values are inferred anew: a wrong claim would steer
+    constant folding.
 
     Raises ExportFailed where the opset cannot be brought up, or the graph needs what no backend here has, and
     UntrustedArtefact where the graph is malformed or would unfold beyond MAX_NODES.
@@ -39,7 +39,7 @@ def parse(proto: onnx.ModelProto) -> ir.Model:
     _refuse_unsupported(model)
     model.ir_version = max(model.ir_version or 0, IR_VERSION)
     common.RemoveInitializersFromInputsPass()(model)
-    _forget_claimed_shapes(model)
+    _infer_shapes_anew(model)
     return model
 
 
@@ -103,13 +103,26 @@ def _all_nodes(model: ir.Model) -> Iterator[ir.Node]:
         yield from function.all_nodes()
 
 
-def _forget_claimed_shapes(model: ir.Model) -> None:
+def _infer_shapes_anew(model: ir.Model) -> None:
+    """Replace what the file says about intermediate values by what follows from its inputs and initialisers.
+
+    Of the claims only the names of free dimensions survive, where inference finds a dimension free as well:
+    `Reshape(x, [-1, 512])` alone would lose that its first dimension is the batch.
+    """
     public = set(model.graph.outputs)
-    for node in _all_nodes(model):
-        for value in node.outputs:
-            if value not in public:
-                value.shape = None
-                value.type = None
+    values = [value for node in _all_nodes(model) for value in node.outputs if value not in public]
+    claims = [value.shape for value in values]
+    for value in values:
+        value.shape = None
+        value.type = None
+    common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    for value, claim in zip(values, claims, strict=True):
+        if value.shape is not None and claim is not None and len(value.shape) == len(claim):
+            value.shape = ir.Shape(_named(found, said) for found, said in zip(value.shape, claim, strict=True))
+
+
+def _named(found: int | ir.SymbolicDim, said: int | ir.SymbolicDim) -> int | ir.SymbolicDim:
+    return said if isinstance(found, ir.SymbolicDim) and isinstance(said, ir.SymbolicDim) and said.value else found
 
 
 def _one_line(error: Exception | None) -> str:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from onnx.reference.op_run import OpRun
 
+
 class ConvTranspose(OpRun):
     """Torch's, in double: onnx's reference implementation cannot reshape the weights of more than one group."""
 
@@ -51,7 +52,9 @@ def run() -> Run:
     """Every output of a model by ONNX's reference evaluator, in the graph's own types."""
 
     def evaluate(model: ir.Model, **feed: np.ndarray) -> list[np.ndarray]:
-        return onnx.reference.ReferenceEvaluator(ir.serde.serialize_model(model), new_ops=[ConvTranspose]).run(None, feed)
+        return onnx.reference.ReferenceEvaluator(ir.serde.serialize_model(model), new_ops=[ConvTranspose]).run(
+            None, feed
+        )
 
     return evaluate
 

@@ -8,13 +8,15 @@ from deploykit.graph.rewrite import FOLDED_SCOPE, NAME_SCOPES, output_scope
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20]>\n'
 
-CONV = """g (double[N, 4, 6, 5] x, double[8, {per_group}, 3, 3] w{bias}, double[8] g, double[8] b, double[8] m, double[8] v)
+CONV = """g (double[N, 4, 6, 5] x, double[8, {per_group}, 3, 3] w{bias},
+   double[8] g, double[8] b, double[8] m, double[8] v)
   => (double[N, 8, H, W] y) {{
     c = Conv <kernel_shape = [3, 3], group = {group}> (x, w{use_bias})
     y = BatchNormalization <epsilon = 0.01> (c, g, b, m, v)
 }}"""
 
-CONV_TRANSPOSE = """g (double[N, 4, 5, 3] x, double[4, {per_group}, 3, 3] w{bias}, double[8] g, double[8] b, double[8] m, double[8] v)
+CONV_TRANSPOSE = """g (double[N, 4, 5, 3] x, double[4, {per_group}, 3, 3] w{bias},
+   double[8] g, double[8] b, double[8] m, double[8] v)
   => (double[N, 8, H, W] y) {{
     c = ConvTranspose <kernel_shape = [3, 3], strides = [2, 2], group = {group}> (x, w{use_bias})
     y = BatchNormalization <epsilon = 0.01> (c, g, b, m, v)
@@ -68,7 +70,9 @@ def test_folds_into_a_transposed_convolution_whose_output_channels_lie_on_axis_1
 @pytest.mark.parametrize("addend", [None, "", "[1]", "[6]", "[1, 6]", "[3, 1]", "[3, 6]"])
 @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 1.0), (0.5, 2.0), (2.0, 0.0)])
 @pytest.mark.parametrize("trans", [0, 1])
-def test_folds_into_a_matrix_product_with_any_alpha_beta_and_addend(build, run, relative_l2, trans, alpha, beta, addend):
+def test_folds_into_a_matrix_product_with_any_alpha_beta_and_addend(
+    build, run, relative_l2, trans, alpha, beta, addend
+):
     text = GEMM.format(
         trans=trans,
         alpha=alpha,
@@ -191,7 +195,8 @@ def test_refuses_by_structure(build, case):
 
 
 @pytest.mark.parametrize(
-    ("name", "role"), [("w", "weight"), ("bias", "bias"), ("g", "gamma"), ("b", "beta"), ("m", "mean"), ("v", "variance")]
+    ("name", "role"),
+    [("w", "weight"), ("bias", "bias"), ("g", "gamma"), ("b", "beta"), ("m", "mean"), ("v", "variance")],
 )
 def test_refuses_what_the_caller_may_feed(build, name, role):
     result = fold_batchnorm(build(HEADER + PLAIN, free=("x", name)))
@@ -232,7 +237,9 @@ def test_refuses_what_is_not_finite_and_writes_nothing(build, values, reason):
 def test_refuses_a_float16_weight_that_folding_lifts_out_of_range(build):
     values = {"v": np.full(3, 1e-6), "w": np.full((3, 2, 1, 1), 6e4), "g": np.ones(3)}
     model = build(HEADER + PLAIN.replace("float[", "float16["), values=values)
-    assert [refusal.reason for refusal in fold_batchnorm(model).refused] == ["the folded weight is not finite in float16"]
+    assert [refusal.reason for refusal in fold_batchnorm(model).refused] == [
+        "the folded weight is not finite in float16"
+    ]
 
 
 def test_refuses_another_number_of_channels(build):

@@ -1,0 +1,134 @@
+"""What each clean-up rule does, alone, and what all of them must leave alone."""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from deploykit.graph.cleanup import CLEAN_UP, CleanUpRule, clean_up
+
+HEADER = '<ir_version: 10, opset_import: ["" : 20]>\n'
+RULES = {rule.name: rule for rule in CLEAN_UP if isinstance(rule, CleanUpRule)}
+
+FUNCTION = """<ir_version: 10, opset_import: ["" : 20, "local" : 1]>
+g (float[2] x) => (float[2] y) { y = local.twice (x) }
+<domain: "local", opset_import: ["" : 20]> twice (a) => (b) { b = Add (a, a) }"""
+
+RESHAPE = """g (float[batch, 8, 1, 1] x) => (float[batch, 8] y) {
+    s = Shape <end = 1> (x)
+    k = Constant <value = int64[1] {8}> ()
+    t = Concat <axis = 0> (s, k)
+    y = Reshape (x, t)
+}"""
+
+BEFORE_AND_AFTER = {
+    "inline_functions": (FUNCTION, ["twice"], ["Add"]),
+    "fold_constants": (
+        "g (float[2] x, float[2] a, float[2] c) => (float[2] y) { d = Add (a, c) y = Mul (x, d) }",
+        ["Add", "Mul"],
+        ["Mul"],
+    ),
+    "remove_unused": ("g (float[2] x) => (float[2] y) { d = Relu (x) y = Neg (x) }", ["Relu", "Neg"], ["Neg"]),
+    "lift_constants": (
+        "g (float[2] x) => (float[2] y) { c = Constant <value_floats = [1.0, 2.0]> () y = Mul (x, c) }",
+        ["Constant", "Mul"],
+        ["Mul"],
+    ),
+    "share_subexpressions": (
+        "g (float[2] x) => (float[2] y) { a = Abs (x) b = Abs (x) y = Add (a, b) }",
+        ["Abs", "Abs", "Add"],
+        ["Abs", "Add"],
+    ),
+    "remove_identities": (
+        "g (float[2] x) => (float[2] y) { a = Abs (x) b = Identity (a) y = Neg (b) }",
+        ["Abs", "Identity", "Neg"],
+        ["Abs", "Neg"],
+    ),
+}
+
+
+def ops(model):
+    return [node.op_type for node in model.graph]
+
+
+@pytest.mark.parametrize("name", BEFORE_AND_AFTER)
+def test_a_rule_alone(build, run, name):
+    text, before, after = BEFORE_AND_AFTER[name]
+    model = build(text if text.startswith("<") else HEADER + text)
+    x = np.array([3.0, -2.0], np.float32)
+    wanted = run(model, x=x)[0]
+    assert ops(model) == before
+    result = RULES[name](model)
+    assert result.name == name
+    assert result.rewritten
+    assert ops(model) == after
+    np.testing.assert_array_equal(run(model, x=x)[0], wanted)
+
+
+def test_equal_small_initialisers_are_stored_once(build):
+    same = np.array([1.0, 2.0])
+    text = "g (float[2] x, float[2] a, float[2] c) => (float[2] y) { d = Add (x, a) y = Mul (d, c) }"
+    model = build(HEADER + text, values={"a": same, "c": same})
+    assert RULES["share_initializers"](model).rewritten == ["c", "y"]
+    assert list(model.graph.initializers) == ["a"]
+
+
+def test_a_computed_reshape_becomes_a_constant_one_and_its_chain_goes(build, run):
+    model = build(HEADER + RESHAPE)
+    x = np.arange(24, dtype=np.float32).reshape(3, 8, 1, 1)
+    clean_up(model)
+    assert ops(model) == ["Reshape"]
+    assert model.graph[0].inputs[1].const_value.numpy().tolist() == [-1, 8]
+    np.testing.assert_array_equal(run(model, x=x)[0], x.reshape(3, 8))
+
+
+def test_an_import_that_nothing_uses_goes(build):
+    model = build(
+        '<ir_version: 10, opset_import: ["" : 20, "foreign" : 1]>g (float[2] x) => (float[2] y) { y = Neg (x) }'
+    )
+    RULES["remove_unused_opsets"](model)
+    assert dict(model.opset_imports) == {"": 20}
+
+
+def test_missing_shapes_and_types_are_inferred(build):
+    model = build(HEADER + "g (float[batch, 3] x) => (float[batch, 3] y) { a = Neg (x) y = Relu (a) }")
+    inner = model.graph[0].outputs[0]
+    assert inner.shape is None
+    clean_up(model)
+    assert str(inner.shape) == "[batch,3]"
+    assert inner.dtype == ir.DataType.FLOAT
+
+
+KEPT = {
+    "Conv": "g (float[1] x, float[1, 1, 2, 2] a, float[1, 1, 1, 1] c) => (float[1, 1, 2, 2] y) { y = Conv (a, c) }",
+    "MatMul": "g (float[1] x, float[2, 2] a, float[2, 2] c) => (float[2, 2] y) { d = MatMul (a, c) y = Add (d, x) }",
+    "Gemm": "g (float[1] x, float[2, 2] a, float[2, 2] c) => (float[2, 2] y) { d = Gemm (a, c) y = Add (d, x) }",
+    "BatchNormalization": """g (float[1] x, float[1, 2] a, float[2] s, float[2] b, float[2] m, float[2] v)
+        => (float[1, 2] y) { d = BatchNormalization (a, s, b, m, v) y = Add (d, x) }""",
+    "QuantizeLinear": """g (float[1] x, float[2] a, float s) => (float[2] y)
+        { q = QuantizeLinear (a, s) d = DequantizeLinear (q, s) y = Add (d, x) }""",
+    "DequantizeLinear": """g (float[1] x, float[2] a, float s) => (float[2] y)
+        { q = QuantizeLinear (a, s) d = DequantizeLinear (q, s) y = Add (d, x) }""",
+    "RandomNormal": "g (float[1] x) => (float[2] y) { d = RandomNormal <shape = [2]> () y = Add (d, x) }",
+}
+
+
+@pytest.mark.parametrize("op", KEPT)
+def test_constant_as_its_inputs_may_be_this_operator_stays(build, op):
+    model = build(HEADER + KEPT[op])
+    clean_up(model)
+    assert op in ops(model)
+
+
+def test_every_rule_says_why_and_none_is_listed_twice():
+    assert len(RULES) == len(CLEAN_UP) - 1  # and name_nodes
+    assert all(rule.reason for rule in RULES.values())
+
+
+def test_cleaning_twice_changes_nothing_more(build):
+    model = build(HEADER + RESHAPE)
+    clean_up(model)
+    once = ir.serde.serialize_model(model)
+    clean_up(model)
+    assert ir.serde.serialize_model(model) == once
+    onnx.checker.check_model(once, full_check=True)

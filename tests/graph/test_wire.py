@@ -1,0 +1,98 @@
+"""The bytes of a graph: what protobuf would have written, the same each time, and never more than 2 GB."""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from deploykit.errors import DeploykitError, UntrustedArtefact
+from deploykit.graph import check, graph_digest, serialise, tensor_specs
+from deploykit.spec import TensorSpec
+
+HEADER = '<ir_version: 10, opset_import: ["" : 20]>\n'
+TEXT = "g (float[batch, 40] x, float[40, 300] w, float[3] small) => (float[batch, 300] y) { y = MatMul (x, w) }"
+
+
+@pytest.mark.parametrize("kind", ["float", "float16", "double", "bfloat16", "int4", "float8e4m3fn"])
+def test_the_bytes_say_what_protobufs_own_would(build, kind):
+    model = build(HEADER + TEXT.replace("float[40", f"{kind}[40").replace("MatMul (x, w)", "Identity (x)"))
+    ours = onnx.load_from_string(serialise(model))
+    theirs = ir.serde.serialize_model(model)
+    for tensor in theirs.graph.initializer:
+        (same,) = (found for found in ours.graph.initializer if found.name == tensor.name)
+        assert same == tensor
+    assert len(ours.graph.initializer) == len(theirs.graph.initializer)
+    for proto in (ours, theirs):
+        del proto.graph.initializer[:], proto.graph.value_info[:]
+    assert ours == theirs
+
+
+def test_serialising_changes_neither_the_model_nor_the_second_answer(build):
+    model = build(HEADER + TEXT)
+    order = list(model.graph.initializers)
+    content = serialise(model)
+    assert list(model.graph.initializers) == order
+    assert model.graph.initializers["w"].const_value is not None
+    assert serialise(model) == content
+    assert len(graph_digest(content)) == 64
+    assert graph_digest(content) != graph_digest(content + b" ")
+    check(content)
+
+
+def test_weights_of_2_gb_are_refused_before_they_are_copied():
+    class Vast(ir.LazyTensor):
+        nbytes = 2**31
+
+    def never():
+        raise AssertionError("evaluated")
+
+    model = ir.serde.deserialize_model(
+        onnx.parser.parse_model(HEADER + "g (float[2] x) => (float[2] y) { y = Neg (x) }")
+    )
+    tensor = Vast(never, dtype=ir.DataType.FLOAT, shape=ir.Shape([2**29]), name="w")
+    model.graph.register_initializer(ir.Value(name="w", const_value=tensor))
+    with pytest.raises(DeploykitError, match=r"2\.00 GiB") as caught:
+        serialise(model)
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not a graph", onnx.ModelProto(ir_version=10).SerializeToString()],
+    ids=["empty", "text", "no graph"],
+)
+def test_check_maps_every_complaint(content):
+    with pytest.raises(UntrustedArtefact, match=r"not a valid ONNX graph: .") as caught:
+        check(content)
+    assert "\n" not in str(caught.value)
+
+
+def test_check_infers_shapes(build):
+    proto = ir.serde.serialize_model(build(HEADER + TEXT))
+    proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 7
+    with pytest.raises(UntrustedArtefact, match="not a valid ONNX graph"):
+        check(proto.SerializeToString())
+
+
+def test_specs_name_every_free_dimension(build):
+    model = build(HEADER + TEXT)
+    model.graph.outputs[0].shape = ir.Shape([None, None])
+    assert tensor_specs(model) == (
+        (TensorSpec("x", ("batch", 40), "float32"),),
+        (TensorSpec("y", ("batch", "y_1"), "float32"),),
+    )
+
+
+def test_an_output_of_unknown_shape_is_refused(build):
+    model = build(HEADER + TEXT)
+    model.graph.outputs[0].shape = None
+    with pytest.raises(UntrustedArtefact, match="'y' is unknown"):
+        tensor_specs(model)
+
+
+def test_data_that_lies_transposed_is_written_row_by_row(build):
+    model = build(HEADER + TEXT)
+    array = np.arange(600, dtype=np.float32).reshape(20, 30).T
+    model.graph.initializers["w"].const_value = ir.Tensor(array, name="w")
+    (found,) = (t for t in onnx.load_from_string(serialise(model)).graph.initializer if t.name == "w")
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(found), array)
