@@ -51,27 +51,26 @@ def quantise(model: ir.Model, table: CalibrationTable, placement: Placement) -> 
     scales = {site: activation_scale(site.range(table), symmetric=placement.symmetric) for site in sites}
     input_scale = {node: scale.scale for site, scale in scales.items() for node, index in site.uses if index == 0}
     for op in ops:
-        _quantise_constants(model.graph, op, input_scale[op.node], placement)
+        _quantise_constants(model.graph, op, input_scale[op.node])
     for site, scale in scales.items():
         _insert_pair(model.graph, site, scale)
     return Int8Report(placement.name, tuple(_node_name(op.node) for op in ops), tuple(left), len(sites))
 
 
-def _quantise_constants(graph: ir.Graph, op: WeightedOp, input_scale: np.float32, placement: Placement) -> None:
-    """int8 weight, and under `int32_bias` an int32 bias at s_x * s_w, each behind a DequantizeLinear."""
+def _quantise_constants(graph: ir.Graph, op: WeightedOp, input_scale: np.float32) -> None:
+    """int8 weight, and where the placement wants it an int32 bias at s_x * s_w, each behind a DequantizeLinear."""
     scales = weight_scales(op.weight, op.axis)
-    integer_bias = op.bias if placement.int32_bias else None
-    if integer_bias is not None:
-        scales = scales_with_room_for_bias(scales, integer_bias, input_scale)
+    if op.bias is not None:
+        scales = scales_with_room_for_bias(scales, op.bias, input_scale)
     weight, *rest = op.node.inputs[1:]
     integers = quantise_weight(op.weight, scales, op.axis)
     op.node.replace_input_with(1, _dequantised(graph, op.node, str(_value_name(weight)), integers, scales, op.axis))
-    if integer_bias is not None:
+    if op.bias is not None:
         bias_scales = (input_scale * scales).astype(np.float32)
-        integers = quantise_bias(integer_bias, bias_scales)
+        integers = quantise_bias(op.bias, bias_scales)
         name = str(_value_name(rest[0]))
         op.node.replace_input_with(2, _dequantised(graph, op.node, name, integers, bias_scales, 0))
-    for value in (weight, *(rest if integer_bias is not None else ())):
+    for value in (weight, *(rest if op.bias is not None else ())):
         discard_unused(graph, value)
 
 

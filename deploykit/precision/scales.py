@@ -32,7 +32,7 @@ def activation_scale(found: Range, *, symmetric: bool) -> ActivationScale:
     """Scale and zero-point of an activation. A dead one (always 0 in calibration) gets scale 1.
 
     The uint8 scale is rounded down, so that the largest integer never stands for more than `hi`: ONNX Runtime drops a
-    Clip(0, 6) in front of QuantizeLinear only if the integers cannot exceed 6.
+    Clip in front of QuantizeLinear only if the integers cannot exceed its bound.
     """
     if symmetric:
         largest = max(abs(found.lo), abs(found.hi))

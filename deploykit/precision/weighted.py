@@ -22,16 +22,12 @@ WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightedOp:
-    """A node whose input 1 is a constant weight with `channels` outputs along `axis`; `bias` is per channel or None."""
+    """A node whose constant weight has its output channels along `axis`; `bias` is what becomes int32, if any."""
 
     node: ir.Node
     weight: np.ndarray[Any, Any]
     axis: int
     bias: np.ndarray[Any, Any] | None
-
-    @property
-    def channels(self) -> int:
-        return int(self.weight.shape[self.axis])
 
 
 def weighted_ops(model: ir.Model, placement: Placement) -> tuple[list[WeightedOp], list[Refusal]]:
@@ -79,14 +75,12 @@ def channel_axis(node: ir.Node) -> int:
 def _bias(node: ir.Node, channels: int, placement: Placement) -> np.ndarray[Any, Any] | str | None:
     """The bias, one element per channel, or why the placement's int32 bias cannot express it.
 
-    A bias that stays float is read by nobody here, so anything goes (None is returned for one that is not constant).
+    A bias that stays float is not looked at: it may be computed, or of any shape that the operator accepts.
     """
     value = node.inputs[2] if len(node.inputs) > 2 else None
-    if value is None:
+    if value is None or not placement.int32_bias:
         return None
     bias = constant(value)
-    if not placement.int32_bias:
-        return bias
     if bias is None:
         return "its bias is not a constant"
     if node.op_type == "Gemm" and (_float(node, "alpha") != 1 or _float(node, "beta") != 1):

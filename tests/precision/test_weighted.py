@@ -9,7 +9,9 @@ from deploykit.precision.lint import lint
 
 PLACEMENTS = pytest.mark.parametrize("placement", [TENSORRT, ORT_CPU], ids=lambda placement: placement.name)
 
-CONV = "g (float[N, 4, 6, 6] x) => (float[N, 8, H, W] y) <float[8, {per}, 3, 3] w{b}> {{ y = Conv <group={g}> (x, w{c}) }}"
+CONV = (
+    "g (float[N, 4, 6, 6] x) => (float[N, 8, H, W] y) <float[8, {per}, 3, 3] w{b}> {{ y = Conv <group={g}> (x, w{c}) }}"
+)
 TRANSPOSE = (
     "g (float[N, 4, 6, 6] x) => (float[N, 8, H, W] y) <float[4, {per}, 2, 2] w, float[8] b>"
     "{{ y = ConvTranspose <group={g}, strides=[2, 2]> (x, w, b) }}"
@@ -119,7 +121,9 @@ def test_a_float_bias_may_be_scaled(build, run, calibrated, images, bias):
 
 def test_a_weight_with_nan_stays_float(build, table_of):
     weight = np.full((4, 8), np.nan, np.float32)
-    report = quantise(build(GEMM.format(shape="4, 8", attributes="transB=0", bias="[8]"), w=weight), table_of(x=(-1, 1)), TENSORRT)
+    report = quantise(
+        build(GEMM.format(shape="4, 8", attributes="transB=0", bias="[8]"), w=weight), table_of(x=(-1, 1)), TENSORRT
+    )
     assert report.left[0].reason == "its weight holds NaN or infinity"
 
 

@@ -55,14 +55,7 @@ def collect(
     if images == 0:
         raise UsageError("there are no calibration images", hint="name a folder that holds some")
     ranges = {name: observer.range() for name, observer in observers.items()}
-    return CalibrationTable(
-        graph_digest=graph_digest,
-        data_digest=data_digest,
-        method=method,
-        images=images,
-        preprocessing=preprocessing,
-        ranges=ranges,
-    )
+    return CalibrationTable(graph_digest, data_digest, method, images, ranges, preprocessing)
 
 
 def _only_input(model: ir.Model) -> ir.Value:

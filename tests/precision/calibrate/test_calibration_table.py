@@ -41,7 +41,9 @@ def test_cannot_be_changed():
 
 def test_is_refused_for_another_graph():
     TABLE.require_graph("a" * 64)
-    with pytest.raises(UsageError, match=r"belongs to graph aaaaaaaaaaaa, this one is cccccccccccc.*deploykit calibrate"):
+    with pytest.raises(
+        UsageError, match=r"belongs to graph aaaaaaaaaaaa, this one is cccccccccccc.*deploykit calibrate"
+    ):
         TABLE.require_graph("c" * 64)
 
 
