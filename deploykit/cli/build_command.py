@@ -59,6 +59,7 @@ def command(
     from deploykit.pipeline.artefacts import Artefacts
     from deploykit.pipeline.outcome import build_facts, copy_artefact
     from deploykit.report import to_json
+    from deploykit.report.outcome import describe_build
     from deploykit.report.text import render_facts
     from deploykit.spec import BatchRange, BuildSpec, Precision
     from deploykit.store import Store
@@ -77,8 +78,8 @@ def command(
     built = artefacts.build(spec, get_backend(backend, strict=strict_backend))
     facts = build_facts(artefacts, built)
     if output and built.engine.path:
-        facts["copied_to"] = str(copy_artefact(built.engine.path, output))
+        facts["engine"] = copy_artefact(built.engine.path, output)
     if as_json:
         click.echo(to_json(facts))
     else:
-        render_facts({name.replace("_", " "): value for name, value in facts.items() if name != "schema_version"})
+        render_facts(describe_build(facts))

@@ -34,6 +34,7 @@ def command(
     from deploykit.pipeline.export_check import check_export
     from deploykit.pipeline.outcome import copy_artefact, export_facts
     from deploykit.report import to_json
+    from deploykit.report.outcome import describe_export
     from deploykit.report.text import render_facts
     from deploykit.store import Store
 
@@ -42,11 +43,11 @@ def command(
     checked = check_export(artefacts, exported) if check else None
     facts = export_facts(artefacts, exported, checked)
     if output:
-        facts["copied_to"] = str(copy_artefact(exported.path, output))
+        facts["onnx"] = copy_artefact(exported.path, output)
     if as_json:
         click.echo(to_json(facts))
     else:
-        render_facts({name.replace("_", " "): value for name, value in facts.items() if name != "schema_version"})
+        render_facts(describe_export(facts))
     if checked and checked.verdict != "pass":
         click.echo(f"deploykit: {checked.worst.reason}", err=True)
         click.get_current_context().exit(3)

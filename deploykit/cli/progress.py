@@ -5,7 +5,10 @@ import time
 
 
 class StageProgress:
-    """Call it with (phase, done, total). A phase ends when done equals total, or when another one begins."""
+    """Call it with (phase, done, total). A phase ends when done equals total, or when another one begins.
+
+    `"stage: detail"` is a step of `stage`: on a terminal it is shown while it lasts, elsewhere not at all.
+    """
 
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()
@@ -14,13 +17,14 @@ class StageProgress:
         self._width = 0
 
     def __call__(self, phase: str, done: int, total: int) -> None:
-        if phase != self._phase:
+        stage, _, detail = phase.partition(": ")
+        if stage != self._phase:
             self.close()
-            self._phase, self._began = phase, time.monotonic()
+            self._phase, self._began = stage, time.monotonic()
         if self._live:
             share = f" {done}/{total}" if total > 1 else ""
             self._rewrite(f"  {phase}{share} ...")
-        if total and done >= total:
+        if total and done >= total and not detail:
             self.close()
 
     def close(self) -> None:

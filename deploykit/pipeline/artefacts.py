@@ -297,8 +297,13 @@ class Artefacts:
         }
 
         def make(writer: Writer) -> dict[str, Any]:
-            with self.timed(f"compile with {backend.name}"):
-                engine = backend.build(source, spec.precision, spec, self.progress)
+            stage = f"compile with {backend.name}"
+
+            def steps(phase: str, done: int, total: int) -> None:
+                self.progress(f"{stage}: {phase}", done, total)
+
+            with self.timed(stage):
+                engine = backend.build(source, spec.precision, spec, steps)
             writer.write("model.engine", engine.content or b"")
             writer.write("build.log", engine.log)
             return {
