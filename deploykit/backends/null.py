@@ -28,6 +28,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 class NullBackend:
     name = "null"
+    compiles = False
     placement: Placement | None = TENSORRT
 
     def unavailable(self) -> Reason | None:
@@ -57,7 +58,6 @@ class NullBackend:
             outputs=tensors.outputs,
             note="computes no network",
             typed_digest=source.typed.digest if source.typed else None,
-            content=f"deploykit null engine of {source.name}, {precision}\n".encode(),
         )
 
     def open(self, engine: Engine, *, threads: int = 0) -> NullSession:  # noqa: ARG002 - it uses the caller's thread
