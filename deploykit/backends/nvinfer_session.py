@@ -35,7 +35,7 @@ class NvinferSession:
 
     def __init__(self, trt: Any, engine: Engine) -> None:
         self.inputs, self.outputs = engine.inputs, engine.outputs
-        self.attached: NvinferBound | None = None  # whose shapes and addresses the context holds
+        self._attached: weakref.ref[NvinferBound] | None = None
         self._bounds: weakref.WeakSet[NvinferBound] = weakref.WeakSet()
         self._log = new_log(trt)
         self._runtime: Any = None
@@ -100,6 +100,13 @@ class NvinferSession:
         if not self._open:
             raise ExecutionFailed("this session is closed", hint="open the engine again")
         return self.cuda.current()
+
+    def holds(self, bound: "NvinferBound") -> bool:
+        """Whether the execution context holds the shapes and addresses of `bound`."""
+        return self._attached is not None and self._attached() is bound
+
+    def attach(self, bound: "NvinferBound | None") -> None:
+        self._attached = None if bound is None else weakref.ref(bound)
 
     def failure(self, what: str) -> ExecutionFailed:
         """The error to raise when TensorRT answers no; its own words are in the log."""
@@ -191,7 +198,7 @@ class NvinferBound:
 
     def enqueue(self) -> None:
         session = self._session
-        if session.attached is not self:
+        if not session.holds(self):
             self._attach()
         self._started.record(session.stream)
         if not session.context.execute_async_v3(session.stream.handle):
@@ -215,13 +222,13 @@ class NvinferBound:
             buffer.free()
         self._buffers.clear()
         self._started = self._ended = None
-        if self._session.attached is self:
-            self._session.attached = None
+        if self._session.holds(self):
+            self._session.attach(None)
 
     def _attach(self) -> None:
         """Set every input shape, then every address; the outputs' shapes follow from the inputs'."""
         session, context = self._session, self._session.context
-        session.attached = None
+        session.attach(None)
         for spec in session.inputs:
             if not context.set_input_shape(spec.name, self._shapes[spec.name]):
                 raise session.failure(f"TensorRT does not take input {spec.name!r} of shape {self._shapes[spec.name]}")
@@ -233,7 +240,7 @@ class NvinferBound:
         for name, buffer in self._buffers.items():
             if not context.set_tensor_address(name, int(buffer.device)):
                 raise session.failure(f"TensorRT does not take an address for {name!r}")
-        session.attached = self
+        session.attach(self)
 
     def _reserve(self, spec: TensorSpec, shape: Shape) -> "_Buffer":
         buffer = self._buffers.setdefault(spec.name, _Buffer(self._session.cuda))

@@ -1,0 +1,147 @@
+import importlib.util
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import small_graphs
+from small_graphs import FLOAT, HALF, INT8, spec
+
+from deploykit.backends import get_backend, tensorrt, tensorrt_rtx
+from deploykit.backends.device import Gpu, find_gpu, why_no_gpu
+from deploykit.backends.protocol import TENSORRT, Reason, Source
+from deploykit.backends.tensorrt import TensorRTBackend
+from deploykit.backends.tensorrt_rtx import TensorRTRTXBackend
+from deploykit.errors import BackendMissing
+from deploykit.spec import Precision, Target
+
+RTX_4090 = Gpu("a GPU", Target(8, 9), 24 << 30, "13.0", 1)
+
+needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
+without_gpu = pytest.mark.skipif(find_gpu() is not None, reason="there is a GPU here")
+
+
+def installed(monkeypatch, *names, gpu=None, version="11.4.0"):
+    """A machine on which, of the optional libraries, exactly these are installed."""
+    for module in (tensorrt, tensorrt_rtx):
+        monkeypatch.setattr(module, "find_spec", lambda name: name in names or None)
+        monkeypatch.setattr(module, "find_gpu", lambda: gpu)
+    monkeypatch.setattr(tensorrt, "version", lambda name: version)
+
+
+def build(backend, folder, text=FLOAT, precision=Precision.FP32, **options):
+    typed = small_graphs.write(folder, text, precision)
+    return backend.build(Source("small", typed=typed), precision, spec(precision, **options), None)
+
+
+def test_names_and_placement():
+    for name in ("trt", "trt-rtx"):
+        backend = get_backend(name)
+        assert (backend.name, backend.placement, backend.compiles) == (name, TENSORRT, True)
+
+
+@pytest.mark.parametrize("backend", [TensorRTBackend(), TensorRTBackend(strict=True), TensorRTRTXBackend()])
+def test_a_typed_graph_is_required(backend, tmp_path):
+    assert "typed graph" in str(backend.supports(Source("small"), Precision.FP32))
+    assert backend.supports(Source("small", typed=small_graphs.write(tmp_path, FLOAT)), Precision.FP32) is None
+
+
+def test_asking_whether_it_is_available_imports_no_framework():
+    code = (
+        "import sys; from deploykit.backends import get_backend\n"
+        "for name in ('trt', 'trt-rtx'): get_backend(name).unavailable()\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'onnx', 'tensorrt', 'tensorrt_rtx'}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_without_rtx_the_reason_names_the_package(monkeypatch):
+    installed(monkeypatch)
+    assert "pip install tensorrt-rtx" in str(TensorRTRTXBackend().unavailable())
+    assert "pip install tensorrt-rtx" in str(TensorRTBackend().unavailable())
+
+
+def test_rtx_alone_is_enough_to_compile_unless_strict(monkeypatch):
+    installed(monkeypatch, "tensorrt_rtx")
+    assert TensorRTBackend().unavailable() is None
+    assert TensorRTRTXBackend().unavailable() is None
+    assert TensorRTBackend(strict=True).unavailable() == why_no_gpu()
+
+
+def test_strict_on_a_gpu_wants_tensorrt(monkeypatch):
+    installed(monkeypatch, "tensorrt_rtx", "pycuda", gpu=RTX_4090)
+    assert str(TensorRTBackend(strict=True).unavailable()) == (
+        "TensorRT is not installed; pip install 'deploykit[gpu]'"
+    )
+
+
+@pytest.mark.parametrize(("found", "lacking"), [("10.11.0", True), ("10.12.0.36", False), ("11.4.0.1", False)])
+def test_strict_wants_a_recent_tensorrt(monkeypatch, found, lacking):
+    installed(monkeypatch, "tensorrt", gpu=RTX_4090, version=found)
+    assert (TensorRTBackend(strict=True).unavailable() is not None) is lacking
+    if lacking:
+        assert "TensorRT 10.11.0 is older than 10.12" in str(TensorRTBackend(strict=True).unavailable())
+
+
+@needs_rtx
+@without_gpu
+def test_the_substitute_says_what_it_is_and_cannot_run(tmp_path):
+    backend = TensorRTBackend()
+    engine = build(backend, tmp_path)
+    assert engine.backend == "trt"
+    assert engine.flavour.startswith("tensorrt-rtx ")
+    assert engine.flavour.endswith(" (ahead of time)")
+    assert engine.reason == why_no_gpu()
+    assert engine.typed_digest == "0" * 64
+    assert engine.plan["kernels"] >= 4
+    assert round(len(engine.content) / 1e6, 1) == engine.plan["engine_mb"]
+    assert "LayerType:" in engine.log
+    with pytest.raises(BackendMissing, match=r"cannot run here: no .*GPU"):
+        backend.open(engine)
+
+
+@needs_rtx
+@without_gpu
+def test_strict_does_not_build(tmp_path):
+    with pytest.raises(BackendMissing, match="GPU"):
+        build(TensorRTBackend(strict=True), tmp_path)
+
+
+@needs_rtx
+def test_rtx_runs_where_the_gpu_is_one_of_its_targets(monkeypatch, tmp_path):
+    installed(monkeypatch, "tensorrt_rtx", "pycuda", gpu=RTX_4090)
+    engine = build(TensorRTRTXBackend(), tmp_path)
+    assert engine.reason is None
+    assert engine.backend == "trt-rtx"
+    assert engine.flavour.count(".") == 2
+    assert "ahead" not in engine.flavour
+
+
+@needs_rtx
+def test_rtx_for_another_gpu_says_which_target_to_add(monkeypatch, tmp_path):
+    installed(monkeypatch, "tensorrt_rtx", "pycuda", gpu=replace(RTX_4090, capability=Target(8, 6)))
+    reason = build(TensorRTRTXBackend(), tmp_path, targets=("sm_89", "sm_80")).reason
+    assert reason == Reason("compiled for sm_89, sm_80, and the GPU here is sm_86", "add --target sm_86")
+
+
+@needs_rtx
+def test_rtx_without_pycuda_compiles_and_says_what_running_needs(monkeypatch, tmp_path):
+    installed(monkeypatch, "tensorrt_rtx", gpu=RTX_4090)
+    engine = build(TensorRTRTXBackend(), tmp_path)
+    assert str(engine.reason) == "pycuda is not installed; pip install 'deploykit[gpu]'"
+    with pytest.raises(BackendMissing, match="pycuda"):
+        TensorRTRTXBackend().open(engine)
+
+
+@needs_rtx
+@pytest.mark.parametrize(
+    ("text", "precision", "tf32", "note"),
+    [
+        (FLOAT, Precision.FP32, False, ""),
+        (FLOAT, Precision.FP32, True, "TF32 allowed"),
+        (HALF, Precision.FP16, False, "1 of 2 weighted layers compute in float"),
+        (INT8, Precision.INT8, False, "1 of 2 weighted layers compute in float"),
+    ],
+)
+def test_the_note_says_where_another_type_is_computed_in(tmp_path, text, precision, tf32, note):
+    assert build(TensorRTRTXBackend(), tmp_path, text, precision, tf32=tf32).note == note
