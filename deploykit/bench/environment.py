@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from deploykit.bench.settings import usable_cores
+from deploykit.ort_session import usable_cores
 
 LIBRARIES = (
     "deploykit", "numpy", "torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu", "tensorrt",

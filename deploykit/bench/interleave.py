@@ -9,6 +9,7 @@ undisturbed.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -78,11 +79,11 @@ def run_rows(jobs: Sequence[RowJob], settings: BenchSettings, progress: Progress
     report = progress or _silent
     lanes = [_Lane(job) for job in jobs]
     with ExitStack() as workers:
-        for done, lane in enumerate(lanes):
+        for lane in lanes:
             report(f"open and warm up {lane.job.label}", 0, 1)
             lane.prepare(workers, settings, warm_up_cap=settings.warm_up_cap(len(lanes)))
             report(f"open and warm up {lane.job.label}", 1, 1)
-            _pause(settings) if done + 1 < len(lanes) else None
+            _pause(settings)
         stopped_by, rounds, seconds = _rounds(lanes, settings, report)
         if settings.throughput:
             for lane in _alive(lanes):
@@ -174,7 +175,7 @@ def _rounds(lanes: Sequence[_Lane], settings: BenchSettings, report: Progress) -
     """Time blocks until sure or out of time: what ended it, the rounds done, the seconds they took."""
     random = np.random.default_rng(settings.seed)
     began = time.perf_counter()
-    limit = int(settings.max_seconds)
+    limit = math.ceil(settings.max_seconds)
     number, elapsed, last = 0, 0.0, 0.0
     lengths = dict(zip(map(id, _alive(lanes)), block_lengths(_run_seconds(lanes), settings), strict=True))
     stopped_by = ""

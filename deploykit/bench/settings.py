@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploykit.bench.statistics import FEWEST_ROUNDS
 from deploykit.errors import UsageError
+from deploykit.ort_session import usable_cores
 
 SHORTEST_BLOCK = 5  # runs: in shorter ones thread pools that wake up are all that is measured
 LONGEST_BLOCK = 200
@@ -58,11 +58,6 @@ class BenchSettings:
     def warm_up_cap(self, rows: int) -> float:
         """Seconds of warm-up a row may take at most: its share of half the time limit, never above ten."""
         return min(WARM_UP_CAP_SECONDS, self.max_seconds / 2 / rows)
-
-
-def usable_cores() -> int:
-    """The cores this process may use, which in a container is fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def block_lengths(run_seconds: Sequence[float], settings: BenchSettings) -> tuple[int, ...]:
