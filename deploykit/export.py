@@ -94,12 +94,15 @@ def _require_free_dimensions(kind: str, spec: TensorSpec, found: ir.Value) -> No
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the exporter: it warns, logs, and on failure prints every graph it tried, on stdout and stderr."""
-    disabled = logging.root.manager.disable
+    disabled, sink = logging.root.manager.disable, io.StringIO()
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()) as sink:
-            with contextlib.redirect_stderr(sink):
-                yield
+        with (
+            warnings.catch_warnings(action="ignore"),
+            contextlib.redirect_stdout(sink),
+            contextlib.redirect_stderr(sink),
+        ):
+            yield
     finally:
         logging.disable(disabled)
 
