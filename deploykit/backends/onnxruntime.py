@@ -6,7 +6,6 @@ FP16 nodes in float32 and drops the casts between them: such an engine says so i
 
 from __future__ import annotations
 
-import os
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import TracebackType
@@ -17,10 +16,9 @@ import numpy as np
 from deploykit.backends.device import find_gpu
 from deploykit.backends.feed import check_feed
 from deploykit.backends.protocol import ORT_CPU, TENSORRT, Engine, Feed, Placement, Progress, Reason, Source
-from deploykit.errors import BackendMissing, BuildFailed, ExecutionFailed
+from deploykit.errors import BackendMissing, ExecutionFailed
+from deploykit.ort_session import open_session
 from deploykit.spec import BuildSpec, Precision
-
-FATAL = 4  # ONNX Runtime's quietest log level
 
 
 class OnnxRuntimeBackend:
@@ -74,7 +72,7 @@ class OnnxRuntimeSession:
         self.inputs, self.outputs = engine.inputs, engine.outputs
         wanted = engine.flavour.rpartition(" ")[2]
         self.device = "cuda" if wanted == "CUDAExecutionProvider" else "cpu"
-        self.session = open_session(str(engine.path), threads=threads, provider=wanted)
+        self.session = open_session(engine.path, threads=threads, provider=wanted)
         loaded = self.session.get_providers()[0]
         if loaded != wanted:
             raise BackendMissing(
@@ -127,29 +125,6 @@ class OnnxRuntimeBound:
     def fetch(self) -> dict[str, np.ndarray[Any, Any]]:
         names = [spec.name for spec in self._session.outputs]
         return dict(zip(names, self._binding.copy_outputs_to_cpu(), strict=True))
-
-
-def open_session(
-    model: str | bytes, *, threads: int = 0, provider: str = "CPUExecutionProvider", optimise: bool = True
-) -> Any:
-    """An `onnxruntime.InferenceSession` (the library is untyped) whose thread pool falls quiet between runs.
-
-    `model` is a path or a serialised graph; `threads` 0 takes one per core; `optimise=False` runs the graph as it is
-    written, node by node. Raises BuildFailed with ONNX Runtime's own words.
-    """
-    import onnxruntime as ort
-
-    ort.set_default_logger_severity(FATAL)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or os.cpu_count() or 1
-    options.log_severity_level = FATAL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    level = ort.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
-    try:
-        return ort.InferenceSession(model, options, providers=[provider])
-    except Exception as error:
-        raise BuildFailed(f"ONNX Runtime cannot load the graph: {str(error).splitlines()[0]}") from error
 
 
 def _version() -> str:

@@ -111,7 +111,7 @@ class TorchBound:
         )
         self._result: torch.Tensor | tuple[torch.Tensor, ...] = ()
         on_gpu = session.device.type == "cuda"
-        self._events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if on_gpu else []
+        self._events = [torch.Event("cuda", enable_timing=True) for _ in range(2)] if on_gpu else []
 
     def launch(self) -> None:
         try:

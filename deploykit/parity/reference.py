@@ -47,11 +47,11 @@ def graph_reference(model: ir.Model, feed: Outputs) -> Reference:
     import onnx_ir as ir
     from onnx.reference import ReferenceEvaluator
 
-    from deploykit.backends.onnxruntime import open_session
+    from deploykit.ort_session import open_session
 
     names = [str(value.name) for value in model.graph.outputs]
     proto = ir.to_proto(model)
-    single = open_session(proto.SerializeToString(), optimise=False).run(names, feed)
+    single = open_session(model, optimise=False).run(names, feed)
     wide = {name: _widen(array) for name, array in feed.items()}
     exact: Any = ReferenceEvaluator(_raised_to_double(proto)).run(names, wide)
     return Reference(dict(zip(names, exact, strict=True)), dict(zip(names, single, strict=True)), "graph in float64")

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from deploykit.parity.metrics import Distance, Top1, distance, top1, variation
+from deploykit.parity.metrics import Array, Distance, Top1, distance, top1, variation
 from deploykit.parity.reference import Outputs, Reference
 from deploykit.spec import Precision
 
 Verdict = Literal["pass", "fail", "inconclusive"]
+Scope = Literal["engine", "typed graph"]
 
 FLOOR_FACTOR = 3.0  # FP32 may be this many times as far from float64 as eager float32 is
 MINIMUM_SQNR_DB = {Precision.FP16: 30.0, Precision.INT8: 20.0}  # INT8: with trained weights
@@ -30,18 +31,28 @@ SMALLEST_FLOOR = 2.0**-24  # half a unit in the last place of float32: equal res
 
 @dataclass(frozen=True, slots=True)
 class OutputParity:
-    """One output of one row. `precision` and `backend` are None where no typed graph ran."""
+    """One output of one row.
+
+    `scope` is "engine", or "typed graph" where the engine cannot run here and only the precision verdict is known.
+    `precision` and `backend` are None where no typed graph ran, `total` and `backend` where no engine did.
+    """
 
     output: str
+    scope: Scope
     verdict: Verdict
     reason: str
-    total: Distance | None  # engine against float64
-    precision: Distance | None  # typed graph against float64
-    backend: Distance | None  # engine against typed graph
     precision_limit: str
-    backend_limit: float | None  # relative L2
     floor: float  # relative L2 of eager float32
-    top1: Top1 | None
+    total: Distance | None = None  # engine against float64
+    precision: Distance | None = None  # typed graph against float64
+    backend: Distance | None = None  # engine against typed graph
+    backend_limit: float | None = None  # relative L2
+    top1: Top1 | None = None
+
+    @property
+    def loss(self) -> Distance | None:
+        """Against float64, of the engine where it ran, else of the typed graph."""
+        return self.total or self.precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +74,11 @@ class ParityResult:
         return self.worst.verdict
 
     def as_dict(self) -> dict[str, Any]:
-        worst = asdict(self.worst)
+        loss = self.worst.loss
         return {
             "verdict": self.verdict,
-            "sqnr_db": worst["total"] and worst["total"]["sqnr_db"],
-            **worst,
+            "sqnr_db": loss.sqnr_db if loss else None,
+            **asdict(self.worst),
             "images": self.images,
             "reference": self.reference,
             "weights": self.weights,
@@ -99,84 +110,93 @@ class Limits:
 
 
 def judge(
-    engine: Outputs, literal: Outputs | None, reference: Reference, limits: Limits, *, blame: str = ""
+    engine: Outputs | None, literal: Outputs | None, reference: Reference, limits: Limits, *, blame: str = ""
 ) -> ParityResult:
-    """Each output of `engine` against float64 and the typed graph run literally (None: the row runs no typed graph).
-
-    `blame` is what is known of where NaN and Inf come from.
+    """Each output against float64: of the engine (None: it cannot run here) and of the typed graph run literally
+    (None: the row runs no typed graph). `blame` is what is known of where NaN and Inf come from.
     """
-    names = list(reference.exact)
     outputs = tuple(
         _judge_output(
-            name,
-            engine.get(name),
-            literal.get(name) if literal is not None else None,
-            reference.exact[name],
-            reference.float32[name],
+            _Case(
+                name=name,
+                scope="typed graph" if engine is None else "engine",
+                engine=None if engine is None else engine.get(name),
+                literal=None if literal is None else literal.get(name),
+                exact=exact,
+                floor=max(distance(reference.float32[name], exact).relative_l2, SMALLEST_FLOOR),
+                blame=blame,
+            ),
             limits,
-            blame,
         )
-        for name in names
+        for name, exact in reference.exact.items()
     )
     images = len(next(iter(reference.exact.values())))
     weights = "random weights" if limits.random_weights else "given weights"
     return ParityResult(outputs, images, reference.source, weights)
 
 
-def _judge_output(
-    name: str,
-    engine: np.ndarray[Any, Any] | None,
-    literal: np.ndarray[Any, Any] | None,
-    exact: np.ndarray[Any, Any],
-    float32: np.ndarray[Any, Any],
-    limits: Limits,
-    blame: str,
-) -> OutputParity:
-    floor = max(distance(float32, exact).relative_l2, SMALLEST_FLOOR)
-    allowed, said = limits.precision_limit(floor)
-    if broken := next(_gates(name, engine, literal, exact, blame), None):
-        return OutputParity(name, *broken, None, None, None, said, None, floor, None)
-    assert engine is not None  # noqa: S101 - a gate has just said so
-    total = distance(engine, exact)
-    own = distance(literal, exact) if literal is not None else None
-    added = distance(engine, literal) if literal is not None else None
-    backend_limit = BACKEND_FACTOR * own.relative_l2 + floor if own else None
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What is known of one output before it is judged."""
+
+    name: str
+    scope: Scope
+    engine: Array | None
+    literal: Array | None
+    exact: Array
+    floor: float
+    blame: str
+
+
+def _judge_output(case: _Case, limits: Limits) -> OutputParity:
+    allowed, said = limits.precision_limit(case.floor)
+    found = OutputParity(case.name, case.scope, "pass", "", precision_limit=said, floor=case.floor)
+    if broken := next(_gates(case), None):
+        verdict, reason = broken
+        return replace(found, verdict=verdict, reason=reason)
+    total = None if case.engine is None else distance(case.engine, case.exact)
+    own = None if case.literal is None else distance(case.literal, case.exact)
+    added = None if case.engine is None or case.literal is None else distance(case.engine, case.literal)
+    backend_limit = BACKEND_FACTOR * own.relative_l2 + case.floor if own and added else None
     reasons = []
-    if (own or total).relative_l2 > allowed:
+    judged = own or total
+    assert judged is not None  # noqa: S101 - a gate has just said so
+    if judged.relative_l2 > allowed:
         what = "typed graph against float64" if own else "output against float64"
-        reasons.append(f"{name}: {what} is at {_figures(own or total)}; {said}")
+        reasons.append(f"{case.name}: {what} is at {_figures(judged)}; {said}")
     if added and backend_limit and added.relative_l2 > backend_limit:
         reasons.append(
-            f"{name}: the backend strays from its typed graph by {added.relative_l2:.2g} relative L2, "
+            f"{case.name}: the backend strays from its typed graph by {added.relative_l2:.2g} relative L2, "
             f"more than {backend_limit:.2g}"
         )
-    verdict: Verdict = "fail" if reasons else "pass"
-    return OutputParity(
-        name, verdict, "; ".join(reasons), total, own, added, said, backend_limit, floor, top1(engine, exact)
+    shown = case.engine if case.engine is not None else case.literal
+    return replace(
+        found,
+        verdict="fail" if reasons else "pass",
+        reason="; ".join(reasons),
+        total=total,
+        precision=own,
+        backend=added,
+        backend_limit=backend_limit,
+        top1=top1(shown, case.exact) if shown is not None else None,
     )
 
 
-def _gates(
-    name: str,
-    engine: np.ndarray[Any, Any] | None,
-    literal: np.ndarray[Any, Any] | None,
-    exact: np.ndarray[Any, Any],
-    blame: str,
-) -> Iterator[tuple[Verdict, str]]:
-    if engine is None:
-        yield "fail", f"{name}: the engine has no such output"
+def _gates(case: _Case) -> Iterator[tuple[Verdict, str]]:
+    if (case.engine if case.scope == "engine" else case.literal) is None:
+        yield "fail", f"{case.name}: the {case.scope} has no such output"
         return
-    for array, what in ((literal, "typed graph"), (engine, "engine")):
+    for array, what in ((case.literal, "typed graph"), (case.engine, "engine")):
         if array is None:
             continue
-        if array.shape != exact.shape:
-            yield "fail", f"{name}: the {what} gives shape {array.shape}, float64 {exact.shape}"
+        if array.shape != case.exact.shape:
+            yield "fail", f"{case.name}: the {what} gives shape {array.shape}, float64 {case.exact.shape}"
         elif not np.all(np.isfinite(array)):
             share = 1.0 - float(np.mean(np.isfinite(array)))
-            because = f"; {blame}" if blame else ""
-            yield "fail", f"{name}: {share:.0%} of the {what}'s values are NaN or Inf{because}"
-    if len(exact) > 1 and variation(exact) < CONSTANT:
-        yield "inconclusive", f"{name}: the output does not vary over {len(exact)} different inputs"
+            because = f"; {case.blame}" if case.blame else ""
+            yield "fail", f"{case.name}: {share:.0%} of the {what}'s values are NaN or Inf{because}"
+    if len(case.exact) > 1 and variation(case.exact) < CONSTANT:
+        yield "inconclusive", f"{case.name}: the output does not vary over {len(case.exact)} different inputs"
 
 
 def _figures(found: Distance) -> str:
@@ -184,6 +204,6 @@ def _figures(found: Distance) -> str:
 
 
 def _loss(output: OutputParity) -> float:
-    if output.total is None or math.isnan(output.total.relative_l2):
+    if output.loss is None or math.isnan(output.loss.relative_l2):
         return math.inf
-    return output.total.relative_l2
+    return output.loss.relative_l2

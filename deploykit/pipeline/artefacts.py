@@ -19,7 +19,7 @@ from deploykit.backends.device import find_gpu
 from deploykit.backends.protocol import Backend, Engine, ModuleSource, Placement, Progress, Reason, Source, TypedGraph
 from deploykit.cachekey import cache_key, file_digest, library_versions, source_digest
 from deploykit.errors import BackendMissing, UsageError
-from deploykit.images import ImageSet, open_images
+from deploykit.images import ImageSet, Role, open_images
 from deploykit.spec import BuildSpec, ModelSpec, Precision, Preprocessing, TensorSpec
 from deploykit.store import Entry, Store, Writer
 from deploykit.zoo import registry
@@ -150,7 +150,7 @@ class Artefacts:
             return recipe
         return Preprocessing(crop=recipe.crop, resize=recipe.resize, mean=(0.5,), std=(0.5,))
 
-    def images(self, exported: Exported, role: str, count: int, data: Path | None) -> ImageSet:
+    def images(self, exported: Exported, role: Role, count: int, data: Path | None) -> ImageSet:
         """Photographs for calibration or test; the two roles never share one. Raises UsageError."""
         spec = exported.image_input()
         channels = spec.shape[1]
@@ -160,8 +160,8 @@ class Artefacts:
             role, self.preprocessing(exported), channels=channels, count=count, seed=exported.model.seed, folder=data
         )
 
-    def calibrate(self, exported: Exported, spec: BuildSpec) -> tuple[CalibrationTable, ImageSet]:
-        """The calibration table of the optimised graph over calibration photographs."""
+    def calibrate(self, exported: Exported, spec: BuildSpec) -> tuple[CalibrationTable, Mapping[str, Any]]:
+        """The calibration table of the optimised graph over calibration photographs, and which those were."""
         images = self.images(exported, "calibration", spec.calibration_images, spec.data)
         parts = {"graph": exported.digest, "data": images.digest, "method": CALIBRATION_METHOD}
 
@@ -179,12 +179,17 @@ class Artefacts:
                     preprocessing=str(self.preprocessing(exported)),
                 )
             writer.write("table.json", table.to_json())
-            return {"images": len(images), "skipped": [str(item) for item in images.skipped]}
+            return {
+                "method": CALIBRATION_METHOD,
+                "images": len(images),
+                "photographs": [photograph.name for photograph in images.used],
+                "skipped": [str(item) for item in images.skipped],
+            }
 
         from deploykit.precision.calibrate.table import CalibrationTable
 
         entry, _ = self._get_or_make("calibration", parts, make, request={"model": exported.model, "data": spec.data})
-        return CalibrationTable.from_json(entry.path("table.json").read_text()), images
+        return CalibrationTable.from_json(entry.path("table.json").read_text()), entry.facts
 
     def typed(self, exported: Exported, spec: BuildSpec, placement: Placement | None) -> Typed:
         """The graph whose types are `spec.precision`. Raises Float16Overflow; UsageError without images for INT8."""
@@ -192,11 +197,11 @@ class Artefacts:
         if precision is Precision.FP32:
             return Typed(self._untyped(exported, precision), {}, exported.hit)
         parts: dict[str, Any] = {"graph": exported.digest, "precision": precision}
-        table = None
+        table, calibration = None, None
         if precision is Precision.INT8:
             if placement is None:
                 raise UsageError("this backend has no INT8 placement")
-            table, _ = self.calibrate(exported, spec)
+            table, calibration = self.calibrate(exported, spec)
             parts |= {"placement": placement, "table": table.to_json()}
         else:
             parts |= {"keep_io": spec.keep_io}
@@ -217,7 +222,7 @@ class Artefacts:
                 graph.check(content)
             writer.write("typed.onnx", content)
             inputs, outputs = graph.tensor_specs(network)
-            return {"inputs": inputs, "outputs": outputs, "report": report}
+            return {"inputs": inputs, "outputs": outputs, "report": report, "calibration": calibration}
 
         entry, hit = self._get_or_make("typed", parts, make, request={"model": exported.model, "precision": precision})
         typed = TypedGraph(
@@ -246,7 +251,7 @@ class Artefacts:
             network = graph.parse(read_onnx(path))
             writer.write("typed.onnx", graph.serialise(network))
             inputs, outputs = graph.tensor_specs(network)
-            return {"inputs": inputs, "outputs": outputs, "report": None}
+            return {"inputs": inputs, "outputs": outputs}
 
         entry, hit = self._get_or_make("adopted", {"file": digest}, make, request={"file": path.name})
         inputs, outputs = _specs(entry.facts["inputs"]), _specs(entry.facts["outputs"])

@@ -29,9 +29,11 @@ from deploykit.bench import (
     run_rows,
 )
 from deploykit.errors import BackendMissing, BuildFailed, GateFailed, UsageError
-from deploykit.images import assert_disjoint
-from deploykit.parity import Limits, ParityResult, Reference, distance, graph_reference, judge, module_reference
+from deploykit.images import Skipped, assert_disjoint
+from deploykit.ort_session import open_session
+from deploykit.parity import Limits, ParityResult, Reference, distance, judge
 from deploykit.pipeline.artefacts import Artefacts, Built, Exported, Typed, read_graph
+from deploykit.pipeline.export_check import reference_outputs
 from deploykit.report import Conditions, Report, Row
 from deploykit.spec import BuildSpec, Precision
 from deploykit.store import Writer
@@ -99,6 +101,8 @@ class _Comparison:
     artefacts: Artefacts
     request: Request
     literal: dict[str, dict[str, Array]] = field(default_factory=dict)  # by digest of the typed graph
+    yardsticks: dict[bool, float] = field(default_factory=dict)  # dB, by whether activations are symmetric
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def progress(self) -> Progress:
@@ -165,10 +169,11 @@ class _Comparison:
         spec = self.request.spec
         count = max(PHOTOGRAPHS, ROTATED * spec.batch.optimum)
         images = self.artefacts.images(self.exported, "test", count, spec.data)
+        self.skipped += images.skipped
         if Precision.INT8 in self.precisions:
-            assert_disjoint(
-                self.artefacts.images(self.exported, "calibration", spec.calibration_images, spec.data), images
-            )
+            calibration = self.artefacts.images(self.exported, "calibration", spec.calibration_images, spec.data)
+            assert_disjoint(calibration, images)
+            self.skipped += calibration.skipped
         return np.concatenate(list(images.batches(spec.batch.optimum)))
 
     @cached_property
@@ -180,15 +185,8 @@ class _Comparison:
 
     @cached_property
     def reference(self) -> Reference:
-        self.progress("reference in float64", 0, 1)
-        exported = self.exported
-        if exported.module is not None:
-            names = tuple(spec.name for spec in exported.outputs)
-            found = module_reference(exported.module.load(), self.parity_images, names)
-        else:
-            found = graph_reference(read_graph(exported.path), {exported.inputs[0].name: self.parity_images})
-        self.progress("reference in float64", 1, 1)
-        return found
+        with self.artefacts.timed("reference in float64"):
+            return reference_outputs(self.exported, self.parity_images)
 
     def _job(self, line: _Line) -> RowJob:
         assert line.built is not None  # noqa: S101 - only rows that run here become jobs
@@ -205,10 +203,13 @@ class _Comparison:
         )
 
     def _finished(self, line: _Line) -> Row:
-        """The row with what its worker gave, judged."""
-        row, samples = line.row, line.samples
-        if samples is None or line.built is None:
+        """The row with what its worker gave, judged. A row that was only compiled is judged by its typed graph."""
+        row, samples, built = line.row, line.samples, line.built
+        if built is None:
             return row
+        if samples is None:
+            found = self._judge(built, line.precision, None) if built.typed else None
+            return replace(row, parity=found.as_dict() if found else {})
         if samples.failure is not None:
             return replace(row, state="failed", reason=str(samples.failure))
         seed = self.request.settings.seed
@@ -219,17 +220,18 @@ class _Comparison:
             device_ms=latency(samples.blocks, seed=seed, device=True),
             images_per_second=samples.throughput and samples.throughput * row.batch,
             blocks=samples.blocks,
-            parity=self._judge(line.built, line.precision, samples).as_dict(),
+            parity=self._judge(built, line.precision, samples.outputs).as_dict(),
         )
 
-    def _judge(self, built: Built, precision: Precision, samples: RowSamples) -> ParityResult:
+    def _judge(self, built: Built, precision: Precision, outputs: Sequence[Feed] | None) -> ParityResult:
         """FP32 and FP16 answer for photographs and noise, INT8 for photographs: it was calibrated on such."""
         shown = PHOTOGRAPHS if precision is Precision.INT8 else PHOTOGRAPHS + NOISE
-        engine = {name: np.concatenate([part[name] for part in samples.outputs])[:shown] for name in samples.outputs[0]}
-        literal, blame = None, ""
+        engine = literal = None
+        blame = ""
+        if outputs is not None:
+            engine = {name: np.concatenate([part[name] for part in outputs])[:shown] for name in outputs[0]}
         if built.typed is not None and built.engine.typed_digest is not None:
-            found = self._literal(built.typed, precision)
-            literal = {name: array[:shown] for name, array in found.items()}
+            literal = {name: array[:shown] for name, array in self._literal(built.typed, precision).items()}
             if precision is Precision.FP16 and not all(np.isfinite(array).all() for array in literal.values()):
                 blame = self._overflow(built.typed)
         reference = Reference(
@@ -237,24 +239,24 @@ class _Comparison:
             {name: array[:shown] for name, array in self.reference.float32.items()},
             self.reference.source,
         )
-        random = built.exported.random_weights
-        yardstick = self.yardstick_db if precision is Precision.INT8 and random else None
-        limits = Limits(precision, random_weights=random, yardstick_db=yardstick)
+        limits = Limits(
+            precision,
+            random_weights=built.exported.random_weights,
+            yardstick_db=self._yardstick_db(built) if precision is Precision.INT8 else None,
+        )
         return judge(engine, literal, reference, limits, blame=blame)
 
     def _literal(self, typed: Typed, precision: Precision) -> dict[str, Array]:
         """The typed graph's outputs, executed as written."""
         if typed.graph.digest not in self.literal:
             from deploykit.precision.emulate import literal_graph
-            from deploykit.precision.runtime import session
 
-            self.progress(f"run the {precision} graph literally", 0, 1)
-            runner = session(literal_graph(read_graph(typed.graph.path), precision), optimise=False)
             names = [spec.name for spec in typed.graph.outputs]
-            found = [runner.run(names, feed) for feed in self._parity_feeds(typed)]
+            with self.artefacts.timed(f"run the {precision} graph literally"):
+                runner = open_session(literal_graph(read_graph(typed.graph.path), precision), optimise=False)
+                found = [runner.run(names, feed) for feed in self._parity_feeds(typed)]
             joined = [np.concatenate(parts) for parts in zip(*found, strict=True)]
             self.literal[typed.graph.digest] = dict(zip(names, joined, strict=True))
-            self.progress(f"run the {precision} graph literally", 1, 1)
         return self.literal[typed.graph.digest]
 
     def _overflow(self, typed: Typed) -> str:
@@ -269,26 +271,34 @@ class _Comparison:
         images = self.parity_images.astype(spec.dtype)
         return [{spec.name: images[start : start + batch]} for start in range(0, len(images), batch)]
 
-    @cached_property
-    def yardstick_db(self) -> float:
-        """The SQNR that ONNX Runtime's own quantiser reaches on the same images, dB."""
-        from deploykit.precision.runtime import session
+    def _yardstick_db(self, built: Built) -> float | None:
+        """The SQNR that ONNX Runtime's own quantiser reaches on the same images with the same kind of activations, dB.
+
+        Asked for random weights only, where no fixed limit means anything.
+        """
+        placement = get_backend(built.engine.backend).placement
+        if placement is None or not built.exported.random_weights:
+            return None
+        if placement.symmetric not in self.yardsticks:
+            self.yardsticks[placement.symmetric] = self._quantised_by_onnxruntime(symmetric=placement.symmetric)
+        return self.yardsticks[placement.symmetric]
+
+    def _quantised_by_onnxruntime(self, *, symmetric: bool) -> float:
         from deploykit.precision.yardstick import quantize_static
 
         exported, spec = self.exported, self.request.spec
         images = self.artefacts.images(exported, "calibration", spec.calibration_images, spec.data)
 
         def make(writer: Writer) -> dict[str, Any]:
-            self.progress("quantise with onnxruntime for comparison", 0, 1)
-            writer.write("model.onnx", quantize_static(read_graph(exported.path), images.batches(1)))
-            self.progress("quantise with onnxruntime for comparison", 1, 1)
+            with self.artefacts.timed("quantise with onnxruntime for comparison"):
+                content = quantize_static(read_graph(exported.path), images.batches(1), symmetric=symmetric)
+            writer.write("model.onnx", content)
             return {}
 
-        path = self.artefacts.keep("yardstick", {"graph": exported.digest, "data": images.digest}, make)
-        runner = session(read_graph(path), optimise=True)
-        name, reference = exported.inputs[0].name, self.reference
-        worst = []
-        for output, exact in reference.exact.items():
+        parts = {"graph": exported.digest, "data": images.digest, "symmetric": symmetric}
+        runner = open_session(self.artefacts.keep("yardstick", parts, make))
+        name, worst = exported.inputs[0].name, []
+        for output, exact in self.reference.exact.items():
             found = [runner.run([output], {name: self.parity_images[i : i + 1]})[0] for i in range(PHOTOGRAPHS)]
             worst.append(distance(np.concatenate(found), exact[:PHOTOGRAPHS]).sqnr_db)
         return min(worst)
@@ -298,6 +308,8 @@ class _Comparison:
         weights = spec.model.weights.name if spec.model.weights else f"random weights, seed {spec.model.seed}"
         source = "the demo photographs" if spec.data is None else "the given images"
         timed = f"{describe_inputs(jobs[0].feeds, machine['cpu']['cache_bytes'])}; crops of {source}" if jobs else ""
+        if self.skipped:
+            timed += f"; {len(self.skipped)} skipped ({'; '.join(map(str, dict.fromkeys(self.skipped)))})"
         return Conditions(
             model=spec.model.label if spec.model.is_onnx else f"{spec.model.label} ({weights})",
             batch=spec.batch.optimum,

@@ -16,21 +16,22 @@ SEED = 1  # other images than those that BatchNorm statistics were estimated on
 
 def check_export(artefacts: Artefacts, exported: Exported) -> ParityResult:
     """The verdict on seeded 1/f noise images: no photographs are needed for it."""
-    from deploykit.precision.runtime import session
+    from deploykit.ort_session import open_session
     from deploykit.zoo.initialise import calibration_noise
 
     spec = exported.image_input()
     images = next(calibration_noise(spec, batches=1, batch=sum(BATCHES), seed=SEED))
     with artefacts.timed("compare with float64"):
-        reference = _reference(exported, images)
-        runner = session(read_graph(exported.path), optimise=True)
+        reference = reference_outputs(exported, images)
+        runner = open_session(read_graph(exported.path), optimise=True)
         names = [output.name for output in exported.outputs]
         parts = [runner.run(names, {spec.name: part}) for part in np.split(images, np.cumsum(BATCHES)[:-1])]
     engine = dict(zip(names, map(np.concatenate, zip(*parts, strict=True)), strict=True))
     return judge(engine, None, reference, Limits(Precision.FP32, random_weights=exported.random_weights))
 
 
-def _reference(exported: Exported, images: np.ndarray[Any, Any]) -> Reference:
+def reference_outputs(exported: Exported, images: np.ndarray[Any, Any]) -> Reference:
+    """Of the module in float64, or of the graph where an `.onnx` file has no module."""
     if exported.module is None:
         return graph_reference(read_graph(exported.path), {exported.inputs[0].name: images})
     return module_reference(exported.module.load(), images, tuple(output.name for output in exported.outputs))

@@ -43,6 +43,7 @@ def build_facts(artefacts: Artefacts, built: Built) -> dict[str, Any]:
         "typed_onnx": built.typed.graph.path if built.typed else None,
         "typed_digest": engine.typed_digest,
         "typing": built.typed.facts.get("report") if built.typed else None,
+        "calibration": built.typed.facts.get("calibration") if built.typed else None,
         "engine": engine.path if entry else None,
         "engine_digest": entry.files["model.engine"].sha256 if entry else None,
         "build_log": entry.path("build.log") if entry else None,

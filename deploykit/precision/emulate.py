@@ -22,7 +22,7 @@ import onnx_ir as ir
 from deploykit.backends.protocol import Feed
 from deploykit.errors import InvalidFeed
 from deploykit.graph.rewrite import module_scope, new_initializer
-from deploykit.precision.runtime import session
+from deploykit.ort_session import open_session
 from deploykit.spec import Precision
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
@@ -118,7 +118,7 @@ def _run(model: ir.Model, outputs: list[str], feed: Feed) -> list[np.ndarray[Any
     if not outputs:
         return []
     try:
-        results = session(model, optimise=False).run(outputs, dict(feed))
+        results = open_session(model, optimise=False).run(outputs, dict(feed))
     except Exception as error:
         raise InvalidFeed(f"ONNX Runtime could not run the rounding emulation: {error}") from error
     return list(results)

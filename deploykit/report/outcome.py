@@ -35,6 +35,7 @@ def describe_build(facts: Mapping[str, Any]) -> dict[str, str]:
         "onnx": str(facts["onnx"]),
         "typed onnx": str(facts["typed_onnx"]) if facts["typed_onnx"] != facts["onnx"] else "",
         "typing": _typing(facts["typing"]),
+        "calibration": _calibration(facts["calibration"]),
         "engine": f"{facts['engine']}{_kept(facts)}" if facts["engine"] else "",
         "build log": str(facts["build_log"] or ""),
     }
@@ -55,6 +56,14 @@ def _typing(report: Mapping[str, Any] | None) -> str:
         f"{report['elements']:,} weights to float16: {report['flushed']:,} become 0, "
         f"{report['subnormal']:,} are subnormal, none overflows"
     )
+
+
+def _calibration(found: Mapping[str, Any] | None) -> str:
+    if not found:
+        return ""
+    skipped = found["skipped"]
+    said = f"{found['method']} over {found['images']} images of {len(found['photographs'])} photographs"
+    return said + (f"; {len(skipped)} skipped ({'; '.join(skipped[:NAMED])})" if skipped else "")
 
 
 def _plan(plan: Mapping[str, Any]) -> dict[str, str]:

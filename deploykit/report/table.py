@@ -153,7 +153,8 @@ def _digits(milliseconds: float) -> str:
 def _parity(parity: Mapping[str, Any]) -> str:
     sqnr = parity.get("sqnr_db")
     figure = f"{sqnr:.1f} dB" if isinstance(sqnr, (int, float)) else ""
-    return " ".join(filter(None, (figure, str(parity.get("verdict") or ""))))
+    scope = "(typed graph)" if parity.get("scope") == "typed graph" else ""
+    return " ".join(filter(None, (figure, str(parity.get("verdict") or ""), scope)))
 
 
 def _figure(plan: Mapping[str, Any], key: str, form: str) -> str:

@@ -84,7 +84,7 @@ def test_the_engine_is_a_plain_value_that_describes_itself(backend, built, expor
     assert pickle.loads(pickle.dumps(engine)) == engine
     if backend.compiles:
         assert engine.path is not None
-        assert engine.path.stat().st_size > 1000
+        assert engine.path.stat().st_size > 0
         assert engine.typed_digest == exported.digest
 
 

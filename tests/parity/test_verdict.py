@@ -104,3 +104,19 @@ def test_the_worst_output_is_the_result():
     result = judge(engine, engine, Reference(exact, exact, "test"), Limits(Precision.FP16, random_weights=False))
     assert result.verdict == "fail"
     assert result.as_dict()["output"] == "b"
+
+
+def test_an_engine_that_cannot_run_is_judged_by_its_typed_graph_alone():
+    typed = EXACT + 0.01 * NOISE
+    limits = Limits(Precision.FP16, random_weights=False)
+    worst = judge(None, {"logits": typed}, reference(), limits).worst
+    assert (worst.scope, worst.verdict, worst.total, worst.backend) == ("typed graph", "pass", None, None)
+    assert worst.precision.relative_l2 == pytest.approx(0.01, rel=1e-6)
+    assert judge(None, {"logits": EXACT * 2}, reference(), limits).verdict == "fail"
+
+
+def test_the_layer_to_blame_for_an_overflow_is_named():
+    limits = Limits(Precision.FP16, random_weights=False)
+    broken = {"logits": np.full_like(EXACT, np.inf)}
+    worst = judge(None, broken, reference(), limits, blame="float16 overflow in layer1.0.conv1").worst
+    assert worst.reason == "logits: 100% of the typed graph's values are NaN or Inf; float16 overflow in layer1.0.conv1"

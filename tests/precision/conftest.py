@@ -7,10 +7,10 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from deploykit.ort_session import open_session
 from deploykit.precision.calibrate.collect import collect
 from deploykit.precision.calibrate.observers import Range
 from deploykit.precision.calibrate.table import CalibrationTable
-from deploykit.precision.runtime import session
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20]>\n'
 
@@ -46,7 +46,7 @@ def build() -> Callable[..., ir.Model]:
 def run() -> Callable[..., list[np.ndarray]]:
     def run_literally(model: ir.Model, *, optimise: bool = False, **feed: np.ndarray) -> list[np.ndarray]:
         onnx.checker.check_model(ir.to_proto(model), full_check=True)
-        return list(session(model, optimise=optimise, threads=1).run(None, feed))
+        return list(open_session(model, optimise=optimise, threads=1).run(None, feed))
 
     return run_literally
 

@@ -9,12 +9,12 @@ import pytest
 from deploykit import graph
 from deploykit.backends.protocol import ORT_CPU, TENSORRT
 from deploykit.export import export_module
+from deploykit.ort_session import open_session
 from deploykit.precision.calibrate.collect import collect
 from deploykit.precision.emulate import literal_graph
 from deploykit.precision.float16 import to_float16
 from deploykit.precision.int8 import quantise
 from deploykit.precision.lint import lint
-from deploykit.precision.runtime import session
 from deploykit.precision.yardstick import quantize_static
 from deploykit.spec import ModelSpec, Precision
 from deploykit.zoo.initialise import calibration_noise, estimate_batchnorm
@@ -44,7 +44,7 @@ def network(request):
 
 
 def output(model, x, *, optimise=False):
-    runner = session(model, optimise=optimise, threads=1)
+    runner = open_session(model, optimise=optimise, threads=1)
     return runner.run(None, {runner.get_inputs()[0].name: x})[0]
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import onnx_ir as ir
 
 from deploykit.errors import ExecutionFailed, UnknownName, UsageError
+from deploykit.ort_session import open_session
 from deploykit.precision.calibrate.observers import OBSERVERS, Observer
 from deploykit.precision.calibrate.table import CalibrationTable
 from deploykit.precision.preconditions import require_plain
-from deploykit.precision.runtime import session
 from deploykit.precision.sites import calibrated_values
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def collect(
     values = [value for value in calibrated_values(probe) if not value.is_graph_input()]
     probe.graph.outputs.extend(value for value in values if not value.is_graph_output())
     observers = {str(value.name): OBSERVERS[method]() for value in (graph_input, *values)}
-    runner = session(probe, optimise=True, threads=threads)
+    runner = open_session(probe, optimise=True, threads=threads)
     images = 0
     for batch in batches:
         _observe(runner, str(graph_input.name), batch, observers)
