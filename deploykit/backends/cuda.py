@@ -1,7 +1,6 @@
-"""Every call of pycuda: the primary context, one stream's worth of work, events, device and pinned memory.
+"""Every call of pycuda, on the primary context, which PyTorch and ONNX Runtime use too: all share a GPU in one process.
 
-The primary context is the one that PyTorch and ONNX Runtime use, so all three share a GPU in one process.
-(`pycuda.autoinit` would make a second context and take the device away from them.)
+`pycuda.autoinit` would make a second context and take the device away from them.
 """
 
 import ctypes
@@ -16,7 +15,7 @@ from deploykit.errors import DeviceOutOfMemory, ExecutionFailed
 
 
 class PrimaryContext:
-    """The first GPU's primary context, retained until `close`. Use it and close it on the thread that opened it."""
+    """The first GPU's primary context and one stream, kept in here: pycuda destroys it with the last reference."""
 
     def __init__(self) -> None:
         import pycuda.driver as driver
@@ -27,35 +26,40 @@ class PrimaryContext:
             self._context = driver.Device(0).retain_primary_context()
         except driver.Error as error:
             raise ExecutionFailed(f"CUDA cannot use the GPU: {error}") from error
+        with self.current():
+            self._stream = driver.Stream()
 
     @contextmanager
     def current(self) -> Iterator[None]:
         """Make the context current; every method below wants that. Raises DeviceOutOfMemory, ExecutionFailed."""
-        driver = self._driver
         self._context.push()
         try:
             yield
-        except driver.MemoryError as error:
-            raise DeviceOutOfMemory(
-                f"out of memory on the GPU: {error}", hint="run a smaller batch, or free the GPU's memory"
-            ) from error
-        except driver.Error as error:
+        except self._driver.MemoryError as error:
+            raise DeviceOutOfMemory(f"the GPU is full: {error}", hint="run a smaller batch, or free the GPU") from error
+        except self._driver.Error as error:
             raise ExecutionFailed(f"CUDA failed: {error}") from error
         finally:
-            driver.Context.pop()
+            self._driver.Context.pop()
 
     def close(self) -> None:
         """Release the context. pycuda makes it current to do so and leaves it there; the last line puts that right."""
+        with self.current():
+            self._stream = None
         self._context.detach()
         ctypes.CDLL(LIBRARY).cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
 
-    def stream(self) -> Any:
-        """A pycuda Stream: `handle` is the number that TensorRT takes, `synchronize()` waits for it."""
-        return self._driver.Stream()
+    def stream_handle(self) -> int:
+        return int(self._stream.handle)
+
+    def synchronize(self) -> None:
+        self._stream.synchronize()
 
     def event(self) -> Any:
-        """A pycuda Event: `record(stream)`, and `start.time_till(end)` in milliseconds."""
         return self._driver.Event()
+
+    def record(self, event: Any) -> None:  # start.time_till(end) is in milliseconds
+        event.record(self._stream)
 
     def device_memory(self, size: int) -> Any:
         """`size` bytes on the device; `int()` of it is the address, `free()` gives it back."""
@@ -63,14 +67,13 @@ class PrimaryContext:
 
     def pinned_memory(self, size: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
         """`size` bytes of page-locked host memory, from which copies run without a detour."""
-        pinned: np.ndarray[Any, np.dtype[np.uint8]] = self._driver.pagelocked_empty(size, np.uint8)
-        return pinned
+        return self._driver.pagelocked_empty(size, np.uint8)  # type: ignore[no-any-return]
 
     def free_pinned(self, memory: "np.ndarray[Any, np.dtype[np.uint8]]") -> None:
         memory.base.free()  # type: ignore[union-attr] # pycuda's allocation, not an array
 
-    def copy_in(self, device: Any, host: "np.ndarray[Any, Any]", stream: Any) -> None:
-        self._driver.memcpy_htod_async(device, host, stream)
+    def copy_in(self, device: Any, host: "np.ndarray[Any, Any]") -> None:
+        self._driver.memcpy_htod_async(device, host, self._stream)
 
-    def copy_out(self, host: "np.ndarray[Any, Any]", device: Any, stream: Any) -> None:
-        self._driver.memcpy_dtoh_async(host, device, stream)
+    def copy_out(self, host: "np.ndarray[Any, Any]", device: Any) -> None:
+        self._driver.memcpy_dtoh_async(host, device, self._stream)

@@ -41,7 +41,6 @@ class NvinferSession:
         self._runtime: Any = None
         self._plan: Any = None
         self.context: Any = None
-        self.stream: Any = None
         self.cuda = PrimaryContext()
         self._open = True
         try:
@@ -65,7 +64,7 @@ class NvinferSession:
         with self.current():
             try:
                 bound.load(feed)
-                self.stream.synchronize()
+                self.cuda.synchronize()
             except BaseException:
                 bound.free()
                 raise
@@ -77,14 +76,12 @@ class NvinferSession:
             return
         self._open = False
         with self.cuda.current():
-            if self.stream is not None:
-                self.stream.synchronize()
+            self.cuda.synchronize()
             for bound in list(self._bounds):
                 bound.free()
             self.context = None  # TensorRT's objects in the opposite order of their making
             self._plan = None
             self._runtime = None
-            self.stream = None
         self.cuda.close()
 
     def __enter__(self) -> Self:
@@ -124,7 +121,6 @@ class NvinferSession:
         self.context = self._plan.create_execution_context()
         if self.context is None:
             raise self.failure("TensorRT could not make an execution context")
-        self.stream = self.cuda.stream()
 
     def _check_tensors(self, trt: Any) -> None:
         """Tensors of another type or name than the manifest's would be read as garbage."""
@@ -177,7 +173,7 @@ class NvinferBound:
 
     def synchronize(self) -> None:
         with self._session.current():
-            self._session.stream.synchronize()
+            self._session.cuda.synchronize()
 
     def device_ms(self) -> float | None:
         with self._session.current():
@@ -193,17 +189,17 @@ class NvinferBound:
             array = feed[spec.name]
             buffer = self._reserve(spec, array.shape)
             np.copyto(buffer.view(array.shape, array.dtype), array)
-            session.cuda.copy_in(buffer.device, buffer.host[: array.nbytes], session.stream)
+            session.cuda.copy_in(buffer.device, buffer.host[: array.nbytes])
         self._attach()
 
     def enqueue(self) -> None:
         session = self._session
         if not session.holds(self):
             self._attach()
-        self._started.record(session.stream)
-        if not session.context.execute_async_v3(session.stream.handle):
+        session.cuda.record(self._started)
+        if not session.context.execute_async_v3(session.cuda.stream_handle()):
             raise session.failure("TensorRT could not run the engine")
-        self._ended.record(session.stream)
+        session.cuda.record(self._ended)
 
     def fetch(self) -> dict[str, Array]:
         """The outputs, copied to the host. Waits for the device."""
@@ -212,8 +208,8 @@ class NvinferBound:
         for spec in session.outputs:
             buffer, shape = self._buffers[spec.name], self._shapes[spec.name]
             views[spec.name] = buffer.view(shape, np.dtype(spec.dtype))
-            session.cuda.copy_out(buffer.host[: views[spec.name].nbytes], buffer.device, session.stream)
-        session.stream.synchronize()
+            session.cuda.copy_out(buffer.host[: views[spec.name].nbytes], buffer.device)
+        session.cuda.synchronize()
         return {name: view.copy() for name, view in views.items()}
 
     def free(self) -> None:

@@ -13,6 +13,7 @@ import pytest
 import small_graphs
 from small_graphs import FLOAT, HALF
 
+from deploykit.backends.cuda import PrimaryContext
 from deploykit.backends.device import find_gpu
 from deploykit.backends.nvinfer_session import NvinferSession
 from deploykit.backends.protocol import Engine
@@ -171,7 +172,7 @@ def test_out_of_memory_is_deploykits_error_and_leaves_the_session_usable(driver,
     one_image = 8 * 16 * 16 * 4
     monkeypatch.setenv("CUDA_SHIM_MEMORY", str(3 * one_image))
     with case.open() as session:
-        with pytest.raises(DeviceOutOfMemory, match="out of memory on the GPU"):
+        with pytest.raises(DeviceOutOfMemory, match=r"the GPU is full: .*out of memory.*smaller batch"):
             getattr(session, method)(case.feed(8))
         feed = case.feed(1)
         assert_same(session.run(feed), case.expected(feed))
@@ -247,3 +248,16 @@ def run_and_raise(case):
 def test_everything_is_freed_when_the_body_raises(driver, case):
     with pytest.raises(ZeroDivisionError):
         run_and_raise(case)
+
+
+def test_an_error_that_still_holds_a_buffer_does_not_keep_it_alive(driver, case, monkeypatch):
+    def fail(self, host, device):
+        raise ExecutionFailed("the copy failed")
+
+    monkeypatch.setattr(PrimaryContext, "copy_out", fail)
+    session = case.open()
+    with pytest.raises(ExecutionFailed, match="the copy failed") as caught:
+        session.run(case.feed(1))
+    session.close()
+    assert not any(driver.alive().values())
+    assert caught.tb is not None
