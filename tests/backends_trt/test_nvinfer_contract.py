@@ -187,3 +187,8 @@ def test_the_session_uses_nothing_that_the_fake_lacks():
         name = holder.attr if isinstance(holder, ast.Attribute) else getattr(holder, "id", None)
         if name in of:
             assert hasattr(fakes()[of[name]][0], node.attr)
+
+
+def test_host_code_in_engines_stays_forbidden():
+    assert trt.Runtime.engine_host_code_allowed.fset is not None
+    assert not any("engine_host_code_allowed" in path.read_text() for path in SOURCES)

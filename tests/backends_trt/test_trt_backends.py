@@ -1,3 +1,4 @@
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -145,3 +146,16 @@ def test_rtx_without_pycuda_compiles_and_says_what_running_needs(monkeypatch, tm
 )
 def test_the_note_says_where_another_type_is_computed_in(tmp_path, text, precision, tf32, note):
     assert build(TensorRTRTXBackend(), tmp_path, text, precision, tf32=tf32).note == note
+
+
+@needs_rtx
+def test_full_tensorrt_builds_for_the_gpu_that_is_here_and_has_no_plan(monkeypatch, tmp_path):
+    """TensorRT-RTX's bindings stand in for TensorRT's, which have the same names; the targets play no part."""
+    monkeypatch.setitem(sys.modules, "tensorrt", importlib.import_module("tensorrt_rtx"))
+    installed(monkeypatch, "tensorrt", "tensorrt_rtx", "pycuda", gpu=replace(RTX_4090, capability=Target(9, 0)))
+    engine = build(TensorRTBackend(), tmp_path, targets=("sm_90",), tf32=True)
+    assert engine.flavour.startswith("tensorrt ")
+    assert engine.reason is None
+    assert engine.plan == {}
+    assert engine.note == "TF32 allowed"
+    assert len(engine.content) > 10_000

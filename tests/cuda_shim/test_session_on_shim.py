@@ -5,6 +5,7 @@ checks. What does not: TensorRT's loading and computing (tests/gpu has that, on 
 """
 
 import gc
+import sys
 
 import fake_tensorrt
 import numpy as np
@@ -13,10 +14,13 @@ import pytest
 import small_graphs
 from small_graphs import FLOAT, HALF
 
+from deploykit.backends import get_backend
+from deploykit.backends import tensorrt as tensorrt_backend
+from deploykit.backends import tensorrt_rtx as tensorrt_rtx_backend
 from deploykit.backends.cuda import PrimaryContext
 from deploykit.backends.device import find_gpu
 from deploykit.backends.nvinfer_session import NvinferSession
-from deploykit.backends.protocol import Engine
+from deploykit.backends.protocol import Engine, Source
 from deploykit.errors import DeviceOutOfMemory, ExecutionFailed, InvalidFeed, UntrustedArtefact
 from deploykit.spec import Precision, TensorSpec
 
@@ -261,3 +265,19 @@ def test_an_error_that_still_holds_a_buffer_does_not_keep_it_alive(driver, case,
     session.close()
     assert not any(driver.alive().values())
     assert caught.tb is not None
+
+
+@pytest.mark.parametrize(("name", "module"), [("trt", "tensorrt"), ("trt-rtx", "tensorrt_rtx")])
+def test_a_backend_opens_its_own_engine(driver, case, monkeypatch, name, module):
+    monkeypatch.setitem(sys.modules, module, fake_tensorrt.FakeTensorRT(trt))
+    monkeypatch.setattr(tensorrt_rtx_backend, "find_spec", lambda name: True)
+    monkeypatch.setattr(tensorrt_backend, "find_spec", lambda name: True)
+    monkeypatch.setattr(tensorrt_backend, "version", lambda name: "11.4.0")
+    feed = case.feed(2)
+    with get_backend(name).open(case.engine) as session:
+        assert_same(session.run(feed), case.expected(feed))
+
+
+def test_an_engine_for_this_device_is_not_held_back(driver, case):
+    source = Source("small", typed=case.typed)
+    assert get_backend("trt-rtx").build(source, Precision.FP32, small_graphs.spec(), None).reason is None
