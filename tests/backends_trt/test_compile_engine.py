@@ -82,31 +82,38 @@ def test_a_static_graph_needs_no_profile(tmp_path):
     assert bytes_moved(compiled, 1) == bytes_moved(compiled, 8)
 
 
-def test_tf32_is_off_unless_asked_for(tmp_path):
-    recorded = []
+class Watched:
+    """TensorRT with a builder that notes each build: the flags it was given, and whether it made an engine."""
 
-    class Spy:
-        def __getattr__(self, name):
-            return getattr(trt, name)
+    def __init__(self):
+        self.builds = []
 
-        @staticmethod
-        def Builder(log):  # noqa: N802
-            builder = trt.Builder(log)
+    def __getattr__(self, name):
+        return getattr(trt, name)
 
-            class Recorder:
-                def __getattr__(self, name):
-                    return getattr(builder, name)
+    def Builder(self, log):  # noqa: N802
+        return WatchedBuilder(trt.Builder(log), self.builds)
 
-                def build_serialized_network(self, network, config):
-                    recorded.append((config.get_flag(trt.BuilderFlag.TF32), config.profiling_verbosity))
-                    return builder.build_serialized_network(network, config)
 
-            return Recorder()
+class WatchedBuilder:
+    def __init__(self, builder, builds):
+        self._builder, self._builds = builder, builds
 
-    typed = small_graphs.write(tmp_path, FLOAT)
+    def __getattr__(self, name):
+        return getattr(self._builder, name)
+
+    def build_serialized_network(self, network, config):
+        content = self._builder.build_serialized_network(network, config)
+        self._builds.append((config.get_flag(trt.BuilderFlag.TF32), config.profiling_verbosity, content is not None))
+        return content
+
+
+def test_tf32_is_off_unless_asked_for_and_the_plan_is_logged_in_detail(tmp_path):
+    watched, typed = Watched(), small_graphs.write(tmp_path, FLOAT)
     for tf32 in (False, True):
-        compile_engine(Spy(), typed, spec(tf32=tf32), targets=spec().targets)
-    assert recorded == [(False, trt.ProfilingVerbosity.DETAILED), (True, trt.ProfilingVerbosity.DETAILED)]
+        compile_engine(watched, typed, spec(tf32=tf32), targets=spec().targets)
+    detailed = trt.ProfilingVerbosity.DETAILED
+    assert watched.builds == [(False, detailed, True), (True, detailed, True)]
 
 
 def test_an_unknown_operator_fails_with_the_node_and_the_parsers_words(tmp_path):
@@ -160,6 +167,16 @@ def test_an_exception_of_the_progress_callback_stops_the_build_and_comes_through
     assert compile_small(tmp_path)[1].kernels > 0
 
 
+def test_a_stopped_build_makes_no_engine(tmp_path):
+    def stop(name, done, total):
+        raise Stop
+
+    watched, typed = Watched(), small_graphs.write(tmp_path, FLOAT)
+    with pytest.raises(Stop):
+        compile_engine(watched, typed, spec(), targets=spec().targets, progress=stop)
+    assert [made for _, _, made in watched.builds] == [False]
+
+
 BUILD_AND_SIGNAL = """
     import os, signal, sys
     from pathlib import Path
@@ -172,30 +189,38 @@ BUILD_AND_SIGNAL = """
 
     if {own_handler}:
         signal.signal(signal.SIGTERM, terminated)
-    phases = []
+    calls = 0
 
-    def progress(name, done, total):
-        phases.append(name)
-        if len(phases) == 30:
-            os.kill(os.getpid(), {number})
+    def at_call(frame, event, argument):  # the worst moment: a callback has begun and has not reached its first line
+        global calls
+        if event == "call" and frame.f_code.co_name == {callback!r}:
+            calls += 1
+            if calls == 30:
+                os.kill(os.getpid(), {number})
 
+    sys.setprofile(at_call)
     typed = small_graphs.write(Path({folder!r}), small_graphs.FLOAT)
     try:
-        compile_engine(tensorrt_rtx, typed, small_graphs.spec(), targets=small_graphs.spec().targets, progress=progress)
+        compile_engine(tensorrt_rtx, typed, small_graphs.spec(), targets=small_graphs.spec().targets)
     except KeyboardInterrupt:
-        print("interrupted after", len(phases), signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+        print("interrupted", calls >= 30, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
         sys.exit(130)
     print("not reached")
 """
 
 
+@pytest.mark.parametrize("callback", ["log", "step_complete"])
 @pytest.mark.parametrize(
     ("number", "own_handler", "code"),
     [(signal.SIGINT, False, 130), (signal.SIGTERM, True, 143), (signal.SIGTERM, False, -signal.SIGTERM)],
 )
-def test_a_signal_during_the_build_ends_it_cleanly(tmp_path, number, own_handler, code):
+def test_a_signal_during_the_build_ends_it_cleanly(tmp_path, callback, number, own_handler, code):
     script = textwrap.dedent(BUILD_AND_SIGNAL).format(
-        tests=str(Path(__file__).parent), folder=str(tmp_path), number=int(number), own_handler=own_handler
+        tests=str(Path(__file__).parent),
+        folder=str(tmp_path),
+        number=int(number),
+        own_handler=own_handler,
+        callback=callback,
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, env=dict(os.environ)
@@ -203,7 +228,7 @@ def test_a_signal_during_the_build_ends_it_cleanly(tmp_path, number, own_handler
     assert done.returncode == code, done.stderr
     assert "not reached" not in done.stdout
     if number == signal.SIGINT:
-        assert done.stdout == "interrupted after 30 True\n"
+        assert done.stdout == "interrupted True True\n"
 
 
 def test_the_layers_name_the_nodes_fused_into_them(tmp_path):
