@@ -59,10 +59,10 @@ def seeded_state(model: ModelSpec) -> "dict[str, Tensor]":
 
 
 def write_state(state: "Mapping[str, Tensor]", path: Path) -> None:
-    """Write a state dict as safetensors; the same tensors give the same bytes."""
-    from safetensors.torch import save_file
+    """Write a state dict as safetensors; the same tensors give the same bytes. Raises OSError, as any write does."""
+    from safetensors.torch import save
 
-    save_file({name: tensor.detach().contiguous() for name, tensor in state.items()}, path)
+    path.write_bytes(save({name: tensor.detach().contiguous() for name, tensor in state.items()}))
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from importlib import import_module
 
 import click
 
+from deploykit.errors import UnknownName
+
 COMMANDS = {
     "list": "The zoo: parameters, MACs, input, published top-1, paper.",
     "export": "PyTorch to optimised ONNX, checked against float64.",
@@ -21,9 +23,9 @@ class LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, name: str) -> click.Command:  # noqa: ARG002
         if name not in COMMANDS:
-            return None
+            raise UnknownName("command", name, COMMANDS)
         command = import_module(f"deploykit.cli.{name}_command").command
         assert isinstance(command, click.Command)  # noqa: S101 - each command file defines one
         return command

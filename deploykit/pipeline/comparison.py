@@ -153,7 +153,7 @@ class _Comparison:
             flavour=engine.flavour,
             note=engine.note,
             typed_digest=engine.typed_digest,
-            build_seconds=built.seconds,
+            build_seconds=built.seconds if built.entry else None,
             cache_hit=built.hit,
             plan=engine.plan,
         )

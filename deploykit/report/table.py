@@ -91,7 +91,8 @@ def _said(row: Row) -> list[str]:
     parity = (
         f"parity {verdict}: {row.parity.get('reason') or 'no reason given'}" if verdict not in (None, "pass") else ""
     )
-    return [text for text in (row.reason, row.note, parity) if text]
+    graph_only = row.parity.get("scope") == "typed graph" and "parity is that of the typed graph: no engine ran"
+    return [text for text in (row.reason, row.note, graph_only, parity) if text]
 
 
 def _marks(row: Row, remarks: Mapping[str, list[str]]) -> str:
@@ -118,6 +119,15 @@ def _apart(rows: tuple[Row, ...]) -> list[str]:
     ]
     lines = [f"Cold start, open and first run: {', '.join(cold)}."] if cold else []
     return lines + ([f"Build: {', '.join(built)}."] if built else [])
+
+
+def _limits(rows: tuple[Row, ...]) -> list[str]:
+    """What each verdict was held to, once per limit."""
+    limits: dict[str, list[str]] = {}
+    for row in rows:
+        if said := row.parity.get("precision_limit"):
+            limits.setdefault(str(said), []).append(_name(row))
+    return [f"Parity limit of {', '.join(names)}: {said}." for said, names in limits.items()]
 
 
 def _name(row: Row) -> str:
@@ -153,8 +163,7 @@ def _digits(milliseconds: float) -> str:
 def _parity(parity: Mapping[str, Any]) -> str:
     sqnr = parity.get("sqnr_db")
     figure = f"{sqnr:.1f} dB" if isinstance(sqnr, (int, float)) else ""
-    scope = "(typed graph)" if parity.get("scope") == "typed graph" else ""
-    return " ".join(filter(None, (figure, str(parity.get("verdict") or ""), scope)))
+    return " ".join(filter(None, (figure, str(parity.get("verdict") or ""))))
 
 
 def _figure(plan: Mapping[str, Any], key: str, form: str) -> str:

@@ -1,0 +1,230 @@
+"""Bad input: one clear line with the fix, the documented exit code, nothing half-written."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from conftest import complaint
+from safetensors.torch import save_file
+
+from deploykit.spec import ModelSpec
+from deploykit.zoo.registry import build_module
+
+USAGE, GATE, MISSING, UNTRUSTED = 2, 3, 4, 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["export", "resnet51"], ["unknown model 'resnet51'", "did you mean resnet50"]),
+        (["bench", "test_convnet", "--backends", "tort"], ["unknown backend 'tort'", "torch"]),
+        (["build", "test_convnet", "--backend", "tensorrt"], ["unknown backend 'tensorrt'", "trt"]),
+        (["build", "test_convnet", "--precision", "fp61"], ["unknown precision 'fp61'", "fp16"]),
+        (["verify", "test_convnet", "--precision", ","], ["--precision is empty"]),
+        (["build", "test_convnet", "--target", "rtx"], ["unknown target 'rtx'", "sm_89"]),
+        (["build", "test_convnet", "--target", "sm_90"], ["sm_90", "full TensorRT"]),
+        (["build", "test_convnet", "--batch", "0"], ["batch", "1:8:32"]),
+        (["build", "test_convnet", "--batch", "8:4:2"], ["batch 8:4:2"]),
+        (["bench", "test_convnet", "--batch", "0"], ["batch"]),
+        (["bench", "test_convnet", "--batch", "-3"], ["batch"]),
+        (["bench", "test_convnet", "--threads", "-1"], ["threads is -1"]),
+        (["bench", "test_convnet", "--max-seconds", "0"], ["max_seconds is 0"]),
+        (["export", "test_convnet", "--image-size", "-32"], ["-32 pixels", "minimum"]),
+        (["export", "vgg16", "--image-size", "31"], ["31 pixels are too small for vgg16", "the minimum is 32"]),
+        (["export", "resnet18", "--width-mult", "0.5"], ["resnet18 has no width multiplier", "mobilenet"]),
+        (["export", "mobilenet", "--width-mult", "0"], ["width multiplier 0"]),
+        (["verify", "test_convnet", "--data", "/nowhere"], ["/nowhere"]),
+        (["export", "nowhere.onnx"], ["nowhere.onnx"]),
+        (["export", "test_convnet", "--weights", "/nowhere.pth"], ["/nowhere.pth"]),
+        (["list", "nothing-like-it"], ["unknown model"]),
+        (["export"], ["Missing argument 'MODEL'"]),
+        (["exprot", "resnet50"], ["unknown command 'exprot'", "export"]),
+        (["export", "test_convnet", "--no-such-option"], ["No such option"]),
+        (["verify", "test_convnet", "--typed", "x.onnx", "--precision", "fp32,fp16"], ["--typed judges one graph"]),
+    ],
+)
+def test_a_wrong_request_is_a_usage_error_that_names_the_fix(run, arguments, said):
+    done = run(*arguments)
+    line = complaint(done)
+    assert done.returncode == USAGE, done.stderr
+    for part in said:
+        assert part in line
+
+
+@pytest.fixture
+def state():
+    return dict(build_module(ModelSpec("test_convnet")).state_dict())
+
+
+def _first_weight(state):
+    return next(name for name, tensor in state.items() if tensor.ndim == 4)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("fault", ["missing", "extra", "misshapen"])
+def test_a_checkpoint_that_does_not_fit_names_its_tensors(run, tmp_path, state, suffix, fault):
+    name = _first_weight(state)
+    if fault == "missing":
+        del state[name]
+    elif fault == "extra":
+        name = "head.bias"
+        state[name] = torch.zeros(3)
+    else:
+        state[name] = state[name][:1].clone()
+    path = tmp_path / f"weights{suffix}"
+    torch.save(state, path) if suffix == ".pth" else save_file(state, path)
+    done = run("export", "test_convnet", "--weights", path)
+    assert name in complaint(done)
+    assert done.returncode == USAGE
+
+
+class Trap:
+    def __reduce__(self):
+        return os.mkdir, ("sprung",)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("weights.pth", b"not a checkpoint"),
+        ("weights.safetensors", b"\x10\0\0\0\0\0\0\0{"),
+        ("model.onnx", b""),
+        ("model.onnx", b"not an onnx file at all"),
+        ("model.onnx", "truncated"),
+    ],
+)
+def test_an_unreadable_file_is_untrusted(run, tmp_path, name, content):
+    path = tmp_path / name
+    if content == "truncated":
+        text = '<ir_version: 10, opset_import: ["": 20]> g (float[N, 3, 8, 8] x) => (float[N, 3, 8, 8] y) { y = Relu(x) }'
+        whole = onnx.parser.parse_model(text)
+        whole.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(1000, np.float32), "w"))
+        content = whole.SerializeToString()[:2000]
+    path.write_bytes(content)
+    done = run("export", path) if name.endswith(".onnx") else run("export", "test_convnet", "--weights", path)
+    assert path.name in complaint(done)
+    assert done.returncode == UNTRUSTED
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_not_run(run, tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save({"conv.weight": Trap()}, path)
+    done = run("export", "test_convnet", "--weights", path)
+    complaint(done)
+    assert done.returncode == UNTRUSTED
+    assert not list(tmp_path.rglob("sprung"))
+
+
+def test_a_folder_without_images_is_refused(run, tmp_path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    done = run("build", "test_convnet", "--precision", "int8", "--data", tmp_path)
+    assert str(tmp_path) in complaint(done)
+    assert done.returncode == USAGE
+
+
+def test_a_broken_image_is_skipped_counted_and_named(run, photographs, tmp_path):
+    for path in photographs.iterdir():
+        shutil.copy(path, tmp_path)
+    for name in ("broken1.png", "broken2.png", "broken3.png", "broken4.png"):
+        (tmp_path / name).write_bytes((photographs / "image0.png").read_bytes()[:-60] + name.encode())
+    done = run("build", "test_convnet", "--precision", "int8", "--data", tmp_path)
+    assert done.returncode == 0, done.stderr
+    line = next(line for line in done.stdout.splitlines() if line.startswith("calibration"))
+    assert "skipped (broken" in line
+    assert "Traceback" not in done.stderr
+
+
+def test_trt_without_tensorrt_rtx_is_missing_with_the_install_line(run, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['tensorrt_rtx'] = None\n")
+    done = run("build", "test_convnet", path=tmp_path)
+    assert "pip install tensorrt-rtx" in complaint(done)
+    assert done.returncode == MISSING
+    bench = run("verify", "test_convnet", "--backends", "trt", path=tmp_path)
+    assert bench.returncode == MISSING
+    assert "unavailable" in bench.stdout
+    beside = run("verify", "test_convnet", "--backends", "ort,trt", path=tmp_path)
+    assert beside.returncode == 0, beside.stderr
+    assert "pip install tensorrt-rtx" in beside.stdout
+
+
+def test_strict_forbids_the_substitute(run):
+    done = run("build", "test_convnet", "--strict-backend")
+    assert "GPU" in complaint(done)
+    assert done.returncode == MISSING
+
+
+def _files(store):
+    return [path for path in store.rglob("*") if path.is_file() and path.parent.name != "locks"]
+
+
+def test_a_read_only_store_is_one_line(run, tmp_path):
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv (util-linux) is not installed")
+    store = tmp_path / "store"
+    store.mkdir(mode=0o500)
+    command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
+    if os.geteuid() != 0:
+        command = []
+    done = subprocess.run(
+        [*command, sys.executable, "-m", "deploykit", "export", "test_convnet", "--store", str(store)],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "cannot write" in complaint(done)
+    assert not _files(store)
+
+
+def test_a_full_store_is_one_line_and_leaves_nothing(tmp_path):
+    store = tmp_path / "store"
+
+    def no_room():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "deploykit", "export", "test_convnet", "--store", str(store)],
+        capture_output=True, text=True, cwd=tmp_path, preexec_fn=no_room,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "no room" in complaint(done)
+    assert not _files(store)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("after", [0.6, 2.5, 4.0])
+def test_an_interrupted_build_leaves_no_partial_artefact(tmp_path, number, code, after):
+    store = tmp_path / "store"
+    command = [sys.executable, "-m", "deploykit", "build", "vgg11", "--image-size", "64", "--store", str(store)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as build:
+        time.sleep(after)
+        build.send_signal(number)
+        output, errors = build.communicate(timeout=60)
+    assert build.returncode == code, errors
+    assert "Traceback" not in errors
+    assert output == ""
+    whole = {path.name for path in store.rglob("objects/*/*")}
+    listed = "".join(path.read_text() for path in store.rglob("entries/*/*.json"))
+    assert all(name.split(".")[0] in listed for name in whole)
+    assert not list(store.glob("work/*/*"))
+
+
+def test_two_builds_of_the_same_thing_at_once_both_end_well(tmp_path):
+    command = [sys.executable, "-m", "deploykit", "build", "test_resnet", "--store", str(tmp_path / "store"), "--json"]
+    builds = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [build.communicate(timeout=120) for build in builds]
+    assert [build.returncode for build in builds] == [0, 0], outputs
+    assert len(list((tmp_path / "store").glob("entries/engine/*.json"))) == 1
+
+
+def test_a_reader_that_leaves_early_is_no_error(run):
+    done = subprocess.run(
+        f"{sys.executable} -m deploykit list --json | head -1", shell=True, capture_output=True, text=True
+    )
+    assert done.stderr == ""
