@@ -3,9 +3,10 @@
 Both are the same C++ library under two names, and what is here takes the imported module as `trt`, so that one
 process can use either. Networks are always strongly typed: the graph alone says what is computed in which type.
 
-TensorRT calls back into Python while it builds, and its callbacks are `noexcept`: an exception that leaves one ends
-the process. So nothing may leave one: errors and signals are kept, the build is asked to stop, and they are raised
-when TensorRT's frames are gone.
+TensorRT calls back into Python while it builds, and its bindings swallow what a callback raises: they print it and go
+on, so that a Ctrl-C which arrives in `log` is lost, and one in `step_complete` comes out as a failed build. So nothing
+may leave a callback: errors and signals are held back, the build is asked to stop, and they are raised when TensorRT
+has returned.
 """
 
 import signal
