@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from deploykit.precision.calibrate.table import CalibrationTable
 
 LIBRARIES = ("torch", "numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime-gpu", "onnxruntime")
-COMPILERS = ("tensorrt", "tensorrt-rtx")
+COMPILERS = ("tensorrt", "tensorrt-rtx", "pycuda")
 CALIBRATION_METHOD = "minmax"
 ONNX_CROP_SHARE = 0.875  # 224 of 256: how much of the resized side an .onnx file without a card is shown
 

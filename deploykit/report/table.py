@@ -87,10 +87,8 @@ def _remarks(rows: tuple[Row, ...]) -> dict[str, list[str]]:
 
 
 def _said(row: Row) -> list[str]:
-    verdict = row.parity.get("verdict")
-    parity = (
-        f"parity {verdict}: {row.parity.get('reason') or 'no reason given'}" if verdict not in (None, "pass") else ""
-    )
+    verdict, because = row.parity.get("verdict"), row.parity.get("reason") or "no reason given"
+    parity = f"parity {verdict}: {because}" if verdict not in (None, "pass") and because != row.reason else ""
     graph_only = row.parity.get("scope") == "typed graph" and "parity is that of the typed graph: no engine ran"
     return [text for text in (row.reason, row.note, graph_only, parity) if text]
 

@@ -156,19 +156,23 @@ def test_verify_catches_one_weight_tensor_scaled(run, photographs, tmp_path, pre
     assert "parity fail: logits: typed graph against float64" in broken.stdout
 
 
-def test_verify_names_the_layer_that_overflows_float16(run, photographs, tmp_path):
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [(1e5, "conv1: "), (3e4, "float16 overflow in ")],
+    ids=["a folded weight", "an activation"],
+)
+def test_verify_names_the_layer_that_overflows_float16(run, photographs, tmp_path, factor, said):
     state = build_module(ModelSpec("test_resnet")).state_dict()
-    name = next(name for name in state if name.endswith("bn1.weight"))
-    state[name] = state[name] * 1e6  # activations near 1e6, every folded weight still a float16
-    state[name.replace("weight", "running_var")] *= 1e2
+    state["bn1.weight"] = state["bn1.weight"] * factor
     save_file(state, tmp_path / "planted.safetensors")
     done = run(
         "verify", "test_resnet", "--backends", "ort", "--precision", "fp32,fp16",
         "--weights", tmp_path / "planted.safetensors", "--data", photographs,
     )  # fmt: skip
     assert done.returncode == 3, done.stdout + done.stderr
-    assert "float16 overflow in" in done.stdout or "float16" in done.stdout
-    assert "parity fail" in done.stdout
+    remarks = [line for line in done.stdout.splitlines() if line.startswith("[") and "ort fp16" in line]
+    assert any(said in line and "65504" in line for line in remarks), done.stdout
+    assert "conv1" in done.stdout
 
 
 def test_bench_measures_what_runs_and_keeps_every_sample(run, photographs):
