@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 SHIM   := .cuda-shim
+PYTEST ?= -n auto --maxprocesses 4
 
 .DEFAULT_GOAL := help
 .PHONY: help bench test test-cuda-shim check format clean
@@ -14,7 +15,7 @@ bench: $(VENV)/.demo ## Set up, then ResNet-50 in PyTorch, ONNX Runtime and Tens
 	$(BIN)/deploykit bench resnet50 --backends torch,ort,trt --precision fp32,fp16,int8
 
 test: $(VENV)/.dev ## Set up, then run every test that this machine can run
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST)
 
 test-cuda-shim: $(VENV)/.dev ## Build pycuda and the host-memory CUDA driver, then run the TensorRT session on them
 	bash tests/cuda_shim/setup.sh $(BIN)/python $(SHIM)
@@ -24,7 +25,7 @@ check: $(VENV)/.dev ## Format, lint and types, then the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST)
 
 format: $(VENV)/.dev ## Format and fix what can be fixed
 	$(BIN)/ruff format .
