@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -76,7 +77,7 @@ def test_export_gives_a_checked_graph_without_batchnorm_at_any_batch(exported):
     for batch in (1, 3):
         (logits,) = session.run(None, {"images": np.zeros((batch, 3, 32, 32), np.float32)})
         assert logits.shape == (batch, 10)
-    assert exported["digest"] == graph_digest(open(exported["onnx"], "rb").read())
+    assert exported["digest"] == graph_digest(Path(exported["onnx"]).read_bytes())
 
 
 def test_export_prints_the_error_beside_the_noise_floor(run, exported):

@@ -104,7 +104,7 @@ class Trap:
 def test_an_unreadable_file_is_untrusted(run, tmp_path, name, content):
     path = tmp_path / name
     if content == "truncated":
-        text = '<ir_version: 10, opset_import: ["": 20]> g (float[N, 3, 8, 8] x) => (float[N, 3, 8, 8] y) { y = Relu(x) }'
+        text = '<ir_version: 10, opset_import: ["": 20]> g (float[N, 3, 8, 8] x) => (float[N, 3, 8, 8] y) {y = Relu(x)}'
         whole = onnx.parser.parse_model(text)
         whole.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(1000, np.float32), "w"))
         content = whole.SerializeToString()[:2000]

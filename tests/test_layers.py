@@ -1,0 +1,90 @@
+"""Imports go down only: cli -> pipeline -> stages -> what everything rests on."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import deploykit
+
+PACKAGE = Path(deploykit.__file__).parent
+FRAMEWORKS = {"torch", "onnx", "onnx_ir", "onnxruntime", "tensorrt", "tensorrt_rtx", "pycuda", "rich"}
+
+# Who may import whom, by the first name below `deploykit`. A line may name only what stands above it, or itself, so
+# the table cannot hold a cycle.
+MAY_IMPORT = {
+    "errors": set(),
+    "spec": {"errors"},
+    "filelock": set(),
+    "cachekey": {"spec"},
+    "ort_session": {"errors"},
+    "onnx_vetting": {"errors"},
+    "loader": {"errors", "onnx_vetting"},
+    "store": {"errors", "cachekey", "filelock"},
+    "images": {"errors", "spec", "cachekey", "loader"},
+    "zoo": {"errors", "spec"},
+    "weights": {"errors", "spec", "loader", "zoo"},
+    "protocol": {"spec", "weights"},
+    "graph": {"errors", "spec"},
+    "export": {"errors", "spec", "graph"},
+    "precision": {"errors", "spec", "graph", "protocol", "ort_session"},
+    "plan": {"errors", "spec"},
+    "backends": {"errors", "spec", "protocol", "plan", "ort_session"},
+    "parity": {"errors", "spec", "ort_session"},
+    "bench": {"errors", "spec", "protocol", "backends", "ort_session"},
+    "report": {"bench"},
+    "doctor": {"errors", "backends", "images", "store"},
+}
+MAY_IMPORT["pipeline"] = set(MAY_IMPORT) - {"doctor"}
+MAY_IMPORT["cli"] = {*MAY_IMPORT}
+MAY_IMPORT["__main__"] = {"cli", "errors"}
+
+
+def part_of(module: str) -> str:
+    """`deploykit.backends.protocol` is a part of its own: it is the border between stages, not a stage."""
+    if module == "deploykit.backends.protocol":
+        return "protocol"
+    return module.removeprefix("deploykit").lstrip(".").partition(".")[0]
+
+
+def imports_of(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = node.module or ""
+            submodules = {f"{module}.{alias.name}" for alias in node.names}
+            found |= {name for name in submodules if is_module(name)} or {module}
+    return {name for name in found if name.split(".")[0] == "deploykit"}
+
+
+def is_module(name: str) -> bool:
+    path = PACKAGE.parent / name.replace(".", "/")
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def test_the_table_of_layers_has_no_cycle():
+    seen: set[str] = set()
+    for part, allowed in MAY_IMPORT.items():
+        assert allowed <= seen, f"{part} names {sorted(allowed - seen)}, which stand below it"
+        seen.add(part)
+
+
+def test_every_import_is_in_the_table():
+    wrong = []
+    for path in PACKAGE.rglob("*.py"):
+        module = ".".join(["deploykit", *path.relative_to(PACKAGE).with_suffix("").parts])
+        part = part_of(module.removesuffix(".__init__"))
+        for imported in imports_of(path):
+            target = part_of(imported)
+            if target and target != part and target not in MAY_IMPORT.get(part, set()):
+                wrong.append(f"{module} imports {imported}")
+    assert not wrong
+
+
+def test_importing_the_package_loads_no_framework():
+    code = f"import deploykit, deploykit.cli, sys; print(*({FRAMEWORKS!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
