@@ -33,7 +33,7 @@ def render_report(report: Report, *, file: TextIO | None = None) -> None:
         file=file,
     )
     below = [f"[{number}] {', '.join(names)}: {text}" for number, (text, names) in enumerate(remarks.items(), start=1)]
-    below += _different_graphs(report.rows) + _apart(report.rows)
+    below += _different_graphs(report.rows) + _limits(report.rows) + _apart(report.rows)
     if any(row.latency_ms for row in report.rows):
         below.append("The first run of each block is left out of the statistics, by rule; --json has every sample.")
     render_lines(["", *below] if below else [], file=file)

@@ -189,3 +189,9 @@ def test_an_empty_table_is_its_heading():
     out = io.StringIO()
     render_table(["name", "MACs"], [], right=("MACs",), file=out)
     assert out.getvalue() == "name  MACs\n----------\n"
+
+
+def test_what_a_verdict_was_held_to_is_said_once_per_limit():
+    parity = {"verdict": "pass", "sqnr_db": 40.0, "precision_limit": "SQNR at least 30 dB"}
+    text = shown(row("torch", "fp16", parity=parity), row("ort", "fp16", parity=parity))
+    assert text.count("Parity limit of torch fp16, ort fp16: SQNR at least 30 dB.") == 1
