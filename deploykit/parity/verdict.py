@@ -25,7 +25,7 @@ FLOOR_FACTOR = 3.0  # FP32 may be this many times as far from float64 as eager f
 MINIMUM_SQNR_DB = {Precision.FP16: 30.0, Precision.INT8: 20.0}  # INT8: with trained weights
 YARDSTICK_MARGIN_DB = 1.0  # INT8 on random weights: below ONNX Runtime's own quantiser by no more than this
 BACKEND_FACTOR = 2.0  # an engine may add this many times its typed graph's own error, plus the noise floor
-CONSTANT = 1e-6  # relative variation over inputs below which an output says nothing
+CONSTANT = 1e-3  # relative variation over inputs below which agreement is that of a constant, and says nothing
 SMALLEST_FLOOR = 2.0**-24  # half a unit in the last place of float32: equal results leave no floor of zero
 
 

@@ -120,3 +120,10 @@ def test_the_layer_to_blame_for_an_overflow_is_named():
     broken = {"logits": np.full_like(EXACT, np.inf)}
     worst = judge(None, broken, reference(), limits, blame="float16 overflow in layer1.0.conv1").worst
     assert worst.reason == "logits: 100% of the typed graph's values are NaN or Inf; float16 overflow in layer1.0.conv1"
+
+
+@pytest.mark.parametrize(("share", "expected"), [(5e-4, "inconclusive"), (5e-3, "pass")])
+def test_an_output_that_hardly_varies_says_nothing(share, expected):
+    offset = 100.0 * np.linalg.norm(EXACT) / np.sqrt(EXACT.size)
+    almost = offset + EXACT * share * 100.0
+    assert verdict(engine=almost, literal=almost, exact=almost).verdict == expected
