@@ -54,7 +54,7 @@ def test_every_round_is_an_order_and_its_reverse():
 def test_the_time_limit_ends_it_and_is_named(plugins):
     found = run_rows([make_job("slow")], quick(max_seconds=2.0))
     assert found.stopped_by == "the time limit of 2 s" or "within +-1%" in found.stopped_by
-    assert found.seconds < 2.5
+    assert found.seconds < 2.0 + 2 * 6 * 0.1 + 2.0  # the limit, one round begun before it, and a busy machine
     runs = [len(block.samples_ns) for block in found.rows[0].blocks]
     assert max(runs) < 5  # 0.1 s a run: six rounds of two blocks leave a block one run, and two is the floor
     assert min(runs) == 2
@@ -173,12 +173,16 @@ def test_no_worker_outlives_the_coordinator(plugins, tmp_path, ending):
     path = os.pathsep.join(filter(None, sys.path))
     environment = os.environ | {"PYTHONPATH": path}
     coordinator = subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.DEVNULL)
-    pids = [int(pid) for pid in _wait_for(lambda: note.exists() and note.read_text()).split()]
-    time.sleep(0.5)
-    assert all(_running(pid) for pid in pids)
-    coordinator.send_signal(ending)
-    coordinator.wait(10)
-    _wait_for(lambda: not any(_running(pid) for pid in pids))
+    try:
+        pids = [int(pid) for pid in _wait_for(lambda: note.exists() and note.read_text()).split()]
+        time.sleep(0.5)
+        assert all(_running(pid) for pid in pids)
+        coordinator.send_signal(ending)
+        coordinator.wait(60)
+        _wait_for(lambda: not any(_running(pid) for pid in pids))
+    finally:
+        coordinator.kill()
+        coordinator.wait()
 
 
 def test_what_a_worker_started_ends_with_its_row(plugins, tmp_path):
@@ -186,10 +190,10 @@ def test_what_a_worker_started_ends_with_its_row(plugins, tmp_path):
     found = run_rows([make_job("parent", note=str(note))], quick())
     assert found.rows[0].failure is None
     pids = [int(pid) for pid in note.read_text().split()]
-    _wait_for(lambda: not any(_running(pid) for pid in pids), seconds=5.0)
+    _wait_for(lambda: not any(_running(pid) for pid in pids))
 
 
-def _wait_for(condition, seconds=20.0):
+def _wait_for(condition, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "still waiting"
