@@ -15,13 +15,15 @@ FRAMEWORKS = {"torch", "onnx", "onnx_ir", "onnxruntime", "tensorrt", "tensorrt_r
 MAY_IMPORT = {
     "errors": set(),
     "spec": {"errors"},
+    "": {"errors", "spec"},
+    "host": set(),
     "filelock": set(),
-    "cachekey": {"spec"},
-    "ort_session": {"errors"},
+    "cachekey": {"host", "spec"},
+    "ort_session": {"host", "errors"},
     "onnx_vetting": {"errors"},
     "loader": {"errors", "onnx_vetting"},
     "store": {"errors", "cachekey", "filelock"},
-    "images": {"errors", "spec", "cachekey", "loader"},
+    "images": {"host", "errors", "spec", "cachekey", "loader"},
     "zoo": {"errors", "spec"},
     "weights": {"errors", "spec", "loader", "zoo"},
     "protocol": {"spec", "weights"},
@@ -29,11 +31,11 @@ MAY_IMPORT = {
     "export": {"errors", "spec", "graph"},
     "precision": {"errors", "spec", "graph", "protocol", "ort_session"},
     "plan": {"errors", "spec"},
-    "backends": {"errors", "spec", "protocol", "plan", "ort_session"},
+    "backends": {"host", "errors", "spec", "protocol", "plan", "ort_session"},
     "parity": {"errors", "spec", "ort_session"},
-    "bench": {"errors", "spec", "protocol", "backends", "ort_session"},
+    "bench": {"host", "errors", "spec", "protocol", "backends", "ort_session"},
     "report": {"bench"},
-    "doctor": {"errors", "backends", "images", "store"},
+    "doctor": {"host", "errors", "backends", "images", "store"},
 }
 MAY_IMPORT["pipeline"] = set(MAY_IMPORT) - {"doctor"}
 MAY_IMPORT["cli"] = {*MAY_IMPORT}

@@ -42,12 +42,3 @@ def photographs(tmp_path_factory) -> Path:
         coarse = random.integers(0, 256, (6, 6, 3), dtype=np.uint8)
         Image.fromarray(coarse).resize((64, 48), Image.Resampling.BICUBIC).save(folder / f"image{number}.png")
     return folder
-
-
-def complaint(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line that a refused command leaves, after its progress."""
-    assert "Traceback" not in done.stderr
-    errors = [line for line in done.stderr.splitlines() if line.startswith("deploykit: error: ")]
-    assert len(errors) == 1, done.stderr
-    assert done.stdout == ""
-    return errors[0]

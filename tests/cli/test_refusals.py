@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import complaint
+from one_line import complaint
 from safetensors.torch import save_file
 
 from deploykit.spec import ModelSpec

@@ -1,0 +1,45 @@
+"""What this machine offers, read from package metadata and the kernel: no framework is imported."""
+
+import os
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+def installed_version(*names: str) -> str | None:
+    """The version of the first of these distributions that is installed, None where none is."""
+    for name in names:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def library_versions(names: Iterable[str]) -> dict[str, str]:
+    """The installed version of each distribution, "absent" where there is none."""
+    return {name: installed_version(name) or "absent" for name in names}
+
+
+def usable_cores() -> int:
+    """The cores this process may use, which in a container is fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_facts() -> dict[str, str]:
+    """The first processor's lines of /proc/cpuinfo by name; empty where the system has no such file."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return {}
+    facts: dict[str, str] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        facts.setdefault(key.strip(), value.strip())
+    return facts
+
+
+def cpu_flags() -> frozenset[str]:
+    """Instruction-set extensions, in the kernel's words (`avx512_vnni`)."""
+    facts = cpu_facts()
+    return frozenset((facts.get("flags") or facts.get("Features") or "").split())
