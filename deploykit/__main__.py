@@ -1,7 +1,9 @@
 """`deploykit` and `python -m deploykit`: run the command line and turn every ending into its exit code."""
 
+import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -13,7 +15,13 @@ from deploykit.errors import DeploykitError
 INTERRUPTED, TERMINATED = 130, 143
 
 
+class Terminated(BaseException):
+    """SIGTERM has arrived."""
+
+
 def main() -> NoReturn:
+    if sys.stdout is None:  # closed by the caller: results go nowhere, as asked
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the life of the process
     signal.signal(signal.SIGTERM, _terminate)
     sys.exit(_run())
 
@@ -23,6 +31,9 @@ def _run() -> int:
         code = deploykit.main(prog_name="deploykit", standalone_mode=False)
     except DeploykitError as error:
         return _fail(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "deploykit"
         return _fail(f"{error.format_message()} (see `{where} --help`)", error.exit_code)
@@ -30,9 +41,15 @@ def _run() -> int:
         return _fail(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted; nothing half-written was left behind", INTERRUPTED)
+    except Terminated:
+        return _fail("terminated; nothing half-written was left behind", TERMINATED)
     except BrokenPipeError:  # the reader of stdout has left, as `head` does
         sys.stdout = None
         return 0
+    except MemoryError as error:
+        return _fail(f"out of memory: {error}; use a smaller network, image size or batch", 1)
+    except OSError as error:
+        return _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
     return code if isinstance(code, int) else 0
 
 
@@ -43,7 +60,7 @@ def _fail(message: str, code: int) -> int:
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
     """SIGTERM unwinds the stack as an exception does, so that temporary files are removed on the way."""
-    raise SystemExit(TERMINATED)
+    raise Terminated
 
 
 if __name__ == "__main__":

@@ -119,6 +119,11 @@ class ModelSpec:
     weights: Path | None = None
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        given = {"--weights": self.weights, "--image-size": self.image_size, "--width-mult": self.width_mult}
+        if self.is_onnx and (extra := [option for option, value in given.items() if value is not None]):
+            raise UsageError(f"{self.name} has its weights and its size in it", hint=f"leave out {', '.join(extra)}")
+
     @property
     def is_onnx(self) -> bool:
         return self.name.endswith(".onnx")
@@ -154,10 +159,6 @@ class BuildSpec:
 
     def with_precision(self, precision: Precision) -> "BuildSpec":
         return replace(self, precision=precision)
-
-    def digest(self) -> str:
-        """SHA-256 of the request; files are named, not read (the store adds their content to its key)."""
-        return digest_json(asdict(self))
 
 
 def digest_json(value: object) -> str:

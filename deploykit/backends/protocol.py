@@ -6,7 +6,7 @@ into a `Session`, perhaps in another process.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Feed = Mapping[str, "ndarray[Any, Any]"]
-Progress = Callable[[str, int, int], None]  # (phase, steps done, steps in all), called from the thread that builds
+Progress = Callable[[str, int, int], None]  # (phase, steps done, steps in all); perhaps from a compiler's own thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,8 @@ class TypedGraph:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    name: str
+    """What a backend may build from; a backend reads the one it needs."""
+
     module: ModuleSource | None = None
     typed: TypedGraph | None = None
 
@@ -111,10 +112,6 @@ class Engine:
     plan: Mapping[str, Any] = field(default_factory=dict)
     content: bytes | None = field(default=None, repr=False)
     log: str = field(default="", repr=False)
-
-    def stored_at(self, path: Path) -> "Engine":
-        """The same engine, its content in a file instead of in memory."""
-        return replace(self, path=path, content=None)
 
 
 class Bound(Protocol):
@@ -154,7 +151,8 @@ class Session(Protocol):
 
 class Backend(Protocol):
     name: str
-    compiles: bool  # whether `build` makes content that is worth keeping in the store
+    runs_module: bool  # builds from the PyTorch module and needs no typed graph
+    compiles: bool  # `build` makes content that is worth keeping in the store
 
     @property
     def placement(self) -> Placement | None:
@@ -162,7 +160,7 @@ class Backend(Protocol):
         ...
 
     def unavailable(self) -> Reason | None:
-        """None when usable here; else what is missing and the exact fix. Cheap: imports no framework."""
+        """Why nothing can be built here, with the command that changes it; None when it can. Imports no framework."""
         ...
 
     def supports(self, source: Source, precision: Precision) -> Reason | None:

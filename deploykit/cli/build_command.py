@@ -6,7 +6,9 @@ import click
 
 from deploykit.cli.options import (
     calibration_option,
+    check_output,
     data_option,
+    io_option,
     json_option,
     model_options,
     model_spec,
@@ -24,7 +26,7 @@ from deploykit.cli.progress import StageProgress
 @click.option("--backend", default="trt", show_default=True, help="The compiler: trt, trt-rtx.")
 @click.option("--batch", default="8", show_default=True, help="Largest batch, or min:opt:max (1:8:32).")
 @target_option
-@click.option("--keep-io/--half-io", default=True, help="FP16: float32 inputs and outputs (default), or FP16 ones.")
+@io_option
 @click.option("--tf32", is_flag=True, help="Let FP32 products round their operands to TF32.")
 @data_option
 @calibration_option
@@ -56,9 +58,10 @@ def command(
     Without a GPU, TensorRT-RTX compiles ahead of time for --target. INT8 is calibrated on --data.
     """
     from deploykit.backends import get_backend
+    from deploykit.errors import UsageError
     from deploykit.pipeline.artefacts import Artefacts
     from deploykit.pipeline.outcome import build_facts, copy_artefact
-    from deploykit.report import to_json
+    from deploykit.report.document import to_json
     from deploykit.report.outcome import describe_build
     from deploykit.report.text import render_facts
     from deploykit.spec import BatchRange, BuildSpec, Precision
@@ -74,8 +77,12 @@ def command(
         data=data,
         calibration_images=calibration_images,
     )
+    check_output(output)
+    compiler = get_backend(backend, strict=strict_backend)
+    if not compiler.compiles:
+        raise UsageError(f"backend {backend} compiles no engine", hint="use trt or trt-rtx, or `deploykit export`")
     artefacts = Artefacts(Store.open(store), StageProgress())
-    built = artefacts.build(spec, get_backend(backend, strict=strict_backend))
+    built = artefacts.build(spec, compiler)
     facts = build_facts(artefacts, built)
     if output and built.engine.path:
         facts["engine"] = copy_artefact(built.engine.path, output)

@@ -1,6 +1,8 @@
-"""What `verify` and `bench` share: their options, and the request they become."""
+"""What `verify` and `bench` share: their options, the request they become, and how they end."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +11,11 @@ import click
 from deploykit.cli.options import (
     calibration_option,
     data_option,
+    io_option,
     json_option,
     model_options,
     model_spec,
     parse_backends,
-    parse_batch,
     parse_precisions,
     parse_targets,
     store_option,
@@ -23,18 +25,73 @@ from deploykit.cli.options import (
 
 if TYPE_CHECKING:
     from deploykit.pipeline.comparison import Request
-    from deploykit.report import Report
+    from deploykit.report.document import Report
 
 
-def comparison_options(command: Callable[..., Any]) -> Callable[..., Any]:
+@dataclass(frozen=True, slots=True)
+class ComparisonOptions:
+    """The parsed options of either command."""
+
+    model: str
+    weights: Path | None
+    image_size: int | None
+    width_mult: float | None
+    seed: int
+    backends: str
+    precision: str
+    batch: str
+    threads: int
+    targets: tuple[str, ...]
+    keep_io: bool
+    data: Path | None
+    calibration_images: int
+    strict_backend: bool
+    store: Path | None
+    as_json: bool
+
+    def request(self, *, max_seconds: float = 60.0, throughput: bool = False, typed: Path | None = None) -> "Request":
+        """Raises UsageError for whatever does not make sense, before any work starts."""
+        from deploykit.bench import BenchSettings
+        from deploykit.pipeline.comparison import Request
+        from deploykit.spec import BatchRange, BuildSpec
+
+        spec = BuildSpec(
+            model=model_spec(self.model, self.weights, self.image_size, self.width_mult, self.seed),
+            batch=BatchRange.parse(self.batch),
+            targets=parse_targets(self.targets),
+            keep_io=self.keep_io,
+            data=self.data,
+            calibration_images=self.calibration_images,
+        )
+        settings = BenchSettings(threads=self.threads, max_seconds=max_seconds, seed=self.seed, throughput=throughput)
+        return Request(
+            spec=spec,
+            backends=parse_backends(self.backends),
+            precisions=parse_precisions(self.precision),
+            settings=settings,
+            strict=self.strict_backend,
+            typed=typed,
+        )
+
+
+def comparison_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` the shared options, as one `ComparisonOptions` in front of its own."""
+
+    @wraps(command)
+    def with_shared(**parsed: Any) -> None:
+        shared = ComparisonOptions(**{field.name: parsed.pop(field.name) for field in fields(ComparisonOptions)})
+        command(shared, **parsed)
+
+    decorated: Callable[..., None] = with_shared
     for decorate in reversed(
         (
             model_options,
             click.option("--backends", default="torch,ort,trt", show_default=True, help="Rows, in this order."),
             click.option("--precision", default="fp32", show_default=True, help="fp32, fp16, int8; commas between."),
-            click.option("--batch", type=int, default=1, show_default=True, help="Images a run."),
+            click.option("--batch", default="1", show_default=True, help="Images a run, or min:opt:max."),
             click.option("--threads", type=int, default=0, help="CPU threads of each row. Default: one per core."),
             target_option,
+            io_option,
             data_option,
             calibration_option,
             strict_option,
@@ -42,54 +99,14 @@ def comparison_options(command: Callable[..., Any]) -> Callable[..., Any]:
             json_option,
         )
     ):
-        command = decorate(command)
-    return command
-
-
-def comparison_request(
-    *,
-    model: str,
-    weights: Path | None,
-    image_size: int | None,
-    width_mult: float | None,
-    seed: int,
-    backends: str,
-    precision: str,
-    batch: int,
-    threads: int,
-    targets: tuple[str, ...],
-    data: Path | None,
-    calibration_images: int,
-    strict_backend: bool,
-    max_seconds: float = 60.0,
-    throughput: bool = False,
-    typed: Path | None = None,
-) -> "Request":
-    from deploykit.bench import BenchSettings
-    from deploykit.pipeline.comparison import Request
-    from deploykit.spec import BuildSpec
-
-    precisions = parse_precisions(precision)
-    return Request(
-        spec=BuildSpec(
-            model=model_spec(model, weights, image_size, width_mult, seed),
-            batch=parse_batch(batch),
-            targets=parse_targets(targets),
-            data=data,
-            calibration_images=calibration_images,
-        ),
-        backends=parse_backends(backends),
-        precisions=precisions,
-        settings=BenchSettings(threads=threads, batch=batch, max_seconds=max_seconds, seed=seed, throughput=throughput),
-        strict=strict_backend,
-        typed=typed,
-    )
+        decorated = decorate(decorated)
+    return decorated
 
 
 def finish(report: "Report", *, as_json: bool) -> None:
     """Print the report and leave with its exit code."""
     from deploykit.pipeline.comparison import exit_code
-    from deploykit.report import to_json
+    from deploykit.report.document import to_json
     from deploykit.report.table import render_report
 
     if as_json:

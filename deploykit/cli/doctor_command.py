@@ -1,6 +1,5 @@
 """`deploykit doctor`: what is installed, what is missing, and how to fix it."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import click
 
 from deploykit.cli.options import json_option, store_option
 
-SCHEMA_VERSION = 1
 MARKS = {"ok": "ok", "missing": "--", "broken": "!!"}
 
 
@@ -21,11 +19,12 @@ def command(store: Path | None, as_json: bool) -> None:
     Exits 0 also where something is missing: no machine has everything, and every part says what it needs.
     """
     from deploykit.doctor import examine
+    from deploykit.report.document import SCHEMA_VERSION, to_json
 
     findings = examine(store)
     if as_json:
         found = [asdict(finding) for finding in findings]
-        click.echo(json.dumps({"schema_version": SCHEMA_VERSION, "findings": found}, indent=1))
+        click.echo(to_json({"schema_version": SCHEMA_VERSION, "findings": found}))
         return
     width = max(len(finding.subject) for finding in findings)
     for finding in findings:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from deploykit.cli.options import json_option, model_options, model_spec, store_option
+from deploykit.cli.options import check_output, json_option, model_options, model_spec, store_option
 from deploykit.cli.progress import StageProgress
 
 
@@ -33,11 +33,12 @@ def command(
     from deploykit.pipeline.artefacts import Artefacts
     from deploykit.pipeline.export_check import check_export
     from deploykit.pipeline.outcome import copy_artefact, export_facts
-    from deploykit.report import to_json
+    from deploykit.report.document import to_json
     from deploykit.report.outcome import describe_export
     from deploykit.report.text import render_facts
     from deploykit.store import Store
 
+    check_output(output)
     artefacts = Artefacts(Store.open(store), StageProgress())
     exported = artefacts.export(model_spec(model, weights, image_size, width_mult, seed))
     checked = check_export(artefacts, exported) if check else None

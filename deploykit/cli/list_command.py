@@ -1,6 +1,5 @@
 """`deploykit list`: the zoo, from its cards alone."""
 
-import json
 from dataclasses import asdict
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING
@@ -13,8 +12,6 @@ from deploykit.errors import UnknownName
 if TYPE_CHECKING:
     from deploykit.zoo.registry import Card
 
-SCHEMA_VERSION = 1
-
 
 @click.command("list")
 @click.argument("pattern", required=False)
@@ -25,6 +22,7 @@ def command(pattern: str | None, everything: bool, as_json: bool) -> None:
 
     PATTERN keeps the names that contain it, or match it where it has wildcards (resnet*).
     """
+    from deploykit.report.document import SCHEMA_VERSION, to_json
     from deploykit.zoo.registry import cards
 
     found = [card for card in cards().values() if everything or not card.is_miniature]
@@ -32,11 +30,11 @@ def command(pattern: str | None, everything: bool, as_json: bool) -> None:
         wanted = pattern.lower()
         kept = [card for card in found if wanted in card.name or fnmatch(card.name, wanted)]
         if not kept:
-            raise UnknownName("model", pattern, [card.name for card in found])
+            raise UnknownName("model or pattern", pattern, [card.name for card in found])
         found = kept
     if as_json:
         models = [{**asdict(card), "input": _input(card)} for card in found]
-        click.echo(json.dumps({"schema_version": SCHEMA_VERSION, "models": models}, indent=1))
+        click.echo(to_json({"schema_version": SCHEMA_VERSION, "models": models}))
         return
     from deploykit.report.text import render_table
 

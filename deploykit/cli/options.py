@@ -7,10 +7,11 @@ from typing import Any
 import click
 
 from deploykit.errors import UsageError
-from deploykit.spec import BatchRange, ModelSpec, Precision, Target
+from deploykit.spec import ModelSpec, Precision, Target
 
 Command = Callable[..., Any]
 FILE = click.Path(path_type=Path)
+DEFAULT_TARGET = Target(8, 9)
 
 
 def model_options(command: Command) -> Command:
@@ -40,15 +41,21 @@ data_option = click.option(
     "--data", type=FILE, help="Folder of images for calibration and parity. Default: demo photographs."
 )
 calibration_option = click.option(
-    "--calibration-images", type=int, default=32, show_default=True, help="How many images INT8 is calibrated on."
+    "--calibration-images",
+    type=click.IntRange(1, 100_000),
+    default=32,
+    show_default=True,
+    help="How many images INT8 is calibrated on.",
 )
 target_option = click.option(
     "--target",
     "targets",
     multiple=True,
-    default=("sm_89",),
-    show_default=True,
-    help="Compute capability to compile for; may be given several times.",
+    help="Compute capability that TensorRT-RTX compiles for; may be given several times. Default: the GPU here, else "
+    "sm_89.",
+)
+io_option = click.option(
+    "--keep-io/--half-io", default=True, help="FP16: float32 inputs and outputs (default), or FP16 ones."
 )
 strict_option = click.option(
     "--strict-backend", is_flag=True, help="Never let TensorRT-RTX compile in place of TensorRT."
@@ -56,7 +63,13 @@ strict_option = click.option(
 
 
 def parse_targets(texts: tuple[str, ...]) -> tuple[Target, ...]:
-    return tuple(dict.fromkeys(Target.parse(text) for text in texts))
+    """What was asked for; else the capability of the GPU that is here, or sm_89 where there is none."""
+    if texts:
+        return tuple(dict.fromkeys(Target.parse(text) for text in texts))
+    from deploykit.backends.device import find_gpu
+
+    gpu = find_gpu()
+    return (gpu.capability,) if gpu else (DEFAULT_TARGET,)
 
 
 def parse_precisions(text: str) -> tuple[Precision, ...]:
@@ -73,8 +86,10 @@ def parse_backends(text: str) -> tuple[str, ...]:
     return names
 
 
-def parse_batch(number: int) -> BatchRange:
-    return BatchRange(1, number, number) if number >= 1 else BatchRange(number, number, number)
+def check_output(output: Path | None) -> None:
+    """Refuse a place that cannot be written to before any work is done for it."""
+    if output is not None and not output.absolute().parent.is_dir():
+        raise UsageError(f"cannot write {output}: {output.parent} is no folder", hint="create it, or give another -o")
 
 
 def _parts(text: str, option: str) -> list[str]:

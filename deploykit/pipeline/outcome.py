@@ -10,8 +10,9 @@ from typing import Any
 
 from deploykit.errors import UsageError
 from deploykit.parity import ParityResult
-from deploykit.pipeline.artefacts import Artefacts, Built, Exported
-from deploykit.report import SCHEMA_VERSION
+from deploykit.pipeline.artefacts import Artefacts
+from deploykit.pipeline.values import Built, Exported
+from deploykit.report.document import SCHEMA_VERSION
 
 
 def export_facts(artefacts: Artefacts, exported: Exported, checked: ParityResult | None) -> dict[str, Any]:

@@ -7,9 +7,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deploykit.report.row import Row
+if TYPE_CHECKING:
+    from deploykit.report.row import Row
 
 SCHEMA_VERSION = 1
 

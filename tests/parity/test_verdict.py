@@ -70,10 +70,11 @@ def test_random_weights_are_held_to_the_yardstick():
     assert verdict(engine=typed, literal=typed, **limits).verdict == "fail"  # no yardstick: 20 dB
 
 
-def test_a_good_yardstick_does_not_raise_the_limit():
-    typed = EXACT + 10 ** (-21 / 20) * NOISE
-    result = verdict(engine=typed, literal=typed, precision=Precision.INT8, random_weights=True, yardstick_db=40.0)
-    assert result.verdict == "pass"
+def test_a_good_yardstick_raises_the_limit_too():
+    typed = EXACT + 10 ** (-24 / 20) * NOISE
+    result = verdict(engine=typed, literal=typed, precision=Precision.INT8, random_weights=True, yardstick_db=26.0)
+    assert result.verdict == "fail"
+    assert "at least 25.0 dB" in result.worst.reason
 
 
 def test_non_finite_values_fail():

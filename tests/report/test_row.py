@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from deploykit.bench import Block, Interval, Latency, Ratio
-from deploykit.report import Conditions, Report, Row, to_json
+from deploykit.report.document import Conditions, Report, to_json
+from deploykit.report.row import Row
 
 LATENCY = Latency(21.5, Interval(21.25, 21.75), 22.5, None, None, 100, 20, 1)
 

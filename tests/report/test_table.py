@@ -5,7 +5,8 @@ import io
 import pytest
 
 from deploykit.bench import Interval, Latency, Ratio
-from deploykit.report import Conditions, Report, Row
+from deploykit.report.document import Conditions, Report
+from deploykit.report.row import Row
 from deploykit.report.table import render_report
 from deploykit.report.text import printable, render_facts, render_table
 
