@@ -1,4 +1,4 @@
-"""Imports go down only: cli -> pipeline -> stages -> what everything rests on."""
+"""Who may import whom: the command line rests on the pipeline, the pipeline on the stages, and nothing looks up."""
 
 import ast
 import subprocess

@@ -109,6 +109,34 @@ def test_build_compiles_and_then_finds_the_engine(run, photographs, precision):
     assert plan["weighted_reads"].get(kind, 0) + len(plan["other_precision"]) == plan["weighted_nodes"]
 
 
+def test_a_stored_engine_keeps_the_seconds_of_its_build(run, photographs):
+    verify = ["verify", "test_convnet", "--backends", "trt", "--data", photographs, "--json"]
+    rows = [json.loads(run(*verify).stdout)["rows"][0] for _ in range(2)]
+    assert rows[1]["cache_hit"]
+    assert rows[1]["build_seconds"] == rows[0]["build_seconds"] > 0.01
+
+
+def test_editing_external_data_is_another_network(run, tmp_path):
+    text = '<ir_version: 10, opset_import: ["": 20]> g (float[N, 3, 8, 8] x) => (float[N, 3, 8, 8] y) {y = Add(x, w)}'
+    model = onnx.parser.parse_model(text.replace("{y", "<float[1, 3, 8, 8] w> {y"))
+    path = tmp_path / "model.onnx"
+
+    def export(value):
+        del model.graph.initializer[:]
+        weight = np.full((1, 3, 8, 8), value, np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+        kept = path.read_bytes() if path.exists() else None
+        onnx.save(model, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+        assert kept in (None, path.read_bytes())  # only w.bin has changed
+        return json.loads(run("export", path, "--no-check", "--json").stdout)
+
+    first = export(1.0)
+    (tmp_path / "w.bin").unlink()
+    second = export(2.0)
+    assert not second["from_store"]
+    assert second["digest"] != first["digest"]
+
+
 def test_build_for_several_targets_and_a_batch_range(run):
     done = run("build", "test_convnet", "--target", "sm_80", "--target", "sm_120", "--batch", "1:4:16", "--json")
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Bad input: one clear line with the fix, the documented exit code, nothing half-written."""
+"""Requests that cannot be met: what the user reads, what the shell gets, and what is left on the disk."""
 
 import os
 import resource
@@ -49,6 +49,11 @@ USAGE, GATE, MISSING, UNTRUSTED = 2, 3, 4, 5
         (["exprot", "resnet50"], ["unknown command 'exprot'", "export"]),
         (["export", "test_convnet", "--no-such-option"], ["No such option"]),
         (["verify", "test_convnet", "--typed", "x.onnx", "--precision", "fp32,fp16"], ["--typed judges one graph"]),
+        (["export", "x.onnx", "--image-size", "64", "--width-mult", "1"], ["leave out --image-size, --width-mult"]),
+        (["build", "test_convnet", "--backend", "ort"], ["compiles no engine", "trt"]),
+        (["build", "test_convnet", "-o", "no/such/folder/x.engine"], ["no/such/folder is no folder"]),
+        (["export", "test_convnet", "-o", "no/such/folder/x.onnx"], ["no/such/folder is no folder"]),
+        (["build", "test_convnet", "--calibration-images", "0"], ["--calibration-images", "range"]),
     ],
 )
 def test_a_wrong_request_is_a_usage_error_that_names_the_fix(run, arguments, said):
@@ -226,6 +231,50 @@ def test_two_builds_of_the_same_thing_at_once_both_end_well(tmp_path):
     outputs = [build.communicate(timeout=120) for build in builds]
     assert [build.returncode for build in builds] == [0, 0], outputs
     assert len(list((tmp_path / "store").glob("entries/engine/*.json"))) == 1
+
+
+FIXED = """
+<ir_version: 10, opset_import: ["" : 20]>
+g (float[{batch}, 3, {height}, 16] x) => (float[{batch}, 3] y) {{
+    p = GlobalAveragePool (x)
+    y = Flatten (p)
+}}
+"""
+
+
+def _save(path, **sizes):
+    onnx.save(onnx.parser.parse_model(FIXED.format(**{"batch": 2, "height": 16, **sizes})), path)
+    return path
+
+
+def test_a_graph_of_one_fixed_batch_takes_that_batch_and_no_other(run, photographs, tmp_path):
+    path = _save(tmp_path / "fixed.onnx")
+    common = [path, "--data", photographs]
+    right = run("verify", *common, "--batch", "2:2:2", "--backends", "ort,trt")
+    assert right.returncode == 0, right.stdout + right.stderr
+    wrong = run("verify", *common, "--batch", "3", "--backends", "ort")
+    assert wrong.returncode == USAGE
+    assert "takes batches of 2 only" in complaint(wrong)
+    assert run("export", path).returncode == 0
+
+
+def test_a_graph_with_open_image_sizes_is_not_compiled_for_a_guess(run, tmp_path):
+    done = run("build", _save(tmp_path / "open.onnx", batch="N", height="H"))
+    assert "leaves H open" in complaint(done)
+    assert done.returncode == USAGE
+
+
+@pytest.mark.parametrize("redirect", [">&-", ">/dev/full"])
+def test_a_stdout_that_takes_nothing_is_no_traceback(redirect):
+    done = subprocess.run(f"{sys.executable} -m deploykit list {redirect}", shell=True, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 1
+
+
+def test_no_command_prints_the_help_as_it_is(run):
+    done = run()
+    assert done.returncode == USAGE
+    assert done.stderr == run("--help").stdout
 
 
 def test_a_reader_that_leaves_early_is_no_error(run):
