@@ -27,8 +27,8 @@ def load_module(model: ModelSpec, weights: Path) -> "nn.Module":
     not read it. Float tensors of another width (float16, bfloat16, float64) are converted to float32. Checkpoints
     wrapped as `{"state_dict": ...}` or named with a `module.` prefix are unwrapped by `loader.read_checkpoint`.
 
-    Raises CheckpointMismatch with the first names that are missing, extra, misshapen or not of a float type, and
-    whatever `loader.read_checkpoint` and `registry.input_spec` raise.
+    Raises CheckpointMismatch with the first names that are missing, extra, misshapen, not of a float type or not
+    finite, and whatever `loader.read_checkpoint` and `registry.input_spec` raise.
     """
     import torch
 
@@ -98,6 +98,7 @@ def _require_fit(model: ModelSpec, state: "Mapping[str, Tensor]", weights: Path,
             for name in common
             if state[name].is_floating_point() and not found[name].is_floating_point()
         ],
+        "with NaN, infinity or a negative variance": [name for name in common if not _computable(name, found[name])],
     }
     if not any(troubles.values()):
         return
@@ -107,6 +108,16 @@ def _require_fit(model: ModelSpec, state: "Mapping[str, Tensor]", weights: Path,
         + "; ".join(f"{len(names)} {kind} ({_first(names)})" for kind, names in troubles.items() if names),
         hint=f"names and shapes are those of {twin.replace(':', ' ')}" if twin and model.width_mult is None else "",
     )
+
+
+def _computable(name: str, tensor: "Tensor") -> bool:
+    """Finite throughout (`sum` carries NaN and infinity along); a BatchNorm's variance not below zero."""
+    import torch
+
+    if not tensor.is_floating_point() or tensor.numel() == 0:
+        return True
+    finite = bool(tensor.sum(dtype=torch.float64).isfinite())
+    return finite and not (name.endswith(".running_var") and bool((tensor < 0).any()))
 
 
 def _shape(tensor: "Tensor") -> str:

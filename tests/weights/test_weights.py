@@ -165,3 +165,15 @@ def test_seeded_states_differ_by_seed_and_have_statistics():
     first, other = (seeded_state(ModelSpec("test_resnet", seed=seed)) for seed in (0, 1))
     assert not torch.equal(first["fc.weight"], other["fc.weight"])
     assert not torch.equal(first["layer2.1.bn2.running_var"], torch.ones(16))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("bn1.weight", float("nan")), ("bn1.bias", float("inf")), ("bn1.running_var", -1.0)],
+)
+def test_values_that_no_network_computes_with_are_named(tmp_path, name, value):
+    state = build_module(ModelSpec("test_resnet")).state_dict()
+    state[name][3] = value
+    write_state(state, tmp_path / "broken.safetensors")
+    with pytest.raises(CheckpointMismatch, match=f"1 with NaN, infinity or a negative variance .{name}"):
+        load_module(ModelSpec("test_resnet"), tmp_path / "broken.safetensors")
