@@ -1,7 +1,7 @@
-"""What a cache key is made of: values, sources, library versions and files, all read without a framework."""
+"""What a cache key is made of: values, sources and files, all read without a framework."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -20,19 +20,6 @@ def source_digest(package: Path) -> str:
     for path in sorted(path for suffix in ("py", "toml") for path in package.rglob(f"*.{suffix}")):
         digest.update(f"{path.relative_to(package).as_posix()}\0{file_digest(path)}\n".encode())
     return digest.hexdigest()
-
-
-def library_versions(names: Iterable[str]) -> dict[str, str]:
-    """The installed version of each distribution, "absent" where there is none; imports none of them."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "absent"
-    return found
 
 
 def file_digest(path: Path) -> str:

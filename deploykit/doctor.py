@@ -4,13 +4,13 @@ import os
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 from deploykit.backends import backend_names, get_backend
 from deploykit.backends.device import find_gpu, why_no_gpu
 from deploykit.errors import DeploykitError
+from deploykit.host import cpu_flags, installed_version, usable_cores
 from deploykit.store import Store
 
 State = Literal["ok", "missing", "broken"]
@@ -40,7 +40,7 @@ def _libraries() -> Iterator[Finding]:
         ("tensorrt", ["tensorrt"], 'on a GPU host: pip install "deploykit[gpu]"'),
         ("pycuda", ["pycuda"], 'on a GPU host: pip install "deploykit[gpu]"'),
     ):
-        found = next((text for text in map(_version, names) if text), None)
+        found = installed_version(*names)
         yield Finding(subject, "ok", found) if found else Finding(subject, "missing", "not installed", fix)
 
 
@@ -51,11 +51,11 @@ def _device() -> Iterator[Finding]:
     else:
         reason = why_no_gpu()
         yield Finding("gpu", "missing", reason.what, reason.fix)
-    flags = _cpu_flags()
+    flags = cpu_flags()
     if flags:
         vnni = sorted(flags & {"avx512_vnni", "avx_vnni"})
         yield (
-            Finding("int8 on the cpu", "ok", f"{', '.join(vnni)}, {os.cpu_count()} cores")
+            Finding("int8 on the cpu", "ok", f"{', '.join(vnni)}, {usable_cores()} cores")
             if vnni
             else Finding(
                 "int8 on the cpu", "missing", "no VNNI: u8s8 products may saturate", "judge INT8 on a VNNI machine"
@@ -91,19 +91,3 @@ def _store(path: Path | None) -> Finding:
     if not os.access(nearest, os.W_OK):
         return Finding("store", "broken", f"cannot write to {nearest}", "choose another with --store")
     return Finding("store", "ok", str(store.root))
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return set()
-    lines = [line for line in text.splitlines() if line.startswith(("flags", "Features"))]
-    return set(lines[0].partition(":")[2].split()) if lines else set()

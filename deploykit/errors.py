@@ -19,6 +19,8 @@ DeploykitError                 1   something failed that deploykit foresaw
 import difflib
 from collections.abc import Iterable
 
+LONGEST_QUOTE = 200  # characters that a message quotes of somebody else's
+
 
 class DeploykitError(Exception):
     """One line for the user: what is wrong and where (`message`), and how to put it right (`hint`)."""
@@ -99,3 +101,17 @@ class InvalidFeed(ExecutionFailed):
 
 class DeviceOutOfMemory(ExecutionFailed):
     pass
+
+
+def one_line(error: BaseException) -> str:
+    """All that a library said, without its line breaks, cut where it goes on and on; its class when it said nothing."""
+    return _cut(" ".join(str(error).split())) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """The first line with text, for libraries that let pages of advice follow; the class when there is none."""
+    return _cut(next((line.strip() for line in str(error).splitlines() if line.strip()), "")) or type(error).__name__
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 3] + "..."

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
-from deploykit.errors import ExportFailed
+from deploykit.errors import ExportFailed, first_line
 from deploykit.graph.rewrite import NAME_SCOPES
 from deploykit.spec import TensorSpec
 
@@ -40,32 +40,36 @@ def export_module(
     Raises ExportFailed when the module is in training mode, torch cannot trace it, or its code fixes a dimension
     that is to stay free.
     """
-    import torch
-
     kind = type(module).__name__
     if any(part.training for part in module.modules()):
         raise ExportFailed(f"{kind} is in training mode", hint="call .eval() on it before the export")
     try:
-        with _quiet(), torch.no_grad():
-            program = torch.onnx.export(
-                module,
-                (_sample(module, input),),
-                dynamo=True,
-                optimize=False,
-                verbose=False,
-                opset_version=OPSET,
-                input_names=[input.name],
-                output_names=list(output_names),
-                dynamic_shapes=(_free_dimensions(input),),
-            )
+        model = _trace(module, input, output_names)
     except Exception as error:
         raise ExportFailed(f"torch.onnx could not export {kind}: {_root_cause(error)}") from error
-    if program is None:
+    if model is None:
         raise ExportFailed(f"torch.onnx could not export {kind}: it answered with no graph")
-    model: ir.Model = program.model
     _require_free_dimensions(kind, input, model.graph.inputs[0])
     _strip_bulk(model)
     return model
+
+
+def _trace(module: "nn.Module", spec: TensorSpec, output_names: tuple[str, ...]) -> ir.Model | None:
+    import torch
+
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            module,
+            (_sample(module, spec),),
+            dynamo=True,
+            optimize=False,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=[spec.name],
+            output_names=list(output_names),
+            dynamic_shapes=(_free_dimensions(spec),),
+        )
+    return None if program is None else program.model
 
 
 def _sample(module: "nn.Module", spec: TensorSpec) -> "torch.Tensor":
@@ -111,9 +115,8 @@ def _root_cause(error: BaseException) -> str:
     """The innermost error's first line: torch wraps it in pages of advice."""
     while error.__cause__ is not None:
         error = error.__cause__
-    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    text = f"{type(error).__name__}: {line}" if line else type(error).__name__
-    return text if len(text) <= 240 else text[:237] + "..."
+    kind, said = type(error).__name__, first_line(error)
+    return f"{kind}: {said}" if said != kind else kind
 
 
 def _strip_bulk(model: ir.Model) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+CPUINFO = Path("/proc/cpuinfo")
+
 
 def installed_version(*names: str) -> str | None:
     """The version of the first of these distributions that is installed, None where none is."""
@@ -29,7 +31,7 @@ def usable_cores() -> int:
 def cpu_facts() -> dict[str, str]:
     """The first processor's lines of /proc/cpuinfo by name; empty where the system has no such file."""
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        text = CPUINFO.read_text()
     except OSError:
         return {}
     facts: dict[str, str] = {}

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from deploykit.cachekey import cache_key, file_digest, library_versions
+from deploykit.cachekey import cache_key, file_digest
 from deploykit.errors import UntrustedArtefact, UsageError
+from deploykit.host import library_versions
 from deploykit.loader import read_image
 from deploykit.spec import Preprocessing
 
@@ -63,7 +64,7 @@ class Skipped:
 class ImageSet:
     """`count` network inputs; the same ones in every run with the same photographs, recipe and seed.
 
-    `candidates` stand in the order of use; a broken one gives its place to the next. They are decoded when `names`,
+    `candidates` stand in the order of use; a broken one gives its place to the next. They are decoded when
     `skipped`, `used` or `batches` ask, which raise UsageError when no sound one is left.
     """
 
@@ -96,14 +97,9 @@ class ImageSet:
                 "crops": [self.crops_only, CROP_AREA, CROP_RATIO],
                 "libraries": library_versions(["pillow", "numpy"]),
                 "content": [_digest_of(photograph.path) for photograph in used],
-                "spare": [[photograph.name, photograph.path.stat().st_size] for photograph in spare],
+                "spare": [[photograph.name, _size_of(photograph.path)] for photograph in spare],
             }
         )
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The photograph behind each input."""
-        return tuple(photograph.name for photograph in self._photographs())
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
@@ -236,7 +232,7 @@ def _in_folder(folder: Path) -> tuple[Photograph, ...]:
     )
     if not paths:
         raise UsageError(f"image folder {folder} has no image", hint=f"looked for {', '.join(SUFFIXES)}")
-    sizes = {path: path.stat().st_size if path.exists() else -1 for path in paths}
+    sizes = {path: _size_of(path) for path in paths}
     common = Counter(sizes.values())
     # Copies have one size, so content is read only where sizes meet.
     identity = {path: f"{size} {_digest_of(path)}" if common[size] > 1 else str(size) for path, size in sizes.items()}
@@ -247,6 +243,14 @@ def _in_folder(folder: Path) -> tuple[Photograph, ...]:
 
 def _rank(seed: int, text: str) -> str:
     return hashlib.sha256(f"{seed} {text}".encode(errors="surrogateescape")).hexdigest()
+
+
+def _size_of(path: Path) -> int:
+    """In bytes; -1 where a link leads nowhere or the file has gone, which will be skipped as broken."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def _digest_of(path: Path) -> str:

@@ -13,12 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploykit.errors import UntrustedArtefact, UsageError
+from deploykit.errors import UntrustedArtefact, UsageError, one_line
 
 if TYPE_CHECKING:
     import onnx
     import torch
     from PIL import Image
+
+    from deploykit.onnx_vetting import OnnxLimits
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt")
 # Formats whose decoders run in this process alone (Pillow hands others, such as EPS, to outside programs).
@@ -56,7 +58,7 @@ def _read_safetensors(path: Path) -> object:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise UntrustedArtefact(f"cannot read checkpoint {path}: {_one_line(error)}") from error
+        raise UntrustedArtefact(f"cannot read checkpoint {path}: {one_line(error)}") from error
 
 
 def _read_pickle(path: Path) -> object:
@@ -90,7 +92,7 @@ def _pickle_reason(path: Path, error: Exception) -> str:
         return f"checkpoint {path} would run code when loaded ({foreign[1]}), so it is refused"
     if refusal := re.search(r"WeightsUnpickler error:\s*(.+)", text):
         return f"checkpoint {path} is not a plain state dict: {refusal[1].strip()}"
-    return f"cannot read checkpoint {path}: {_one_line(error)}"
+    return f"cannot read checkpoint {path}: {one_line(error)}"
 
 
 def _require_tensors(path: Path, found: object) -> "dict[str, torch.Tensor]":
@@ -119,13 +121,40 @@ def read_onnx(path: Path) -> "onnx.ModelProto":
     Raises UsageError where there is no such file, and UntrustedArtefact where it is not valid ONNX, would take more
     room than its limits allow, or has data outside its own folder.
     """
-    _require_file(path, "ONNX file")
     import onnx
 
-    from deploykit.onnx_vetting import OnnxLimits, load_external_data, vet_model, vet_values
+    from deploykit.onnx_vetting import OnnxLimits, load_external_data, vet_values
 
     limits = OnnxLimits()
     path = path.absolute()
+    model = _parse_onnx(path, limits)
+    try:
+        onnx.checker.check_model(path)
+    except Exception as error:  # the C++ checker raises what it likes, and the file made it
+        raise UntrustedArtefact(f"{path} is not valid ONNX: {one_line(error)}") from error
+    vet_values(model, path, limits)
+    load_external_data(model, path)
+    return model
+
+
+def external_files(path: Path) -> tuple[Path, ...]:
+    """The files beside an ONNX file that hold tensors of it, sorted; vetted, and not read.
+
+    Raises as `read_onnx` does for everything that shows before the tensors' data is looked at.
+    """
+    from deploykit.onnx_vetting import OnnxLimits, locate_external_files
+
+    path = path.absolute()
+    return locate_external_files(_parse_onnx(path, OnnxLimits()), path)
+
+
+def _parse_onnx(path: Path, limits: "OnnxLimits") -> "onnx.ModelProto":
+    """The model without its external data, after its structure and the places of that data were vetted."""
+    _require_file(path, "ONNX file")
+    import onnx
+
+    from deploykit.onnx_vetting import vet_model
+
     size = path.stat().st_size
     if not 0 < size <= limits.file_bytes:
         raise UntrustedArtefact(
@@ -135,14 +164,8 @@ def read_onnx(path: Path) -> "onnx.ModelProto":
     try:
         model = onnx.load_model_from_string(path.read_bytes())
     except Exception as error:  # protobuf's error classes differ between its implementations
-        raise UntrustedArtefact(f"{path} is not ONNX, or only a part of it: {_one_line(error)}") from error
+        raise UntrustedArtefact(f"{path} is not ONNX, or only a part of it: {one_line(error)}") from error
     vet_model(model, path, limits)
-    try:
-        onnx.checker.check_model(path)
-    except Exception as error:  # the C++ checker raises what it likes, and the file made it
-        raise UntrustedArtefact(f"{path} is not valid ONNX: {_one_line(error)}") from error
-    vet_values(model, path, limits)
-    load_external_data(model, path)
     return model
 
 
@@ -170,7 +193,7 @@ def read_image(path: Path) -> "Image.Image":
     except UntrustedArtefact:
         raise
     except Exception as error:  # hostile bytes make a decoder raise anything
-        raise UntrustedArtefact(f"cannot read image {path}: {_one_line(error)}") from error
+        raise UntrustedArtefact(f"cannot read image {path}: {one_line(error)}") from error
 
 
 def _require_file(path: Path, kind: str) -> None:
@@ -180,9 +203,3 @@ def _require_file(path: Path, kind: str) -> None:
         raise UsageError(f"there is no {kind} {path}", hint="check the path") from error
     if not stat.S_ISREG(mode):
         raise UsageError(f"{kind} {path} is {'a folder' if stat.S_ISDIR(mode) else 'not a file'}")
-
-
-def _one_line(error: Exception) -> str:
-    """A library's message without its line breaks, and no longer than a line should be."""
-    words = " ".join(str(error).split()) or type(error).__name__
-    return words if len(words) <= 160 else words[:157] + "..."

@@ -22,7 +22,7 @@ import onnx
 import onnx.inliner
 from onnx import FunctionProto, GraphProto, ModelProto, TensorProto
 
-from deploykit.errors import UntrustedArtefact
+from deploykit.errors import UntrustedArtefact, one_line
 
 EXTERNAL_KEYS = {"location", "offset", "length", "checksum"}
 SUB_BYTE_BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
@@ -72,7 +72,7 @@ def vet_values(model: ModelProto, path: Path, limits: OnnxLimits) -> None:
             lean = onnx.inliner.inline_local_functions(lean)
         lean = onnx.shape_inference.infer_shapes(lean, data_prop=True)
     except Exception as error:  # the C++ side raises what it likes, and the model made it
-        raise UntrustedArtefact(f"shapes of {path} cannot be inferred: {' '.join(str(error).split())[:160]}") from error
+        raise UntrustedArtefact(f"shapes of {path} cannot be inferred: {one_line(error)}") from error
     for graph in _nested(lean.graph):
         for value in chain(graph.input, graph.value_info, graph.output):
             kind = value.type.tensor_type
@@ -101,11 +101,15 @@ def _without_large_data(model: ModelProto) -> ModelProto:
 
 def load_external_data(model: ModelProto, path: Path) -> None:
     """Move the external data of a vetted model into the model itself."""
-    for tensor in chain.from_iterable(_tensors(graph) for root in _roots(model) for graph in _nested(root)):
-        if tensor.data_location == TensorProto.EXTERNAL:
-            tensor.raw_data = _read_external(_locate(tensor, path), path)
-            tensor.ClearField("data_location")
-            tensor.ClearField("external_data")
+    for tensor in _external_tensors(model):
+        tensor.raw_data = _read_external(_locate(tensor, path), path)
+        tensor.ClearField("data_location")
+        tensor.ClearField("external_data")
+
+
+def locate_external_files(model: ModelProto, path: Path) -> tuple[Path, ...]:
+    """The files that hold the external data of a vetted model, sorted, each once."""
+    return tuple(sorted({_locate(tensor, path).path for tensor in _external_tensors(model)}))
 
 
 # Walking
@@ -144,6 +148,12 @@ def _tensors(graph: Graphlike) -> Iterator[TensorProto]:
     for matrix in _sparse_tensors(graph):
         yield matrix.values
         yield matrix.indices
+
+
+def _external_tensors(model: ModelProto) -> Iterator[TensorProto]:
+    for tensor in chain.from_iterable(_tensors(graph) for root in _roots(model) for graph in _nested(root)):
+        if tensor.data_location == TensorProto.EXTERNAL:
+            yield tensor
 
 
 def _sparse_tensors(graph: Graphlike) -> Iterator[onnx.SparseTensorProto]:

@@ -25,16 +25,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from deploykit.cachekey import cache_key, file_digest, library_versions, plain, source_digest
+from deploykit.cachekey import file_digest, plain
 from deploykit.errors import StoreFailed
 from deploykit.filelock import locked
-
-__all__ = ["Entry", "Store", "StoredFile", "Writer", "cache_key", "file_digest", "library_versions", "source_digest"]
 
 SCHEMA_VERSION = 1
 STORE_VARIABLE = "DEPLOYKIT_STORE"
 CHOOSE_ANOTHER = f"choose another store with --store DIR or {STORE_VARIABLE}"
 FOLDERS = ("entries", "objects", "locks", "work", "quarantine")
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_WRITING = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -100,7 +99,7 @@ class Store:
     def open(cls, path: Path | None = None) -> "Store":
         """The store at `path`, else at $DEPLOYKIT_STORE, else at `engines` in the current folder.
 
-        Raises StoreFailed when that is no folder, another user's, or one that every user may write to.
+        Raises StoreFailed when that is no folder, another user's, or root's and open to others for writing.
         """
         store = cls((path or Path(os.environ.get(STORE_VARIABLE) or "engines")).absolute())
         store._require_ours()
@@ -116,16 +115,6 @@ class Store:
         if fault:
             self._quarantine(kind, key, fault)
         return entry
-
-    def find_file(self, path: Path) -> Entry | None:
-        """The entry that a file came from, by content, wherever the file lies now; None for a foreign file."""
-        digest = file_digest(path)
-        for manifest in sorted(self.root.glob("entries/*/*.json")):
-            if digest in manifest.read_text(errors="replace"):
-                entry = self.find(manifest.parent.name, manifest.stem)
-                if entry is not None and any(file.sha256 == digest for file in entry.files.values()):
-                    return entry
-        return None
 
     def get_or_make(
         self,
@@ -227,6 +216,8 @@ class Store:
         path = self._manifest(kind, key)
         try:
             manifest = json.loads(path.read_bytes())
+            if fault := _owner_fault(path.stat()):
+                return None, f"its manifest {fault}"
             if (manifest["schema_version"], manifest["kind"], manifest["key"]) != (SCHEMA_VERSION, kind, key):
                 return None, "its manifest is another entry's"
             entry = self._entry(manifest)
@@ -259,8 +250,11 @@ class Store:
         known, stamps = self._read_stamps(entry), {}
         for name, file in entry.files.items():
             try:
-                stamps[name] = _stamp(file.path)
-                if file.path.stat().st_size != file.bytes:
+                found = file.path.stat()
+                stamps[name] = _stamp(found)
+                if fault := _owner_fault(found):
+                    return f"{name} {fault}"
+                if found.st_size != file.bytes:
                     return f"{name} has another size"
                 if stamps[name] != known.get(name) and file_digest(file.path) != file.sha256:
                     return f"{name} fails its checksum"
@@ -321,14 +315,25 @@ class Store:
             raise ValueError(f"{digest!r} is no SHA-256")
         return self.root / "objects" / digest[:2] / f"{digest}{Path(name).suffix}"
 
+    def _folders(self) -> tuple[Path, ...]:
+        return (self.root, *(self.root / name for name in FOLDERS))
+
     def _make_folders(self) -> None:
-        for folder in (self.root, *(self.root / name for name in FOLDERS)):
+        """New folders are this user's alone; from those that lay there others lose the right to write."""
+        for folder in self._folders():
             _make_folder(folder)
         self._require_ours()
+        for folder in self._folders():
+            found = folder.stat()
+            if self._others_may_write(folder, found):
+                folder.chmod(stat.S_IMODE(found.st_mode) & ~OTHERS_WRITE)
 
     def _require_ours(self) -> None:
-        """A store holds native code that will run: nobody but this user and root may have a say in it."""
-        for folder in (self.root, *(self.root / name for name in FOLDERS)):
+        """A store holds native code that will run: refuse one whose owner is, or lets in, anybody but this user.
+
+        This user's own folder passes, so that it can be read: others' files in it are no entries, and a build shuts it.
+        """
+        for folder in self._folders():
             try:
                 found = folder.stat()
             except FileNotFoundError:
@@ -337,14 +342,17 @@ class Store:
                 raise StoreFailed(f"cannot use the store {folder}: {error.strerror}", hint=CHOOSE_ANOTHER) from error
             if not stat.S_ISDIR(found.st_mode):
                 raise StoreFailed(f"the store {folder} is not a folder", hint=CHOOSE_ANOTHER)
-            if os.name == "posix" and found.st_uid not in (os.geteuid(), 0):
+            if fault := _owner_fault(found):
+                raise StoreFailed(f"the store {folder} {fault}", hint=CHOOSE_ANOTHER)
+            if self._others_may_write(folder, found) and found.st_uid != os.geteuid():
                 raise StoreFailed(
-                    f"the store {folder} belongs to another user (uid {found.st_uid})", hint=CHOOSE_ANOTHER
+                    f"others than root may write to the store {folder}, which is root's", hint=CHOOSE_ANOTHER
                 )
-            if os.name == "posix" and found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
-                raise StoreFailed(
-                    f"any user may write to the store {folder}", hint=f"chmod o-w {folder}, or {CHOOSE_ANOTHER}"
-                )
+
+    def _others_may_write(self, folder: Path, found: os.stat_result) -> bool:
+        """Whether users besides the owner may replace what lies in `folder`; the root may be sticky, as /tmp is."""
+        shared = folder == self.root and found.st_mode & stat.S_ISVTX
+        return os.name == "posix" and bool(found.st_mode & OTHERS_WRITE) and not shared
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -360,6 +368,13 @@ class Store:
             if error.errno in NO_WRITING and where.is_relative_to(self.root):
                 raise StoreFailed(f"cannot write to {where} ({error.strerror})", hint=CHOOSE_ANOTHER) from error
             raise
+
+
+def _owner_fault(found: os.stat_result) -> str:
+    """What is wrong with whoever owns a file or folder: only this user and root can be trusted; "" where it is them."""
+    if os.name == "posix" and found.st_uid not in (os.geteuid(), 0):
+        return f"belongs to another user (uid {found.st_uid})"
+    return ""
 
 
 def _make_folder(path: Path) -> None:
@@ -379,7 +394,6 @@ def _move_durably(source: Path, target: Path) -> None:
             os.close(folder)
 
 
-def _stamp(path: Path) -> list[int]:
+def _stamp(found: os.stat_result) -> list[int]:
     """What changes when a file is written to; the change time cannot be set back by its writer."""
-    found = path.stat()
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]

@@ -11,11 +11,10 @@ import platform
 import shutil
 import subprocess
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from deploykit.ort_session import usable_cores
+from deploykit.host import cpu_facts, cpu_flags, installed_version, usable_cores
 
 LIBRARIES = (
     "deploykit", "numpy", "torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu", "tensorrt",
@@ -32,11 +31,11 @@ def fingerprint(*, threads: int, seed: int, tf32: bool) -> dict[str, Any]:
 
     gpu = find_gpu()
     return {
-        "cpu": cpu(),
+        "cpu": _cpu(),
         "memory_bytes": _memory_bytes(),
         "os": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
-        "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
+        "libraries": {name: found for name in LIBRARIES if (found := installed_version(name))},
         "gpu": {**asdict(gpu), "capability": str(gpu.capability)} if gpu else None,
         "git_revision": _git_revision(),
         "threads": threads,
@@ -46,17 +45,9 @@ def fingerprint(*, threads: int, seed: int, tf32: bool) -> dict[str, Any]:
     }
 
 
-def cpu(cpuinfo: str | None = None) -> dict[str, Any]:
-    """Model, cores this process may use, INT8 instructions, governor, clock (MHz) and last-level cache (bytes).
-
-    `cpuinfo` is the text of /proc/cpuinfo; None reads it.
-    """
-    text = _read(Path("/proc/cpuinfo")) or "" if cpuinfo is None else cpuinfo
-    facts: dict[str, str] = {}
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        facts.setdefault(key.strip(), value.strip())
-    flags = (facts.get("flags") or facts.get("Features") or "").split()
+def _cpu() -> dict[str, Any]:
+    """Model, cores this process may use, INT8 instructions, governor, clock (MHz) and last-level cache (bytes)."""
+    facts, flags = cpu_facts(), cpu_flags()
     clock = facts.get("cpu MHz")
     return {
         "model": facts.get("model name") or platform.processor() or platform.machine(),
@@ -79,13 +70,6 @@ def _memory_bytes() -> int | None:
         if line.startswith("MemTotal:"):
             return int(line.split()[1]) * 1024
     return None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _git_revision() -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from deploykit.bench.statistics import FEWEST_ROUNDS
 from deploykit.errors import UsageError
-from deploykit.ort_session import usable_cores
+from deploykit.host import usable_cores
 
 SHORTEST_BLOCK = 5  # runs: in shorter ones thread pools that wake up are all that is measured
 LONGEST_BLOCK = 200
@@ -21,7 +21,7 @@ TARGET = 0.01  # every interval within +-1 %
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchSettings:
-    """`threads` of each worker (0: one per core this process may use), `batch` images a run.
+    """`threads` of each worker (0: one per core this process may use).
 
     `max_seconds` limits the timed rounds; opening and warm-up come on top. A block has `block_runs` runs or more, the
     first of which is flagged; `gap_ms` of quiet follow it. At least `min_rounds` rounds are run where the limit allows.
@@ -30,7 +30,6 @@ class BenchSettings:
     """
 
     threads: int = 0
-    batch: int = 1
     max_seconds: float = 60.0
     block_runs: int = SHORTEST_BLOCK + 1
     gap_ms: float = 50.0
@@ -40,9 +39,7 @@ class BenchSettings:
     answer_seconds: float = 300.0
 
     def __post_init__(self) -> None:
-        floors = {
-            "threads": 0, "batch": 1, "block_runs": SHORTEST_BLOCK, "gap_ms": 0, "min_rounds": FEWEST_ROUNDS, "seed": 0,
-        }  # fmt: skip
+        floors = {"threads": 0, "block_runs": SHORTEST_BLOCK, "gap_ms": 0, "min_rounds": FEWEST_ROUNDS, "seed": 0}
         for name, floor in floors.items():
             if not getattr(self, name) >= floor:
                 raise UsageError(f"{name} is {getattr(self, name)}", hint=f"give {floor} or more")

@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 
 from deploykit.backends.protocol import Bound, Engine, Feed, Session
 from deploykit.bench.settings import TARGET, WARM_UP_RUNS, WARM_UP_SECONDS
-from deploykit.errors import DeploykitError, ExecutionFailed
+from deploykit.errors import DeploykitError, ExecutionFailed, first_line
 
 WINDOW = 5  # runs whose median is compared with that of the runs before
 
@@ -140,8 +140,8 @@ def _portable(error: Exception) -> DeploykitError:
     """The error as one that the coordinator can rebuild, in one line."""
     if type(error).__module__ == DeploykitError.__module__ and isinstance(error, DeploykitError):
         return error
-    lines = str(error).strip().splitlines()
-    return ExecutionFailed(f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__)
+    kind, said = type(error).__name__, first_line(error)
+    return ExecutionFailed(f"{kind}: {said}" if said != kind else kind)
 
 
 class _Row:

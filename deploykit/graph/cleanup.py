@@ -114,8 +114,3 @@ CLEAN_UP: tuple[GraphPass, ...] = (
     CleanUpRule("drop_fold_notes", "texts about folding grow with the graph", drop_fold_notes),
     name_nodes,
 )
-
-
-def clean_up(model: ir.Model) -> tuple[PassResult, ...]:
-    """Apply CLEAN_UP in order, in place. BatchNorm, convolutions and Q/DQ come out as they went in."""
-    return tuple(rule(model) for rule in CLEAN_UP)

@@ -12,7 +12,7 @@ import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from deploykit.errors import ExportFailed, UntrustedArtefact
+from deploykit.errors import ExportFailed, UntrustedArtefact, one_line
 
 OLDEST_OPSET = 17
 TARGET_OPSETS = (20, 19, 18, 17)  # tried in this order for an older file
@@ -34,7 +34,7 @@ def parse(proto: onnx.ModelProto) -> ir.Model:
     try:
         model = ir.serde.deserialize_model(proto)
     except Exception as error:  # malformed bytes make the deserialiser raise anything
-        raise UntrustedArtefact(f"the ONNX graph cannot be read: {_one_line(error)}") from error
+        raise UntrustedArtefact(f"the ONNX graph cannot be read: {one_line(error)}") from error
     _refuse_explosions(model)
     _refuse_unsupported(model)
     model.ir_version = max(model.ir_version or 0, IR_VERSION)
@@ -54,16 +54,16 @@ def _with_recent_opset(proto: onnx.ModelProto) -> onnx.ModelProto:
         )
     if version >= OLDEST_OPSET:
         return proto
-    failure: Exception | None = None
+    failures: list[Exception] = []
     for target in TARGET_OPSETS:
         try:
             return onnx.version_converter.convert_version(proto, target)
         except Exception as error:  # noqa: BLE001 - the converter raises RuntimeError, ValueError and its own kinds
-            failure = failure or error
+            failures.append(error)
     raise ExportFailed(
-        f"opset {version} cannot be converted to {OLDEST_OPSET} or newer: {_one_line(failure)}",
+        f"opset {version} cannot be converted to {OLDEST_OPSET} or newer: {one_line(failures[0])}",
         hint=f"export the network again with opset {OLDEST_OPSET} or newer",
-    ) from failure
+    ) from failures[0]
 
 
 def _refuse_explosions(model: ir.Model) -> None:
@@ -123,8 +123,3 @@ def _infer_shapes_anew(model: ir.Model) -> None:
 
 def _named(found: int | ir.SymbolicDim, said: int | ir.SymbolicDim) -> int | ir.SymbolicDim:
     return said if isinstance(found, ir.SymbolicDim) and isinstance(said, ir.SymbolicDim) and said.value else found
-
-
-def _one_line(error: Exception | None) -> str:
-    words = " ".join(str(error).split()) or type(error).__name__
-    return words if len(words) <= 200 else words[:197] + "..."

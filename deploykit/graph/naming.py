@@ -10,9 +10,7 @@ import ast
 
 import onnx_ir as ir
 
-from deploykit.graph.rewrite import NAME_SCOPES, PassResult
-
-WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+from deploykit.graph.rewrite import NAME_SCOPES, WEIGHTED, PassResult
 
 
 def name_nodes(model: ir.Model) -> PassResult:

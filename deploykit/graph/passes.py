@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from deploykit.errors import DeploykitError
+from deploykit.errors import DeploykitError, one_line
 from deploykit.graph.cleanup import CLEAN_UP
 from deploykit.graph.fold_batchnorm import fold_batchnorm
 from deploykit.graph.rewrite import GraphPass, PassResult, Refusal
@@ -81,6 +81,4 @@ def _run(graph_pass: GraphPass, model: ir.Model) -> PassResult:
     except Exception as error:  # a library's pass on a foreign graph may raise anything
         name = getattr(graph_pass, "name", None) or getattr(graph_pass, "__name__", repr(graph_pass))
         cause = error.__cause__ or error
-        raise DeploykitError(
-            f"graph pass {name} failed: {type(cause).__name__}: {' '.join(str(cause).split())[:200]}"
-        ) from error
+        raise DeploykitError(f"graph pass {name} failed: {type(cause).__name__}: {one_line(cause)}") from error

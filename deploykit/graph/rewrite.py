@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # operators that multiply by a weight
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"  # the exporter's record of the module path that made a node
 FOLDED_SCOPE = "deploykit.folded_scope"  # the BatchNorm whose output a convolution computes since it was folded
 
@@ -69,8 +70,3 @@ def module_scope(node: ir.Node) -> str:
         if scopes:
             return str(scopes[-1])
     return node.name or node.op_type
-
-
-def output_scope(node: ir.Node) -> str:
-    """The PyTorch module whose output this node's value is: the folded BatchNorm's, else the node's own."""
-    return node.metadata_props.get(FOLDED_SCOPE) or module_scope(node)

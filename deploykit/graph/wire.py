@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from deploykit.errors import DeploykitError, UntrustedArtefact
+from deploykit.errors import DeploykitError, UntrustedArtefact, one_line
 from deploykit.spec import TensorSpec
 
 MAX_BYTES = 2**31 - 1  # a protobuf message cannot be longer
@@ -96,7 +96,7 @@ def check(content: bytes) -> None:
     try:
         onnx.checker.check_model(content, full_check=True)
     except Exception as error:  # ValidationError, InferenceError, DecodeError, ValueError
-        raise UntrustedArtefact(f"not a valid ONNX graph: {' '.join(str(error).split())[:240]}") from error
+        raise UntrustedArtefact(f"not a valid ONNX graph: {one_line(error)}") from error
 
 
 def tensor_specs(model: ir.Model) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:

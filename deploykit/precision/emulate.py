@@ -1,8 +1,9 @@
 """Execute a typed graph literally on a CPU: what its types alone lose, apart from any compiler.
 
-ONNX Runtime's CPU provider computes float16 nodes in float32 and drops the casts between them, even with its
-optimiser off, so running the typed graph there shows neither the rounding of activations nor an overflow. The
-emulation is a float32 graph with the rounding written out:
+A float16 graph cannot simply be run here: ONNX Runtime has no float16 kernels for a CPU, so it inserts casts, hands
+float32 from one node to the next and, optimised or not, never narrows a result in between. Activations then keep bits
+that they would lose on a GPU, and one that overflows there stays finite. The emulation is a float32 graph with the
+rounding written out:
 
     y = f(x, w)   ->   y = float32(float16(f(x, float32(w16))))
 
@@ -20,7 +21,7 @@ import numpy as np
 import onnx_ir as ir
 
 from deploykit.backends.protocol import Feed
-from deploykit.errors import InvalidFeed
+from deploykit.errors import InvalidFeed, one_line
 from deploykit.graph.rewrite import module_scope, new_initializer
 from deploykit.ort_session import open_session
 from deploykit.spec import Precision
@@ -120,7 +121,7 @@ def _run(model: ir.Model, outputs: list[str], feed: Feed) -> list[np.ndarray[Any
     try:
         results = open_session(model, optimise=False).run(outputs, dict(feed))
     except Exception as error:
-        raise InvalidFeed(f"ONNX Runtime could not run the rounding emulation: {error}") from error
+        raise InvalidFeed(f"ONNX Runtime could not run the rounding emulation: {one_line(error)}") from error
     return list(results)
 
 

@@ -25,10 +25,10 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from deploykit.backends.protocol import Placement
-from deploykit.graph.rewrite import constant
+from deploykit.graph.rewrite import WEIGHTED, constant
 from deploykit.precision.calibrate.observers import Range
 from deploykit.precision.calibrate.table import CalibrationTable
-from deploykit.precision.weighted import WEIGHTED, WeightedOp
+from deploykit.precision.weighted import WeightedOp
 
 ABSORBED = ("Relu", "Clip")
 MOVERS = ("MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Identity")

@@ -15,9 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from deploykit.backends.protocol import Placement
-from deploykit.graph.rewrite import Refusal, constant, refuse
-
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+from deploykit.graph.rewrite import WEIGHTED, Refusal, constant, refuse
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,10 +15,12 @@ Importing this module imports no torch.
 import importlib
 import math
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import metadata, resources
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.errors import UnknownName, UsageError
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "deploykit.models"
 MAX_SEED = 2**63 - 1
+SOURCE_SUFFIXES = (".py", ".toml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,19 +81,49 @@ def cards() -> Mapping[str, Card]:
 
 def find_card(name: str) -> Card:
     """The card of a built-in network or of an installed entry point. Raises UnknownName with the nearest names."""
+    return cards()[name] if name in cards() else _foreign_card(_entry_point(name))
+
+
+def source_files(name: str) -> tuple[Path, ...]:
+    """The sources that a network from another distribution is made of, sorted; none for a built-in one.
+
+    They are the `*.py` and `*.toml` of the packages (or the single modules) that its card and its factory lie in. Only
+    the card's module is imported. Raises UnknownName, and UsageError where one of the two is not there.
+    """
     if name in cards():
-        return cards()[name]
+        return ()
+    entry = _entry_point(name)
+    card = _foreign_card(entry)
+    modules = {entry.module, card.factory.partition(":")[0]}
+    return tuple(sorted({file for module in modules for file in _package_files(name, module.partition(".")[0])}))
+
+
+def _package_files(name: str, package: str) -> Iterator[Path]:
+    found = find_spec(package)
+    if found is None:
+        raise UsageError(f"model {name}: there is no module {package!r}", hint="install what its card names")
+    if found.submodule_search_locations is None:
+        yield from (Path(found.origin),) if found.origin and found.has_location else ()
+    for folder in found.submodule_search_locations or ():
+        yield from (path for path in Path(folder).rglob("*") if path.suffix in SOURCE_SUFFIXES and path.is_file())
+
+
+def _entry_point(name: str) -> metadata.EntryPoint:
     foreign = {entry.name: entry for entry in metadata.entry_points(group=ENTRY_POINTS)}
     if name not in foreign:
         listed = [card.name for card in cards().values() if not card.is_miniature]
         raise UnknownName("model", name, [*listed, *foreign])
+    return foreign[name]
+
+
+def _foreign_card(entry: metadata.EntryPoint) -> Card:
     try:
-        found = foreign[name].load()
+        found = entry.load()
     except (ImportError, AttributeError) as error:
-        raise UsageError(f"model {name}: cannot import {foreign[name].value}: {error}") from error
+        raise UsageError(f"model {entry.name}: cannot import {entry.value}: {error}") from error
     if callable(found):
         found = found()
-    return found if isinstance(found, Card) else _card(name, found)
+    return found if isinstance(found, Card) else _card(entry.name, found)
 
 
 def input_spec(spec: ModelSpec) -> TensorSpec:

@@ -20,7 +20,7 @@ CONFIGURATIONS = {
 
 
 class VGG(nn.Module):
-    """Images (N, 3, H, W), H and W at least 32 -> logits (N, classes)."""
+    """RGB batches (N, 3, H, W) to scores (N, classes); five halvings leave nothing of an H or W below 32."""
 
     def __init__(self, configuration: str, *, batch_norm: bool = False, classes: int = 1000) -> None:
         super().__init__()

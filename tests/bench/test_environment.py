@@ -4,7 +4,10 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from deploykit.bench.environment import cpu, fingerprint
+import pytest
+
+from deploykit import host
+from deploykit.bench.environment import fingerprint
 
 CPUINFO = """processor\t: 0
 model name\t: Some CPU @ 2.60GHz
@@ -16,15 +19,27 @@ model name\t: another
 """
 
 
-def test_reads_the_cpu_and_the_flags_that_int8_rests_on():
-    found = cpu(CPUINFO)
+@pytest.fixture
+def cpu_of(tmp_path, monkeypatch):
+    """The fingerprint's CPU on a machine whose kernel says this."""
+
+    def read(text):
+        (tmp_path / "cpuinfo").write_text(text)
+        monkeypatch.setattr(host, "CPUINFO", tmp_path / "cpuinfo")
+        return fingerprint(threads=1, seed=0, tf32=False)["cpu"]
+
+    return read
+
+
+def test_reads_the_cpu_and_the_flags_that_int8_rests_on(cpu_of):
+    found = cpu_of(CPUINFO)
     assert found["model"] == "Some CPU @ 2.60GHz"
     assert found["flags"] == ["avx2", "avx512f", "avx512_vnni", "amx_int8"]
     assert found["clock_mhz"] == 2600.125
 
 
-def test_a_kernel_that_says_nothing_leaves_no_flag_and_no_clock():
-    found = cpu("")
+def test_a_kernel_that_says_nothing_leaves_no_flag_and_no_clock(cpu_of):
+    found = cpu_of("")
     assert found["model"]
     assert (found["flags"], found["clock_mhz"]) == ([], None)
 

@@ -10,7 +10,6 @@ from deploykit.errors import UsageError
     ("option", "message"),
     [
         ({"threads": -1}, "threads is -1; give 0 or more"),
-        ({"batch": 0}, "batch is 0; give 1 or more"),
         ({"block_runs": 4}, "block_runs is 4; give 5 or more"),
         ({"gap_ms": -0.5}, "gap_ms is -0.5; give 0 or more"),
         ({"gap_ms": float("nan")}, "gap_ms is nan; give 0 or more"),

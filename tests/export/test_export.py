@@ -19,7 +19,7 @@ from torch import nn
 from deploykit.errors import ExportFailed
 from deploykit.export import export_module
 from deploykit.graph import check, optimise, serialise, tensor_specs
-from deploykit.graph.rewrite import NAME_SCOPES, module_scope, output_scope
+from deploykit.graph.rewrite import FOLDED_SCOPE, NAME_SCOPES, module_scope
 from deploykit.spec import TensorSpec
 
 WEIGHTED = (nn.Conv2d, nn.Linear)
@@ -80,7 +80,7 @@ def test_optimising_folds_every_batchnorm_into_the_convolution_before_it(network
     assert "BatchNormalization" not in {node.op_type for node in graph.graph}
     assert len(ledger["fold_batchnorm"].rewritten) == len(norms)
     assert not ledger["fold_batchnorm"].refused
-    assert sorted(output_scope(node) for node in graph.graph if node.op_type == "Conv") == sorted(norms)
+    assert sorted(node.metadata_props[FOLDED_SCOPE] for node in graph.graph if node.op_type == "Conv") == sorted(norms)
 
 
 def test_weighted_nodes_are_named_for_their_modules_and_all_names_differ(network):
@@ -166,7 +166,7 @@ def test_a_convolution_used_twice_gets_two_folded_weights():
     optimise(graph)
     convs = [node for node in graph.graph if node.op_type == "Conv"]
     assert [node.name for node in convs] == ["conv", "conv_1"]
-    assert [output_scope(node) for node in convs] == ["bn1", "bn2"]
+    assert [node.metadata_props[FOLDED_SCOPE] for node in convs] == ["bn1", "bn2"]
     assert convs[0].inputs[1] is not convs[1].inputs[1]
     x = torch.randn(3, 4, 8, 8)
     session = onnxruntime.InferenceSession(serialise(graph), providers=["CPUExecutionProvider"])

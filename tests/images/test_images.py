@@ -37,6 +37,10 @@ def opened(folder=None, role="calibration", recipe=RECIPE, *, channels=3, count=
     return open_images(role, recipe, channels=channels, count=count, seed=seed, folder=folder)
 
 
+def names(images):
+    return tuple(photograph.name for photograph in images.used)
+
+
 def array(images, batch=3):
     return np.concatenate(list(images.batches(batch)))
 
@@ -81,7 +85,7 @@ def test_batches_are_float32_of_the_input_s_shape(folder, recipe, from_folder):
 
 def test_batches_are_streamed(folder, monkeypatch):
     images = opened(folder, count=4)
-    assert len(images.names) == 4  # sound images are known now
+    assert len(images.used) == 4  # sound images are known now
     read = []
     monkeypatch.setattr(images_module, "read_image", lambda path: read.append(path) or photograph(0))
     batches = images.batches(1)
@@ -98,7 +102,7 @@ def test_the_same_request_gives_the_same_inputs_whatever_the_batch(folder, from_
     where = folder if from_folder else None
     first, second = opened(where, count=11), opened(where, count=11)
     np.testing.assert_array_equal(array(first, 4), array(second, 11))
-    assert (first.digest, first.names, len(first)) == (second.digest, second.names, 11)
+    assert (first.digest, first.used, len(first)) == (second.digest, second.used, 11)
 
 
 def test_another_process_gives_the_same_inputs():
@@ -139,21 +143,20 @@ def test_a_digest_and_opening_decode_no_more_than_one_image(folder, monkeypatch)
 
 def test_each_image_of_a_folder_is_used_once_before_crops_follow(folder):
     images = opened(folder, count=10)
-    assert len(set(images.names[:4])) == 4
-    assert images.names[4:8] == images.names[:4]
+    assert len(set(names(images))) == 4
     inputs = array(images)
     assert len(np.unique(inputs.reshape(10, -1), axis=0)) == 10
 
 
 def test_the_two_roles_of_a_folder_share_it_without_overlap(folder):
     calibration, test = opened(folder), opened(folder, role="test")
-    assert not set(calibration.names) & set(test.names)
-    assert len(set(calibration.names) | set(test.names)) == 8
+    assert not set(names(calibration)) & set(names(test))
+    assert len(set(names(calibration)) | set(names(test))) == 8
     assert_disjoint(calibration, test)
 
 
 def test_the_split_does_not_depend_on_the_seed(folder):
-    used = {frozenset(opened(folder, seed=seed).names) for seed in range(5)}
+    used = {frozenset(names(opened(folder, seed=seed))) for seed in range(5)}
     assert len(used) == 1
 
 
@@ -163,7 +166,7 @@ def test_a_copy_stays_on_the_side_of_its_original(tmp_path, suffix):
         photograph(index).save(tmp_path / f"{index}{suffix}")
         shutil.copy(tmp_path / f"{index}{suffix}", tmp_path / f"copy of {index}{suffix}")
     calibration, test = opened(tmp_path, count=8), opened(tmp_path, role="test", count=8)
-    assert len(set(calibration.names)) == len(set(test.names)) == 4
+    assert len(set(names(calibration))) == len(set(names(test))) == 4
     assert_disjoint(calibration, test)
 
 
@@ -177,8 +180,8 @@ def test_one_photograph_serves_one_role_but_not_both(tmp_path):
 def test_demo_roles_share_no_photograph():
     calibration, test = opened(count=50), opened(role="test", count=50)
     assert_disjoint(calibration, test)
-    assert {"china", "motorcycle_left", "motorcycle_right"} <= set(calibration.names)
-    assert {"flower", "chelsea"} <= set(test.names)
+    assert {"china", "motorcycle_left", "motorcycle_right"} <= set(names(calibration))
+    assert {"flower", "chelsea"} <= set(names(test))
     assert calibration.skipped == test.skipped == ()
 
 
@@ -202,20 +205,20 @@ def spoil(path):
 
 
 def test_a_broken_image_is_named_and_the_next_one_takes_its_place(folder):
-    first, second, third, _ = opened(folder, count=4).names
+    first, second, third, _ = names(opened(folder, count=4))
     spoil(folder / first)
     images = opened(folder, count=2)
-    assert images.names == (second, third)
+    assert names(images) == (second, third)
     assert [item.name for item in images.skipped] == [first]
     assert str(images.skipped[0]).startswith(f"{first}: cannot read image {folder / first}")
 
 
 def test_crops_make_up_for_broken_images_that_nothing_replaces(folder):
-    first, second, third, fourth = opened(folder, count=4).names
+    first, second, third, fourth = names(opened(folder, count=4))
     spoil(folder / first)
     spoil(folder / third)
     images = opened(folder, count=4)
-    assert images.names == (second, fourth, second, fourth)
+    assert names(images) == (second, fourth)
     assert len(images.skipped) == 2
     assert len(np.unique(array(images).reshape(4, -1), axis=0)) == 4
 
@@ -245,7 +248,18 @@ def test_a_dangling_link_is_skipped_and_named(folder):
     (folder / "link.png").symlink_to(folder / "gone.png")
     both = [opened(folder, role=role, count=9) for role in ("calibration", "test")]
     assert [item.name for images in both for item in images.skipped] == ["link.png"]
-    assert len({name for images in both for name in images.names}) == 8
+    assert len({images.digest for images in both}) == 2
+    assert len({name for images in both for name in names(images)}) == 8
+
+
+@pytest.mark.parametrize("role", ["calibration", "test"])
+def test_a_dangling_link_that_only_stands_in_does_not_stop_a_digest(folder, role):
+    before = opened(folder, role=role, count=1).digest
+    for index in range(4):
+        (folder / f"link{index}.png").symlink_to(folder / "gone.png")
+    found = opened(folder, role=role, count=1)
+    assert len(found.digest) == len(before) == 64
+    assert next(found.batches(1)).shape == (1, 3, 32, 32)
 
 
 def test_absent_demo_packages_are_named_with_the_fix(monkeypatch):
@@ -259,7 +273,7 @@ def test_one_demo_package_is_enough(monkeypatch):
     find_spec = images_module.find_spec
     monkeypatch.setattr(images_module, "find_spec", lambda name: None if name == "skimage" else find_spec(name))
     images = opened(count=3)
-    assert set(images.names) == {"china"}
+    assert set(names(images)) == {"china"}
     assert len(images.skipped) == 9
     assert str(images.skipped[0]) == "astronaut: skimage does not provide it here"
 

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
 from deploykit.errors import UntrustedArtefact, UsageError
-from deploykit.loader import read_onnx
+from deploykit.loader import external_files, read_onnx
 from deploykit.onnx_vetting import OnnxLimits, vet_model
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20]>'
@@ -87,6 +87,26 @@ def test_what_onnx_itself_writes_is_read(tmp_path):
     model = parser.parse_model(TEXT)
     onnx.save_model(model, tmp_path / "net.onnx", save_as_external_data=True, location="data", size_threshold=0)
     assert numpy_helper.to_array(read_onnx(tmp_path / "net.onnx").graph.initializer[0]).tolist() == [1, 2, 3, 4]
+
+
+def test_external_files_are_listed_once_and_not_read(external, save, monkeypatch):
+    path = external()
+    model = onnx.load_model(path, load_external_data=False)
+    twin = model.graph.initializer.add()
+    twin.CopyFrom(model.graph.initializer[0])
+    twin.name = "v"
+    path.write_bytes(model.SerializeToString())
+    monkeypatch.setattr("deploykit.onnx_vetting._read_external", lambda *_: pytest.fail("read"))
+    assert external_files(path) == (path.parent / "weights.bin",)
+    monkeypatch.chdir(path.parent)
+    assert external_files(path.relative_to(path.parent)) == (path.parent / "weights.bin",)
+    assert external_files(save(TEXT)) == ()
+
+
+@pytest.mark.parametrize("told", [{"location": "../weights.bin"}, {"location": "gone.bin"}, {"length": "17"}])
+def test_external_files_are_vetted(external, told):
+    with pytest.raises(UntrustedArtefact, match="external data of tensor 'w'"):
+        external_files(external(**told))
 
 
 @pytest.mark.parametrize("name", ["absent.onnx", "folder.onnx"])

@@ -42,6 +42,12 @@ def test_a_float_operator_is_listed_unless_it_is_known(build):
     assert lint(model, TENSORRT, left=["conv0"]) == []
 
 
+def test_an_operator_of_another_domain_is_none_of_its_business(build):
+    model = build(CONV)
+    conv(model).domain = "com.example"
+    assert lint(model, TENSORRT) == []
+
+
 def test_each_placement_complains_about_the_others_graph(quantised):
     ort, tensorrt = quantised(ORT_CPU), quantised(TENSORRT)
     assert "conv0: its bias is quantised, which the tensorrt placement forbids" in lint(ort, TENSORRT)

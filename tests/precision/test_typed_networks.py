@@ -87,6 +87,16 @@ def test_int8_meets_the_yardstick_within_1_db(network, placement):
     assert sqnr(output(typed, test), reference) > sqnr(yardstick, reference) - 1
 
 
+def test_resnet18_passes_the_lint_of_both_placements():
+    name = ModelSpec("resnet18", image_size=32)
+    images = next(calibration_noise(input_spec(name), batches=1, batch=2, seed=1))
+    model = export_module(build_module(name), input_spec(name))
+    graph.optimise(model)
+    table = collect(model, [images], graph_digest="a" * 64, data_digest="b" * 64, threads=1)
+    for placement in (ORT_CPU, TENSORRT):
+        quantised(("resnet18", model, table), placement)
+
+
 def test_onnx_runtime_forms_integer_kernels_and_leaves_no_pair_inside(network, tmp_path):
     import onnxruntime
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -99,14 +100,6 @@ def test_a_file_name_cannot_leave_the_work_folder(store, name):
     with pytest.raises(ValueError, match="no plain file name"):
         build(store, make=lambda writer: writer.write(name, b""))
     assert leftovers(store.root) == []
-
-
-def test_a_file_is_found_again_by_its_content(store, tmp_path):
-    entry, _ = build(store)
-    copy = shutil.copy(entry.path("net.engine"), tmp_path / "copy.engine")
-    assert store.find_file(Path(copy)) == entry
-    Path(copy).write_bytes(b"another engine")
-    assert store.find_file(Path(copy)) is None
 
 
 def same_size(path):
@@ -202,7 +195,9 @@ def make(writer):
     writer.write("net.engine", b"E" * 1000)
     with calls.open("a") as file:
         file.write("made\\n")
-    time.sleep(seconds)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not calls.with_name("go").exists():
+        time.sleep(0.01)
     return {}
 entry, hit = Store.open(root).get_or_make("engine", "ab" * 32, make, request={}, versions={})
 print("hit" if hit else "made", entry.path("net.engine").stat().st_size)
@@ -256,10 +251,11 @@ def test_a_killed_maker_leaves_no_entry_and_frees_its_lock(tmp_path, ending):
 
 def test_the_work_of_a_living_maker_is_not_swept(tmp_path):
     calls, root = tmp_path / "calls", tmp_path / "engines"
-    maker = start_maker(root, 1.0, calls)
+    maker = start_maker(root, 60, calls)
     wait_until_made(calls)
     build(Store.open(root), OTHER)
     assert maker.poll() is None, "the other maker should still be at work"
+    (tmp_path / "go").touch()
     assert maker.communicate(timeout=20)[0] == "made 1000\n"
 
 
@@ -330,11 +326,77 @@ def test_a_file_in_the_store_s_place_is_refused(tmp_path):
         Store.open(tmp_path / "engines")
 
 
-def test_a_store_that_anybody_may_write_to_is_refused(tmp_path):
-    (tmp_path / "engines").mkdir()
-    (tmp_path / "engines").chmod(0o777)
-    with pytest.raises(StoreFailed, match="any user may write"):
-        Store.open(tmp_path / "engines")
+def mode(path):
+    return path.stat().st_mode & 0o7777
+
+
+@pytest.mark.parametrize("open_to", [0o775, 0o777])
+@pytest.mark.parametrize("part", [".", "entries", "objects"])
+def test_a_build_takes_the_right_to_write_from_others(store, part, open_to):
+    build(store)
+    (store.root / part).chmod(open_to)
+    again = Store.open(store.root)
+    assert again.find("engine", KEY) is not None
+    assert mode(store.root / part) == open_to, "reading changes no mode"
+    build(again, OTHER)
+    assert mode(store.root / part) == 0o755
+
+
+def test_a_sticky_folder_such_as_tmp_stays_as_it_is(tmp_path):
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp").chmod(0o1777)
+    store = Store.open(tmp_path / "tmp")
+    build(store)
+    assert mode(store.root) == 0o1777
+    assert mode(store.root / "objects") == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("planted", ["manifest", "net.engine"])
+def test_what_another_user_put_into_the_store_is_rebuilt(store, caplog, planted):
+    entry, _ = build(store)
+    store.find("engine", KEY)
+    path = store.root / f"entries/engine/{KEY}.json" if planted == "manifest" else entry.path(planted)
+    os.chown(path, 12345, 12345)
+    assert store.find("engine", KEY) is None
+    assert f"its {planted}" if planted == "manifest" else planted in caplog.text
+    assert "belongs to another user (uid 12345)" in caplog.text
+    again, hit = build(store)
+    assert not hit
+    assert again.path("net.engine").stat().st_uid == 0
+    assert build(store)[1]
+
+
+ROOT_S_STORE = """
+import os, pathlib, sys
+from deploykit.store import Store
+os.setgroups([]); os.setgid(12345); os.setuid(12345)
+print(Store.open(pathlib.Path(sys.argv[1])).find("engine", "ab" * 32) is not None)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize(
+    ("modes", "said"),
+    [
+        ({".": 0o755}, "True"),
+        ({".": 0o1777}, "True"),
+        ({".": 0o777}, "others than root may write to the store"),
+        ({"objects": 0o1777}, "others than root may write to the store"),
+    ],
+)
+def test_root_s_store_serves_others_unless_they_may_write_to_it(modes, said):
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # pytest's own folders are closed to other users
+        Path(folder).chmod(0o755)
+        store = Store.open(Path(folder) / "engines")
+        build(store)
+        for path in store.root.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        for part, bits in {".": 0o755, **modes}.items():
+            (store.root / part).chmod(bits)
+        run = [sys.executable, "-c", ROOT_S_STORE, str(store.root)]
+        done = subprocess.run(run, capture_output=True, text=True)
+    assert said in (done.stdout + done.stderr).strip().splitlines()[-1]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")

@@ -1,5 +1,7 @@
 import importlib
 import inspect
+import os
+import shutil
 import subprocess
 import sys
 
@@ -17,6 +19,7 @@ from deploykit.zoo.registry import (
     input_spec,
     output_spec,
     preprocessing,
+    source_files,
 )
 
 MINIATURES = [card.name for card in cards().values() if card.is_miniature]
@@ -250,3 +253,58 @@ def test_a_broken_entry_point_is_one_clear_line(installed, target, message):
     installed(target)
     with pytest.raises(UsageError, match=message):
         find_card("tinynet")
+
+
+def test_a_built_in_network_has_no_sources_of_its_own():
+    assert source_files("resnet50") == source_files("test_resnet") == ()
+    with pytest.raises(UnknownName, match="unknown model 'resnet51'"):
+        source_files("resnet51")
+
+
+def test_the_source_of_a_single_module_is_its_file(installed, tmp_path):
+    installed("KEYS")
+    assert source_files("tinynet") == (tmp_path / f"tinynet_{tmp_path.name}.py",)
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """A card in one package, its factory deep in another, whose modules cannot be imported."""
+    card = {"factory": f"net_{tmp_path.name}.blocks.deep:network", "family": "tiny", "params": 1, "macs": 1,
+            "preprocessing": {"resize": 8, "crop": 8}}  # fmt: skip
+    files = {
+        f"cards_{tmp_path.name}.py": f"TINYNET = {card!r}",
+        f"net_{tmp_path.name}/__init__.py": "raise SystemExit('imported')",
+        f"net_{tmp_path.name}/blocks/deep.py": "import torch",
+        f"net_{tmp_path.name}/widths.toml": "",
+        f"net_{tmp_path.name}/README.md": "no source",
+        "other.py": "no part of it",
+        "tinynet-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: tinynet\nVersion: 1.0\n",
+        "tinynet-1.0.dist-info/entry_points.txt": f"[deploykit.models]\ntinynet = cards_{tmp_path.name}:TINYNET\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def test_the_sources_of_a_package_are_all_of_it_and_importing_it_is_not_needed(packages):
+    root = packages / f"net_{packages.name}"
+    expected = [
+        packages / f"cards_{packages.name}.py", root / "__init__.py", root / "blocks/deep.py", root / "widths.toml"
+    ]  # fmt: skip
+    assert source_files("tinynet") == tuple(sorted(expected))
+
+
+def test_sources_are_found_without_torch(packages):
+    code = "import sys, deploykit.zoo.registry as zoo; zoo.source_files('tinynet'); print('torch' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(packages), *filter(None, sys.path)])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_factory_that_is_not_installed_is_named(packages):
+    shutil.rmtree(packages / f"net_{packages.name}")
+    importlib.invalidate_caches()
+    with pytest.raises(UsageError, match=f"model tinynet: there is no module 'net_{packages.name}'"):
+        source_files("tinynet")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.errors import ExecutionFailed, UnknownName, UsageError
+from deploykit.errors import ExecutionFailed, UnknownName, UsageError, one_line
 from deploykit.ort_session import open_session
 from deploykit.precision.calibrate.observers import OBSERVERS, Observer
 from deploykit.precision.calibrate.table import CalibrationTable
@@ -80,7 +80,7 @@ def _observe(runner: "InferenceSession", graph_input: str, batch: Array, observe
             raise UsageError(
                 f"a calibration batch is {batch.dtype}{list(batch.shape)}, the network takes float32{shape}"
             ) from error
-        raise ExecutionFailed(f"ONNX Runtime could not run the float graph: {error}") from error
+        raise ExecutionFailed(f"ONNX Runtime could not run the float graph: {one_line(error)}") from error
     for name, values in zip(names, results, strict=True):
         _require_finite(name, values)
         observers[name].observe(values)

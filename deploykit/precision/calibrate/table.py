@@ -18,7 +18,7 @@ from deploykit.precision.calibrate.observers import Range
 SCHEMA_VERSION = 1
 FLOAT32_MAX = 3.4028234663852886e38
 FIELDS = {"schema_version", "graph_digest", "data_digest", "method", "images", "preprocessing", "ranges"}
-RECALIBRATE = "make it again with `deploykit calibrate`"
+RECALIBRATE = "build again: the table is made anew from the images of --data, or from the demo photographs"
 
 
 @dataclass(frozen=True, slots=True)

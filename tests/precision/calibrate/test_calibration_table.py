@@ -42,7 +42,8 @@ def test_cannot_be_changed():
 def test_is_refused_for_another_graph():
     TABLE.require_graph("a" * 64)
     with pytest.raises(
-        UsageError, match=r"belongs to graph aaaaaaaaaaaa, this one is cccccccccccc.*deploykit calibrate"
+        UsageError,
+        match=r"belongs to graph aaaaaaaaaaaa, this one is cccccccccccc.*build again: the table is made anew",
     ):
         TABLE.require_graph("c" * 64)
 
