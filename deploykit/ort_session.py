@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import io
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploykit.errors import BuildFailed
+from deploykit.errors import BackendMissing, BuildFailed
+from deploykit.host import usable_cores
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 SILENT = 4  # ONNX Runtime's log severity "fatal"
-
-
-def usable_cores() -> int:
-    """The cores this process may use, which in a container is fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+# The CUDA provider rounds the operands of float32 products to TF32 unless told otherwise.
+OPTIONS: dict[str, dict[str, str]] = {CPU: {}, CUDA: {"use_tf32": "0"}}
 
 
 def open_session(
@@ -24,11 +24,12 @@ def open_session(
     *,
     optimise: bool = True,
     threads: int = 0,
-    provider: str = "CPUExecutionProvider",
+    provider: str = CPU,
 ) -> Any:
     """An `onnxruntime.InferenceSession` (the library is untyped) on `threads` CPU threads (0: one per core).
 
-    `optimise=False` runs the graph node by node as it is written. Raises BuildFailed with ONNX Runtime's own words.
+    `optimise=False` runs the graph node by node as it is written. float32 stays float32: TF32 is off. Raises
+    BuildFailed with ONNX Runtime's own words, BackendMissing where another provider loads than was asked for.
     """
     import onnxruntime
 
@@ -39,10 +40,29 @@ def open_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
+    missing = _load_cuda_libraries() if provider == CUDA else ""
     try:
-        return onnxruntime.InferenceSession(_readable(model), options, providers=[provider])
+        session = onnxruntime.InferenceSession(_readable(model), options, providers=[(provider, OPTIONS[provider])])
     except Exception as error:
         raise BuildFailed(f"ONNX Runtime rejects the graph: {' '.join(str(error).split())}") from error
+    if (loaded := session.get_providers()[0]) != provider:
+        raise BackendMissing(
+            f"ONNX Runtime loaded {loaded}, not {provider}" + (f" ({missing})" if missing else ""),
+            hint="check CUDA and cuDNN with `deploykit doctor`",
+        )
+    return session
+
+
+def _load_cuda_libraries() -> str:
+    """Load CUDA and cuDNN from their pip packages, where the system has none, and say what could not be loaded.
+
+    ONNX Runtime prints that, to stdout, which belongs to results.
+    """
+    import onnxruntime
+
+    with redirect_stdout(io.StringIO()) as printed:
+        onnxruntime.preload_dlls()
+    return next((line for line in printed.getvalue().splitlines() if line.startswith("Failed to load")), "")
 
 
 def _readable(model: Path | bytes | ir.Model) -> str | bytes:

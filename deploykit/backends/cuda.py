@@ -1,6 +1,6 @@
 """Every call of pycuda, on the primary context, which PyTorch and ONNX Runtime use too: all share a GPU in one process.
 
-`pycuda.autoinit` would make a second context and take the device away from them.
+Importing `pycuda.autoinit` makes another one current in its stead, in which none of their memory is valid.
 """
 
 import ctypes

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import zlib
-from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +20,7 @@ import numpy as np
 from deploykit.backends.feed import check_feed
 from deploykit.backends.protocol import TENSORRT, Engine, Feed, Placement, Progress, Reason, Source
 from deploykit.errors import BackendMissing
+from deploykit.host import installed_version
 from deploykit.spec import BuildSpec, Precision, TensorSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -29,6 +29,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class NullBackend:
     name = "null"
     compiles = False
+    runs_module = False
     placement: Placement | None = TENSORRT
 
     def unavailable(self) -> Reason | None:
@@ -52,7 +53,7 @@ class NullBackend:
         assert tensors is not None  # noqa: S101 - supports() has just said so
         return Engine(
             backend=self.name,
-            flavour=f"deploykit {_version()} null",
+            flavour=f"deploykit {installed_version('deploykit') or 'of unknown version'} null",
             precision=precision,
             inputs=tensors.inputs,
             outputs=tensors.outputs,
@@ -119,10 +120,3 @@ class NullBound:
         elif self._session.precision is Precision.INT8:
             values = np.rint(values * 127) / 127
         return values.reshape(shape).astype(spec.dtype)
-
-
-def _version() -> str:
-    try:
-        return version("deploykit")
-    except PackageNotFoundError:
-        return "unknown"

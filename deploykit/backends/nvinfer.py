@@ -9,6 +9,7 @@ may leave a callback: errors and signals are held back, the build is asked to st
 has returned.
 """
 
+import re
 import signal
 import threading
 import time
@@ -20,6 +21,8 @@ from typing import Any
 from deploykit.backends.protocol import Progress, TypedGraph
 from deploykit.errors import BuildFailed, UsageError
 from deploykit.spec import BuildSpec, Target
+
+IN_SOURCE = re.compile(r"\.? In \w+ at [^ ()]+:\d+")  # ". In checkType at /_src/optimizer/common/nodeBase.cpp:456"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +38,19 @@ def compile_engine(
     spec: BuildSpec,
     *,
     targets: tuple[Target, ...] = (),
+    verbose: bool = False,
     progress: Progress | None = None,
 ) -> Compiled:
     """Compile a typed graph for `targets` (TensorRT-RTX; full TensorRT builds for the GPU that is here: none).
+
+    `verbose` keeps the finest lines of the log: TensorRT-RTX's plan is among them, full TensorRT's try every tactic.
 
     `progress` may be called from threads of TensorRT's own. If it raises, or a SIGINT or SIGTERM arrives, the build
     stops and the exception (or what the signal's handler does) follows. Raises BuildFailed with the compiler's own
     words, UsageError for a target that TensorRT-RTX does not know.
     """
     began = time.perf_counter()
-    log = new_log(trt)
+    log = new_log(trt, verbose=verbose)
     with held_back() as held:
         builder = created(log, "builder", lambda: trt.Builder(log))
         network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -93,8 +99,8 @@ def held_back() -> Iterator[_Held]:
         raise held.error
 
 
-def new_log(trt: Any) -> Any:
-    """An ILogger that collects every line and prints none."""
+def new_log(trt: Any, *, verbose: bool = False) -> Any:
+    """An ILogger that prints nothing and collects every line, those of severity VERBOSE only if `verbose`."""
 
     class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -103,6 +109,8 @@ def new_log(trt: Any) -> Any:
             self.errors: list[str] = []
 
         def log(self, severity: Any, message: str) -> None:
+            if severity == trt.ILogger.VERBOSE and not verbose:
+                return
             self.lines.append(message)
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 self.errors.append(" ".join(message.split()))
@@ -160,10 +168,16 @@ def _parse(trt: Any, network: Any, typed: TypedGraph, log: Any) -> None:
         return
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
     texts = [
-        f"{error.node_operator()} node {error.node_name()!r}: {error.desc()}" if error.node_operator() else error.desc()
+        (f"{error.node_operator()} node {error.node_name()!r}: " if error.node_operator() else "") + _own_words(error)
         for error in errors
     ]
     raise BuildFailed(f"{trt.__name__} rejects {typed.path.name}: {' | '.join(texts) or log.complaint()}")
+
+
+def _own_words(error: Any) -> str:
+    """What the parser says, in one line: no positions in its source, nor what follows about the driver it lacks."""
+    said = [line for line in error.desc().splitlines() if not line.lstrip().startswith("[checkMacros")]
+    return " ".join(IN_SOURCE.sub("", " ".join(said)).split())
 
 
 def _configure(trt: Any, builder: Any, network: Any, typed: TypedGraph, spec: BuildSpec) -> Any:

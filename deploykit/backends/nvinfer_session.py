@@ -5,7 +5,8 @@ can be launched in turn without a copy; `run` keeps one bound feed for itself, w
 """
 
 import weakref
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack
 from math import prod
 from types import TracebackType
 from typing import Any, Self
@@ -36,6 +37,7 @@ class NvinferSession:
     def __init__(self, trt: Any, engine: Engine) -> None:
         self.inputs, self.outputs = engine.inputs, engine.outputs
         self._attached: weakref.ref[NvinferBound] | None = None
+        self._shapes: dict[str, Shape] = {}  # of the inputs, as the execution context holds them
         self._bounds: weakref.WeakSet[NvinferBound] = weakref.WeakSet()
         self._log = new_log(trt)
         self._runtime: Any = None
@@ -47,8 +49,8 @@ class NvinferSession:
             with self.cuda.current(), held_back():
                 self._load(trt, _content(engine))
             self._own = self._new_bound()
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            self._close_after(error)
             raise
 
     def run(self, feed: Feed) -> dict[str, Array]:
@@ -71,18 +73,18 @@ class NvinferSession:
         return bound
 
     def close(self) -> None:
-        """Wait for the device, free its memory, release the primary context. A second call does nothing."""
+        """Wait for the device, free its memory, release the primary context. A second call does nothing.
+
+        Raises ExecutionFailed where the device reports an error; everything has been given back then too.
+        """
         if not self._open:
             return
         self._open = False
-        with self.cuda.current():
+        with ExitStack() as last_to_first:
+            last_to_first.callback(self.cuda.close)
+            last_to_first.enter_context(self.cuda.current())
+            last_to_first.callback(self._free)
             self.cuda.synchronize()
-            for bound in list(self._bounds):
-                bound.free()
-            self.context = None  # TensorRT's objects in the opposite order of their making
-            self._plan = None
-            self._runtime = None
-        self.cuda.close()
 
     def __enter__(self) -> Self:
         return self
@@ -90,7 +92,10 @@ class NvinferSession:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+        else:
+            self._close_after(error)
 
     def current(self) -> AbstractContextManager[None]:
         """The device's context made current. Raises ExecutionFailed when the session is closed."""
@@ -105,11 +110,32 @@ class NvinferSession:
     def attach(self, bound: "NvinferBound | None") -> None:
         self._attached = None if bound is None else weakref.ref(bound)
 
+    def set_shapes(self, shapes: Mapping[str, Shape]) -> None:
+        """Set the input shapes that differ from those in place: each one set makes TensorRT infer all shapes again."""
+        for name, shape in shapes.items():
+            if self._shapes.pop(name, None) != shape and not self.context.set_input_shape(name, shape):
+                raise self.failure(f"TensorRT does not take input {name!r} of shape {shape}")
+            self._shapes[name] = shape
+
     def failure(self, what: str) -> ExecutionFailed:
         """The error to raise when TensorRT answers no; its own words are in the log."""
         complaint = self._log.complaint()
         out_of_memory = "outofmemory" in complaint.lower().replace(" ", "").replace("_", "")
         return (DeviceOutOfMemory if out_of_memory else ExecutionFailed)(f"{what}: {complaint}")
+
+    def _free(self) -> None:
+        for bound in list(self._bounds):
+            bound.free()
+        self.context = None  # TensorRT's objects in the opposite order of their making
+        self._plan = None
+        self._runtime = None
+
+    def _close_after(self, first: BaseException) -> None:
+        """Close because of `first`, which stays the one to be raised: what fails now is most likely its consequence."""
+        try:
+            self.close()
+        except ExecutionFailed as consequence:
+            first.add_note(f"and then, while the session was closed: {consequence}")
 
     def _load(self, trt: Any, content: bytes) -> None:
         self._runtime = created(self._log, "runtime", lambda: trt.Runtime(self._log))
@@ -163,7 +189,7 @@ class NvinferBound:
     def __init__(self, session: NvinferSession) -> None:
         self._session = session
         self._buffers: dict[str, _Buffer] = {}
-        self._shapes: dict[str, Shape] = {}
+        self._shapes: dict[str, Shape] = {}  # of inputs and outputs
         self._started: Any = None
         self._ended: Any = None
 
@@ -183,6 +209,7 @@ class NvinferBound:
     def load(self, feed: Feed) -> None:
         """Copy the feed in and point the context at it. The context must be current, as for all that follows."""
         session = self._session
+        session.attach(None)
         if self._started is None:
             self._started, self._ended = session.cuda.event(), session.cuda.event()
         for spec in session.inputs:
@@ -190,6 +217,12 @@ class NvinferBound:
             buffer = self._reserve(spec, array.shape)
             np.copyto(buffer.view(array.shape, array.dtype), array)
             session.cuda.copy_in(buffer.device, buffer.host[: array.nbytes])
+        self._set_shapes()
+        for spec in session.outputs:
+            shape = tuple(session.context.get_tensor_shape(spec.name))
+            if -1 in shape:
+                raise ExecutionFailed(f"the shape of output {spec.name!r} depends on the data, not only on the input")
+            self._reserve(spec, shape)
         self._attach()
 
     def enqueue(self) -> None:
@@ -222,21 +255,17 @@ class NvinferBound:
             self._session.attach(None)
 
     def _attach(self) -> None:
-        """Set every input shape, then every address; the outputs' shapes follow from the inputs'."""
+        """Point the context at this feed. It is timed with the launch when feeds take turns: no more than it must."""
         session, context = self._session, self._session.context
         session.attach(None)
-        for spec in session.inputs:
-            if not context.set_input_shape(spec.name, self._shapes[spec.name]):
-                raise session.failure(f"TensorRT does not take input {spec.name!r} of shape {self._shapes[spec.name]}")
-        for spec in session.outputs:
-            shape = tuple(context.get_tensor_shape(spec.name))
-            if -1 in shape:
-                raise ExecutionFailed(f"the shape of output {spec.name!r} depends on the data, not only on the input")
-            self._reserve(spec, shape)
+        self._set_shapes()
         for name, buffer in self._buffers.items():
             if not context.set_tensor_address(name, int(buffer.device)):
                 raise session.failure(f"TensorRT does not take an address for {name!r}")
         session.attach(self)
+
+    def _set_shapes(self) -> None:
+        self._session.set_shapes({spec.name: self._shapes[spec.name] for spec in self._session.inputs})
 
     def _reserve(self, spec: TensorSpec, shape: Shape) -> "_Buffer":
         buffer = self._buffers.setdefault(spec.name, _Buffer(self._session.cuda))

@@ -4,13 +4,13 @@ The substitute is the one exception to "never silently replaced": the flavour sa
 the engine carries the reason why it cannot run, and so never a latency. `strict` forbids it.
 """
 
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from deploykit.backends.device import find_gpu, why_no_gpu
 from deploykit.backends.protocol import TENSORRT, Engine, Placement, Progress, Reason, Session, Source
 from deploykit.backends.tensorrt_rtx import NO_RTX, compile_with_rtx, describe_types, no_device
 from deploykit.errors import BackendMissing
+from deploykit.host import installed_version
 from deploykit.spec import BuildSpec, Precision
 
 OLDEST = (10, 12)  # the first release whose strongly typed networks take what deploykit writes
@@ -18,8 +18,15 @@ INSTALL = "pip install 'deploykit[gpu]'"
 
 
 class TensorRTBackend:
+    """Full TensorRT, or TensorRT-RTX in its place.
+
+    Full TensorRT times its kernels on the GPU that is here and builds for that one: `spec.targets` plays no part. The
+    substitute compiles for `spec.targets`.
+    """
+
     name = "trt"
     compiles = True
+    runs_module = False
 
     def __init__(self, *, strict: bool = False) -> None:
         self.strict = strict
@@ -42,10 +49,7 @@ class TensorRTBackend:
             return why_no_gpu()
         if find_spec("tensorrt") is None:
             return Reason("TensorRT is not installed", INSTALL)
-        try:
-            installed = version("tensorrt")
-        except PackageNotFoundError:
-            installed = ""  # not installed by pip; the library itself will say when it is too old
+        installed = installed_version("tensorrt")  # None: not by pip; the library itself will say when it is too old
         if installed and tuple(int(part) for part in installed.split(".")[:2]) < OLDEST:
             return Reason(f"TensorRT {installed} is older than {OLDEST[0]}.{OLDEST[1]}", INSTALL)
         return None

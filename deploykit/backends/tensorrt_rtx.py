@@ -1,7 +1,7 @@
 """TensorRT-RTX: compiles ahead of time on any machine, runs on an RTX GPU of a compute capability it compiled for.
 
-Its wheels come from PyPI and its compiler needs no driver. Fusion, precision and layout are fixed here; the GPU's
-kernels are chosen when the engine is loaded.
+It installs from PyPI and compiles without a driver. What comes out is a plan: which nodes run together, in which type
+and layout. An RTX GPU turns it into machine code when the engine is opened.
 """
 
 from importlib.util import find_spec
@@ -19,6 +19,7 @@ NO_PYCUDA = Reason("pycuda is not installed", "pip install 'deploykit[gpu]'")
 class TensorRTRTXBackend:
     name = "trt-rtx"
     compiles = True
+    runs_module = False
 
     @property
     def placement(self) -> Placement | None:
@@ -62,7 +63,7 @@ def compile_with_rtx(
 
     typed = source.typed
     assert typed is not None  # noqa: S101 - supports() was asked first
-    compiled = compile_engine(tensorrt_rtx, typed, spec, targets=spec.targets, progress=progress)
+    compiled = compile_engine(tensorrt_rtx, typed, spec, targets=spec.targets, verbose=True, progress=progress)
     plan = summarise(compiled.log, precision=precision, batch=spec.batch.optimum, engine_bytes=len(compiled.content))
     flavour = f"tensorrt-rtx {'.'.join(tensorrt_rtx.__version__.split('.')[:3])}"
     return Engine(

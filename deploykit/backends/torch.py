@@ -6,7 +6,6 @@ FP32 under that name would be a lie.
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -16,16 +15,21 @@ import numpy as np
 from deploykit.backends.device import find_gpu
 from deploykit.backends.feed import check_feed
 from deploykit.backends.protocol import Engine, Feed, Placement, Progress, Reason, Source
-from deploykit.errors import BackendMissing, DeviceOutOfMemory
+from deploykit.backends.quoted import quoted
+from deploykit.errors import BackendMissing
+from deploykit.host import installed_version
 from deploykit.spec import BuildSpec, Precision
 
 if TYPE_CHECKING:
     import torch
 
+ON_GPU = "(cuda)"  # how such an engine's flavour ends
+
 
 class TorchBackend:
     name = "torch"
     compiles = False
+    runs_module = True
     placement: Placement | None = None
 
     def unavailable(self) -> Reason | None:
@@ -50,9 +54,10 @@ class TorchBackend:
         if reason := self.unavailable() or self.supports(source, precision):
             raise BackendMissing(reason.what, hint=reason.fix)
         assert source.module is not None  # noqa: S101 - supports() has just said so
+        release = installed_version("torch") or "of unknown version"
         return Engine(
             backend=self.name,
-            flavour=f"torch {_version()} ({'cuda' if find_gpu() else 'cpu'})",
+            flavour=f"torch {release} {ON_GPU if find_gpu() else '(cpu)'}",
             precision=precision,
             inputs=source.module.inputs,
             outputs=source.module.outputs,
@@ -71,14 +76,20 @@ class TorchSession:
 
         if engine.module is None:
             raise BackendMissing("this engine holds no PyTorch module")
+        on_gpu = engine.flavour.endswith(ON_GPU)
+        if on_gpu and not torch.cuda.is_available():
+            raise BackendMissing(
+                f"PyTorch {torch.__version__} cannot use the GPU that is here",
+                hint="install a build of PyTorch for this GPU's CUDA, or hide the GPU with CUDA_VISIBLE_DEVICES=",
+            )
         if threads:
             torch.set_num_threads(threads)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         self.inputs, self.outputs = engine.inputs, engine.outputs
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = torch.device("cuda" if on_gpu else "cpu")
         self.dtype = torch.float16 if engine.precision is Precision.FP16 else torch.float32
-        self.module = engine.module.load().to(self.device, self.dtype)
+        self.module = self._placed(engine.module.load())
 
     def run(self, feed: Feed) -> dict[str, np.ndarray[Any, Any]]:
         bound = self.bind(feed)
@@ -98,8 +109,13 @@ class TorchSession:
     ) -> None:
         del self.module
 
+    @quoted("PyTorch")
+    def _placed(self, module: torch.nn.Module) -> torch.nn.Module:
+        return module.to(self.device, self.dtype)
+
 
 class TorchBound:
+    @quoted("PyTorch")
     def __init__(self, session: TorchSession, feed: Feed) -> None:
         import torch
 
@@ -113,17 +129,16 @@ class TorchBound:
         on_gpu = session.device.type == "cuda"
         self._events = [torch.Event("cuda", enable_timing=True) for _ in range(2)] if on_gpu else []
 
+    @quoted("PyTorch")
     def launch(self) -> None:
-        try:
-            with self._torch.inference_mode():
-                for event in self._events[:1]:
-                    event.record()
-                self._result = self._session.module(*self._arguments)
-                for event in self._events[1:]:
-                    event.record()
-        except self._torch.OutOfMemoryError as error:
-            raise DeviceOutOfMemory(str(error).splitlines()[0], hint="use a smaller --batch") from error
+        with self._torch.inference_mode():
+            for event in self._events[:1]:
+                event.record()
+            self._result = self._session.module(*self._arguments)
+            for event in self._events[1:]:
+                event.record()
 
+    @quoted("PyTorch")
     def synchronize(self) -> None:
         if self._session.device.type == "cuda":
             self._torch.cuda.synchronize()
@@ -131,6 +146,7 @@ class TorchBound:
     def device_ms(self) -> float | None:
         return float(self._events[0].elapsed_time(self._events[1])) if self._events else None
 
+    @quoted("PyTorch")
     def fetch(self) -> dict[str, np.ndarray[Any, Any]]:
         """The outputs on the host, in the types that the specification gives."""
         results = self._result if isinstance(self._result, tuple) else (self._result,)
@@ -138,10 +154,3 @@ class TorchBound:
             spec.name: result.float().cpu().numpy().astype(spec.dtype, copy=False)
             for spec, result in zip(self._session.outputs, results, strict=True)
         }
-
-
-def _version() -> str:
-    try:
-        return version("torch")
-    except PackageNotFoundError:
-        return "unknown"

@@ -7,33 +7,35 @@ With `profiling_verbosity = DETAILED` the log ends with one line per compiled la
 
 where <US> is the byte 0x1F, and in which a tensor reads
 `{ Name: x, Dimensions: [-1,8,16,16], Strides: [...], ..., Datatype: Half, Format: ... }`.
-This is the ahead-of-time plan: fusion, precision and layout. The GPU's kernels are chosen when the engine is loaded.
+Such a line settles which nodes run together, in which types and layouts. It does not settle the machine code: that is
+made for the GPU at hand when the engine is opened, so a plan counts kernels and bytes, never milliseconds.
 
 A layer moves every input and output once per batch and every constant once:
 
     bytes = sum over inputs and outputs of size(type) * prod(dimensions at the batch) + sum over constants
 
-Layers of type `shape_call`, `signal` and `wait` compute nothing and count as no kernel. A weighted node (Conv, Gemm,
-MatMul) is accounted for when a layer that is not generated pointwise code (`kgen`) carries it; the type of that
-layer's first input is the precision it computes in. A `kgen` layer may carry a convolution's name too: it then holds
-the requantisation of its result, not the convolution.
+Bookkeeping (`shape_call`, `signal`, `wait`) launches no kernel. A Conv, Gemm or MatMul computes in the type of the
+first input of the layer that carries its name. One kind of layer does not count as carrying it: `kgen`, generated
+pointwise code, which takes a convolution's name when all it does is to requantise that convolution's result.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from deploykit.errors import BuildFailed
 from deploykit.spec import Precision
 
-BYTES = {"Float": 4, "Half": 2, "BFloat16": 2, "Int8": 1, "UInt8": 1, "FP8": 1, "Bool": 1, "Int32": 4, "Int64": 8}
+TYPES_OF_SIZE = {8: ("Int64",), 4: ("Float", "Int32"), 2: ("BFloat16", "Half"), 1: ("Bool", "FP8", "Int8", "UInt8")}
+ELEMENT_SIZE = {dtype: size for size, dtypes in TYPES_OF_SIZE.items() for dtype in dtypes}  # bytes
 COMPUTE_TYPE = {Precision.FP32: "Float", Precision.FP16: "Half", Precision.INT8: "Int8"}
 WEIGHTED_OPS = ("Conv", "Gemm", "MatMul")
 NO_KERNEL = ("shape_call", "signal", "wait")
 POINTWISE = "kgen"
-CONVOLUTION_OR_GEMM = ("correlation", "gemm")
+WEIGHTED_KINDS = ("correlation", "gemm")
 
 LAYER = re.compile(
     r"Name: (?P<name>.*), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*)\], Constants: \[(?P<constants>.*)\], "
@@ -56,10 +58,7 @@ class PlanTensor:
 
     def size(self, batch: int) -> int:
         """Bytes at this batch."""
-        total = BYTES[self.dtype]
-        for dimension in self.shape:
-            total *= batch if dimension == -1 else dimension
-        return total
+        return ELEMENT_SIZE[self.dtype] * prod(batch if dimension == -1 else dimension for dimension in self.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +72,15 @@ class PlanLayer:
     outputs: tuple[PlanTensor, ...]
     nodes: tuple[str, ...]
 
+    def runs(self, nodes: Container[str]) -> tuple[str, ...]:
+        """Those of `nodes` that this layer computes, not merely requantises."""
+        return () if self.kind == POINTWISE else tuple(node for node in self.nodes if node in nodes)
+
+    @property
+    def reads(self) -> str:
+        """The type of the first input, "?" where there is none."""
+        return self.inputs[0].dtype if self.inputs else "?"
+
     def bytes_moved(self, batch: int) -> int:
         if self.kind == "shape_call":
             return 0
@@ -82,11 +90,11 @@ class PlanLayer:
 
 @dataclass(frozen=True, slots=True)
 class PlanSummary:
-    """A compiled plan in numbers. Megabytes are 1e6 bytes; memory is in bytes, None where the log does not say.
+    """A plan in figures: sizes in bytes, or megabytes of 1e6, and None where the log keeps quiet about one.
 
-    `kinds` counts layers by type; `weighted_reads` counts the layers that hold weights by the data type they read;
-    `other_precision` names the weighted nodes that compute in another type than was asked for, with that type;
-    `unaccounted` those that no layer claims (folded into a constant, for instance).
+    "Weighted" means Conv, Gemm and MatMul. Their layers are tallied by what they read (`weighted_reads`), and the nodes
+    that ended up in another type than the precision's are listed with it (`other_precision`). A node that was folded
+    into a constant, say, is in no layer, hence `unaccounted`.
     """
 
     kernels: int
@@ -135,15 +143,8 @@ def summarise(log: str, *, precision: Precision, batch: int, engine_bytes: int) 
     """The plan in a verbose build log. Raises BuildFailed when the log holds no plan or one of an unknown form."""
     layers = parse_layers(log)
     weighted = weighted_nodes(log)
-    reads: Counter[str] = Counter()
-    computes_in: dict[str, str] = {}
-    for layer in layers:
-        here = [node for node in layer.nodes if node in weighted]
-        if not ((here and layer.kind != POINTWISE) or layer.kind in CONVOLUTION_OR_GEMM):
-            continue
-        dtype = layer.inputs[0].dtype if layer.inputs else "?"
-        reads[dtype] += 1
-        computes_in |= dict.fromkeys(here, dtype)
+    computes_in = {node: layer.reads for layer in layers for node in layer.runs(weighted)}
+    reads = Counter(layer.reads for layer in layers if layer.kind in WEIGHTED_KINDS or layer.runs(weighted))
     wanted = COMPUTE_TYPE[precision]
     kinds = Counter(layer.kind for layer in layers)
     found = {name: pattern.search(log) for name, pattern in MEMORY.items()}
@@ -195,7 +196,7 @@ def _tensors(text: str, line: str) -> Iterable[PlanTensor]:
     if TENSOR.sub("", text).strip(" ,"):
         raise _unreadable("has a tensor in a form that deploykit does not know", line)
     for dimensions, dtype in TENSOR.findall(text):
-        if dtype not in BYTES:
+        if dtype not in ELEMENT_SIZE:
             raise _unreadable(f"has a tensor of the unknown type {dtype}", line)
         yield PlanTensor(tuple(int(size) for size in dimensions.split(",") if size), dtype)
 

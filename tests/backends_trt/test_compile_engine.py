@@ -22,7 +22,7 @@ trt = pytest.importorskip("tensorrt_rtx")
 def compile_small(folder, text=FLOAT, precision=Precision.FP32, *, progress=None, **options):
     wanted = spec(precision, **options)
     typed = small_graphs.write(folder, text, precision)
-    compiled = compile_engine(trt, typed, wanted, targets=wanted.targets, progress=progress)
+    compiled = compile_engine(trt, typed, wanted, targets=wanted.targets, verbose=True, progress=progress)
     plan = summarise(compiled.log, precision=precision, batch=wanted.batch.optimum, engine_bytes=len(compiled.content))
     return compiled, plan
 
@@ -122,8 +122,21 @@ def test_an_unknown_operator_fails_with_the_node_and_the_parsers_words(tmp_path)
 
 
 def test_an_int32_bias_is_rejected_with_the_parsers_words(tmp_path):
-    with pytest.raises(BuildFailed, match=r"DequantizeLinear node 'bdq': .*"):
+    with pytest.raises(BuildFailed) as caught:
         compile_small(tmp_path, INT8_WITH_INT32_BIAS, Precision.INT8)
+    assert caught.value.message.startswith("tensorrt_rtx rejects typed.onnx: DequantizeLinear node 'bdq': ")
+    assert caught.value.message.endswith("input has type Int32 but must have type FP8, FP4, Int4, Int8, or UInt8)")
+    assert "\n" not in caught.value.message
+
+
+def test_the_finest_lines_of_the_log_are_kept_only_on_request(tmp_path):
+    typed = small_graphs.write(tmp_path, FLOAT)
+    brief, full = (
+        compile_engine(trt, typed, spec(), targets=spec().targets, verbose=verbose).log for verbose in (False, True)
+    )
+    assert parse_layers(full)
+    assert "LayerType:" not in brief
+    assert 0 < len(brief) < len(full) / 2
 
 
 def test_a_file_that_is_no_onnx_fails(tmp_path):

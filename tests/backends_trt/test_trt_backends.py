@@ -27,24 +27,25 @@ def installed(monkeypatch, *names, gpu=None, version="11.4.0"):
     for module in (tensorrt, tensorrt_rtx):
         monkeypatch.setattr(module, "find_spec", lambda name: name in names or None)
         monkeypatch.setattr(module, "find_gpu", lambda: gpu)
-    monkeypatch.setattr(tensorrt, "version", lambda name: version)
+    monkeypatch.setattr(tensorrt, "installed_version", lambda name: version)
 
 
 def build(backend, folder, text=FLOAT, precision=Precision.FP32, **options):
     typed = small_graphs.write(folder, text, precision)
-    return backend.build(Source("small", typed=typed), precision, spec(precision, **options), None)
+    return backend.build(Source(typed=typed), precision, spec(precision, **options), None)
 
 
 def test_names_and_placement():
     for name in ("trt", "trt-rtx"):
         backend = get_backend(name)
         assert (backend.name, backend.placement, backend.compiles) == (name, TENSORRT, True)
+        assert not backend.runs_module
 
 
 @pytest.mark.parametrize("backend", [TensorRTBackend(), TensorRTBackend(strict=True), TensorRTRTXBackend()])
 def test_a_typed_graph_is_required(backend, tmp_path):
-    assert "typed graph" in str(backend.supports(Source("small"), Precision.FP32))
-    assert backend.supports(Source("small", typed=small_graphs.write(tmp_path, FLOAT)), Precision.FP32) is None
+    assert "typed graph" in str(backend.supports(Source(), Precision.FP32))
+    assert backend.supports(Source(typed=small_graphs.write(tmp_path, FLOAT)), Precision.FP32) is None
 
 
 def test_asking_whether_it_is_available_imports_no_framework():
@@ -157,5 +158,6 @@ def test_full_tensorrt_builds_for_the_gpu_that_is_here_and_has_no_plan(monkeypat
     assert engine.flavour.startswith("tensorrt ")
     assert engine.reason is None
     assert engine.plan == {}
+    assert "LayerType:" not in engine.log  # the finest lines are not kept where no plan is read from them
     assert engine.note == "TF32 allowed"
     assert len(engine.content) > 10_000

@@ -6,6 +6,7 @@ checks. What does not: TensorRT's loading and computing (tests/gpu has that, on 
 
 import gc
 import sys
+from dataclasses import replace
 
 import fake_tensorrt
 import numpy as np
@@ -226,7 +227,7 @@ def test_a_context_that_cannot_be_made_leaves_nothing_behind(driver, case, monke
 def test_an_engine_read_from_the_store(driver, case, tmp_path):
     stored = tmp_path / "model.engine"
     stored.write_bytes(case.engine.content)
-    case.engine = case.engine.stored_at(stored)
+    case.engine = replace(case.engine, path=stored, content=None)
     feed = case.feed(2)
     with case.open() as session:
         assert_same(session.run(feed), case.expected(feed))
@@ -240,6 +241,79 @@ def test_a_closed_session_says_so_and_closes_twice(driver, case):
     for call in (lambda: session.run(case.feed(1)), lambda: session.bind(case.feed(1)), bound.launch):
         with pytest.raises(ExecutionFailed, match="this session is closed"):
             call()
+
+
+def counted(monkeypatch, name):
+    calls, real = [], getattr(fake_tensorrt.FakeExecutionContext, name)
+
+    def counting(self, *arguments):
+        calls.append(arguments)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(fake_tensorrt.FakeExecutionContext, name, counting)
+    return calls
+
+
+def test_feeds_that_take_turns_set_shapes_only_where_they_differ(driver, case, monkeypatch):
+    feeds = [case.feed(2, 1), case.feed(2, 2), case.feed(4, 3)]
+    with case.open() as session:
+        bounds = [session.bind(feed) for feed in feeds]
+        bounds[0].launch()
+        shapes, addresses = counted(monkeypatch, "set_input_shape"), counted(monkeypatch, "set_tensor_address")
+        bounds[0].launch()
+        assert (shapes, addresses) == ([], [])
+        bounds[1].launch()
+        assert (shapes, len(addresses)) == ([], 2)
+        bounds[2].launch()
+        bounds[0].launch()
+        assert shapes == [("x", (4, 8, 16, 16)), ("x", (2, 8, 16, 16))]
+        with session.current():
+            for bound, feed in zip(bounds, feeds, strict=True):
+                assert_same(bound.fetch(), case.expected(feed))
+
+
+def test_a_shape_that_was_refused_is_not_taken_for_set(driver, case, monkeypatch):
+    with case.open() as session:
+        session.run(case.feed(2))
+        with monkeypatch.context() as patched:
+            patched.setattr(fake_tensorrt.FakeExecutionContext, "set_input_shape", lambda *arguments: False)
+            with pytest.raises(ExecutionFailed, match="does not take input 'x'"):
+                session.run(case.feed(4))
+        shapes = counted(monkeypatch, "set_input_shape")
+        feed = case.feed(2, 5)
+        assert_same(session.run(feed), case.expected(feed))
+        assert shapes == [("x", (2, 8, 16, 16))]
+
+
+def broken_device(monkeypatch):
+    def fail(self):
+        raise self._driver.LogicError("cuStreamSynchronize failed: an illegal memory access was encountered")
+
+    monkeypatch.setattr(PrimaryContext, "synchronize", fail)
+
+
+def test_a_broken_device_does_not_keep_the_memory(driver, case, monkeypatch):
+    session = case.open()
+    session.run(case.feed(2))
+    session.bind(case.feed(4))
+    broken_device(monkeypatch)
+    with pytest.raises(ExecutionFailed, match="illegal memory access"):
+        session.close()
+    assert not any(driver.alive().values())
+
+
+def fail_on_a_broken_device(case, monkeypatch):
+    with case.open() as session:
+        session.run(case.feed(2))
+        broken_device(monkeypatch)
+        raise ZeroDivisionError("the first error")
+
+
+def test_a_broken_device_does_not_hide_the_first_error(driver, case, monkeypatch):
+    with pytest.raises(ZeroDivisionError, match="the first error") as caught:
+        fail_on_a_broken_device(case, monkeypatch)
+    assert "illegal memory access" in caught.value.__notes__[0]
+    assert not any(driver.alive().values())
 
 
 def run_and_raise(case):
@@ -272,12 +346,12 @@ def test_a_backend_opens_its_own_engine(driver, case, monkeypatch, name, module)
     monkeypatch.setitem(sys.modules, module, fake_tensorrt.FakeTensorRT(trt))
     monkeypatch.setattr(tensorrt_rtx_backend, "find_spec", lambda name: True)
     monkeypatch.setattr(tensorrt_backend, "find_spec", lambda name: True)
-    monkeypatch.setattr(tensorrt_backend, "version", lambda name: "11.4.0")
+    monkeypatch.setattr(tensorrt_backend, "installed_version", lambda name: "11.4.0")
     feed = case.feed(2)
     with get_backend(name).open(case.engine) as session:
         assert_same(session.run(feed), case.expected(feed))
 
 
 def test_an_engine_for_this_device_is_not_held_back(driver, case):
-    source = Source("small", typed=case.typed)
+    source = Source(typed=case.typed)
     assert get_backend("trt-rtx").build(source, Precision.FP32, small_graphs.spec(), None).reason is None

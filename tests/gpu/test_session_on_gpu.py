@@ -26,7 +26,7 @@ def backend(request):
 def build(backend, folder, text=FLOAT, precision=Precision.FP32):
     typed = small_graphs.write(folder, text, precision)
     here = spec(precision, batch="1:4:8", targets=(str(find_gpu().capability),))
-    engine = backend.build(Source("small", typed=typed), precision, here, None)
+    engine = backend.build(Source(typed=typed), precision, here, None)
     assert engine.reason is None
     return typed, engine
 

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deploykit.backends import torch as backend_module
+from deploykit.backends.device import Gpu
+from deploykit.backends.protocol import Engine, Source
+from deploykit.backends.torch import TorchBackend
+from deploykit.errors import BackendMissing, DeviceOutOfMemory, ExecutionFailed
+from deploykit.spec import BuildSpec, ModelSpec, Precision, Target, TensorSpec
+
+
+class Recipe:
+    """Stands for ModuleSource: a module of the test's own, with its tensors."""
+
+    inputs = (TensorSpec("x", ("batch", 4), "float32"),)
+    outputs = (TensorSpec("y", ("batch", 4), "float32"),)
+
+    def __init__(self, module):
+        self.module = module
+
+    def load(self):
+        return self.module
+
+
+class Raises(nn.Module):
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def forward(self, x):
+        raise self.error
+
+
+class Expands(nn.Module):
+    def forward(self, x):
+        return torch.empty(1 << 46)
+
+
+def engine(module, flavour="torch 2.15 (cpu)"):
+    recipe = Recipe(module)
+    return Engine("torch", flavour, Precision.FP32, recipe.inputs, recipe.outputs, module=recipe)
+
+
+def run(module):
+    with TorchBackend().open(engine(module), threads=1) as session:
+        session.run({"x": np.ones((2, 4), np.float32)})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="PyTorch has a GPU here")
+def test_an_engine_for_the_gpu_does_not_open_on_the_cpu(monkeypatch):
+    monkeypatch.setattr(backend_module, "find_gpu", lambda: Gpu("a GPU", Target(8, 9), 1, "13.0", 1))
+    built = TorchBackend().build(Source(module=Recipe(nn.ReLU())), Precision.FP32, BuildSpec(ModelSpec("small")))
+    assert built.flavour.endswith("(cuda)")
+    with pytest.raises(BackendMissing, match=r"cannot use the GPU.*install a build of PyTorch"):
+        TorchBackend().open(built)
+
+
+def test_an_engine_for_the_cpu_stays_there():
+    with TorchBackend().open(engine(nn.ReLU()), threads=1) as session:
+        assert session.device.type == "cpu"
+
+
+@pytest.mark.parametrize("module", [Expands(), Raises(torch.OutOfMemoryError("CUDA out of memory. Tried ..."))])
+def test_memory_that_runs_out_during_a_run(module):
+    with pytest.raises(DeviceOutOfMemory, match=r"PyTorch is out of memory.*smaller batch"):
+        run(module)
+
+
+def test_memory_that_runs_out_while_the_weights_move(monkeypatch):
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    module = nn.Linear(4, 4)
+    monkeypatch.setattr(module, "to", full)
+    with pytest.raises(DeviceOutOfMemory, match="Tried to allocate"):
+        TorchBackend().open(engine(module))
+
+
+def test_memory_that_runs_out_while_a_feed_is_bound(monkeypatch):
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with TorchBackend().open(engine(nn.ReLU()), threads=1) as session:
+        monkeypatch.setattr(torch.Tensor, "to", full)
+        with pytest.raises(DeviceOutOfMemory):
+            session.bind({"x": np.ones((2, 4), np.float32)})
+
+
+def test_another_failure_is_quoted():
+    with pytest.raises(ExecutionFailed, match="PyTorch failed: cuDNN error") as caught:
+        run(Raises(RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")))
+    assert not isinstance(caught.value, DeviceOutOfMemory)
