@@ -80,7 +80,7 @@ class Parent(_Backend):
 
 class Threads(_Backend):
     def open(self, engine, *, threads=0):
-        raise ValueError(f"threads={threads} OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']}")
+        raise ValueError(f"threads={threads} {[os.environ[name] for name in ('OMP_NUM_THREADS', 'GOMP_SPINCOUNT')]}")
 
 
 Abort = _backend(_abort)
