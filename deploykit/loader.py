@@ -92,7 +92,7 @@ def _pickle_reason(path: Path, error: Exception) -> str:
         return f"checkpoint {path} would run code when loaded ({foreign[1]}), so it is refused"
     if refusal := re.search(r"WeightsUnpickler error:\s*(.+)", text):
         return f"checkpoint {path} is not a plain state dict: {refusal[1].strip()}"
-    return f"cannot read checkpoint {path}: {one_line(error)}"
+    return f"{path} is not a PyTorch checkpoint, or a damaged one ({one_line(error)})"
 
 
 def _require_tensors(path: Path, found: object) -> "dict[str, torch.Tensor]":

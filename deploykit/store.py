@@ -178,7 +178,9 @@ class Store:
             for place in created:
                 place.unlink(missing_ok=True)
             raise
-        return self._entry(manifest)
+        entry = self._entry(manifest)  # what has just been hashed need not be hashed by its first reader
+        self._write_stamps(entry, {name: _stamp(file.path.stat()) for name, file in entry.files.items()})
+        return entry
 
     @contextlib.contextmanager
     def _work_folder(self, kind: str, key: str) -> Iterator[Path]:
@@ -263,11 +265,15 @@ class Store:
             except OSError as error:
                 return f"{name} cannot be read ({error.strerror})"
         if stamps != known:
-            with contextlib.suppress(OSError):  # a store that is read-only is checked in full every time
-                draft = self._stamps(entry).with_suffix(f".{os.getpid()}")
-                draft.write_text(json.dumps(stamps))
-                draft.replace(self._stamps(entry))
+            self._write_stamps(entry, stamps)
         return ""
+
+    def _write_stamps(self, entry: Entry, stamps: Mapping[str, list[int]]) -> None:
+        """Remember what the files looked like when their checksums held; not in a store that is read-only."""
+        with contextlib.suppress(OSError):
+            draft = self._stamps(entry).with_suffix(f".{os.getpid()}")
+            draft.write_text(json.dumps(stamps))
+            draft.replace(self._stamps(entry))
 
     def _read_stamps(self, entry: Entry) -> dict[str, list[int]]:
         try:

@@ -61,7 +61,12 @@ def compile_engine(
         config.progress_monitor = monitor
         content = builder.build_serialized_network(network, config)
         if content is None and not held:
-            raise BuildFailed(f"{trt.__name__} could not build {typed.path.name}: {log.complaint()}")
+            complaint = log.complaint()
+            turing = "leave sm_75 out, or build in fp16: it has no FP32 GEMM there" if "Turing" in complaint else ""
+            raise BuildFailed(
+                f"{trt.__name__} could not build the {typed.precision} graph {typed.path.stem[:12]}: {complaint}",
+                hint=turing,
+            )
     return Compiled(bytes(content), "\n".join(log.lines), time.perf_counter() - began)
 
 
@@ -171,7 +176,8 @@ def _parse(trt: Any, network: Any, typed: TypedGraph, log: Any) -> None:
         (f"{error.node_operator()} node {error.node_name()!r}: " if error.node_operator() else "") + _own_words(error)
         for error in errors
     ]
-    raise BuildFailed(f"{trt.__name__} rejects {typed.path.name}: {' | '.join(texts) or log.complaint()}")
+    said = " | ".join(texts) or log.complaint()
+    raise BuildFailed(f"{trt.__name__} rejects the {typed.precision} graph {typed.path.stem[:12]}: {said}")
 
 
 def _own_words(error: Any) -> str:

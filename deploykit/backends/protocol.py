@@ -82,7 +82,7 @@ class TypedGraph:
     outputs: tuple[TensorSpec, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """What a backend may build from; a backend reads the one it needs."""
 

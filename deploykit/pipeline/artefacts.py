@@ -155,7 +155,7 @@ class Artefacts:
             raise BackendMissing(f"backend {backend.name} cannot do {spec.precision}: {reason.what}", hint=reason.fix)
         if typed is None and not backend.runs_module:
             typed = self.typed(exported, spec, backend.placement)
-        source = Source(exported.module, typed.graph if typed else None)
+        source = Source(module=exported.module, typed=typed.graph if typed else None)
         if not backend.compiles or typed is None:
             engine = backend.build(source, spec.precision, spec, self.progress)
             return Built(exported, typed, engine, entry=None, hit=False, seconds=None)
@@ -254,7 +254,7 @@ class Artefacts:
 
 def _refusal(backend: Backend, exported: Exported, precision: Precision) -> Reason | None:
     """Asked with the graph that would be typed, before any calibration or conversion is paid for."""
-    return backend.supports(Source(exported.module, exported.as_typed(precision)), precision)
+    return backend.supports(Source(module=exported.module, typed=exported.as_typed(precision)), precision)
 
 
 def _typed(entry: Entry, precision: Precision, placement: Placement | None) -> Typed:

@@ -13,7 +13,6 @@ Importing this module imports no torch.
 """
 
 import importlib
-import math
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "deploykit.models"
 MAX_SEED = 2**63 - 1
+MAX_IMAGE_SIZE = 8192  # pixels; VGG-11's first activation of one such image takes 17 GB
+MAX_WIDTH_MULT = 16.0
 SOURCE_SUFFIXES = (".py", ".toml")
 
 
@@ -188,18 +189,20 @@ def _checked(spec: ModelSpec) -> Card:
         if "width_mult" not in card.options:
             able = [other.name for other in cards().values() if "width_mult" in other.options]
             raise UsageError(f"{card.name} has no width multiplier", hint=f"networks that do: {', '.join(able)}")
-        if not 0 < spec.width_mult < math.inf:
-            raise UsageError(f"width multiplier {spec.width_mult} is not a positive number", hint="write 0.5")
+        if not 0 < spec.width_mult <= MAX_WIDTH_MULT:
+            raise UsageError(
+                f"width multiplier {spec.width_mult} is not above 0 and at most {MAX_WIDTH_MULT:g}", hint="write 0.5"
+            )
     if not 0 <= spec.seed <= MAX_SEED:
         raise UsageError(f"seed {spec.seed} is outside 0 to {MAX_SEED}")
     return card
 
 
 def _check_size(card: Card, size: int) -> None:
-    smallest, largest = card.min_image_size, card.max_image_size
+    smallest, largest = card.min_image_size, card.max_image_size or MAX_IMAGE_SIZE
     if size < max(smallest, 1):
         raise UsageError(f"images of {size} pixels are too small for {card.name}", hint=f"the minimum is {smallest}")
-    if largest is not None and size > largest:
+    if size > largest:
         raise UsageError(f"images of {size} pixels are too large for {card.name}", hint=f"the maximum is {largest}")
 
 

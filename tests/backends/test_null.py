@@ -79,7 +79,7 @@ def test_builds_from_a_source_that_names_its_tensors(tmp_path):
     backend, spec = NullBackend(), BuildSpec(ModelSpec("lenet5"))
     module = ModuleSource(ModelSpec("lenet5"), tmp_path / "w.safetensors", INPUTS, OUTPUTS)
     steps = []
-    engine = backend.build(Source(module), Precision.FP16, spec, lambda *step: steps.append(step))
+    engine = backend.build(Source(module=module), Precision.FP16, spec, lambda *step: steps.append(step))
     assert (engine.backend, engine.precision, engine.inputs, engine.outputs) == ("null", "fp16", INPUTS, OUTPUTS)
     assert (engine.reason, steps) == (None, [("build null", 1, 1)])
     assert (backend.compiles, backend.runs_module, engine.content) == (False, False, None)

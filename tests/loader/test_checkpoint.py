@@ -89,7 +89,7 @@ def test_a_truncated_file_is_refused(tmp_path, kind, share):
         torch.save(STATE, path, _use_new_zipfile_serialization=kind == "zip")
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(UntrustedArtefact, match="cannot read checkpoint") as caught:
+    with pytest.raises(UntrustedArtefact, match=r"cannot read checkpoint|is not a PyTorch checkpoint") as caught:
         read_checkpoint(path)
     assert "\n" not in str(caught.value)
     assert "\x1b" not in str(caught.value)
