@@ -7,7 +7,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploykit.errors import BackendMissing, BuildFailed
+from deploykit.errors import BackendMissing, BuildFailed, one_line
 from deploykit.host import usable_cores
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def open_session(
     try:
         session = onnxruntime.InferenceSession(_readable(model), options, providers=[(provider, OPTIONS[provider])])
     except Exception as error:
-        raise BuildFailed(f"ONNX Runtime rejects the graph: {' '.join(str(error).split())}") from error
+        raise BuildFailed(f"ONNX Runtime rejects the graph: {one_line(error)}") from error
     if (loaded := session.get_providers()[0]) != provider:
         raise BackendMissing(
             f"ONNX Runtime loaded {loaded}, not {provider}" + (f" ({missing})" if missing else ""),
