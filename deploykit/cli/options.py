@@ -16,12 +16,18 @@ DEFAULT_TARGET = Target(8, 9)
 
 def model_options(command: Command) -> Command:
     """MODEL and what changes it; `model_spec` makes the value."""
-    for decorate in (
-        click.argument("model"),
-        click.option("--weights", type=FILE, help="Checkpoint (.safetensors, .pth). Default: seeded random weights."),
-        click.option("--image-size", type=int, help="Side of the square input, pixels. Default: the network's own."),
-        click.option("--width-mult", type=float, help="MobileNet's width multiplier. Default: 1."),
-        click.option("--seed", type=int, default=0, show_default=True, help="Seed of random weights and of crops."),
+    for decorate in reversed(
+        (
+            click.argument("model"),
+            click.option(
+                "--weights", type=FILE, help="Checkpoint (.safetensors, .pth). Default: seeded random weights."
+            ),
+            click.option(
+                "--image-size", type=int, help="Side of the square input, pixels. Default: the network's own."
+            ),
+            click.option("--width-mult", type=float, help="MobileNet's width multiplier. Default: 1."),
+            click.option("--seed", type=int, default=0, show_default=True, help="Seed of random weights and of crops."),
+        )
     ):
         command = decorate(command)
     return command
