@@ -1,17 +1,17 @@
 """What a cache key is made of: values, sources and files, all read without a framework."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from deploykit.spec import digest_json
-
 
 def cache_key(parts: Mapping[str, Any]) -> str:
     """SHA-256 (hex) over values that mean the same in every process: JSON values, paths, enums, dataclasses."""
-    return digest_json(plain(parts))
+    text = json.dumps(plain(parts), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def source_digest(package: Path) -> str:

@@ -20,7 +20,7 @@ OPTIONS: dict[str, dict[str, str]] = {CPU: {}, CUDA: {"use_tf32": "0"}}
 
 
 def open_session(
-    model: Path | bytes | ir.Model,
+    model: Path | ir.Model,
     *,
     optimise: bool = True,
     threads: int = 0,
@@ -65,9 +65,7 @@ def _load_cuda_libraries() -> str:
     return next((line for line in printed.getvalue().splitlines() if line.startswith("Failed to load")), "")
 
 
-def _readable(model: Path | bytes | ir.Model) -> str | bytes:
-    if isinstance(model, bytes):
-        return model
+def _readable(model: Path | ir.Model) -> str | bytes:
     if isinstance(model, Path):
         return str(model)
     import onnx_ir as ir

@@ -1,7 +1,5 @@
 """What the user asks for, as frozen values. Nothing here imports a framework."""
 
-import hashlib
-import json
 import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -159,9 +157,3 @@ class BuildSpec:
 
     def with_precision(self, precision: Precision) -> "BuildSpec":
         return replace(self, precision=precision)
-
-
-def digest_json(value: object) -> str:
-    """SHA-256 (hex) of a value's canonical JSON; paths and enums count as their text."""
-    text = json.dumps(value, sort_keys=True, default=str, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()

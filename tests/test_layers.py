@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "": {"errors", "spec"},
     "host": set(),
     "filelock": set(),
-    "cachekey": {"host", "spec"},
+    "cachekey": set(),
     "ort_session": {"host", "errors"},
     "onnx_vetting": {"errors"},
     "loader": {"errors", "onnx_vetting"},

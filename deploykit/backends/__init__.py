@@ -24,13 +24,10 @@ BACKENDS = {
 
 def get_backend(name: str, *, strict: bool = False) -> Backend:
     """The backend called `name`; `strict` forbids `trt` to be compiled by TensorRT-RTX. Raises UnknownName."""
-    if name == "trt" and strict:
-        from deploykit.backends.tensorrt import TensorRTBackend
-
-        return TensorRTBackend(strict=True)
     if name in BACKENDS:
         module, _, attribute = BACKENDS[name].partition(":")
-        return cast(Backend, getattr(import_module(module), attribute)())
+        make = getattr(import_module(module), attribute)
+        return cast(Backend, make(strict=True) if strict and name == "trt" else make())
     from importlib.metadata import entry_points
 
     for point in entry_points(group=ENTRY_POINTS, name=name):

@@ -22,6 +22,10 @@ Feed = Mapping[str, "ndarray[Any, Any]"]
 Progress = Callable[[str, int, int], None]  # (phase, steps done, steps in all); perhaps from a compiler's own thread
 
 
+def silent(_phase: str, _done: int, _total: int) -> None:
+    """Progress for callers that want none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
     """Why something cannot be had here, and what to do about it ("" where nothing can be done)."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from deploykit.backends.protocol import Engine, Feed, Progress
+from deploykit.backends.protocol import Engine, Feed, Progress, silent
 from deploykit.bench.process import WorkerProcess
 from deploykit.bench.settings import TARGET, BenchSettings, block_lengths
 from deploykit.bench.statistics import Block, Interval, latency, ratio
@@ -76,7 +76,7 @@ def run_rows(jobs: Sequence[RowJob], settings: BenchSettings, progress: Progress
     """Outputs, cold times and interleaved samples of every job. Raises UsageError on jobs that cannot be timed."""
     if not jobs or any(not job.feeds for job in jobs):
         raise UsageError("nothing to time", hint="give one row or more, each with an input")
-    report = progress or _silent
+    report = progress or silent
     lanes = [_Lane(job) for job in jobs]
     with ExitStack() as workers:
         for lane in lanes:
@@ -97,7 +97,7 @@ def run_outputs(
     jobs: Sequence[RowJob], settings: BenchSettings, progress: Progress | None = None
 ) -> tuple[RowSamples, ...]:
     """Only the parity outputs, one worker after the other; nothing is timed."""
-    report = progress or _silent
+    report = progress or silent
     results = []
     for job in jobs:
         lane = _Lane(job)
@@ -232,10 +232,6 @@ def _run_seconds(lanes: Sequence[_Lane]) -> list[float]:
 
 def _pause(settings: BenchSettings) -> None:
     time.sleep(settings.gap_ms / 1e3)
-
-
-def _silent(phase: str, done: int, total: int) -> None:
-    del phase, done, total
 
 
 def describe_inputs(feeds: Sequence[Feed], cache_bytes: int | None) -> str:

@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import deploykit
 from deploykit.backends.device import find_gpu
-from deploykit.backends.protocol import Backend, Engine, ModuleSource, Placement, Progress, Reason, Source, TypedGraph
+from deploykit.backends.protocol import (
+    Backend,
+    Engine,
+    ModuleSource,
+    Placement,
+    Progress,
+    Reason,
+    Source,
+    TypedGraph,
+    silent,
+)
 from deploykit.cachekey import cache_key, file_digest, source_digest
 from deploykit.errors import BackendMissing, UsageError
 from deploykit.host import library_versions
@@ -35,10 +45,6 @@ COMPILERS = ("tensorrt", "tensorrt-rtx", "pycuda")
 CALIBRATION_METHOD = "minmax"
 
 Make = Callable[[Writer], Mapping[str, Any]]
-
-
-def silent(_phase: str, _done: int, _total: int) -> None:
-    """Progress for callers that want none."""
 
 
 @dataclass

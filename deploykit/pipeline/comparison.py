@@ -84,7 +84,6 @@ class _Line:
     """One row while it comes into being."""
 
     row: Row
-    precision: Precision
     built: Built | None = None
     samples: RowSamples | None = None
 
@@ -122,12 +121,12 @@ class _Comparison:
             typed = self.artefacts.adopt(adopt, self.exported, precision) if adopt else None
             built = self.artefacts.build(spec, get_backend(name, strict=self.request.strict), typed=typed)
         except BackendMissing as error:
-            return _Line(replace(row, state="unavailable", reason=str(error)), precision)
+            return _Line(replace(row, state="unavailable", reason=str(error)))
         except BuildFailed as error:
-            return _Line(replace(row, state="failed", reason=str(error)), precision)
+            return _Line(replace(row, state="failed", reason=str(error)))
         except GateFailed as error:
             parity = {"verdict": "fail", "reason": str(error)}
-            return _Line(replace(row, state="failed", reason=str(error), parity=parity), precision)
+            return _Line(replace(row, state="failed", reason=str(error), parity=parity))
         engine = built.engine
         shown = replace(
             row,
@@ -140,7 +139,7 @@ class _Comparison:
             cache_hit=built.hit,
             plan=engine.plan,
         )
-        return _Line(shown, precision, built)
+        return _Line(shown, built)
 
     @cached_property
     def exported(self) -> Exported:
@@ -184,7 +183,7 @@ class _Comparison:
         timed = self.photographs[: ROTATED * batch].astype(spec.dtype) if self.timed else self.photographs[:0]
         return RowJob(
             label=f"{row.backend} {row.precision}",
-            engine=replace(built.engine, log="", plan={}),
+            engine=built.engine,
             feeds=tuple({spec.name: timed[start : start + batch]} for start in range(0, len(timed), batch)),
             parity=tuple(self.judge.feeds(spec.name, spec.dtype)),
         )
@@ -214,7 +213,7 @@ class _Comparison:
         """The verdict; what keeps it from being reached costs this row's verdict and no other row's figures."""
         outputs = line.samples.outputs if line.samples else None
         try:
-            return self.judge.verdict(built, line.precision, outputs).as_dict()
+            return self.judge.verdict(built, outputs).as_dict()
         except DeploykitError as error:
             return {"verdict": "inconclusive", "reason": str(error)}
 

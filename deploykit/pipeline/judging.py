@@ -50,18 +50,19 @@ class Judge:
     literal: dict[str, dict[str, Array]] = field(default_factory=dict)  # by digest of the typed graph
     yardsticks: dict[bool, float] = field(default_factory=dict)  # dB, by whether activations are symmetric
 
-    def verdict(self, built: Built, precision: Precision, outputs: Sequence[Feed] | None) -> ParityResult:
+    def verdict(self, built: Built, outputs: Sequence[Feed] | None) -> ParityResult:
         """Of the engine's `outputs`, or of its typed graph alone where they are None.
 
         FP32 and FP16 answer for all images, INT8 for photographs: it was calibrated on such.
         """
+        precision = built.engine.precision
         shown = self.photographs if precision is Precision.INT8 else len(self.images)
         engine = literal = None
         blame = ""
         if outputs is not None:
             engine = {name: np.concatenate([part[name] for part in outputs])[:shown] for name in outputs[0]}
         if built.typed is not None:
-            literal = {name: array[:shown] for name, array in self._literally(built.typed, precision).items()}
+            literal = {name: array[:shown] for name, array in self._literally(built.typed).items()}
             if precision is Precision.FP16 and not all(np.isfinite(array).all() for array in literal.values()):
                 blame = self._overflow(built.typed)
         limits = Limits(
@@ -81,9 +82,13 @@ class Judge:
         with self.artefacts.timed("reference in float64"):
             return reference_outputs(self.exported, self.images)
 
-    def _literally(self, typed: Typed, precision: Precision) -> dict[str, Array]:
+    def _literally(self, typed: Typed) -> dict[str, Array]:
         """The typed graph's outputs, executed as written."""
-        digest, names = typed.graph.digest, [spec.name for spec in typed.graph.outputs]
+        digest, precision, names = (
+            typed.graph.digest,
+            typed.graph.precision,
+            [spec.name for spec in typed.graph.outputs],
+        )
         if digest not in self.literal:
             with self.artefacts.timed(f"run the {precision} graph literally"):
                 runner = open_session(literal_graph(read_graph(typed.graph.path), precision), optimise=False)
