@@ -36,6 +36,7 @@ ROLES: tuple[Role, ...] = ("calibration", "test")
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 CROP_AREA = (0.25, 1.0)  # share of the photograph
 CROP_RATIO = (3 / 4, 4 / 3)  # width to height
+CHANNEL_ORDERS = {"RGB": [0, 1, 2], "BGR": [2, 1, 0]}
 DECODED_AT_ONCE = 8  # photographs kept in memory while crops are cut from them in turn
 DEMO_FIX = 'pip install "deploykit[demo]", or give a folder with --data DIR'
 
@@ -166,6 +167,10 @@ def open_images(
     if not len(preprocessing.mean) == len(preprocessing.std) == channels:
         raise UsageError(f"mean and std of {preprocessing} are not for {channels} channels")
     _resampling(preprocessing)
+    if preprocessing.channel_order not in CHANNEL_ORDERS:
+        raise UsageError(
+            f"unknown channel order {preprocessing.channel_order!r}", hint=f"known: {', '.join(CHANNEL_ORDERS)}"
+        )
     found, unusable = _demo() if folder is None else (_in_folder(folder), ())
     chosen = sorted((item for item in found if item.role in (role, "")), key=lambda item: _rank(seed, item.name))
     if not chosen:
@@ -292,8 +297,10 @@ def _random_crop(image: "Image.Image", recipe: Preprocessing, random: np.random.
 
 
 def _normalise(image: "Image.Image", recipe: Preprocessing, channels: int) -> "np.ndarray[Any, np.dtype[np.float32]]":
-    """(pixel / 255 - mean) / std, channels first."""
+    """(pixel / 255 - mean) / std, channels first and in the recipe's order."""
     pixels = np.asarray(image.convert("L") if channels == 1 else image, dtype=np.float32)
+    if channels == 3:
+        pixels = pixels[..., CHANNEL_ORDERS[recipe.channel_order]]
     planes = pixels.reshape(recipe.crop, recipe.crop, channels).transpose(2, 0, 1) / np.float32(255)
     mean, std = (np.array(values, dtype=np.float32)[:, None, None] for values in (recipe.mean, recipe.std))
     return np.ascontiguousarray((planes - mean) / std)

@@ -89,7 +89,7 @@ class Preprocessing:
     """How a photograph becomes a network's input: resize the short side, cut, scale to [0, 1], normalise.
 
     `resize` and `crop` in pixels; `mean` and `std` per channel on the [0, 1] scale, as many as the input has channels
-    (one: the image is converted to grey first). Channel order is RGB.
+    (one: the image is converted to grey first), in the order of the channels.
     """
 
     crop: int
@@ -97,6 +97,7 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     interpolation: str = "bilinear"  # or "bicubic"
+    channel_order: str = "RGB"  # or "BGR"
 
     def at_size(self, crop: int) -> "Preprocessing":
         """The same recipe for another input size, the resize scaled along."""

@@ -33,6 +33,7 @@ MAX_SEED = 2**63 - 1
 MAX_IMAGE_SIZE = 8192  # pixels; VGG-11's first activation of one such image takes 17 GB
 MAX_WIDTH_MULT = 16.0
 SOURCE_SUFFIXES = (".py", ".toml")
+LISTS = ("options", "auxiliary", "init_from", "deviations")  # keys of a card that hold several texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,12 @@ class Card:
     linear layers for one image at `image_size`, both without auxiliary heads and with no options given. `top1` is the
     published ImageNet accuracy in percent of the weights or paper that `top1_source` names, `licence` that of those
     weights. `twin` names the network of another library whose checkpoints fit: `torchvision:resnet50`.
+
+    `options` are the factory's keyword arguments that may be given. `auxiliary` names the submodules that only
+    training has: such a factory takes `auxiliary: bool`, and without them its `state_dict` has none of their tensors.
+    In training a module with auxiliary heads returns `zoo.training.WithAuxiliary`; `auxiliary_weight` and
+    `label_smoothing` belong to the paper's loss. `init_from` lists the networks whose layers may initialise this one's
+    (`VGG.initialise_from`).
     """
 
     name: str
@@ -65,6 +72,10 @@ class Card:
     licence: str = ""
     twin: str = ""
     options: tuple[str, ...] = ()
+    auxiliary: tuple[str, ...] = ()
+    auxiliary_weight: float = 0.0
+    label_smoothing: float = 0.0
+    init_from: tuple[str, ...] = ()
     deviations: tuple[str, ...] = ()
 
     @property
@@ -164,12 +175,17 @@ def build_module(spec: ModelSpec) -> "nn.Module":
     return module
 
 
-def construct(spec: ModelSpec) -> "nn.Module":
-    """The network as its constructor leaves it, float32, in eval mode; draws from torch's global generator."""
+def construct(spec: ModelSpec, *, training: bool = False) -> "nn.Module":
+    """The network as its constructor leaves it, float32; draws from torch's global generator.
+
+    In eval mode and without auxiliary heads; with `training`, in training mode and with them.
+    """
     card = _checked(spec)
-    options = {} if spec.width_mult is None else {"width_mult": spec.width_mult}
+    options: dict[str, Any] = {} if spec.width_mult is None else {"width_mult": spec.width_mult}
+    if card.auxiliary:
+        options["auxiliary"] = training
     module: nn.Module = _factory(card)(**options)
-    return module.float().eval()
+    return module.float().train(training)
 
 
 def _factory(card: Card) -> Callable[..., Any]:
@@ -218,7 +234,7 @@ def _card(name: str, row: object) -> Card:
     if unknown := sorted(set(row) - keys):
         raise UsageError(f"model {name}: unknown keys on its card: {', '.join(unknown)}")
     try:
-        lists = {key: tuple(row.get(key, ())) for key in ("options", "deviations")}
+        lists = {key: tuple(row.get(key, ())) for key in LISTS}
         return Card(**{"name": name, **row, **lists, "preprocessing": _preprocessing(row["preprocessing"])})
     except (AttributeError, KeyError, TypeError) as error:
         raise UsageError(f"model {name}: its card is not complete: {error}") from error

@@ -65,6 +65,16 @@ def test_a_folder_s_images_are_what_torchvision_makes_of_them(tmp_path, size, in
     np.testing.assert_allclose(ours, theirs.numpy(), rtol=0, atol=5e-7)
 
 
+def test_channels_come_in_the_order_of_the_recipe(tmp_path):
+    photograph(0, (40, 40)).save(tmp_path / "a.png")
+    plain = replace(RECIPE, mean=(0.0,) * 3, std=(1.0,) * 3)
+    rgb, bgr = (
+        array(opened(tmp_path, recipe=replace(plain, channel_order=order), count=1)) for order in ("RGB", "BGR")
+    )
+    np.testing.assert_array_equal(bgr, rgb[:, ::-1])
+    assert not np.array_equal(bgr, rgb)
+
+
 def test_one_channel_is_luma(tmp_path):
     photograph(0, (28, 28)).save(tmp_path / "a.png")
     ours = array(opened(tmp_path, recipe=GREY, channels=1, count=1))
@@ -293,6 +303,7 @@ def test_a_demo_photograph_of_another_version_is_not_used(monkeypatch):
         ({"channels": 4}, "of 4 channels"),
         ({"channels": 1}, "are not for 1 channels"),
         ({"recipe": replace(RECIPE, interpolation="lanczos")}, "unknown interpolation 'lanczos'"),
+        ({"recipe": replace(RECIPE, channel_order="GBR")}, "unknown channel order 'GBR'"),
     ],
 )
 def test_a_request_that_cannot_be_met_is_refused(change, message):
