@@ -11,13 +11,13 @@ from deploykit.cli.options import (
     io_option,
     json_option,
     model_options,
-    model_spec,
     parse_targets,
     store_option,
     strict_option,
     target_option,
 )
 from deploykit.cli.progress import StageProgress
+from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
 
 
 @click.command("build")
@@ -35,11 +35,7 @@ from deploykit.cli.progress import StageProgress
 @store_option
 @json_option
 def command(
-    model: str,
-    weights: Path | None,
-    image_size: int | None,
-    width_mult: float | None,
-    seed: int,
+    model: ModelSpec,
     precision: str,
     backend: str,
     batch: str,
@@ -64,11 +60,10 @@ def command(
     from deploykit.report.document import to_json
     from deploykit.report.outcome import describe_build
     from deploykit.report.text import render_facts
-    from deploykit.spec import BatchRange, BuildSpec, Precision
     from deploykit.store import Store
 
     spec = BuildSpec(
-        model=model_spec(model, weights, image_size, width_mult, seed),
+        model=model,
         precision=Precision.parse(precision),
         batch=BatchRange.parse(batch),
         targets=parse_targets(targets),

@@ -14,7 +14,6 @@ from deploykit.cli.options import (
     io_option,
     json_option,
     model_options,
-    model_spec,
     parse_backends,
     parse_precisions,
     parse_targets,
@@ -22,6 +21,7 @@ from deploykit.cli.options import (
     strict_option,
     target_option,
 )
+from deploykit.spec import BatchRange, BuildSpec, ModelSpec
 
 if TYPE_CHECKING:
     from deploykit.pipeline.comparison import Request
@@ -32,11 +32,7 @@ if TYPE_CHECKING:
 class ComparisonOptions:
     """The parsed options of either command."""
 
-    model: str
-    weights: Path | None
-    image_size: int | None
-    width_mult: float | None
-    seed: int
+    model: ModelSpec
     backends: str
     precision: str
     batch: str
@@ -53,17 +49,18 @@ class ComparisonOptions:
         """Raises UsageError for whatever does not make sense, before any work starts."""
         from deploykit.bench import BenchSettings
         from deploykit.pipeline.comparison import Request
-        from deploykit.spec import BatchRange, BuildSpec
 
         spec = BuildSpec(
-            model=model_spec(self.model, self.weights, self.image_size, self.width_mult, self.seed),
+            model=self.model,
             batch=BatchRange.parse(self.batch),
             targets=parse_targets(self.targets),
             keep_io=self.keep_io,
             data=self.data,
             calibration_images=self.calibration_images,
         )
-        settings = BenchSettings(threads=self.threads, max_seconds=max_seconds, seed=self.seed, throughput=throughput)
+        settings = BenchSettings(
+            threads=self.threads, max_seconds=max_seconds, seed=self.model.seed, throughput=throughput
+        )
         return Request(
             spec=spec,
             backends=parse_backends(self.backends),

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from deploykit.cli.options import check_output, json_option, model_options, model_spec, store_option
+from deploykit.cli.options import check_output, json_option, model_options, store_option
 from deploykit.cli.progress import StageProgress
+from deploykit.spec import ModelSpec
 
 
 @click.command("export")
@@ -15,11 +16,7 @@ from deploykit.cli.progress import StageProgress
 @store_option
 @json_option
 def command(
-    model: str,
-    weights: Path | None,
-    image_size: int | None,
-    width_mult: float | None,
-    seed: int,
+    model: ModelSpec,
     output: Path | None,
     check: bool,
     store: Path | None,
@@ -40,7 +37,7 @@ def command(
 
     check_output(output)
     artefacts = Artefacts(Store.open(store), StageProgress())
-    exported = artefacts.export(model_spec(model, weights, image_size, width_mult, seed))
+    exported = artefacts.export(model)
     checked = check_export(artefacts, exported) if check else None
     facts = export_facts(artefacts, exported, checked)
     if output:

@@ -1,6 +1,7 @@
 """Options that several commands share, and how their text becomes values of `deploykit.spec`."""
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +15,29 @@ FILE = click.Path(path_type=Path)
 DEFAULT_TARGET = Target(8, 9)
 
 
+MODEL_OPTIONS = (
+    click.argument("model"),
+    click.option("--weights", type=FILE, help="Checkpoint (.safetensors, .pth). Default: seeded random weights."),
+    click.option("--image-size", type=int, help="Side of the square input, pixels. Default: the network's own."),
+    click.option("--width-mult", type=float, help="MobileNet's width multiplier. Default: 1."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Seed of random weights and of crops."),
+)
+
+
 def model_options(command: Command) -> Command:
-    """MODEL and what changes it; `model_spec` makes the value."""
-    for decorate in reversed(
-        (
-            click.argument("model"),
-            click.option(
-                "--weights", type=FILE, help="Checkpoint (.safetensors, .pth). Default: seeded random weights."
-            ),
-            click.option(
-                "--image-size", type=int, help="Side of the square input, pixels. Default: the network's own."
-            ),
-            click.option("--width-mult", type=float, help="MobileNet's width multiplier. Default: 1."),
-            click.option("--seed", type=int, default=0, show_default=True, help="Seed of random weights and of crops."),
-        )
-    ):
-        command = decorate(command)
-    return command
+    """MODEL and what changes it; `command` gets all of it as one `ModelSpec` named `model`."""
 
+    @wraps(command)
+    def with_model(
+        model: str, weights: Path | None, image_size: int | None, width_mult: float | None, seed: int, **others: Any
+    ) -> Any:
+        spec = ModelSpec(name=model, image_size=image_size, width_mult=width_mult, weights=weights, seed=seed)
+        return command(model=spec, **others)
 
-def model_spec(
-    model: str, weights: Path | None, image_size: int | None, width_mult: float | None, seed: int
-) -> ModelSpec:
-    return ModelSpec(name=model, image_size=image_size, width_mult=width_mult, weights=weights, seed=seed)
+    decorated: Command = with_model
+    for decorate in reversed(MODEL_OPTIONS):
+        decorated = decorate(decorated)
+    return decorated
 
 
 store_option = click.option(
