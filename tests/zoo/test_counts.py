@@ -24,6 +24,10 @@ PUBLISHED = {
     "resnet101": (44_549_160, 7_801_405_440),
     "resnet152": (60_192_808, 11_513_626_624),
     "mobilenet": (4_231_976, 568_740_352),
+    "inception_v4": (42_679_816, 12_253_974_624),
+    "inception_resnet_v1": (22_756_328, 6_206_361_696),
+    "inception_resnet_v2": (55_843_464, 13_155_794_016),
+    "xception": (22_855_952, 8_357_403_496),
 }
 
 # width multiplier, parameters, then image size -> multiply-accumulates (arXiv 1704.04861, tables 6 and 7, exact).

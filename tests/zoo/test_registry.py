@@ -62,7 +62,7 @@ def test_a_module_keeps_the_promises_of_its_card(name):
 @pytest.mark.parametrize("name", [card.name for card in cards().values() if card.twin])
 def test_weights_come_with_accuracy_and_licence(name):
     card = cards()[name]
-    assert 60 < card.top1 < 80
+    assert 60 < card.top1 < 81
     assert card.top1_source
     assert card.licence
     assert card.arxiv

@@ -1,0 +1,162 @@
+"""Inception-ResNet (Szegedy, Ioffe, Vanhoucke, Alemi, arXiv 1602.07261, figures 10 to 19).
+
+    y = relu(x + s * (W concat(branches(x)) + b))
+
+The branches of an Inception block become a residual: a 1x1 convolution with a bias, but without BatchNorm or ReLU (the
+figures' "Linear"), expands them to the width of x. Scaled down by s, the residuals of very wide networks do not make
+training collapse to zeros (section 3.3, which names 0.1 to 0.3). v1 costs about as much as Inception-v3, v2 as
+Inception-v4.
+
+v1 follows the paper's figures; its layers are named as their counterparts in v2. v2 is the network that the authors
+published weights of, which differs from the figures; parameter names equal timm's `inception_resnet_v2`.
+"""
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+from deploykit.errors import UsageError
+from deploykit.zoo.googlenet import ConvBN
+from deploykit.zoo.inception_v4 import DROPOUT, Concat, PoolProjection, ReductionA, Tower
+
+SCALES = (0.17, 0.10, 0.20)  # s on the 35x35, 17x17 and 8x8 grids, from the authors' code of v2
+
+
+class ResidualInception(Concat):
+    """One residual block. `width` is the concatenated branches', `channels` that of x; `activate` its ReLU."""
+
+    def __init__(self, *branches: nn.Module, width: int, channels: int, scale: float, activate: bool = True) -> None:
+        super().__init__(*branches)
+        self.conv2d = nn.Conv2d(width, channels, 1)
+        self.relu = nn.ReLU() if activate else None
+        self.scale = scale
+
+    def forward(self, maps: Tensor) -> Tensor:
+        residual: Tensor = self.conv2d(super().forward(maps))
+        if self.scale != 1:
+            residual = residual * self.scale
+        joined = residual + maps
+        return joined if self.relu is None else self.relu(joined)
+
+
+class InceptionResNet(nn.Sequential):
+    """Images (N, 3, H, W), H and W at least 75 -> logits (N, classes), through `stages` that end in `width` maps."""
+
+    def __init__(self, stages: dict[str, nn.Module], *, width: int, classes: int = 1000) -> None:
+        head = {
+            "global_pool": nn.AdaptiveAvgPool2d(1),
+            "flatten": nn.Flatten(),
+            "head_drop": nn.Dropout(DROPOUT),
+            "classif": nn.Linear(width, classes),
+        }
+        super().__init__(OrderedDict(stages | head))
+
+
+def inception_resnet_v1(*, residual_scale: float | None = None) -> InceptionResNet:
+    """5, 10 and 5 blocks. `residual_scale` replaces the scales of all three grids."""
+    scale_a, scale_b, scale_c = _scales(residual_scale)
+    stages = _stem() | {
+        "conv2d_4b": ConvBN(192, 256, 3, stride=2),
+        "repeat": nn.Sequential(*(_block_a(256, 32, 32, scale=scale_a) for _ in range(5))),
+        "mixed_6a": ReductionA(256, klm=(192, 192, 256), n=384),
+        "repeat_1": nn.Sequential(*(_block_b(896, 128, (128, 128, 128), scale=scale_b) for _ in range(10))),
+        "mixed_7a": _reduction_b(896, 256, 256, 256),
+        "repeat_2": nn.Sequential(*(_block_c(1792, (192, 192, 192), scale=scale_c) for _ in range(5))),
+    }
+    return InceptionResNet(stages, width=1792)
+
+
+def inception_resnet_v2(*, residual_scale: float | None = None) -> InceptionResNet:
+    """10, 20 and 9 + 1 blocks. `residual_scale` replaces the scales of all three grids.
+
+    The very last block has neither scale nor ReLU, whatever `residual_scale` says: its sum goes straight into a
+    1x1 convolution.
+    """
+    scale_a, scale_b, scale_c = _scales(residual_scale)
+    stages = _stem() | {
+        "maxpool_5a": nn.MaxPool2d(3, 2),
+        "mixed_5b": Concat(
+            ConvBN(192, 96, 1),
+            Tower(192, (48, 1), (64, 5)),
+            Tower(192, (64, 1), (96, 3), (96, 3)),
+            PoolProjection(192, 64),
+        ),
+        "repeat": nn.Sequential(*(_block_a(320, 48, 64, scale=scale_a) for _ in range(10))),
+        "mixed_6a": ReductionA(320, klm=(256, 256, 384), n=384),
+        "repeat_1": nn.Sequential(*(_block_b(1088, 192, (128, 160, 192), scale=scale_b) for _ in range(20))),
+        "mixed_7a": _reduction_b(1088, 288, 288, 320),
+        "repeat_2": nn.Sequential(*(_block_c(2080, (192, 224, 256), scale=scale_c) for _ in range(9))),
+        "block8": _block_c(2080, (192, 224, 256), scale=1.0, activate=False),
+        "conv2d_7b": ConvBN(2080, 1536, 1),
+    }
+    return InceptionResNet(stages, width=1536)
+
+
+def _scales(given: float | None) -> tuple[float, float, float]:
+    if given is None:
+        return SCALES
+    if not 0 < given <= 1:
+        raise UsageError(
+            f"residual_scale {given} is not above 0 and at most 1",
+            hint="the paper uses 0.1 to 0.3; leave it out for 0.17, 0.10 and 0.20",
+        )
+    return given, given, given
+
+
+def _stem() -> dict[str, nn.Module]:
+    """(N, 3, 299, 299) to (N, 192, 71, 71): figure 14 but for its last convolution."""
+    return {
+        "conv2d_1a": ConvBN(3, 32, 3, stride=2),
+        "conv2d_2a": ConvBN(32, 32, 3),
+        "conv2d_2b": ConvBN(32, 64, 3, padding=1),
+        "maxpool_3a": nn.MaxPool2d(3, 2),
+        "conv2d_3b": ConvBN(64, 80, 1),
+        "conv2d_4a": ConvBN(80, 192, 3),
+    }
+
+
+def _block_a(channels: int, second: int, third: int, *, scale: float) -> ResidualInception:
+    """Figures 10 and 16; `second` and `third` are the widths of the longest branch behind its 1x1."""
+    return ResidualInception(
+        ConvBN(channels, 32, 1),
+        Tower(channels, (32, 1), (32, 3)),
+        Tower(channels, (32, 1), (second, 3), (third, 3)),
+        width=32 + 32 + third,
+        channels=channels,
+        scale=scale,
+    )
+
+
+def _block_b(channels: int, single: int, tower: tuple[int, int, int], *, scale: float) -> ResidualInception:
+    """Figures 11 and 17; `single` is the width of the lone 1x1."""
+    first, second, third = tower
+    return ResidualInception(
+        ConvBN(channels, single, 1),
+        Tower(channels, (first, 1), (second, (1, 7)), (third, (7, 1))),
+        width=single + third,
+        channels=channels,
+        scale=scale,
+    )
+
+
+def _reduction_b(channels: int, single: int, second: int, third: int) -> Concat:
+    """Figures 12 and 18; `single` is the width of the second 3x3, `second` and `third` those of the longest branch."""
+    return Concat(
+        Tower(channels, (256, 1), (384, 3), stride=2, valid=True),
+        Tower(channels, (256, 1), (single, 3), stride=2, valid=True),
+        Tower(channels, (256, 1), (second, 3), (third, 3), stride=2, valid=True),
+        nn.MaxPool2d(3, 2),
+    )
+
+
+def _block_c(channels: int, tower: tuple[int, int, int], *, scale: float, activate: bool = True) -> ResidualInception:
+    """Figures 13 and 19."""
+    first, second, third = tower
+    return ResidualInception(
+        ConvBN(channels, 192, 1),
+        Tower(channels, (first, 1), (second, (1, 3)), (third, (3, 1))),
+        width=192 + third,
+        channels=channels,
+        scale=scale,
+        activate=activate,
+    )
