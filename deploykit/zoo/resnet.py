@@ -7,12 +7,28 @@ skips three pixels in four. That is also what torchvision, MLPerf and most publi
 equal torchvision's.
 """
 
+from typing import Protocol
+
 from torch import Tensor, nn
 
+BASE_WIDTH = 64  # channels of the first stage, which a group's width is counted in
 
-def convolution(channels: int, width: int, kernel: int, *, stride: int = 1) -> nn.Conv2d:
+
+class Block(Protocol):
+    """What stages are built of: a class of blocks, or whatever makes blocks like one.
+
+    Called with the channels it reads, the width of its stage and the stride; the block writes `expansion * width`.
+    """
+
+    @property
+    def expansion(self) -> int: ...
+
+    def __call__(self, channels: int, width: int, *, stride: int) -> nn.Module: ...
+
+
+def convolution(channels: int, width: int, kernel: int, *, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     """A convolution that keeps the size at stride 1; without bias, since a BatchNorm follows."""
-    return nn.Conv2d(channels, width, kernel, stride=stride, padding=kernel // 2, bias=False)
+    return nn.Conv2d(channels, width, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
 
 
 def projection(channels: int, width: int, *, stride: int) -> nn.Sequential | None:
@@ -45,18 +61,25 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1 down, 3x3, 1x1 up to four times the width (figure 5, right)."""
+    """1x1 down, 3x3, 1x1 up to four times the width (figure 5, right).
+
+    The 3x3 may be `cardinality` groups of `width_per_group` channels each, counted in the first stage and as many times
+    wider in the others as these are; ResNeXt's blocks are.
+    """
 
     expansion = 4
 
-    def __init__(self, channels: int, width: int, *, stride: int) -> None:
+    def __init__(
+        self, channels: int, width: int, *, stride: int, cardinality: int = 1, width_per_group: int = BASE_WIDTH
+    ) -> None:
         super().__init__()
+        inner = cardinality * (width * width_per_group // BASE_WIDTH)
         outputs = width * self.expansion
-        self.conv1 = convolution(channels, width, 1)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = convolution(width, width, 3, stride=stride)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = convolution(width, outputs, 1)
+        self.conv1 = convolution(channels, inner, 1)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = convolution(inner, inner, 3, stride=stride, groups=cardinality)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = convolution(inner, outputs, 1)
         self.bn3 = nn.BatchNorm2d(outputs)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = projection(channels, outputs, stride=stride)
@@ -73,9 +96,7 @@ class Bottleneck(nn.Module):
 class ResNet(nn.Module):
     """Images (N, 3, H, W) -> logits (N, classes). The stem and three stages each halve the size, the pooling too."""
 
-    def __init__(
-        self, block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, int, int, int], *, classes: int = 1000
-    ) -> None:
+    def __init__(self, block: Block, depths: tuple[int, int, int, int], *, classes: int = 1000) -> None:
         super().__init__()
         self.conv1 = convolution(3, 64, 7, stride=2)
         self.bn1 = nn.BatchNorm2d(64)
@@ -95,9 +116,7 @@ class ResNet(nn.Module):
         return logits
 
 
-def stage(
-    block: type[BasicBlock] | type[Bottleneck], channels: int, width: int, *, depth: int, stride: int
-) -> nn.Sequential:
+def stage(block: Block, channels: int, width: int, *, depth: int, stride: int) -> nn.Sequential:
     """`depth` blocks; the first takes `channels` and the stride, the others repeat its output shape."""
     outputs = width * block.expansion
     first = block(channels, width, stride=stride)
