@@ -26,6 +26,31 @@ if TYPE_CHECKING:
 ON_GPU = "(cuda)"  # how such an engine's flavour ends
 
 
+def flavour_here() -> str:
+    """What eager PyTorch is here: release and device. Imports no framework."""
+    return f"torch {installed_version('torch') or 'of unknown version'} {ON_GPU if find_gpu() else '(cpu)'}"
+
+
+def configure(flavour: str, *, threads: int) -> torch.device:
+    """The device that `flavour` names. This process then computes on `threads` (0: as many as before), with TF32 off.
+
+    Raises BackendMissing where PyTorch cannot use the GPU that is here.
+    """
+    import torch
+
+    on_gpu = flavour.endswith(ON_GPU)
+    if on_gpu and not torch.cuda.is_available():
+        raise BackendMissing(
+            f"PyTorch {torch.__version__} cannot use the GPU that is here",
+            hint="install a build of PyTorch for this GPU's CUDA, or hide the GPU with CUDA_VISIBLE_DEVICES=",
+        )
+    if threads:
+        torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device("cuda" if on_gpu else "cpu")
+
+
 class TorchBackend:
     name = "torch"
     compiles = False
@@ -54,10 +79,9 @@ class TorchBackend:
         if reason := self.unavailable() or self.supports(source, precision):
             raise BackendMissing(reason.what, hint=reason.fix)
         assert source.module is not None  # noqa: S101 - supports() has just said so
-        release = installed_version("torch") or "of unknown version"
         return Engine(
             backend=self.name,
-            flavour=f"torch {release} {ON_GPU if find_gpu() else '(cpu)'}",
+            flavour=flavour_here(),
             precision=precision,
             inputs=source.module.inputs,
             outputs=source.module.outputs,
@@ -76,18 +100,8 @@ class TorchSession:
 
         if engine.module is None:
             raise BackendMissing("this engine holds no PyTorch module")
-        on_gpu = engine.flavour.endswith(ON_GPU)
-        if on_gpu and not torch.cuda.is_available():
-            raise BackendMissing(
-                f"PyTorch {torch.__version__} cannot use the GPU that is here",
-                hint="install a build of PyTorch for this GPU's CUDA, or hide the GPU with CUDA_VISIBLE_DEVICES=",
-            )
-        if threads:
-            torch.set_num_threads(threads)
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
+        self.device = configure(engine.flavour, threads=threads)
         self.inputs, self.outputs = engine.inputs, engine.outputs
-        self.device = torch.device("cuda" if on_gpu else "cpu")
         self.dtype = torch.float16 if engine.precision is Precision.FP16 else torch.float32
         self.module = self._placed(engine.module.load())
 

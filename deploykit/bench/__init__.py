@@ -1,9 +1,29 @@
 """Speed, measured honestly: worker processes, interleaved blocks, paired ratios, and the machine they ran on."""
 
 from deploykit.bench.environment import fingerprint
-from deploykit.bench.interleave import Measurement, RowJob, RowSamples, describe_inputs, run_outputs, run_rows
+from deploykit.bench.interleave import (
+    Measurement,
+    RowJob,
+    RowSamples,
+    describe_inputs,
+    describe_size,
+    run_outputs,
+    run_rows,
+)
 from deploykit.bench.settings import BenchSettings
-from deploykit.bench.statistics import Block, Interval, Latency, Ratio, latency, ratios_to_first
+from deploykit.bench.statistics import (
+    Block,
+    Interval,
+    Latency,
+    PerBatch,
+    Ratio,
+    latency,
+    per_batch,
+    ratios_to_first,
+    step_latency,
+)
+from deploykit.bench.steps import StepSamples, StepSettings, time_steps
+from deploykit.bench.worker import Workload
 
 __all__ = [
     "BenchSettings",
@@ -11,13 +31,21 @@ __all__ = [
     "Interval",
     "Latency",
     "Measurement",
+    "PerBatch",
     "Ratio",
     "RowJob",
     "RowSamples",
+    "StepSamples",
+    "StepSettings",
+    "Workload",
     "describe_inputs",
+    "describe_size",
     "fingerprint",
     "latency",
+    "per_batch",
     "ratios_to_first",
     "run_outputs",
     "run_rows",
+    "step_latency",
+    "time_steps",
 ]

@@ -237,7 +237,12 @@ def _pause(settings: BenchSettings) -> None:
 def describe_inputs(feeds: Sequence[Feed], cache_bytes: int | None) -> str:
     """How the timed inputs relate to the last-level cache, for a table's header: `4 rotated, 2.4 MB: warm cache`."""
     total = sum(array.nbytes for feed in feeds for array in feed.values())
-    size = f"{len(feeds)} rotated, {total / 1e6:.1f} MB"
+    return f"{len(feeds)} rotated, {describe_size(total, cache_bytes)}"
+
+
+def describe_size(nbytes: int, cache_bytes: int | None) -> str:
+    """Bytes beside the last-level cache: `2.4 MB: warm cache`."""
+    size = f"{nbytes / 1e6:.1f} MB"
     if cache_bytes is None:
         return f"{size}; cache size unknown"
-    return f"{size}, more than the {cache_bytes / 1e6:.0f} MB cache" if total > cache_bytes else f"{size}: warm cache"
+    return f"{size}, more than the {cache_bytes / 1e6:.0f} MB cache" if nbytes > cache_bytes else f"{size}: warm cache"

@@ -24,7 +24,19 @@ from types import TracebackType
 from typing import Self, overload
 
 from deploykit.backends.protocol import Feed
-from deploykit.bench.worker import Close, Compute, Flood, Open, Opened, Request, TimeBlock, Timed, Warmed, WarmUp
+from deploykit.bench.worker import (
+    Close,
+    Compute,
+    Flood,
+    Open,
+    Opened,
+    Prepare,
+    Request,
+    TimeBlock,
+    Timed,
+    Warmed,
+    WarmUp,
+)
 from deploykit.errors import BackendMissing, DeploykitError, ExecutionFailed
 
 CLOSING_SECONDS = 10.0
@@ -59,6 +71,8 @@ class WorkerProcess:
 
     @overload
     def ask(self, request: Open) -> Opened: ...
+    @overload
+    def ask(self, request: Prepare) -> None: ...
     @overload
     def ask(self, request: Compute) -> Feed: ...
     @overload

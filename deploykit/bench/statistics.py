@@ -71,6 +71,19 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class PerBatch:
+    """Milliseconds a step of one batch: arithmetic mean and sample standard deviation (divisor n - 1) of `n` steps.
+
+    The `burn_in` steps before them are not among them.
+    """
+
+    mean: float
+    sd: float
+    n: int
+    burn_in: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ratio:
     """Time of a row over time of the first row: below 1 is faster."""
 
@@ -88,19 +101,19 @@ def latency(blocks: Sequence[Block], *, seed: int, device: bool = False) -> Late
     rounds = _rounds(blocks, device=device)
     if not rounds:
         return None
-    pooled = np.sort(np.concatenate(list(rounds.values())))
-    lower, upper = percentile(pooled, 25), percentile(pooled, 75)
-    withheld = {q: percentile(pooled, q) if pooled.size >= floor else None for q, floor in PERCENTILE_FLOORS.items()}
-    return Latency(
-        median=float(np.median(pooled)),
-        ci95=median_interval(list(rounds.values()), seed=seed),
-        p90=withheld[90],
-        p95=withheld[95],
-        p99=withheld[99],
-        n=int(pooled.size),
-        flagged=len(blocks),
-        outliers=int(np.count_nonzero(pooled > upper + 3 * (upper - lower))),
-    )
+    parts = list(rounds.values())
+    return _latency(np.concatenate(parts), ci95=median_interval(parts, seed=seed), flagged=len(blocks))
+
+
+def step_latency(samples_ns: Sequence[int]) -> Latency | None:
+    """The summary of consecutive steps, each of which counts; None without any. No rounds, so no interval."""
+    return _latency(np.array(samples_ns) / NANOSECONDS, ci95=None, flagged=0) if samples_ns else None
+
+
+def per_batch(samples_ns: Sequence[int], *, burn_in: int) -> PerBatch:
+    """Mean and standard deviation of two steps or more, which follow `burn_in` others."""
+    milliseconds = np.array(samples_ns) / NANOSECONDS
+    return PerBatch(float(milliseconds.mean()), float(milliseconds.std(ddof=1)), int(milliseconds.size), burn_in)
 
 
 def ratio(blocks: Sequence[Block], first: Sequence[Block], *, seed: int) -> Ratio | None:
@@ -117,6 +130,22 @@ def ratios_to_first(rows: Sequence[Sequence[Block]], *, seed: int) -> tuple[Rati
     """Each row against the first that has samples (which is exactly 1 against itself); None for rows without."""
     first = next((blocks for blocks in rows if blocks), ())
     return tuple(ratio(blocks, first, seed=seed) for blocks in rows)
+
+
+def _latency(samples: Values, *, ci95: Interval | None, flagged: int) -> Latency:
+    ordered = np.sort(samples)
+    lower, upper = percentile(ordered, 25), percentile(ordered, 75)
+    withheld = {q: percentile(ordered, q) if ordered.size >= floor else None for q, floor in PERCENTILE_FLOORS.items()}
+    return Latency(
+        median=float(np.median(ordered)),
+        ci95=ci95,
+        p90=withheld[90],
+        p95=withheld[95],
+        p99=withheld[99],
+        n=int(ordered.size),
+        flagged=flagged,
+        outliers=int(np.count_nonzero(ordered > upper + 3 * (upper - lower))),
+    )
 
 
 def percentile(ordered: Values, q: float) -> float:

@@ -1,4 +1,4 @@
-"""A worker process: it opens one session and does what the coordinator asks, one request after the other.
+"""A worker process: it opens one session, or prepares one workload, and does what the coordinator asks of it.
 
 One process per row, because two backends in one process disturb each other: idle thread pools spin, and eager PyTorch
 runs at half its speed beside ONNX Runtime sessions. A crash or an out-of-memory kill then costs one row.
@@ -25,13 +25,21 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from deploykit.backends.protocol import Bound, Engine, Feed, Session
 from deploykit.bench.settings import TARGET, WARM_UP_RUNS, WARM_UP_SECONDS
 from deploykit.errors import DeploykitError, ExecutionFailed, first_line
 
 WINDOW = 5  # runs whose median is compared with that of the runs before
+
+
+class Workload(Protocol):
+    """A recipe for work that is no session, such as a training step. It is pickled, and prepared in the worker."""
+
+    def prepare(self, *, threads: int) -> Bound:
+        """All that is not to be timed: `launch` and `synchronize` are then one step. Nothing has run yet."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,14 @@ class Opened:
 
     open_seconds: float
     first_run_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Prepare a workload in place of a session and run nothing; answered with None."""
+
+    workload: Workload
+    threads: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +116,20 @@ class Close:
     """Close the session and end the process; not answered."""
 
 
-Request = Open | Compute | WarmUp | TimeBlock | Flood
+Request = Open | Prepare | Compute | WarmUp | TimeBlock | Flood
+Requests = queue.SimpleQueue[Request | Close | Exception]  # the last: a request that could not be read
 
 
 def main() -> None:
     """Serve the pipe whose file descriptor is the first argument."""
     pipe = Connection(int(sys.argv[1]))
-    requests: queue.SimpleQueue[Request | Close] = queue.SimpleQueue()
+    requests: Requests = queue.SimpleQueue()
     threading.Thread(target=_read, args=(pipe, requests), daemon=True).start()
     with _Row() as row:
         while not isinstance(request := requests.get(), Close):
             try:
+                if isinstance(request, Exception):
+                    raise request
                 answer: Any = row.answer(request)
             except Exception as error:  # noqa: BLE001 - whatever a backend raises becomes the row's reason
                 traceback.print_exc()
@@ -121,12 +140,14 @@ def main() -> None:
                 _end()
 
 
-def _read(pipe: Connection, requests: queue.SimpleQueue[Request | Close]) -> None:
+def _read(pipe: Connection, requests: Requests) -> None:
     while True:
         try:
             requests.put(pipe.recv())
         except (EOFError, OSError):
             _end()
+        except Exception as error:  # noqa: BLE001 - whatever unpickling raises becomes the row's reason
+            requests.put(error)
 
 
 def _end() -> NoReturn:
@@ -162,6 +183,9 @@ class _Row:
         match request:
             case Open():
                 return self._start(request)
+            case Prepare(workload, threads):
+                self._bounds = itertools.cycle([workload.prepare(threads=threads)])
+                return None
             case Compute(feed):
                 return self._session.run(feed)
             case WarmUp(cap_seconds):
