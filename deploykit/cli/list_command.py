@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 @click.option("--all", "everything", is_flag=True, help="Also the test_* miniatures.")
 @json_option
 def command(pattern: str | None, everything: bool, as_json: bool) -> None:
-    """The zoo: parameters, multiply-accumulates, input, published top-1, paper.
+    """The zoo, and what installed plug-ins add: parameters, multiply-accumulates, input, published top-1, paper.
 
     PATTERN keeps the names that contain it, or match it where it has wildcards (resnet*).
     """
     from deploykit.report.document import SCHEMA_VERSION, to_json
-    from deploykit.zoo.registry import cards
+    from deploykit.zoo.registry import cards, foreign_cards
 
-    found = [card for card in cards().values() if everything or not card.is_miniature]
+    listed = [*cards().values(), *foreign_cards().values()]
+    found = [card for card in listed if everything or not card.is_miniature]
     if pattern:
         wanted = pattern.lower()
         kept = [card for card in found if wanted in card.name or fnmatch(card.name, wanted)]
@@ -43,8 +44,8 @@ def command(pattern: str | None, everything: bool, as_json: bool) -> None:
         [
             [
                 card.name,
-                f"{card.params:,}",
-                f"{card.macs:,}",
+                _grouped(card.params),
+                _grouped(card.macs),
                 "x".join(map(str, _input(card))),
                 f"{card.top1:g}" if card.top1 else "",
                 f"arXiv {card.arxiv}" if card.arxiv else card.paper,
@@ -57,3 +58,7 @@ def command(pattern: str | None, everything: bool, as_json: bool) -> None:
 
 def _input(card: "Card") -> list[int]:
     return [card.channels, card.image_size, card.image_size]
+
+
+def _grouped(count: int | None) -> str:
+    return "" if count is None else f"{count:,}"

@@ -1,6 +1,7 @@
 """Options that several commands share, and how their text becomes values of `deploykit.spec`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import click
 
 from deploykit.errors import UsageError
-from deploykit.spec import ModelSpec, Precision, Target
+from deploykit.spec import ModelSpec, Precision, Target, parse_factory_args, parse_input_shape
 
 Command = Callable[..., Any]
 FILE = click.Path(path_type=Path)
@@ -17,11 +18,18 @@ DEFAULT_TARGET = Target(8, 9)
 
 MODEL_OPTIONS = (
     click.argument("model"),
-    click.option("--weights", type=FILE, help="Checkpoint (.safetensors, .pth). Default: seeded random weights."),
+    click.option(
+        "--weights",
+        help="Checkpoint (.safetensors, .pth), or `torchvision` for its published one. Default: seeded random weights.",
+    ),
+    click.option("--init-from", help="VGG: take layers over from net A (vgg11); --weights is then a checkpoint of it."),
     click.option("--image-size", type=int, help="Side of the square input, pixels. Default: the network's own."),
     click.option("--width-mult", type=float, help="MobileNet's width multiplier. Default: 1."),
+    click.option("--input-shape", help="Of a factory MODEL: channels,height,width (3,224,224)."),
+    click.option("--factory-args", help="JSON object of keyword arguments that the network's function is called with."),
     click.option("--seed", type=int, default=0, show_default=True, help="Seed of random weights and of crops."),
 )
+TORCHVISION = "torchvision"
 
 
 def model_options(command: Command) -> Command:
@@ -29,9 +37,30 @@ def model_options(command: Command) -> Command:
 
     @wraps(command)
     def with_model(
-        model: str, weights: Path | None, image_size: int | None, width_mult: float | None, seed: int, **others: Any
+        model: str,
+        weights: str | None,
+        init_from: str | None,
+        image_size: int | None,
+        width_mult: float | None,
+        input_shape: str | None,
+        factory_args: str | None,
+        seed: int,
+        **others: Any,
     ) -> Any:
-        spec = ModelSpec(name=model, image_size=image_size, width_mult=width_mult, weights=weights, seed=seed)
+        spec = ModelSpec(
+            name=model,
+            image_size=image_size,
+            width_mult=width_mult,
+            weights=Path(weights) if weights else None,
+            seed=seed,
+            input_shape=parse_input_shape(input_shape) if input_shape else None,
+            factory_args=parse_factory_args(factory_args) if factory_args else (),
+            init_from=init_from,
+        )
+        if weights == TORCHVISION:
+            from deploykit.weights import published_checkpoint
+
+            spec = replace(spec, weights=published_checkpoint(init_from or model))
         return command(model=spec, **others)
 
     decorated: Command = with_model

@@ -33,7 +33,7 @@ from deploykit.host import library_versions
 from deploykit.loader import external_files
 from deploykit.pipeline.inputs import images_for, preprocessing_of
 from deploykit.pipeline.values import Built, Exported, Typed, specs_of
-from deploykit.spec import BuildSpec, ModelSpec, Precision
+from deploykit.spec import BuildSpec, ModelSpec, Precision, TensorSpec
 from deploykit.store import Entry, Store, Writer
 from deploykit.zoo import registry
 
@@ -60,7 +60,7 @@ class Artefacts:
         module = None if model.is_onnx else self._module(model)
         source = Path(model.name) if module is None else module
         content = _digest_onnx(Path(model.name)) if module is None else _digest(module.weights)
-        of = {"file": True} if module is None else {"model": model.name, "width_mult": model.width_mult}
+        of = {"file": True} if module is None else _architecture(model)
 
         def make(writer: Writer) -> Mapping[str, Any]:
             from deploykit.pipeline import stages
@@ -76,7 +76,6 @@ class Artefacts:
             **of,
             "weights": content,
             "inputs": module.inputs if module else None,
-            "plugin": [] if module is None else _plugin_sources(model.name),
         }
         entry, hit = self.get_or_make("export", parts, make, request={"model": model})
         return Exported(
@@ -186,9 +185,9 @@ class Artefacts:
         self.progress(stage, 1, 1)
 
     def _module(self, model: ModelSpec) -> ModuleSource:
-        """The recipe for a zoo network; seeded weights and their BatchNorm statistics are made once and kept."""
-        inputs, outputs = (registry.input_spec(model),), (registry.output_spec(model),)
-        if model.weights is not None:
+        """The recipe for a network; seeded weights and their BatchNorm statistics are made once and kept."""
+        inputs, outputs = (registry.input_spec(model),), self._outputs(model)
+        if model.weights is not None and model.init_from is None:
             return ModuleSource(model, model.weights, inputs, outputs)
 
         def make(writer: Writer) -> Mapping[str, Any]:
@@ -198,9 +197,28 @@ class Artefacts:
                 write_state(seeded_state(model), writer.path("weights.safetensors"))
             return {"weights": "random", "seed": model.seed}
 
-        parts = {"model": model, "inputs": inputs, "plugin": _plugin_sources(model.name)}
+        parts = {
+            **_architecture(model),
+            "seed": model.seed,
+            "inputs": inputs,
+            "init_from": model.init_from,
+            "donor": _digest(model.weights) if model.weights else None,
+        }
         entry, _ = self.get_or_make("weights", parts, make, request={"model": model})
         return ModuleSource(model, entry.path("weights.safetensors"), inputs, outputs)
+
+    def _outputs(self, model: ModelSpec) -> tuple[TensorSpec, ...]:
+        """What the network returns: its card knows, a factory has to be run for it once."""
+        if not model.is_factory:
+            return registry.output_specs(model)
+
+        def make(_: Writer) -> Mapping[str, Any]:
+            with self.timed(f"run {model.label} for its outputs"):
+                return {"outputs": registry.output_specs(model)}
+
+        parts = {**_architecture(model), "input": registry.input_spec(model)}
+        entry, _ = self.get_or_make("outputs", parts, make, request={"model": model})
+        return specs_of(entry.facts["outputs"])
 
     def _float16(self, exported: Exported, *, keep_io: bool) -> Typed:
         def make(writer: Writer) -> Mapping[str, Any]:
@@ -298,9 +316,14 @@ def _source() -> str:
     return source_digest(Path(deploykit.__file__).parent)
 
 
-def _plugin_sources(name: str) -> list[str]:
-    """Digests of the files behind a network that another package brings; none for a built-in one."""
-    return [_digest(path) for path in registry.source_files(name)]
+def _architecture(model: ModelSpec) -> dict[str, Any]:
+    """What a module's structure depends on; `sources` are the files behind a network that is not built in."""
+    return {
+        "model": model.name,
+        "width_mult": model.width_mult,
+        "factory_args": model.factory_args,
+        "sources": [_digest(path) for path in registry.source_files(model)],
+    }
 
 
 def _digest_onnx(path: Path) -> list[str]:

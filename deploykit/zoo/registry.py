@@ -9,21 +9,21 @@ function without arguments that returns either:
 
 Entry points are looked at only for names that are not built in. A factory is called without arguments, or with the
 options (`width_mult=`) that its card lists and the user gives, and returns an `nn.Module` that maps images to logits.
+A `ModelSpec` may also name a factory itself, `package.module:function`; its card holds what the spec says of it.
 Importing this module imports no torch.
 """
 
-import importlib
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import metadata, resources
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploykit.errors import UnknownName, UsageError
+from deploykit.errors import UnknownName, UsageError, one_line
 from deploykit.spec import ModelSpec, Preprocessing, TensorSpec
+from deploykit.zoo.factory import call_factory, package_files, search_current_directory
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,7 +32,6 @@ ENTRY_POINTS = "deploykit.models"
 MAX_SEED = 2**63 - 1
 MAX_IMAGE_SIZE = 8192  # pixels; VGG-11's first activation of one such image takes 17 GB
 MAX_WIDTH_MULT = 16.0
-SOURCE_SUFFIXES = (".py", ".toml")
 LISTS = ("options", "auxiliary", "init_from", "deviations")  # keys of a card that hold several texts
 
 
@@ -57,8 +56,8 @@ class Card:
     factory: str  # "package.module:function"
     family: str
     preprocessing: Preprocessing
-    params: int
-    macs: int
+    params: int | None  # None: nobody counted
+    macs: int | None
     image_size: int = 224
     min_image_size: int = 1
     max_image_size: int | None = None
@@ -93,39 +92,64 @@ def cards() -> Mapping[str, Card]:
 
 def find_card(name: str) -> Card:
     """The card of a built-in network or of an installed entry point. Raises UnknownName with the nearest names."""
-    return cards()[name] if name in cards() else _foreign_card(_entry_point(name))
+    return cards()[name] if name in cards() else _foreign_card(_entry_points(name)[name])
 
 
-def source_files(name: str) -> tuple[Path, ...]:
-    """The sources that a network from another distribution is made of, sorted; none for a built-in one.
+def foreign_cards() -> Mapping[str, Card]:
+    """The networks that installed distributions add, by name. Raises UsageError for a card that is not one."""
+    return {name: _foreign_card(entry) for name, entry in sorted(_entry_points().items())}
+
+
+def card_of(spec: ModelSpec) -> Card:
+    """The card of what `spec` asks for, once everything that it asks for is known to be possible.
+
+    Raises UnknownName, and UsageError for an image size, option or seed that the network does not take.
+    """
+    card = _factory_card(spec) if spec.is_factory else find_card(spec.name)
+    _check_size(card, _image_size(card, spec))
+    _check_options(card, spec)
+    if spec.init_from is not None and spec.init_from not in card.init_from:
+        able = ", ".join(card.init_from)
+        raise UsageError(
+            f"{card.name} takes no layers of {spec.init_from}", hint=f"it takes those of {able}" if able else ""
+        )
+    if not 0 <= spec.seed <= MAX_SEED:
+        raise UsageError(f"seed {spec.seed} is outside 0 to {MAX_SEED}")
+    return card
+
+
+def source_files(spec: ModelSpec) -> tuple[Path, ...]:
+    """The sources that a network from elsewhere is made of, sorted; none for a built-in one.
 
     They are the `*.py` and `*.toml` of the packages (or the single modules) that its card and its factory lie in. Only
     the card's module is imported. Raises UnknownName, and UsageError where one of the two is not there.
     """
-    if name in cards():
+    if spec.name in cards():
         return ()
-    entry = _entry_point(name)
-    card = _foreign_card(entry)
-    modules = {entry.module, card.factory.partition(":")[0]}
-    return tuple(sorted({file for module in modules for file in _package_files(name, module.partition(".")[0])}))
+    if spec.is_factory:
+        search_current_directory()
+        modules = {spec.name.partition(":")[0]}
+    else:
+        entry = _entry_points(spec.name)[spec.name]
+        modules = {entry.module, _foreign_card(entry).factory.partition(":")[0]}
+    packages = {module.partition(".")[0] for module in modules}
+    return tuple(sorted({file for package in packages for file in _files_of(spec, package)}))
 
 
-def _package_files(name: str, package: str) -> Iterator[Path]:
-    found = find_spec(package)
-    if found is None:
-        raise UsageError(f"model {name}: there is no module {package!r}", hint="install what its card names")
-    if found.submodule_search_locations is None:
-        yield from (Path(found.origin),) if found.origin and found.has_location else ()
-    for folder in found.submodule_search_locations or ():
-        yield from (path for path in Path(folder).rglob("*") if path.suffix in SOURCE_SUFFIXES and path.is_file())
+def _files_of(spec: ModelSpec, package: str) -> Iterator[Path]:
+    try:
+        yield from package_files(package)
+    except UsageError as error:
+        raise UsageError(f"model {spec.name}: {error.message}", hint=error.hint) from error
 
 
-def _entry_point(name: str) -> metadata.EntryPoint:
-    foreign = {entry.name: entry for entry in metadata.entry_points(group=ENTRY_POINTS)}
-    if name not in foreign:
+def _entry_points(wanted: str | None = None) -> Mapping[str, metadata.EntryPoint]:
+    """Those of other distributions by name. Raises UnknownName when `wanted` is not among them."""
+    foreign = {entry.name: entry for entry in metadata.entry_points(group=ENTRY_POINTS) if entry.name not in cards()}
+    if wanted is not None and wanted not in foreign:
         listed = [card.name for card in cards().values() if not card.is_miniature]
-        raise UnknownName("model", name, [*listed, *foreign])
-    return foreign[name]
+        raise UnknownName("model", wanted, [*listed, *foreign])
+    return foreign
 
 
 def _foreign_card(entry: metadata.EntryPoint) -> Card:
@@ -138,31 +162,50 @@ def _foreign_card(entry: metadata.EntryPoint) -> Card:
     return found if isinstance(found, Card) else _card(entry.name, found)
 
 
+def _factory_card(spec: ModelSpec) -> Card:
+    """What is known of a factory: the input that `spec` gives it, and how images without a card are shown."""
+    assert spec.input_shape is not None  # noqa: S101 - a ModelSpec holds its factory to that
+    channels, height, _ = spec.input_shape
+    return Card(
+        name=spec.name,
+        factory=spec.name,
+        family="",
+        preprocessing=Preprocessing.without_card(channels=channels, size=height),
+        params=None,
+        macs=None,
+        image_size=height,
+        channels=channels,
+    )
+
+
 def input_spec(spec: ModelSpec) -> TensorSpec:
-    """The input `images`: float32, (batch, channels, size, size).
-
-    Raises UnknownName, and UsageError for an image size, option or seed that the network does not take.
-    """
-    card = _checked(spec)
+    """The input `images`: float32, (batch, channels, height, width). Raises as `card_of`."""
+    card = card_of(spec)
     size = _image_size(card, spec)
-    return TensorSpec("images", ("batch", card.channels, size, size), "float32")
+    return TensorSpec("images", ("batch", *(spec.input_shape or (card.channels, size, size))), "float32")
 
 
-def output_spec(spec: ModelSpec) -> TensorSpec:
-    """The output `logits`: float32, (batch, classes)."""
-    return TensorSpec("logits", ("batch", _checked(spec).classes), "float32")
+def output_specs(spec: ModelSpec) -> tuple[TensorSpec, ...]:
+    """The output `logits`: float32, (batch, classes). A factory is called and run on two images to find out.
+
+    Several outputs (a tuple or list) are called `output_0` and so on. Raises as `card_of`, and UsageError for a module
+    that cannot be run on such images, or returns something other than tensors with one row per image.
+    """
+    card = card_of(spec)
+    return _outputs_of(spec) if spec.is_factory else (TensorSpec("logits", ("batch", card.classes), "float32"),)
 
 
 def preprocessing(spec: ModelSpec) -> Preprocessing:
     """How photographs become this network's input at the size that `spec` asks for."""
-    card = _checked(spec)
+    card = card_of(spec)
     return card.preprocessing.at_size(_image_size(card, spec))
 
 
-def build_module(spec: ModelSpec) -> "nn.Module":
-    """The network with weights from `spec.seed`, float32, in eval mode. torch's global generator is left as it was.
+def build_module(spec: ModelSpec, *, training: bool = False) -> "nn.Module":
+    """The network with weights from `spec.seed`, float32. torch's global generator is left as it was.
 
-    BatchNorm statistics are 0 and 1; `weights.seeded_state` estimates them. `spec.weights` is not read.
+    BatchNorm statistics are 0 and 1; `weights.seeded_state` estimates them. `spec.weights` is not read. With
+    `training` as in `construct`.
     """
     import torch
 
@@ -170,7 +213,7 @@ def build_module(spec: ModelSpec) -> "nn.Module":
 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(spec.seed)
-        module = construct(spec)
+        module = construct(spec, training=training)
     initialise(module, seed=spec.seed)
     return module
 
@@ -180,27 +223,47 @@ def construct(spec: ModelSpec, *, training: bool = False) -> "nn.Module":
 
     In eval mode and without auxiliary heads; with `training`, in training mode and with them.
     """
-    card = _checked(spec)
-    options: dict[str, Any] = {} if spec.width_mult is None else {"width_mult": spec.width_mult}
+    card = card_of(spec)
+    options: dict[str, Any] = dict(spec.factory_args)
+    if spec.width_mult is not None:
+        options["width_mult"] = spec.width_mult
     if card.auxiliary:
         options["auxiliary"] = training
-    module: nn.Module = _factory(card)(**options)
-    return module.float().train(training)
+    if spec.is_factory:
+        search_current_directory()
+    return call_factory(card.factory, options).float().train(training)
 
 
-def _factory(card: Card) -> Callable[..., Any]:
-    module, _, function = card.factory.partition(":")
+def _outputs_of(spec: ModelSpec) -> tuple[TensorSpec, ...]:
+    import torch
+
+    module, batch = build_module(spec), 2
     try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"model {card.name}: cannot import {card.factory}: {error}") from error
-    return found
+        with torch.inference_mode():
+            found = module(torch.zeros(input_spec(spec).at_batch(batch)))
+    except Exception as error:  # a user's code raises what it likes
+        shape = "x".join(map(str, spec.input_shape or ()))
+        raise UsageError(
+            f"{spec.name} cannot run on images of {shape}: {one_line(error)}", hint="give the --input-shape it takes"
+        ) from error
+    outputs = list(found) if isinstance(found, list | tuple) else [found]
+    strange = next((item for item in outputs if not torch.is_tensor(item)), None)
+    if strange is not None or not outputs:
+        raise UsageError(f"{spec.name} returns {type(found).__name__}", hint="return a tensor, or a tuple of tensors")
+    if any(tensor.dim() == 0 or len(tensor) != batch for tensor in outputs):
+        raise UsageError(f"{spec.name} mixes the images of a batch", hint="return tensors with one row per image")
+    names = ["logits"] if len(outputs) == 1 else [f"output_{index}" for index in range(len(outputs))]
+    kinds = (str(tensor.dtype).removeprefix("torch.") for tensor in outputs)
+    return tuple(
+        TensorSpec(name, ("batch", *tensor.shape[1:]), kind)
+        for name, tensor, kind in zip(names, outputs, kinds, strict=True)
+    )
 
 
-def _checked(spec: ModelSpec) -> Card:
-    """The card of `spec`, once everything that `spec` asks for is known to be possible."""
-    card = find_card(spec.name)
-    _check_size(card, _image_size(card, spec))
+def _check_options(card: Card, spec: ModelSpec) -> None:
+    """A factory's arguments are its own business; a network of the zoo takes those that its card lists."""
+    if spec.is_factory:
+        return
     if spec.width_mult is not None:
         if "width_mult" not in card.options:
             able = [other.name for other in cards().values() if "width_mult" in other.options]
@@ -209,9 +272,12 @@ def _checked(spec: ModelSpec) -> Card:
             raise UsageError(
                 f"width multiplier {spec.width_mult} is not above 0 and at most {MAX_WIDTH_MULT:g}", hint="write 0.5"
             )
-    if not 0 <= spec.seed <= MAX_SEED:
-        raise UsageError(f"seed {spec.seed} is outside 0 to {MAX_SEED}")
-    return card
+    for name, _ in spec.factory_args:
+        if name == "width_mult":
+            raise UsageError("the width multiplier has an option of its own", hint="give --width-mult")
+        if name not in card.options:
+            takes = ", ".join(card.options)
+            raise UsageError(f"{card.name} takes no argument {name!r}", hint=f"it takes {takes}" if takes else "")
 
 
 def _check_size(card: Card, size: int) -> None:
