@@ -1,12 +1,13 @@
 """What `verify` and `bench` share: their options, the request they become, and how they end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from deploykit.cli.options import (
     calibration_option,
@@ -71,8 +72,11 @@ class ComparisonOptions:
         )
 
 
-def comparison_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` the shared options, as one `ComparisonOptions` in front of its own."""
+def comparison_options(command: Callable[..., None], *, batch_default: str = "1") -> Callable[..., None]:
+    """Give `command` the shared options, as one `ComparisonOptions` in front of its own.
+
+    `batch_default` is what the help says of a --batch that is not given; its value is 1.
+    """
 
     @wraps(command)
     def with_shared(**parsed: Any) -> None:
@@ -85,7 +89,7 @@ def comparison_options(command: Callable[..., None]) -> Callable[..., None]:
             model_options,
             click.option("--backends", default="torch,ort,trt", show_default=True, help="Rows, in this order."),
             click.option("--precision", default="fp32", show_default=True, help="fp32, fp16, int8; commas between."),
-            click.option("--batch", default="1", show_default=True, help="Images a run, or min:opt:max."),
+            click.option("--batch", default="1", show_default=batch_default, help="Images a run, or min:opt:max."),
             click.option("--threads", type=int, default=0, help="CPU threads of each row. Default: one per core."),
             target_option,
             io_option,
@@ -98,6 +102,17 @@ def comparison_options(command: Callable[..., None]) -> Callable[..., None]:
     ):
         decorated = decorate(decorated)
     return decorated
+
+
+def given(names: Collection[str]) -> str:
+    """Those parameters of the running command that stand on its command line, as a user writes them."""
+    context = click.get_current_context()
+    found = [
+        "/".join((*parameter.opts, *parameter.secondary_opts))
+        for parameter in context.command.params
+        if parameter.name in names and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    ]
+    return ", ".join(found)
 
 
 def finish(report: "Report", *, as_json: bool) -> None:

@@ -21,6 +21,8 @@ class Conditions:
 
     `inputs` describes the timed input tensors, `copies` whether transfers are inside the timed region, `stopped_by`
     what ended the measurement.
+
+    Under `bench --mode`: what one `step` does, its `loss` where it has one, and how many steps were burn-in and timed.
     """
 
     model: str
@@ -32,6 +34,10 @@ class Conditions:
     stopped_by: str = ""
     rounds: int = 0
     seconds: float = 0.0
+    step: str = ""
+    loss: str = ""
+    burn_in: int = 0
+    steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ A row is never dropped and never stands for another; figures it does not have ar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from deploykit.bench import Block, Interval, Latency, Ratio
+from deploykit.bench import Block, Interval, Latency, PerBatch, Ratio
 
 State = Literal["measured", "built", "unavailable", "failed"]
 
@@ -25,6 +25,9 @@ class Row:
 
     `cold_ms` is opening plus first run, `build_seconds` the build (of the stored engine when `cache_hit`).
     `plan` and `parity` are what those stages say of themselves (`as_dict()`).
+
+    A row of `bench --mode` names its `mode` and has single steps in place of blocks: `steps_ns`, the `burn_in_ns`
+    before them, and what the former say, `per_batch_ms`. Its `images_per_second` is the batch over their mean.
     """
 
     model: str
@@ -46,6 +49,10 @@ class Row:
     plan: Mapping[str, Any] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
     blocks: tuple[Block, ...] = ()
+    mode: str | None = None
+    per_batch_ms: PerBatch | None = None
+    burn_in_ns: tuple[int, ...] = ()
+    steps_ns: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.state != "measured" and self.latency_ms is not None:
@@ -55,13 +62,15 @@ class Row:
 
     def as_json(self) -> dict[str, Any]:
         """The row of the documented JSON shape. `samples_ns` holds every sample in the order it was taken;
-        `blocks` its division into blocks, whose first samples the statistics leave out."""
+        `blocks` its division into blocks, whose first samples the statistics leave out. Single steps all count, and
+        `burn_in_ns` holds those before them."""
         return {
             "model": self.model,
             "backend": self.backend,
             "flavour": self.flavour,
             "precision": self.precision,
             "batch": self.batch,
+            "mode": self.mode,
             "state": self.state,
             "reason": self.reason,
             "note": self.note,
@@ -71,12 +80,14 @@ class Row:
             "cold_ms": self.cold_ms,
             "latency_ms": _latency(self.latency_ms),
             "device_ms": _latency(self.device_ms),
+            "per_batch_ms": asdict(self.per_batch_ms) if self.per_batch_ms else None,
             "ratio_to_first": _ratio(self.ratio_to_first),
             "images_per_second": self.images_per_second,
             "plan": dict(self.plan),
             "parity": dict(self.parity),
             "blocks": [{"round": block.round, "runs": len(block.samples_ns)} for block in self.blocks],
-            "samples_ns": [sample for block in self.blocks for sample in block.samples_ns],
+            "samples_ns": [*self.steps_ns, *(sample for block in self.blocks for sample in block.samples_ns)],
+            "burn_in_ns": list(self.burn_in_ns),
             "device_samples_ns": [sample for block in self.blocks for sample in block.device_ns],
         }
 

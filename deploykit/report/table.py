@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
-from deploykit.bench import Interval, Latency
+from deploykit.bench import Interval, Latency, PerBatch
 from deploykit.report.document import Report
 from deploykit.report.row import Row
 from deploykit.report.text import render_facts, render_lines, render_table
 
 DIGEST_DIGITS = 12
-FIGURES = ("images\n/s", "kernels", "MB\nmoved", "engine\nMB")  # columns of plain numbers, aligned to the right
+# Columns of plain numbers, aligned to the right.
+FIGURES = ("batch", "images\n/s", "steps", "kernels", "MB\nmoved", "engine\nMB")
 Column = tuple[str, Callable[[Row], str]]
 
 
@@ -34,8 +35,10 @@ def render_report(report: Report, *, file: TextIO | None = None) -> None:
     )
     below = [f"[{number}] {', '.join(names)}: {text}" for number, (text, names) in enumerate(remarks.items(), start=1)]
     below += _different_graphs(report.rows) + _limits(report.rows) + _apart(report.rows)
-    if any(row.latency_ms for row in report.rows):
+    if any(row.latency_ms and not row.mode for row in report.rows):
         below.append("The first run of each block is left out of the statistics, by rule; --json has every sample.")
+    if any(row.latency_ms and row.mode for row in report.rows):
+        below.append("Every timed step counts; --json has each of them, and the burn-in.")
     render_lines(["", *below] if below else [], file=file)
 
 
@@ -45,6 +48,9 @@ def _conditions(report: Report) -> dict[str, object]:
     facts: dict[str, object] = {
         "model": shared.model,
         "run": f"batch {shared.batch}, threads {shared.threads}, TF32 {'on' if shared.tf32 else 'off'}",
+        "step": shared.step,
+        "loss": shared.loss,
+        "steps": f"{shared.burn_in} of burn-in, then {shared.steps} timed" if shared.steps else "",
         "CPU": f"{cpu.get('model', 'unknown')}, {cpu.get('cores', '?')} cores{f' ({flags})' if flags else ''}",
         "GPU": gpu.get("name") if isinstance(gpu, Mapping) else gpu or "none",
         "inputs": shared.inputs,
@@ -65,11 +71,15 @@ def _columns(report: Report, remarks: Mapping[str, list[str]]) -> list[Column]:
         ("model", lambda row: row.model if several else ""),
         ("backend", lambda row: row.backend),
         ("precision", lambda row: row.precision),
+        ("mode", lambda row: row.mode or ""),
+        ("batch", lambda row: str(row.batch) if row.mode else ""),
         ("state", lambda row: row.state + _marks(row, remarks)),
-        ("median ms [95 % CI]", lambda row: _milliseconds(row.latency_ms)),
+        ("ms a batch, mean +/- sd", lambda row: _spread(row.per_batch_ms)),
+        ("median ms [95 % CI]", lambda row: "" if row.mode else _milliseconds(row.latency_ms)),
         ("device ms [95 % CI]", lambda row: _milliseconds(row.device_ms)),
         (f"time / {_name(first)}" if first else "", lambda row: _ratio(row, is_first=row is first)),
         ("images\n/s", lambda row: f"{row.images_per_second:.1f}" if row.images_per_second is not None else ""),
+        ("steps", lambda row: str(row.per_batch_ms.n) if row.per_batch_ms else ""),
         ("parity", lambda row: _parity(row.parity)),
         ("kernels", lambda row: _figure(row.plan, "kernels", "{:d}")),
         ("MB\nmoved", lambda row: _figure(row.plan, "mb_moved", "{:.1f}")),
@@ -152,10 +162,18 @@ def _interval(interval: Interval | None, form: Callable[[float], str]) -> str:
     return f"[{form(interval.low)}, {form(interval.high)}]" if interval else "[too few rounds]"
 
 
+def _spread(found: PerBatch | None) -> str:
+    """Both to the decimals of the mean."""
+    return f"{_digits(found.mean)} +/- {found.sd:.{_decimals(found.mean)}f}" if found else ""
+
+
 def _digits(milliseconds: float) -> str:
     """Four significant digits, no more than four decimals."""
-    decimals = next((places for places, bound in ((1, 100.0), (2, 10.0), (3, 1.0)) if milliseconds >= bound), 4)
-    return f"{milliseconds:.{decimals}f}"
+    return f"{milliseconds:.{_decimals(milliseconds)}f}"
+
+
+def _decimals(milliseconds: float) -> int:
+    return next((places for places, bound in ((1, 100.0), (2, 10.0), (3, 1.0)) if milliseconds >= bound), 4)
 
 
 def _parity(parity: Mapping[str, Any]) -> str:

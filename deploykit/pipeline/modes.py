@@ -1,0 +1,127 @@
+"""`bench --mode`: one network in eager PyTorch, step after step, as training frameworks are compared.
+
+Mean and standard deviation of `steps` steps behind `burn_in` others, in a worker process of its own. The answer is the
+same `Report` as that of a table, with one row.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from deploykit.backends import get_backend
+from deploykit.backends.protocol import Progress, silent
+from deploykit.backends.torch import flavour_here
+from deploykit.bench import (
+    StepSamples,
+    StepSettings,
+    Workload,
+    describe_size,
+    fingerprint,
+    per_batch,
+    step_latency,
+    time_steps,
+)
+from deploykit.errors import BackendMissing, UntrustedArtefact, UsageError
+from deploykit.pipeline.stepping import Forward, ForwardBackward, Mode, describe_loss
+from deploykit.report.document import Conditions, Report
+from deploykit.report.row import Row
+from deploykit.spec import MAX_BATCH, ModelSpec, Precision
+from deploykit.zoo import registry
+
+FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ModeRequest:
+    """`batch` images a step, in float32. Raises UsageError for what cannot be stepped."""
+
+    model: ModelSpec
+    mode: Mode
+    batch: int
+    settings: StepSettings
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch <= MAX_BATCH:
+            raise UsageError(f"batch {self.batch} is not between 1 and {MAX_BATCH}", hint="give --batch 32")
+        if self.model.is_onnx:
+            raise UsageError(
+                f"--mode {self.mode} steps a PyTorch module, and {self.model.name} has none",
+                hint="name a network of the zoo, or leave out --mode",
+            )
+        registry.card_of(self.model)
+
+
+def bench_mode(request: ModeRequest, progress: Progress = silent) -> Report:
+    """One row. Raises UsageError and UntrustedArtefact for a checkpoint that cannot be used."""
+    settings, model = request.settings, request.model
+    machine = fingerprint(threads=settings.worker_threads, seed=model.seed, tf32=False)
+    row = Row(
+        model=model.label,
+        backend="torch",
+        precision=Precision.FP32.value,
+        batch=request.batch,
+        state="measured",
+        mode=request.mode.value,
+    )
+    began = time.perf_counter()
+    if reason := get_backend("torch").unavailable():
+        row = replace(row, state="unavailable", reason=str(reason))
+    else:
+        flavour = flavour_here()
+        row = _measured(replace(row, flavour=flavour), time_steps(_workload(request, flavour), settings, progress))
+    seconds = time.perf_counter() - began
+    return Report(_conditions(request, machine, seconds), machine, (row,))
+
+
+def _workload(request: ModeRequest, flavour: str) -> Workload:
+    kind = Forward if request.mode is Mode.FORWARD else ForwardBackward
+    return kind(request.model, request.batch, flavour)
+
+
+def _measured(row: Row, found: StepSamples) -> Row:
+    """The row with what its worker gave. A wrong request is raised, as every command does it."""
+    row = replace(row, burn_in_ns=found.burn_in_ns, steps_ns=found.samples_ns)
+    match found.failure:
+        case None:
+            pass
+        case UsageError() | UntrustedArtefact():
+            raise found.failure
+        case BackendMissing():
+            return replace(row, state="unavailable", reason=str(found.failure))
+        case _:
+            return replace(row, state="failed", reason=str(found.failure))
+    summary = per_batch(found.samples_ns, burn_in=len(found.burn_in_ns))
+    return replace(
+        row,
+        per_batch_ms=summary,
+        latency_ms=step_latency(found.samples_ns),
+        images_per_second=1e3 * row.batch / summary.mean,
+    )
+
+
+def _conditions(request: ModeRequest, machine: Mapping[str, Any], seconds: float) -> Conditions:
+    model, settings = request.model, request.settings
+    shape = registry.input_spec(model).at_batch(request.batch)
+    size = describe_size(FLOAT32_BYTES * math.prod(shape), machine["cpu"]["cache_bytes"])
+    return Conditions(
+        model=f"{model.label} ({_weights(model)})",
+        batch=request.batch,
+        threads=settings.worker_threads,
+        tf32=False,
+        inputs=f"the same seeded noise images at every step, {size}",
+        copies="none inside the timed region (the batch is on the device)",
+        seconds=seconds,
+        step=request.mode.step,
+        loss=describe_loss(model) if request.mode is Mode.FORWARD_BACKWARD else "",
+        burn_in=settings.burn_in,
+        steps=settings.steps,
+    )
+
+
+def _weights(model: ModelSpec) -> str:
+    said = model.weights.name if model.weights else f"random weights, seed {model.seed}"
+    return f"layers of {model.init_from} taken over, {said}" if model.init_from else said

@@ -1,0 +1,173 @@
+"""What one timed step of eager PyTorch does, forward alone or forward and backward; run in a worker process.
+
+The input is one batch of seeded noise images of the network's size, the same at every step and on the device before the
+first. Whatever a step computed stays on the device, and a step ends when the device has finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from deploykit.backends.quoted import quoted
+from deploykit.backends.torch import configure
+from deploykit.errors import UnknownName, UsageError
+from deploykit.spec import ModelSpec
+from deploykit.zoo import registry
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+class Mode(StrEnum):
+    FORWARD = "forward"
+    FORWARD_BACKWARD = "forward-backward"
+
+    @classmethod
+    def parse(cls, text: str) -> Mode:
+        try:
+            return cls(text.strip().lower())
+        except ValueError:
+            raise UnknownName("mode", text, [member.value for member in cls]) from None
+
+    @property
+    def step(self) -> str:
+        """What one step does, in words."""
+        if self is Mode.FORWARD:
+            return "one batch forward, in eval mode under inference_mode"
+        return "gradients set to None, one batch forward in training mode, loss, backward; no optimiser step"
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Inference. `flavour` names the device as `backends.torch.flavour_here` does."""
+
+    model: ModelSpec
+    batch: int
+    flavour: str
+
+    @quoted("PyTorch")
+    def prepare(self, *, threads: int) -> Step:
+        """Raises CheckpointMismatch for a checkpoint of another network."""
+        import torch
+
+        device = configure(self.flavour, threads=threads)
+        module = _module(self.model, training=False).to(device)
+        images = _noise(self.model, self.batch).to(device)
+
+        def work() -> Tensor:
+            with torch.inference_mode():
+                found: Tensor = module(images)
+            return found
+
+        return Step(work, device)
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardBackward:
+    """Training up to the gradients: dropout, batch statistics and auxiliary heads as the paper has them.
+
+    Labels are drawn from the seed, and so are dropout's masks, anew at every step.
+    """
+
+    model: ModelSpec
+    batch: int
+    flavour: str
+
+    @quoted("PyTorch")
+    def prepare(self, *, threads: int) -> Step:
+        """Raises CheckpointMismatch, and UsageError for a network whose output is not one score per class."""
+        import torch
+
+        from deploykit.zoo.training import training_loss
+
+        device = configure(self.flavour, threads=threads)
+        card = registry.card_of(self.model)
+        module = _module(self.model, training=True).to(device)
+        images = _noise(self.model, self.batch).to(device)
+        random = torch.Generator().manual_seed(self.model.seed)
+        labels = torch.randint(self._classes(), (self.batch,), generator=random).to(device)
+        torch.manual_seed(self.model.seed)
+
+        def work() -> Tensor:
+            module.zero_grad(set_to_none=True)
+            loss = training_loss(
+                module(images),
+                labels,
+                auxiliary_weight=card.auxiliary_weight,
+                label_smoothing=card.label_smoothing,
+            )
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss.detach()
+
+        return Step(work, device)
+
+    def _classes(self) -> int:
+        outputs = registry.output_specs(self.model)
+        match [spec.shape for spec in outputs]:
+            case [(_, int(classes))]:
+                return classes
+        shapes = ", ".join(f"{spec.name}{list(spec.shape)}" for spec in outputs)
+        raise UsageError(
+            f"{self.model.name} returns {shapes}, and cross entropy takes one output of (batch, classes)",
+            hint="time it with --mode forward",
+        )
+
+
+class Step:
+    """Work on a device, launched and waited for. `result` is what the last step computed: scores, or the loss."""
+
+    def __init__(self, work: Callable[[], Tensor], device: torch.device) -> None:
+        self._work = work
+        self._device = device
+        self.result: Tensor | None = None
+        self.synchronize()
+
+    @quoted("PyTorch")
+    def launch(self) -> None:
+        self.result = self._work()
+
+    @quoted("PyTorch")
+    def synchronize(self) -> None:
+        if self._device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize()
+
+    def device_ms(self) -> float | None:
+        """None: steps are timed by the host's clock alone."""
+        return None
+
+
+def describe_loss(model: ModelSpec) -> str:
+    """The loss of a training step: `cross entropy + 0.3 x auxiliary, label smoothing 0.1`."""
+    card = registry.card_of(model)
+    said = f"cross entropy + {card.auxiliary_weight:g} x auxiliary" if card.auxiliary else "cross entropy"
+    return f"{said}, label smoothing {card.label_smoothing:g}" if card.label_smoothing else said
+
+
+def _module(model: ModelSpec, *, training: bool) -> nn.Module:
+    """With the checkpoint's weights, else seeded ones; heads that a checkpoint lacks have seeded ones too.
+
+    BatchNorm's statistics are estimated where they are read, which in training mode they are not.
+    """
+    from deploykit.weights import load_module, seeded_state
+
+    if model.weights is not None and model.init_from is None:
+        return load_module(model, model.weights, training=training)
+    module = registry.build_module(model, training=training)
+    if model.init_from is not None or not training:
+        module.load_state_dict(seeded_state(model))
+    return module
+
+
+def _noise(model: ModelSpec, batch: int) -> Tensor:
+    import torch
+
+    from deploykit.zoo.initialise import calibration_noise
+
+    (images,) = calibration_noise(registry.input_spec(model), batches=1, batch=batch, seed=model.seed)
+    return torch.from_numpy(images)
