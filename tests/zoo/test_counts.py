@@ -41,6 +41,9 @@ PUBLISHED = {
     # 388_300_800 at 8x8, classifier 2_048_000; each layer is the product that tests/zoo/test_inception_v2.py writes out.
     "inception_v2": (23_468_104, 5_686_379_104),
     "inception_v3": (23_834_568, 5_713_216_096),
+    "googlenet": (6_624_904, 1_498_376_192),
+    "googlenet_paper": (6_998_552, 1_582_671_872),
+    "bn_inception": (11_295_240, 2_032_600_064),
 }
 
 # width multiplier, parameters, then image size -> multiply-accumulates (arXiv 1704.04861, tables 6 and 7, exact).
