@@ -4,9 +4,14 @@ A raw ResNet-50 has 450 nodes, four invented for each convolution without a bias
 it. onnxscript's default optimiser would cure that, but it also fuses BatchNorm in float32, pads into convolutions and
 whatever its next release adds. So the rules stand here one by one, each with its reason (docs/decisions/clean-up.md
 has the counts).
+
+The bodies of If, Loop and Scan stay as they are. The libraries' passes do enter them, and break them: removing the
+Identity through which a body hands out a value of the outer graph renames that value, and inlining the branch that a
+constant condition chooses mixes up names. No value is lost by it, since a body reads outer values by reference.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -14,24 +19,53 @@ import onnx_ir.passes.common as common
 
 from deploykit.graph.constants import fold_constants
 from deploykit.graph.naming import name_nodes
-from deploykit.graph.rewrite import GraphPass, PassResult
+from deploykit.graph.rewrite import GraphPass, PassResult, Refusal, bodies, refuse
 
 Definition = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class CleanUpRule:
-    """A library's pass under our name. `PassResult.rewritten` lists the values that went or are computed anew."""
+    """A library's pass under our name. `PassResult.rewritten` lists the values that went or are computed anew.
+
+    `enters_bodies`: it may work inside the bodies of control-flow nodes; otherwise those are refused, and not seen.
+    """
 
     name: str
     reason: str
     run: Callable[[ir.Model], object]
+    enters_bodies: bool = False
 
     def __call__(self, model: ir.Model) -> PassResult:
         before = _definitions(model)
-        self.run(model)
+        if self.enters_bodies:
+            self.run(model)
+            refused = []
+        else:
+            with _bodies_out_of_sight(model.graph) as refused:
+                self.run(model)
         after = _definitions(model)
-        return PassResult(self.name, rewritten=[name for name in before if after.get(name) != before[name]])
+        return PassResult(
+            self.name, rewritten=[name for name in before if after.get(name) != before[name]], refused=refused
+        )
+
+
+@contextmanager
+def _bodies_out_of_sight(graph: ir.Graph) -> Iterator[list[Refusal]]:
+    """Take the bodies off their nodes for a while; a mark in their place keeps two such nodes from looking the same.
+
+    What a body reads from outside still counts as used: its nodes exist, and hold on to their operands.
+    """
+    held: list[tuple[ir.Node, ir.Attr]] = []
+    for node in graph:
+        for name in [name for name, attribute in node.attributes.items() if bodies(attribute)]:
+            held.append((node, node.attributes[name]))
+            node.attributes[name] = ir.AttrString(name, f"body {len(held)}")
+    try:
+        yield [refuse(node, f"its {attribute.name} is left as it is") for node, attribute in held]
+    finally:
+        for node, attribute in held:
+            node.attributes[attribute.name] = attribute
 
 
 def _definitions(model: ir.Model) -> dict[str, Definition]:
@@ -50,6 +84,27 @@ def materialise_reshape_shapes(model: ir.Model) -> None:
     from onnxscript.rewriter.rules.common import materialize_reshape_shape_rule
 
     RewritePass([materialize_reshape_shape_rule])(model)
+
+
+def remove_identities(model: ir.Model) -> None:
+    """Let readers of `y = Identity(x)` read x, which takes the name of a y that is a graph output.
+
+    Stays: an Identity from a graph input, an initialiser or another graph output to a graph output; both are public.
+    """
+    for node in [node for node in model.graph if node.op_type == "Identity" and not node.domain]:
+        source, copy = node.inputs[0], node.outputs[0]
+        public = copy.is_graph_output()
+        if source is None or (
+            public and (source.is_graph_input() or source.is_initializer() or source.is_graph_output())
+        ):
+            continue
+        source.shape = copy.shape if source.shape is None else source.shape
+        source.type = copy.type if source.type is None else source.type
+        name = copy.name
+        copy.replace_all_uses_with(source, replace_graph_outputs=True)
+        model.graph.remove(node, safe=True)
+        if public:
+            source.name = name
 
 
 def infer_missing_shapes(model: ir.Model) -> None:
@@ -71,7 +126,9 @@ def drop_fold_notes(model: ir.Model) -> None:
 
 
 CLEAN_UP: tuple[GraphPass, ...] = (
-    CleanUpRule("inline_functions", "passes look at one graph, not at function bodies", common.InlinePass()),
+    CleanUpRule(
+        "inline_functions", "passes look at one graph, not at function bodies", common.InlinePass(), enters_bodies=True
+    ),
     CleanUpRule("fold_constants", "the exporter computes biases, axes and shapes in the graph", fold_constants),
     CleanUpRule("remove_unused", "folding leaves producers that nobody reads", common.RemoveUnusedNodesPass()),
     CleanUpRule(
@@ -92,7 +149,7 @@ CLEAN_UP: tuple[GraphPass, ...] = (
     CleanUpRule(
         "remove_identities",
         "an Identity hides a convolution from the BatchNorm behind it",
-        common.IdentityEliminationPass(),
+        remove_identities,
     ),
     CleanUpRule(
         "materialise_reshape_shapes",
@@ -109,8 +166,11 @@ CLEAN_UP: tuple[GraphPass, ...] = (
         "remove_unused_opsets",
         "an import of a domain that is gone makes parsers ask for a plugin",
         common.RemoveUnusedOpsetsPass(),
+        enters_bodies=True,
     ),
-    CleanUpRule("infer_shapes", "precision and plan need every value's shape and type", infer_missing_shapes),
+    CleanUpRule(
+        "infer_shapes", "precision and plan need every value's shape and type", infer_missing_shapes, enters_bodies=True
+    ),
     CleanUpRule("drop_fold_notes", "texts about folding grow with the graph", drop_fold_notes),
     name_nodes,
 )

@@ -60,10 +60,21 @@ def _with_recent_opset(proto: onnx.ModelProto) -> onnx.ModelProto:
             return onnx.version_converter.convert_version(proto, target)
         except Exception as error:  # noqa: BLE001 - the converter raises RuntimeError, ValueError and its own kinds
             failures.append(error)
+    unknown = _operators_without_schema(proto, version)
+    because = f"it has no operator {', '.join(unknown)}" if unknown else one_line(failures[0])
     raise ExportFailed(
-        f"opset {version} cannot be converted to {OLDEST_OPSET} or newer: {one_line(failures[0])}",
+        f"opset {version} cannot be converted to {OLDEST_OPSET} or newer: {because}",
         hint=f"export the network again with opset {OLDEST_OPSET} or newer",
     ) from failures[0]
+
+
+def _operators_without_schema(proto: onnx.ModelProto, version: int) -> list[str]:
+    """ONNX's own operators that do not exist at this opset, by name; the converter's message buries it."""
+    missing = set()
+    for node in proto.graph.node:
+        if node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type, version, ""):
+            missing.add(node.op_type)
+    return sorted(missing)
 
 
 def _refuse_explosions(model: ir.Model) -> None:
@@ -106,19 +117,22 @@ def _all_nodes(model: ir.Model) -> Iterator[ir.Node]:
 def _infer_shapes_anew(model: ir.Model) -> None:
     """Replace what the file says about intermediate values by what follows from its inputs and initialisers.
 
-    Of the claims only the names of free dimensions survive, where inference finds a dimension free as well:
-    `Reshape(x, [-1, 512])` alone would lose that its first dimension is the batch.
+    Of the claims two things survive: the names of free dimensions, where inference finds a dimension free as well
+    (`Reshape(x, [-1, 512])` alone would lose that its first dimension is the batch), and the element type of what an
+    operator makes that ONNX does not know.
     """
     public = set(model.graph.outputs)
     values = [value for node in _all_nodes(model) for value in node.outputs if value not in public]
-    claims = [value.shape for value in values]
+    claims = [(value.shape, value.type) for value in values]
     for value in values:
         value.shape = None
         value.type = None
     common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
-    for value, claim in zip(values, claims, strict=True):
-        if value.shape is not None and claim is not None and len(value.shape) == len(claim):
-            value.shape = ir.Shape(_named(found, said) for found, said in zip(value.shape, claim, strict=True))
+    for value, (shape, kind) in zip(values, claims, strict=True):
+        if value.type is None:
+            value.type = kind
+        if value.shape is not None and shape is not None and len(value.shape) == len(shape):
+            value.shape = ir.Shape(_named(found, said) for found, said in zip(value.shape, shape, strict=True))
 
 
 def _named(found: int | ir.SymbolicDim, said: int | ir.SymbolicDim) -> int | ir.SymbolicDim:

@@ -62,6 +62,13 @@ def discard_unused(graph: ir.Graph, value: ir.Value | None) -> None:
         del graph.initializers[value.name]
 
 
+def bodies(attribute: ir.Attr) -> tuple[ir.Graph, ...]:
+    """The graphs in an attribute: the bodies of If, Loop and Scan."""
+    if attribute.type == ir.AttributeType.GRAPH:
+        return (attribute.as_graph(),)
+    return tuple(attribute.as_graphs()) if attribute.type == ir.AttributeType.GRAPHS else ()
+
+
 def module_scope(node: ir.Node) -> str:
     """The PyTorch module that made this node (`layer1.0.conv1`), or the node's name where none is recorded."""
     recorded = node.metadata_props.get(NAME_SCOPES)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from deploykit.errors import DeploykitError
+from deploykit.graph.rewrite import bodies
 
 Signature = tuple[tuple[str | None, ir.DataType | None], ...]
 
@@ -29,7 +30,7 @@ def verify(model: ir.Model, interface: Interface, *, after: str) -> None:
     """Raise DeploykitError, naming the pass `after` which the graph broke.
 
     Holds: inputs and outputs are as before; every operand is a graph input, an initialiser with data, or the output
-    of an earlier node; every value has a name of its own.
+    of an earlier node; every value has a name of its own. The two branches of an If may use the same names.
     """
     found = Interface.of(model)
     breach = next(_breaches(model.graph, frozenset(), set()), None)
@@ -63,8 +64,8 @@ def _breaches(graph: ir.Graph, outer: frozenset[ir.Value], names: set[str]) -> I
             if operand is not None and operand not in known:
                 yield f"{node.op_type} {node.name!r} reads {operand.name!r} before anything makes it"
         for attribute in node.attributes.values():
-            for body in _bodies(attribute):
-                yield from _breaches(body, frozenset(known), names)
+            for body in bodies(attribute):
+                yield from _breaches(body, frozenset(known), set(names))
         for value in node.outputs:
             known.add(value)
             if value.name != "":  # an omitted optional output
@@ -72,12 +73,6 @@ def _breaches(graph: ir.Graph, outer: frozenset[ir.Value], names: set[str]) -> I
     for value in graph.outputs:
         if value not in known:
             yield f"output {value.name!r} is made by nothing"
-
-
-def _bodies(attribute: ir.Attr) -> tuple[ir.Graph, ...]:
-    if attribute.type == ir.AttributeType.GRAPH:
-        return (attribute.as_graph(),)
-    return tuple(attribute.as_graphs()) if attribute.type == ir.AttributeType.GRAPHS else ()
 
 
 def _name_breach(value: ir.Value, names: set[str]) -> Iterator[str]:

@@ -133,3 +133,24 @@ def test_cleaning_twice_changes_nothing_more(build):
     optimise(model, passes=CLEAN_UP)
     assert ir.serde.serialize_model(model) == once
     onnx.checker.check_model(once, full_check=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "outputs", "left"),
+    [
+        ("g (float[2] x) => (float[2] y) { a = Neg (x) y = Identity (a) }", ["y"], ["Neg"]),
+        ("g (float[2] x) => (float[2] y) { a = Identity (x) y = Neg (a) }", ["y"], ["Neg"]),
+        (
+            "g (float[2] x) => (float[2] a, float[2] y) { a = Neg (x) y = Identity (a) }",
+            ["a", "y"],
+            ["Neg", "Identity"],
+        ),
+        ("g (float[2] x) => (float[2] y) { y = Identity (x) }", ["y"], ["Identity"]),
+    ],
+    ids=["before an output", "behind an input", "between two outputs", "from input to output"],
+)
+def test_identities_go_where_no_public_name_is_lost(text, outputs, left):
+    model = ir.from_proto(onnx.parser.parse_model(HEADER + text))
+    RULES["remove_identities"](model)
+    assert [value.name for value in model.graph.outputs] == outputs
+    assert [node.op_type for node in model.graph] == left

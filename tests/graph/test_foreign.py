@@ -74,6 +74,19 @@ def test_a_wrong_claim_about_a_shape_is_not_believed_but_a_dimensions_name_is():
     assert "Shape" in [node.op_type for node in model.graph]
 
 
+def test_of_an_unknown_operator_the_type_is_believed_and_the_shape_is_not():
+    text = """<ir_version: 10, opset_import: ["" : 20, "acme" : 1]>
+        g (float[batch, 4] x) => (float[batch, 4] y) <float[batch, 7] s, int64[3] n> {
+        s = acme.Swoosh (x) y = Neg (s) n = acme.Count (y) }"""
+    model = parse(onnx.parser.parse_model(text))
+    swoosh = model.graph[0].outputs[0]
+    assert (swoosh.dtype.name, swoosh.shape) == ("FLOAT", None)
+    content = serialise(model)
+    check(content)
+    optimise(model)
+    check(serialise(model))
+
+
 def test_an_old_operator_without_a_converter_is_named():
     proto = onnx.parser.parse_model(
         '<ir_version: 3, opset_import: ["" : 7]>g (float[1, 1, 2, 2] x) => (float[1, 1, 4, 4] y)'
@@ -82,6 +95,7 @@ def test_an_old_operator_without_a_converter_is_named():
     proto.graph.node[0].op_type = "NoSuchOperator"
     with pytest.raises(ExportFailed, match="opset 7 cannot be converted") as caught:
         parse(proto)
+    assert caught.value.message.endswith("it has no operator NoSuchOperator")
     assert "opset 17 or newer" in caught.value.hint
 
 
