@@ -93,11 +93,12 @@ def inception_resnet_v2(*, residual_scale: float | None = None) -> InceptionResN
 
 
 def _scales(given: float | None) -> tuple[float, float, float]:
+    """Checked here, types too, since options also arrive as JSON. Raises UsageError."""
     if given is None:
         return SCALES
-    if not 0 < given <= 1:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= 1:
         raise UsageError(
-            f"residual_scale {given} is not above 0 and at most 1",
+            f"residual_scale {given!r} is not a number above 0 and at most 1",
             hint="the paper uses 0.1 to 0.3; leave it out for 0.17, 0.10 and 0.20",
         )
     return given, given, given
