@@ -67,7 +67,6 @@ def blocks(module: nn.Module) -> list[ResidualInception]:
     return [layer for layer in module.modules() if isinstance(layer, ResidualInception)]
 
 
-@pytest.mark.slow
 def test_a_twins_checkpoint_gives_its_logits_bit_for_bit(tmp_path):
     model = ModelSpec("inception_resnet_v2")
     theirs = timm.create_model("inception_resnet_v2").eval()

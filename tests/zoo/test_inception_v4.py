@@ -34,7 +34,6 @@ def kernels(module: nn.Module) -> list[tuple[int, ...]]:
     return [layer.kernel_size for layer in module.modules() if isinstance(layer, nn.Conv2d)]
 
 
-@pytest.mark.slow
 def test_a_twins_checkpoint_gives_its_logits_bit_for_bit(tmp_path):
     theirs = timm.create_model("inception_v4").eval()
     initialise(theirs, seed=1)

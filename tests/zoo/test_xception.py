@@ -40,7 +40,6 @@ def shapes_only():
         yield construct(MODEL)
 
 
-@pytest.mark.slow
 def test_a_twins_checkpoint_gives_its_logits_bit_for_bit(tmp_path):
     theirs = timm.create_model("legacy_xception").eval()
     initialise(theirs, seed=1)
