@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from deploykit.backends.quoted import quoted
 from deploykit.backends.torch import configure
-from deploykit.errors import UnknownName, UsageError
+from deploykit.errors import DeviceOutOfMemory, UnknownName, UsageError
 from deploykit.spec import ModelSpec
 from deploykit.zoo import registry
 
@@ -169,5 +169,8 @@ def _noise(model: ModelSpec, batch: int) -> Tensor:
 
     from deploykit.zoo.initialise import calibration_noise
 
-    (images,) = calibration_noise(registry.input_spec(model), batches=1, batch=batch, seed=model.seed)
+    try:
+        (images,) = calibration_noise(registry.input_spec(model), batches=1, batch=batch, seed=model.seed)
+    except MemoryError as error:
+        raise DeviceOutOfMemory(f"{batch} images do not fit into memory", hint="give a smaller --batch") from error
     return torch.from_numpy(images)

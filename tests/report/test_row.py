@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploykit.bench import Block, Interval, Latency, Ratio
+from deploykit.bench import Block, Interval, Latency, PerBatch, Ratio
 from deploykit.report.document import Conditions, Report, to_json
 from deploykit.report.row import Row
 
@@ -41,6 +41,17 @@ def test_the_row_has_the_documented_shape():
     assert found["blocks"] == [{"round": 0, "runs": 3}, {"round": 0, "runs": 2}]
     assert (found["plan"], found["parity"]) == ({"kernels": 58}, {"verdict": "pass"})
     assert row().as_json()["latency_ms"] is None
+
+
+def test_a_row_of_single_steps_has_their_mode_their_mean_and_the_burn_in_apart():
+    found = row(
+        mode="forward", per_batch_ms=PerBatch(2.5, 0.5, 3, 2), burn_in_ns=(9, 8), steps_ns=(1, 2, 3)
+    ).as_json()  # fmt: skip
+    assert found["mode"] == "forward"
+    assert found["per_batch_ms"] == {"mean": 2.5, "sd": 0.5, "n": 3, "burn_in": 2}
+    assert (found["burn_in_ns"], found["samples_ns"], found["blocks"]) == ([9, 8], [1, 2, 3], [])
+    rest = row().as_json()
+    assert (rest["mode"], rest["per_batch_ms"], rest["burn_in_ns"]) == (None, None, [])
 
 
 def test_a_report_is_strict_json():

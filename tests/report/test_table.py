@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from deploykit.bench import Interval, Latency, Ratio
+from deploykit.bench import Interval, Latency, PerBatch, Ratio
 from deploykit.report.document import Conditions, Report
 from deploykit.report.row import Row
 from deploykit.report.table import render_report
@@ -95,6 +95,63 @@ def test_the_whole_table_in_plain_text():
     )  # fmt: skip
     assert found == SNAPSHOT
     assert max(map(len, found.splitlines())) <= 120
+
+
+STEPS = """\
+model   googlenet
+run     batch 32, threads 2, TF32 off
+step    forward and backward
+loss    cross entropy + 0.3 x auxiliary
+steps   10 of burn-in, then 100 timed
+CPU     Some CPU, 2 cores (avx512_vnni)
+GPU     none
+inputs  noise
+torch   torch 2.15.0 (cpu)
+
+                                                                                images
+backend  precision  mode              batch  state     ms a batch, mean +/- sd      /s  steps
+---------------------------------------------------------------------------------------------
+torch    fp32       forward-backward     32  measured  1779.6 +/- 43.2            18.0    100
+
+Every timed step counts; --json has each of them, and the burn-in.
+"""
+
+
+def stepped(**options):
+    conditions = Conditions(
+        model="googlenet", batch=32, threads=2, tf32=False, inputs="noise", step="forward and backward",
+        loss="cross entropy + 0.3 x auxiliary", burn_in=10, steps=100,
+    )  # fmt: skip
+    line = Row(
+        model="googlenet", batch=32, backend="torch", precision="fp32", mode="forward-backward",
+        flavour="torch 2.15.0 (cpu)", **options,
+    )  # fmt: skip
+    return shown(line, conditions=conditions)
+
+
+def test_a_table_of_single_steps():
+    figures = {"per_batch_ms": PerBatch(1779.64, 43.17, 100, 10), "images_per_second": 17.98}
+    median = Latency(1770.0, None, 1800.0, None, None, 100, 0, 0)
+    assert stepped(state="measured", latency_ms=median, **figures) == STEPS
+
+
+def test_steps_that_failed_say_why():
+    found = stepped(state="failed", reason="the worker process was killed by SIGKILL")
+    assert "failed [1]" in found
+    assert "[1] torch fp32: the worker process was killed by SIGKILL" in found
+    assert "mean" not in found
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "expected"),
+    [
+        (0.51234, 0.00456, "0.5123 +/- 0.0046"),
+        (12.345, 1.234, "12.35 +/- 1.23"),
+        (60500.0, 1234.5, "60500.0 +/- 1234.5"),
+    ],
+)
+def test_the_deviation_has_the_decimals_of_the_mean(mean, sd, expected):
+    assert expected in stepped(state="measured", per_batch_ms=PerBatch(mean, sd, 5, 0))
 
 
 def test_throughput_is_shown_only_where_it_was_measured():
