@@ -6,13 +6,16 @@ SHIM   := .cuda-shim
 PYTEST ?= -n auto --maxprocesses 4
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-cuda-shim check format clean
+.PHONY: help bench families test test-cuda-shim check format clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 bench: $(VENV)/.demo ## Set up, then ResNet-50 in PyTorch, ONNX Runtime and TensorRT, FP32, FP16 and INT8, side by side
 	$(BIN)/deploykit bench resnet50 --backends torch,ort,trt --precision fp32,fp16,int8
+
+families: $(VENV)/.demo ## Set up, then the same for one network of every family; the table goes to docs/families.md
+	$(BIN)/python benchmarks/families.py --output docs/families.md
 
 test: $(VENV)/.dev ## Set up, then run every test that this machine can run
 	$(BIN)/python -m pytest $(PYTEST)

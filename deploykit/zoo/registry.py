@@ -56,8 +56,8 @@ class Card:
     factory: str  # "package.module:function"
     family: str
     preprocessing: Preprocessing
-    params: int | None  # None: nobody counted
-    macs: int | None
+    params: int | None = None  # nobody counted
+    macs: int | None = None
     image_size: int = 224
     min_image_size: int = 1
     max_image_size: int | None = None
