@@ -132,6 +132,9 @@ NETWORKS = [
     ("resnet50", 64, 2e-5),
     ("vgg16", 32, 2e-5),
     ("vgg16_bn", 32, 3e-5),
+    ("googlenet", 64, 2e-5),
+    ("googlenet_paper", 64, 2e-5),
+    ("bn_inception", 64, 2e-5),
 ]
 
 
