@@ -1,5 +1,7 @@
 """A PyTorch module becomes a graph, as torch wrote it: nothing optimised, every node still tied to its module.
 
+One thing is put right: a pooling of which torch's exporter says that it makes more windows than torch makes.
+
 `torch.onnx.export` runs without its optimiser, which would fold BatchNorm in float32 and relabel the convolution with
 the BatchNorm's scope; deploykit's own passes (`deploykit.graph`) do that work and account for it.
 """
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 OPSET = 20
 TRACED_BATCH = 2  # torch.export turns a dimension of 0 or 1 into a constant
+POOLINGS = ("AveragePool", "MaxPool")
 
 
 def export_module(
@@ -50,6 +53,7 @@ def export_module(
     if model is None:
         raise ExportFailed(f"torch.onnx could not export {kind}: it answered with no graph")
     _require_free_dimensions(kind, input, model.graph.inputs[0])
+    _round_down_where_torch_did(model)
     _strip_bulk(model)
     return model
 
@@ -93,6 +97,43 @@ def _require_free_dimensions(kind: str, spec: TensorSpec, found: ir.Value) -> No
                 f"{kind} works only where dimension {axis} ({asked}) of its input is {got}, as traced",
                 hint="take that size from the input (x.shape[0], x.flatten(1)) instead of writing it down",
             )
+
+
+def _round_down_where_torch_did(model: ir.Model) -> None:
+    """Take `ceil_mode` off a pooling whose last window torch left out, so that every runtime makes torch's shape.
+
+    Side L, padding p and q, kernel k, stride s: (L + p + q - k) / s + 1 windows, with `ceil_mode` rounded up. torch
+    leaves out a window that starts beyond L + p, in the far padding; ONNX's shape inference and TensorRT count it. A
+    pooling that leaves one out along one axis alone stays as it is, for `graph.check` to refuse.
+    """
+    for node in model.graph:
+        if node.op_type in POOLINGS and node.attributes.get_int("ceil_mode") == 1:
+            found, down, up = _window_counts(node)
+            if found == down != up:
+                node.attributes["ceil_mode"] = ir.AttrInt64("ceil_mode", 0)
+
+
+def _window_counts(node: ir.Node) -> tuple[list[int], list[int], list[int]]:
+    """How many windows a pooling has along each axis: as traced, and by the formula rounded down and up."""
+    images, maps = node.inputs[0], node.outputs[0]
+    if images is None or images.shape is None or maps.shape is None:
+        return [], [], []
+    sides, found = _fixed(images.shape), _fixed(maps.shape)
+    kernel, strides, pads = (node.attributes.get_ints(name) or () for name in ("kernel_shape", "strides", "pads"))
+    if not len(sides) == len(kernel) == len(strides) == len(pads) / 2:
+        return [], [], []
+    dilations = node.attributes.get_ints("dilations") or (1,) * len(kernel)
+    padding = [before + after for before, after in zip(pads[: len(sides)], pads[len(sides) :], strict=True)]
+    reaches = [dilation * (size - 1) + 1 for size, dilation in zip(kernel, dilations, strict=True)]
+    spare = [side + extra - reach for side, extra, reach in zip(sides, padding, reaches, strict=True)]
+    down = [free // stride + 1 for free, stride in zip(spare, strides, strict=True)]
+    up = [-(-free // stride) + 1 for free, stride in zip(spare, strides, strict=True)]
+    return found, down, up
+
+
+def _fixed(shape: ir.Shape) -> list[int]:
+    """The spatial sizes that are numbers."""
+    return [size for size in list(shape)[2:] if isinstance(size, int)]
 
 
 @contextlib.contextmanager
