@@ -3,7 +3,8 @@
 DeploykitError                 1   something failed that deploykit foresaw
 ├── UsageError                 2   the request itself is wrong
 │   ├── UnknownName            2   no such model, backend, precision or target; carries the nearest names
-│   └── CheckpointMismatch     2   tensors missing, left over or of another shape
+│   ├── CheckpointMismatch     2   tensors missing, left over or of another shape
+│   └── UnsupportedGraph       2   a graph that cannot be typed, or fed, as asked; other rows of a table still can
 ├── GateFailed                 3   parity or another gate did not hold
 │   └── Float16Overflow        3   a weight or an activation leaves float16's range
 ├── BackendMissing             4   a library or device that the request needs is not here
@@ -60,6 +61,10 @@ class UnknownName(UsageError):
 
 
 class CheckpointMismatch(UsageError):
+    pass
+
+
+class UnsupportedGraph(UsageError):
     pass
 
 

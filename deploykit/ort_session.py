@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploykit.errors import BackendMissing, BuildFailed, one_line
+from deploykit.errors import BackendMissing, BuildFailed, ExecutionFailed, one_line
 from deploykit.host import usable_cores
 
 if TYPE_CHECKING:
@@ -51,6 +52,14 @@ def open_session(
             hint="check CUDA and cuDNN with `deploykit doctor`",
         )
     return session
+
+
+def compute(session: Any, names: Sequence[str], feed: Mapping[str, Any]) -> dict[str, Any]:
+    """The named outputs on a feed by input name. Raises ExecutionFailed with ONNX Runtime's own words."""
+    try:
+        return dict(zip(names, session.run(list(names), dict(feed)), strict=True))
+    except Exception as error:
+        raise ExecutionFailed(f"ONNX Runtime could not run the graph: {one_line(error)}") from error
 
 
 def _load_cuda_libraries() -> str:

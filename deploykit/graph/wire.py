@@ -8,9 +8,11 @@ import onnx
 import onnx_ir as ir
 
 from deploykit.errors import DeploykitError, UntrustedArtefact, one_line
+from deploykit.graph.rewrite import WEIGHTED
 from deploykit.spec import TensorSpec
 
 MAX_BYTES = 2**31 - 1  # a protobuf message cannot be longer
+QUANTISED = ("ConvInteger", "DequantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QuantizeLinear")
 BULK_BYTES = 1024  # initialisers from this size on bypass protobuf
 
 # Protobuf field numbers of onnx.proto, with wire type 2 (a length, then that many bytes).
@@ -102,6 +104,17 @@ def check(content: bytes) -> None:
 def tensor_specs(model: ir.Model) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Inputs and outputs. A free dimension without a name is called `batch` on axis 0, else `<tensor>_<axis>`."""
     return tuple(map(_spec, model.graph.inputs)), tuple(map(_spec, model.graph.outputs))
+
+
+def computing_types(model: ir.Model) -> set[str]:
+    """In which types the convolutions and matrix products compute, bodies included; "int8" for anything quantised."""
+    found = set()
+    for node in model.graph.all_nodes():
+        if node.op_type in QUANTISED:
+            found.add("int8")
+        elif node.op_type in WEIGHTED and node.outputs[0].dtype is not None:
+            found.add(node.outputs[0].dtype.numpy().name)
+    return found
 
 
 def _spec(value: ir.Value) -> TensorSpec:

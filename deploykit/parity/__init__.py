@@ -1,10 +1,11 @@
 """Numerical parity: the float64 reference, the distances from it, and the two verdicts."""
 
 from deploykit.parity.metrics import Distance, Top1, distance, sqnr_db, top1
-from deploykit.parity.reference import Reference, graph_reference, module_reference
+from deploykit.parity.reference import CHUNK, Reference, graph_reference, joined, module_reference
 from deploykit.parity.verdict import Limits, OutputParity, ParityResult, judge
 
 __all__ = [
+    "CHUNK",
     "Distance",
     "Limits",
     "OutputParity",
@@ -13,6 +14,7 @@ __all__ = [
     "Top1",
     "distance",
     "graph_reference",
+    "joined",
     "judge",
     "module_reference",
     "sqnr_db",

@@ -1,23 +1,29 @@
 """What is right: the network in float64, and how far plain float32 is from that (the noise floor).
 
 A zoo network is its PyTorch module on the CPU in double precision. An `.onnx` file has no module: its graph, with every
-float tensor and type raised to double, is interpreted by ONNX's own reference evaluator, and float32 is ONNX Runtime
+real tensor and type raised to double, is interpreted by ONNX's own reference evaluator, and float32 is ONNX Runtime
 running the graph as written.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deploykit.errors import ExecutionFailed, one_line
+
 if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import nn
 
-Outputs = dict[str, np.ndarray[Any, Any]]
+Array = np.ndarray[Any, Any]
+Outputs = dict[str, Array]
 
+# ONNX's numbers of element types: float, float16 and bfloat16, and the double that they become.
+REAL, DOUBLE = (1, 10, 16), 11
 CHUNK = 4  # images a pass: float64 activations of a deep network take twice the memory
 
 
@@ -42,36 +48,74 @@ def module_reference(module: nn.Module, feed: np.ndarray[Any, Any], names: tuple
     return Reference(exact, single, "PyTorch module in float64")
 
 
-def graph_reference(model: ir.Model, feed: Outputs) -> Reference:
-    """The float32 graph of an `.onnx` file on a feed by input name, at the graph's own batch where that is fixed."""
-    import onnx_ir as ir
-    from onnx.reference import ReferenceEvaluator
+def graph_reference(model: ir.Model, feeds: Sequence[Mapping[str, Array]]) -> Reference:
+    """The graph of an `.onnx` file on feeds by input name; what each gives is joined along axis 0.
 
-    from deploykit.ort_session import open_session
+    Raises ExecutionFailed where the evaluator does not know an operator or an output cannot be joined, and BuildFailed
+    where ONNX Runtime rejects the graph.
+    """
+    from deploykit.ort_session import compute, open_session
 
     names = [str(value.name) for value in model.graph.outputs]
-    single = open_session(model, optimise=False)
-    double = ReferenceEvaluator(_raised_to_double(ir.to_proto(model)))
-    exact: list[Any] = []
-    float32: list[Any] = []
-    for part in _chunks(feed, _fixed_batch(model) or CHUNK):
-        float32.append(single.run(names, part))
-        exact.append(double.run(names, {name: _widen(array) for name, array in part.items()}))
-    return Reference(_joined(names, exact), _joined(names, float32), "graph in float64")
+    session = open_session(model, optimise=False)
+    double = _evaluator(model)
+    exact: list[Outputs] = []
+    float32: list[Outputs] = []
+    for feed in feeds:
+        float32.append(compute(session, names, feed))
+        exact.append(double(names, feed))
+    return Reference(joined(exact), joined(float32), "graph in float64")
 
 
-def _fixed_batch(model: ir.Model) -> int | None:
-    shape = model.graph.inputs[0].shape
-    return shape[0] if shape is not None and len(shape) > 0 and isinstance(shape[0], int) else None
+def joined(parts: Sequence[Mapping[str, Array]]) -> Outputs:
+    """The outputs of several runs, one after the other along axis 0; a scalar counts as one row.
+
+    Raises ExecutionFailed for an output whose other dimensions differ from run to run.
+    """
+    found: Outputs = {}
+    for name in parts[0]:
+        arrays = [np.atleast_1d(part[name]) for part in parts]
+        try:
+            found[name] = np.concatenate(arrays)
+        except ValueError:
+            shapes = " and ".join(dict.fromkeys(str(list(array.shape)) for array in arrays))
+            raise ExecutionFailed(
+                f"output {name} has another shape for other inputs, {shapes}: rows cannot be compared"
+            ) from None
+    return found
 
 
-def _chunks(feed: Outputs, size: int) -> list[Outputs]:
-    count = len(next(iter(feed.values())))
-    return [{name: array[start : start + size] for name, array in feed.items()} for start in range(0, count, size)]
+def _evaluator(model: ir.Model) -> Callable[[list[str], Mapping[str, Array]], Outputs]:
+    """The graph in double precision. Weights are fed like inputs: inside the evaluator they would exist three times."""
+    from onnx.reference import ReferenceEvaluator
+
+    from deploykit.parity.operators import OPERATORS, MaxPool
+
+    skeleton = model.clone()
+    weights: Outputs = {}
+    for name, value in list(skeleton.graph.initializers.items()):
+        if value.const_value is not None and value.dtype in REAL:
+            weights[name] = value.const_value.numpy().astype(np.float64)
+            del skeleton.graph.initializers[name]
+    with_indices = any(node.op_type == "MaxPool" and len(node.outputs) > 1 for node in model.graph.all_nodes())
+    operators = [operator for operator in OPERATORS if not (with_indices and operator is MaxPool)]
+    try:
+        evaluator = ReferenceEvaluator(_raised_to_double(skeleton), new_ops=operators)
+    except Exception as error:
+        raise _not_evaluated(error) from error
+
+    def evaluate(names: list[str], feed: Mapping[str, Array]) -> Outputs:
+        widened = {name: _widen(array) for name, array in feed.items()}
+        try:
+            return dict(zip(names, evaluator.run(names, {**weights, **widened}), strict=True))
+        except Exception as error:  # operators are Python code, each raising its own kind
+            raise _not_evaluated(error) from error
+
+    return evaluate
 
 
-def _joined(names: list[str], parts: list[Any]) -> Outputs:
-    return {name: np.concatenate(arrays) for name, arrays in zip(names, zip(*parts, strict=True), strict=True)}
+def _not_evaluated(error: Exception) -> ExecutionFailed:
+    return ExecutionFailed(f"onnx's reference evaluator cannot compute the graph in float64: {one_line(error)}")
 
 
 def _run_module(module: nn.Module, feed: np.ndarray[Any, Any], names: tuple[str, ...], dtype: Any) -> Outputs:
@@ -86,31 +130,37 @@ def _run_module(module: nn.Module, feed: np.ndarray[Any, Any], names: tuple[str,
     return {name: np.concatenate(parts) for name, parts in zip(names, zip(*pieces, strict=True), strict=True)}
 
 
-def _widen(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return array.astype(np.float64) if array.dtype == np.float32 else array
+def _widen(array: Array) -> Array:
+    return array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array
 
 
-def _raised_to_double(proto: Any) -> Any:
-    """The same ONNX graph with float tensors, value types, Cast targets and float attributes' tensors in double."""
-    from onnx import ModelProto, TensorProto, numpy_helper
+def _raised_to_double(model: ir.Model) -> Any:
+    """The ONNX graph of `model` with every real tensor, value type and Cast target in double, bodies included."""
+    import onnx_ir as ir
 
-    raised = ModelProto()
-    raised.CopyFrom(proto)
+    raised = ir.to_proto(model)
+    _raise_graph(raised.graph)
+    return raised
 
-    def raise_tensor(tensor: Any) -> None:
-        if tensor.data_type == TensorProto.FLOAT:
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
 
-    graph = raised.graph
+def _raise_graph(graph: Any) -> None:
     for tensor in graph.initializer:
-        raise_tensor(tensor)
+        _raise_tensor(tensor)
     for value in [*graph.input, *graph.output, *graph.value_info]:
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
-            value.type.tensor_type.elem_type = TensorProto.DOUBLE
+        if value.type.tensor_type.elem_type in REAL:
+            value.type.tensor_type.elem_type = DOUBLE
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("t"):
-                raise_tensor(attribute.t)
-            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
-                attribute.i = TensorProto.DOUBLE
-    return raised
+                _raise_tensor(attribute.t)
+            if attribute.name in ("to", "dtype") and attribute.i in REAL:
+                attribute.i = DOUBLE
+            for body in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
+                _raise_graph(body)
+
+
+def _raise_tensor(tensor: Any) -> None:
+    from onnx import numpy_helper
+
+    if tensor.data_type in REAL:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))

@@ -31,7 +31,7 @@ from deploykit.cachekey import cache_key, file_digest, source_digest
 from deploykit.errors import BackendMissing, UsageError
 from deploykit.host import library_versions
 from deploykit.loader import external_files
-from deploykit.pipeline.inputs import images_for, preprocessing_of
+from deploykit.pipeline.inputs import inputs_for
 from deploykit.pipeline.values import Built, Exported, Typed, specs_of
 from deploykit.spec import BuildSpec, ModelSpec, Precision, TensorSpec
 from deploykit.store import Entry, Store, Writer
@@ -91,19 +91,15 @@ class Artefacts:
 
     def calibrate(self, exported: Exported, spec: BuildSpec) -> tuple[CalibrationTable, Mapping[str, Any]]:
         """The calibration table of the optimised graph, and over what it was made."""
-        images = images_for(exported, "calibration", count=spec.calibration_images, data=spec.data)
-        parts = {"graph": exported.digest, "data": images.digest, "method": CALIBRATION_METHOD}
+        inputs = inputs_for(exported, "calibration", count=spec.calibration_images, batch=1, data=spec.data)
+        parts = {"graph": exported.digest, "data": inputs.digest, "method": CALIBRATION_METHOD}
 
         def make(writer: Writer) -> Mapping[str, Any]:
             from deploykit.pipeline import stages
 
-            with self.timed(f"calibrate on {len(images)} images"):
+            with self.timed(f"calibrate on {len(inputs)} images"):
                 table, facts = stages.calibrate(
-                    exported.path,
-                    images,
-                    method=CALIBRATION_METHOD,
-                    graph_digest=exported.digest,
-                    preprocessing=str(preprocessing_of(exported)),
+                    exported.path, inputs, method=CALIBRATION_METHOD, graph_digest=exported.digest
                 )
             writer.write("table.json", table)
             return facts

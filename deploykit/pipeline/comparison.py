@@ -6,15 +6,14 @@ which every requested row has its state and its reason.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from deploykit.backends import get_backend
+from deploykit.backends.protocol import Feed
 from deploykit.bench import (
     BenchSettings,
     Measurement,
@@ -27,10 +26,19 @@ from deploykit.bench import (
     run_outputs,
     run_rows,
 )
-from deploykit.errors import BackendMissing, BuildFailed, DeploykitError, GateFailed, UsageError
-from deploykit.images import ImageSet, assert_disjoint
+from deploykit.errors import BackendMissing, BuildFailed, DeploykitError, GateFailed, UnsupportedGraph, UsageError
+from deploykit.images import assert_disjoint
 from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.inputs import images_for
+from deploykit.pipeline.inputs import (
+    Inputs,
+    Photographs,
+    inputs_for,
+    joined_feeds,
+    require_feedable,
+    runs,
+    white_noise,
+    whole_runs,
+)
 from deploykit.pipeline.judging import Judge
 from deploykit.pipeline.values import Built, Exported
 from deploykit.report.document import Conditions, Report
@@ -40,7 +48,6 @@ from deploykit.spec import BuildSpec, Precision
 PHOTOGRAPHS, NOISE = 8, 4  # images behind a parity verdict
 ROTATED = 4  # timed inputs that take turns
 FAILED, PARITY_FAILED, NOTHING_AVAILABLE = 1, GateFailed.exit_code, BackendMissing.exit_code
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +105,7 @@ class _Comparison:
         settings, progress = self.request.settings, self.artefacts.progress
         machine = fingerprint(threads=settings.worker_threads, seed=settings.seed, tf32=self.request.spec.tf32)
         asked = [(name, precision) for name in self.request.backends for precision in self.request.precisions]
-        lines = _without_twins([self._build(name, precision) for name, precision in asked])
+        lines = self._fed(_without_twins([self._build(name, precision) for name, precision in asked]))
         running = [line for line in lines if line.built and line.built.engine.reason is None]
         jobs = [self._job(line.row, line.built) for line in running if line.built]
         measurement = run_rows(jobs, settings, progress) if self.timed and jobs else None
@@ -120,7 +127,7 @@ class _Comparison:
         try:
             typed = self.artefacts.adopt(adopt, self.exported, precision) if adopt else None
             built = self.artefacts.build(spec, get_backend(name, strict=self.request.strict), typed=typed)
-        except BackendMissing as error:
+        except (BackendMissing, UnsupportedGraph) as error:
             return _Line(replace(row, state="unavailable", reason=str(error)))
         except BuildFailed as error:
             return _Line(replace(row, state="failed", reason=str(error)))
@@ -133,7 +140,7 @@ class _Comparison:
             state="built" if engine.reason else "measured",
             reason=str(engine.reason or ""),
             flavour=engine.flavour,
-            note=engine.note,
+            note="; ".join(filter(None, (engine.note, *_remarks(built)))),
             typed_digest=engine.typed_digest,
             build_seconds=built.seconds,
             cache_hit=built.hit,
@@ -145,47 +152,68 @@ class _Comparison:
     def exported(self) -> Exported:
         return self.artefacts.export(self.request.spec.model)
 
+    def _fed(self, lines: list[_Line]) -> list[_Line]:
+        """A network that nothing can be shown to is only compiled: rows that would run say so instead.
+
+        Raises UnsupportedGraph where no row is left.
+        """
+        if not any(line.built for line in lines):
+            return lines
+        try:
+            require_feedable(self.exported)
+        except UnsupportedGraph as error:
+            fed = [
+                _Line(replace(line.row, state="unavailable", reason=str(error)))
+                if line.built and line.built.engine.reason is None
+                else line
+                for line in lines
+            ]
+            if not any(line.built for line in fed):
+                raise
+            return fed
+        return lines
+
     @cached_property
-    def calibration(self) -> ImageSet | None:
+    def calibration(self) -> Inputs | None:
         """What INT8 is calibrated on; None where no row is INT8."""
         spec = self.request.spec
         if Precision.INT8 not in self.request.precisions:
             return None
-        return images_for(self.exported, "calibration", count=spec.calibration_images, data=spec.data)
+        return inputs_for(self.exported, "calibration", count=spec.calibration_images, batch=1, data=spec.data)
 
     @cached_property
-    def test(self) -> ImageSet:
-        """Photographs for parity and for the timed inputs; none of them is a calibration photograph."""
-        spec = self.request.spec
-        count = max(PHOTOGRAPHS, ROTATED * spec.batch.optimum) if self.timed else PHOTOGRAPHS
-        images = images_for(self.exported, "test", count=count, data=spec.data)
-        if self.calibration is not None:
-            assert_disjoint(self.calibration, images)
+    def test(self) -> Inputs:
+        """Images for parity and for the timed inputs; none of them is a calibration photograph."""
+        spec, batch = self.request.spec, self.request.spec.batch.optimum
+        count = max(PHOTOGRAPHS, ROTATED * batch) if self.timed else PHOTOGRAPHS
+        images = inputs_for(self.exported, "test", count=count, batch=batch, data=spec.data)
+        if isinstance(self.calibration, Photographs) and isinstance(images, Photographs):
+            assert_disjoint(self.calibration.images, images.images)
         return images
 
     @cached_property
-    def photographs(self) -> Array:
+    def images(self) -> Feed:
         with self.artefacts.timed(f"cut {len(self.test)} test images"):
-            return np.concatenate(list(self.test.batches(PHOTOGRAPHS)))
+            return joined_feeds(list(self.test.feeds()))
 
     @cached_property
     def judge(self) -> Judge:
-        """On PHOTOGRAPHS photographs and NOISE images of seeded white noise, or a few more to fill a fixed batch."""
-        shown, batch = self.photographs[:PHOTOGRAPHS], self.request.spec.batch.optimum
-        fixed = isinstance(self.exported.image_input().shape[0], int)
-        count = NOISE + -(PHOTOGRAPHS + NOISE) % batch if fixed else NOISE
-        noise = np.random.default_rng(self.request.settings.seed).standard_normal((count, *shown.shape[1:]))
-        images = np.concatenate([shown, noise.astype(np.float32)])
-        return Judge(self.artefacts, self.exported, images, PHOTOGRAPHS, batch, self.calibration)
+        """On PHOTOGRAPHS images and NOISE of seeded white noise, or a few more to fill whole batches."""
+        inputs, run = self.exported.inputs, self.test.run
+        shown, noise = whole_runs(PHOTOGRAPHS, run), whole_runs(NOISE, run)
+        photographs = joined_feeds(runs(self.images, inputs, run)[: shown // run])
+        white = white_noise(inputs, count=noise, run=run, seed=self.request.settings.seed)
+        images, batch = joined_feeds([photographs, white]), self.request.spec.batch.optimum
+        return Judge(self.artefacts, self.exported, images, shown + noise, shown, batch, self.calibration)
 
     def _job(self, row: Row, built: Built) -> RowJob:
-        spec, batch = built.engine.inputs[0], self.request.spec.batch.optimum
-        timed = self.photographs[: ROTATED * batch].astype(spec.dtype) if self.timed else self.photographs[:0]
+        inputs, batch = built.engine.inputs, self.request.spec.batch.optimum
+        timed = runs(self.images, inputs, batch)[:ROTATED] if self.timed else []
         return RowJob(
             label=f"{row.backend} {row.precision}",
             engine=built.engine,
-            feeds=tuple({spec.name: timed[start : start + batch]} for start in range(0, len(timed), batch)),
-            parity=tuple(self.judge.feeds(spec.name, spec.dtype)),
+            feeds=tuple(timed),
+            parity=tuple(self.judge.feeds(inputs)),
         )
 
     def _finished(self, line: _Line) -> Row:
@@ -237,12 +265,20 @@ class _Comparison:
     def _inputs(self, jobs: Sequence[RowJob], cache_bytes: int | None) -> str:
         if not jobs:
             return ""
-        source = "the demo photographs" if self.request.spec.data is None else "the given images"
         feeds = f"{describe_inputs(jobs[0].feeds, cache_bytes)}; " if self.timed else ""
-        said = f"{feeds}crops of {source}"
+        said = f"{feeds}{self.test.source}"
         passed_over = (*self.test.skipped, *(self.calibration.skipped if self.calibration else ()))
-        skipped = list(dict.fromkeys(map(str, passed_over)))
+        skipped = list(dict.fromkeys(passed_over))
         return f"{said}; {len(skipped)} skipped ({'; '.join(skipped)})" if skipped else said
+
+
+def _remarks(built: Built) -> Iterator[str]:
+    """What a row must own up to that its name does not say."""
+    types = built.exported.facts.get("computes_in")
+    if types and built.engine.precision is Precision.FP32:
+        yield f"the file as it is, which computes in {', '.join(types)}"
+    if built.typed and (note := built.typed.facts.get("calibration", {}).get("note")):
+        yield note
 
 
 def _without_twins(lines: list[_Line]) -> list[_Line]:

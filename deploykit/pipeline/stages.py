@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit import graph
 from deploykit.backends.protocol import ModuleSource, Placement
-from deploykit.errors import BuildFailed
+from deploykit.errors import BuildFailed, UnsupportedGraph
 from deploykit.export import export_module
-from deploykit.images import ImageSet
 from deploykit.loader import read_onnx
 from deploykit.precision.calibrate.collect import collect
 from deploykit.precision.calibrate.table import CalibrationTable
@@ -20,6 +19,8 @@ from deploykit.precision.lint import lint
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+    from deploykit.pipeline.inputs import Inputs
 
 Facts = dict[str, Any]
 
@@ -38,28 +39,24 @@ def trace(source: ModuleSource | Path) -> ir.Model:
 
 
 def optimise(network: ir.Model) -> tuple[bytes, Facts]:
-    """Clean-up and folding, in place."""
+    """Clean-up and folding, in place. `computes_in` lists the types of a file that is not plainly float32."""
     ledger = graph.optimise(network)
     content, facts = write(network)
-    return content, {**facts, "ledger": ledger}
+    types = graph.computing_types(network) - {"float32"}
+    return content, {**facts, "ledger": ledger, **({"computes_in": sorted(types)} if types else {})}
 
 
-def calibrate(path: Path, images: ImageSet, *, method: str, graph_digest: str, preprocessing: str) -> tuple[str, Facts]:
+def calibrate(path: Path, inputs: Inputs, *, method: str, graph_digest: str) -> tuple[str, Facts]:
     """The calibration table of the float graph at `path`, as JSON."""
     table = collect(
         read_graph(path),
-        images.batches(1),
+        inputs.feeds(),
         method=method,
         graph_digest=graph_digest,
-        data_digest=images.digest,
-        preprocessing=preprocessing,
+        data_digest=inputs.digest,
+        preprocessing=inputs.preparation,
     )
-    return table.to_json(), {
-        "method": method,
-        "images": len(images),
-        "photographs": [photograph.name for photograph in images.used],
-        "skipped": [str(item) for item in images.skipped],
-    }
+    return table.to_json(), {"method": method, "images": len(inputs), **inputs.facts}
 
 
 def type_float16(path: Path, *, keep_io: bool) -> tuple[bytes, Facts]:
@@ -71,9 +68,17 @@ def type_float16(path: Path, *, keep_io: bool) -> tuple[bytes, Facts]:
 
 
 def type_int8(path: Path, table: CalibrationTable, placement: Placement) -> tuple[bytes, Facts]:
-    """Raises BuildFailed when the result is not what its placement says, which is a defect of ours."""
+    """Raises UnsupportedGraph where no layer would read int8: a float row must not bear that name.
+
+    Raises BuildFailed when the result is not what its placement says, which is a defect of ours.
+    """
     network = read_graph(path)
     report = quantise(network, table, placement)
+    if not report.quantised:
+        first = next((f"{refusal.node}: {refusal.reason}" for refusal in report.left), "")
+        raise UnsupportedGraph(
+            f"no layer can read int8: {first or 'there is no convolution or matrix product'}", hint="use fp32 or fp16"
+        )
     if faults := lint(network, placement, left={refusal.node for refusal in report.left}):
         raise BuildFailed(f"the INT8 graph breaks its own placement {placement.name}: {faults[0]}", hint="report this")
     content, facts = write(network)

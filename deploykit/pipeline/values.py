@@ -30,18 +30,26 @@ class Exported:
     def random_weights(self) -> bool:
         return self.module is not None and self.model.weights is None
 
-    def image_input(self) -> TensorSpec:
-        """The one image input; raises UsageError where the network takes something else."""
-        spec = self.inputs[0]
-        if len(self.inputs) != 1 or len(spec.shape) != 4 or spec.dtype != "float32":
-            shapes = ", ".join(f"{item.name} {item.dtype}{list(item.shape)}" for item in self.inputs)
-            raise UsageError(
-                f"{self.model.name} takes {shapes}", hint="deploykit feeds one float32 image input (batch, C, H, W)"
-            )
-        return spec
+    @property
+    def fixed_batch(self) -> int | None:
+        """The one batch that the graph takes; None where the batch is free. A first dimension is the batch."""
+        sizes = [spec.shape[0] for spec in self.inputs if spec.shape]
+        return None if any(isinstance(size, str) for size in sizes) else next(iter(sizes), 1)  # type: ignore[return-value]
+
+    def run_length(self, batch: int, preferred: int) -> int:
+        """Images a run where `preferred` would do best: an input that has no batch in it goes with whole batches."""
+        whole = any(spec.shape and isinstance(spec.shape[0], int) for spec in self.inputs)
+        return (self.fixed_batch or batch) if whole else preferred
 
     def require_batch(self, batch: BatchRange) -> None:
         """Raises UsageError for a batch that the graph does not take, or a size other than the batch that is free."""
+        self.require_sizes()
+        fixed = self.fixed_batch
+        if fixed is not None and not fixed == batch.optimum == batch.maximum:
+            raise UsageError(f"{self.model.name} takes batches of {fixed} only", hint=f"give --batch {fixed}")
+
+    def require_sizes(self) -> None:
+        """Raises UsageError where a size other than the batch is free."""
         for spec in self.inputs:
             free = [size for size in spec.shape[1:] if isinstance(size, str)]
             if free:
@@ -49,9 +57,6 @@ class Exported:
                     f"{self.model.name}: input {spec.name} leaves {', '.join(free)} open",
                     hint="export it with fixed sizes; only the batch may be free",
                 )
-            fixed = spec.shape[0] if spec.shape else None
-            if isinstance(fixed, int) and not fixed == batch.optimum == batch.maximum:
-                raise UsageError(f"{self.model.name} takes batches of {fixed} only", hint=f"give --batch {fixed}")
 
     def as_typed(self, precision: Precision) -> TypedGraph:
         """This graph as the typed graph of FP32, and as a stand-in for one that is still to be made."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.errors import Float16Overflow, UsageError
+from deploykit.errors import Float16Overflow, UnsupportedGraph
 from deploykit.graph.rewrite import NAME_SCOPES, constant, module_scope, new_initializer
 from deploykit.precision.preconditions import formal_types, require_plain
 
@@ -45,8 +45,8 @@ class Float16Report:
 def to_float16(model: ir.Model, *, keep_io: bool = True) -> Float16Report:
     """Retype `model` in place; `keep_io` leaves float32 inputs and outputs with one Cast each.
 
-    Raises Float16Overflow, naming layer and value, for a constant beyond 65504 or NaN, and UsageError for an operator
-    that has no float16 form; neither has changed a type yet.
+    Raises Float16Overflow, naming layer and value, for a constant beyond 65504 or NaN, and UnsupportedGraph for an
+    operator that has no float16 form; neither has changed a type yet.
     """
     require_plain(model)
     pinned = _pinned_operands(model)
@@ -66,7 +66,7 @@ def to_float16(model: ir.Model, *, keep_io: bool = True) -> Float16Report:
 
 
 def _pinned_operands(model: ir.Model) -> set[Use]:
-    """Uses of float32 values that must stay so, by the operator's schema. Raises UsageError where that cannot be."""
+    """Uses of float32 values that must stay so, by the operator's schema. Raises UnsupportedGraph if that cannot be."""
     pinned = set()
     version = model.opset_imports.get("", 0)
     for node in model.graph:
@@ -75,14 +75,14 @@ def _pinned_operands(model: ir.Model) -> set[Use]:
             if value is None or value.dtype != FLOAT or "tensor(float16)" in allowed.get(formal, ()):
                 continue
             if constant(value) is None:
-                raise UsageError(
+                raise UnsupportedGraph(
                     f"{module_scope(node)}: input {index} of {node.op_type} must stay float32 and is computed",
                     hint="export with a fixed size, or build in fp32",
                 )
             pinned.add((node, index))
         for index, (value, formal) in enumerate(zip(node.outputs, outputs, strict=False)):
             if value.dtype == FLOAT and not _can_be_half(node, formal, inputs, allowed):
-                raise UsageError(
+                raise UnsupportedGraph(
                     f"{module_scope(node)}: output {index} of {node.op_type} has no float16 form",
                     hint="build this network in fp32",
                 )

@@ -4,43 +4,48 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from deploykit.errors import UsageError
-from deploykit.graph.rewrite import module_scope
+from deploykit.errors import UnsupportedGraph
+from deploykit.graph.rewrite import WEIGHTED, module_scope
 
 
 def require_plain(model: ir.Model) -> None:
     """Bring `model`, in place, to the form that the transforms read: constants as initialisers, every value typed.
 
-    Raises UsageError for control flow, functions that were not inlined, a graph that is quantised or half precision
-    already, and a value whose type nothing tells.
+    Raises UnsupportedGraph for control flow, functions that were not inlined, a graph that is quantised, half or double
+    precision already, and a value whose type nothing tells.
     """
     if model.functions:
-        raise UsageError("the graph calls functions", hint="inline them first (deploykit export does)")
+        raise UnsupportedGraph("the graph calls functions", hint="inline them first (deploykit export does)")
     for node in model.graph:
         if any(attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in _attributes(node)):
-            raise UsageError(f"{node.op_type} node {node.name!r} holds a subgraph", hint="export without control flow")
+            raise UnsupportedGraph(f"{node.op_type} node {node.name!r} holds a subgraph", hint="build in fp32")
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            raise UsageError(f"{node.op_type} node {node.name!r}: the graph is quantised already")
+            raise UnsupportedGraph(f"{node.op_type} node {node.name!r}: the graph is quantised already")
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     if any(value.dtype is None for node in model.graph for value in node.outputs if value.uses()):
         common.ShapeInferencePass()(model)
     for node in model.graph:
         for value in node.outputs:
             if value.dtype is None and (value.uses() or value.is_graph_output()):
-                raise UsageError(f"nothing tells the type of {value.name!r}, made by {module_scope(node)}")
-            if value.dtype == ir.DataType.FLOAT16:
-                raise UsageError(f"{value.name!r} is float16: the graph is typed already")
+                raise UnsupportedGraph(f"nothing tells the type of {value.name!r}, made by {module_scope(node)}")
+            if value.dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16):
+                raise UnsupportedGraph(f"{value.name!r} is {value.dtype.name.lower()}: the graph is typed already")
+    for node in model.graph:
+        if node.op_type in WEIGHTED and node.outputs[0].dtype == ir.DataType.DOUBLE:
+            raise UnsupportedGraph(
+                f"{node.op_type} {module_scope(node)} computes in float64", hint="export the network in float32"
+            )
 
 
 def formal_types(node: ir.Node, version: int) -> tuple[list[str], list[str], dict[str, set[str]]]:
     """The operator's schema: type of each input, of each output, and what every type variable may stand for.
 
-    A variadic last parameter is repeated. Raises UsageError for an operator that ONNX does not define.
+    A variadic last parameter is repeated. Raises UnsupportedGraph for an operator that ONNX does not define.
     """
     try:
         schema = onnx.defs.get_schema(node.op_type, version, node.domain)
     except onnx.defs.SchemaError:
-        raise UsageError(
+        raise UnsupportedGraph(
             f"{module_scope(node)}: {node.domain or 'ai.onnx'}.{node.op_type} is not a standard operator",
             hint="its types are unknown, so build this network in fp32",
         ) from None

@@ -13,31 +13,31 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
+from deploykit.backends.protocol import Feed
 from deploykit.errors import ExecutionFailed, UsageError
 
 
-def quantize_static(model: ir.Model, batches: Iterable[np.ndarray[Any, Any]], *, symmetric: bool = False) -> bytes:
-    """`model`, a float graph with one input, quantised by ONNX Runtime: the serialised ONNX model.
+def quantize_static(model: ir.Model, feeds: Iterable[Feed], *, symmetric: bool = False) -> bytes:
+    """`model`, a float graph, quantised by ONNX Runtime: the serialised ONNX model.
 
-    `batches` are those given to `collect`. Nothing is printed or logged, and no file is left behind. Raises UsageError
-    without batches, ExecutionFailed when ONNX Runtime cannot quantise the graph.
+    `feeds` are those given to `collect`. Nothing is printed or logged, and no file is left behind. Raises UsageError
+    without feeds, ExecutionFailed when ONNX Runtime cannot quantise the graph.
     """
     from onnxruntime import quantization
 
-    class Batches(quantization.CalibrationDataReader):  # type: ignore[misc]
+    class Feeds(quantization.CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self.seen = 0
-            self.remaining = iter(batches)
+            self.remaining = iter(feeds)
 
-        def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
-            batch = next(self.remaining, None)
-            self.seen += batch is not None
-            return None if batch is None else {str(model.graph.inputs[0].name): batch}
+        def get_next(self) -> dict[str, Any] | None:
+            feed = next(self.remaining, None)
+            self.seen += feed is not None
+            return None if feed is None else dict(feed)
 
-    reader = Batches()
+    reader = Feeds()
     with tempfile.TemporaryDirectory(prefix="deploykit-") as folder, _silence():
         source, target = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
         ir.save(model, source)

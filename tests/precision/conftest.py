@@ -56,7 +56,9 @@ def calibrated() -> Callable[..., CalibrationTable]:
     """The min-max table of a graph over seeded noise, and the noise itself through `images`."""
 
     def table(model: ir.Model, images: np.ndarray) -> CalibrationTable:
-        return collect(model, [images], graph_digest="a" * 64, data_digest="b" * 64, threads=1)
+        return collect(
+            model, [{str(model.graph.inputs[0].name): images}], graph_digest="a" * 64, data_digest="b" * 64, threads=1
+        )
 
     return table
 

@@ -39,7 +39,7 @@ def network(request):
     model = export_module(module, input_spec(ModelSpec(name)))
     graph.optimise(model)
     digest = graph.graph_digest(graph.serialise(model))
-    table = collect(model, [calibration], graph_digest=digest, data_digest="b" * 64, threads=1)
+    table = collect(model, [{"images": calibration}], graph_digest=digest, data_digest="b" * 64, threads=1)
     return name, model, table, calibration, test
 
 
@@ -79,7 +79,7 @@ def test_int8_meets_the_yardstick_within_1_db(network, placement):
     reference = output(model, test)
     typed = quantised(network, placement)
     graph.check(graph.serialise(typed))
-    static = quantize_static(model, [calibration], symmetric=placement.symmetric)
+    static = quantize_static(model, [{"images": calibration}], symmetric=placement.symmetric)
     import onnxruntime
 
     runner = onnxruntime.InferenceSession(static, providers=["CPUExecutionProvider"])
@@ -92,7 +92,7 @@ def test_resnet18_passes_the_lint_of_both_placements():
     images = next(calibration_noise(input_spec(name), batches=1, batch=2, seed=1))
     model = export_module(build_module(name), input_spec(name))
     graph.optimise(model)
-    table = collect(model, [images], graph_digest="a" * 64, data_digest="b" * 64, threads=1)
+    table = collect(model, [{"images": images}], graph_digest="a" * 64, data_digest="b" * 64, threads=1)
     for placement in (ORT_CPU, TENSORRT):
         quantised(("resnet18", model, table), placement)
 

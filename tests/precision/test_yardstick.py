@@ -40,7 +40,7 @@ def sqnr(found, reference):
 def test_our_placement_reaches_it_within_1_db(build, run, calibrated, images):
     model, x, unseen = build(NETWORK), images(16, 3, 16, 16), images(8, 3, 16, 16, seed=1)
     (reference,) = run(model, x=unseen)
-    yardstick = sqnr(output(quantize_static(model, np.split(x, 4)), unseen), reference)
+    yardstick = sqnr(output(quantize_static(model, [{"x": part} for part in np.split(x, 4)]), unseen), reference)
     quantise(model, calibrated(model, x), ORT_CPU)
     assert sqnr(run(model, x=unseen)[0], reference) > yardstick - 1
     assert 20 < yardstick < 60
@@ -48,7 +48,7 @@ def test_our_placement_reaches_it_within_1_db(build, run, calibrated, images):
 
 @pytest.mark.parametrize(("symmetric", "dtype"), [(False, "uint8"), (True, "int8")])
 def test_activations_are_of_the_type_asked_for(build, images, symmetric, dtype):
-    proto = onnx.load_from_string(quantize_static(build(NETWORK), [images(4, 3, 16, 16)], symmetric=symmetric))
+    proto = onnx.load_from_string(quantize_static(build(NETWORK), [{"x": images(4, 3, 16, 16)}], symmetric=symmetric))
     zeros = {init.name: onnx.numpy_helper.to_array(init) for init in proto.graph.initializer}
     found = [zeros[node.input[2]] for node in proto.graph.node if node.op_type == "QuantizeLinear"]
     assert {zero.dtype.name for zero in found} == {dtype}
@@ -59,7 +59,7 @@ def test_says_nothing_and_leaves_nothing(build, images, capfd, caplog, tmp_path,
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     model = build(NETWORK)
     with caplog.at_level(logging.INFO):
-        quantize_static(model, [images(4, 3, 16, 16)])
+        quantize_static(model, [{"x": images(4, 3, 16, 16)}])
         logging.getLogger("mine").warning("still heard")
     assert capfd.readouterr() == ("", "")
     assert [record.message for record in caplog.records] == ["still heard"]

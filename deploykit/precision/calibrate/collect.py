@@ -1,12 +1,13 @@
 """Run the float graph on calibration images and remember the range of every activation."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.errors import ExecutionFailed, UnknownName, UsageError, one_line
+from deploykit.backends.protocol import Feed
+from deploykit.errors import ExecutionFailed, UnknownName, UnsupportedGraph, UsageError, one_line
 from deploykit.ort_session import open_session
 from deploykit.precision.calibrate.observers import OBSERVERS, Observer
 from deploykit.precision.calibrate.table import CalibrationTable
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 Array = np.ndarray[Any, Any]
+ORT_TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 
 
 def collect(
     model: ir.Model,
-    batches: Iterable[Array],
+    feeds: Iterable[Feed],
     *,
     graph_digest: str,
     data_digest: str,
@@ -32,24 +34,27 @@ def collect(
 ) -> CalibrationTable:
     """The ranges of every float activation that any placement may quantise; `model` is left alone.
 
-    `batches` are float32 arrays for the graph's one input, images along axis 0; they are seen once and not kept, so
+    Each of `feeds` has an array for every input of the graph, images along axis 0; they are seen once and not kept, so
     memory is that of one batch's activations. `graph_digest` is the SHA-256 of the optimised graph, serialised.
     `progress` is told how many images are done. Raises UnknownName for the method, UsageError for a batch that does
-    not fit, holds NaN or infinity, or drives an activation there (naming the value), and for no images at all.
+    not fit and for no images at all, UnsupportedGraph for a graph that is not plainly float32 and where an input or an
+    activation is NaN or infinite (naming the value).
     """
     if method not in OBSERVERS:
         raise UnknownName("calibration method", method, OBSERVERS)
     probe = model.clone()
     require_plain(probe)
-    graph_input = _only_input(probe)
+    inputs = [value for value in probe.graph.inputs if not value.is_initializer()]
     values = [value for value in calibrated_values(probe) if not value.is_graph_input()]
     probe.graph.outputs.extend(value for value in values if not value.is_graph_output())
-    observers = {str(value.name): OBSERVERS[method]() for value in (graph_input, *values)}
+    floats = [value for value in inputs if value.dtype == ir.DataType.FLOAT]
+    observers = {str(value.name): OBSERVERS[method]() for value in (*floats, *values)}
     runner = open_session(probe, optimise=True, threads=threads)
+    counted = _counted(inputs)
     images = 0
-    for batch in batches:
-        _observe(runner, str(graph_input.name), batch, observers)
-        images += len(batch)
+    for feed in feeds:
+        _observe(runner, inputs, feed, observers)
+        images += len(feed[counted])
         if progress is not None:
             progress(images)
     if images == 0:
@@ -58,29 +63,29 @@ def collect(
     return CalibrationTable(graph_digest, data_digest, method, images, ranges, preprocessing)
 
 
-def _only_input(model: ir.Model) -> ir.Value:
-    inputs = [value for value in model.graph.inputs if not value.is_initializer()]
-    if len(inputs) != 1 or inputs[0].dtype != ir.DataType.FLOAT:
-        names = ", ".join(f"{value.name} ({value.dtype})" for value in inputs)
-        raise UsageError(f"calibration feeds one float32 input, this graph has: {names or 'none'}")
-    return inputs[0]
+def _counted(inputs: Sequence[ir.Value]) -> str:
+    """The input whose rows are images: one with a free batch if there is any."""
+    free = [value for value in inputs if value.shape is not None and not isinstance(value.shape[0], int)]
+    return str((free or inputs)[0].name)
 
 
-def _observe(runner: "InferenceSession", graph_input: str, batch: Array, observers: dict[str, Observer]) -> None:
-    if len(batch) == 0:
+def _observe(
+    runner: "InferenceSession", inputs: Sequence[ir.Value], feed: Feed, observers: dict[str, Observer]
+) -> None:
+    if any(len(array) == 0 for array in feed.values()):
         return
-    _require_finite(graph_input, batch)
-    observers[graph_input].observe(batch)
-    names = [name for name in observers if name != graph_input]
+    fed = [str(value.name) for value in inputs if str(value.name) in observers]
+    for name in fed:
+        if name in feed:
+            _require_finite(name, feed[name])
+    names = [name for name in observers if name not in fed]
     try:
-        results = runner.run(names, {graph_input: batch})
+        results = runner.run(names, dict(feed))
     except Exception as error:
-        shape = runner.get_inputs()[0].shape
-        if batch.dtype != np.float32 or not _fits(batch.shape, shape):
-            raise UsageError(
-                f"a calibration batch is {batch.dtype}{list(batch.shape)}, the network takes float32{shape}"
-            ) from error
+        _require_fit(runner, feed)
         raise ExecutionFailed(f"ONNX Runtime could not run the float graph: {one_line(error)}") from error
+    for name in fed:
+        observers[name].observe(feed[name])
     for name, values in zip(names, results, strict=True):
         _require_finite(name, values)
         observers[name].observe(values)
@@ -89,10 +94,23 @@ def _observe(runner: "InferenceSession", graph_input: str, batch: Array, observe
 def _require_finite(name: str, values: Array) -> None:
     """NaN survives min and max, and infinity is an extreme, so two reductions tell, without a temporary."""
     if not np.isfinite(values.min()) or not np.isfinite(values.max()):
-        raise UsageError(
+        raise UnsupportedGraph(
             f"calibration: {name!r} is NaN or infinite",
             hint="check the images and their preprocessing, and that the network computes finite numbers in fp32",
         )
+
+
+def _require_fit(runner: "InferenceSession", feed: Feed) -> None:
+    """Raise UsageError for an input that is missing, or fed in another type or shape."""
+    for wanted in runner.get_inputs():
+        dtype = ORT_TYPES.get(wanted.type, wanted.type)
+        if wanted.name not in feed:
+            raise UsageError(f"a calibration batch has nothing for {wanted.name}, which is {dtype}{wanted.shape}")
+        array = feed[wanted.name]
+        if array.dtype != dtype or not _fits(array.shape, wanted.shape):
+            raise UsageError(
+                f"a calibration batch is {array.dtype}{list(array.shape)}, the network takes {dtype}{wanted.shape}"
+            )
 
 
 def _fits(shape: tuple[int, ...], expected: list[int | str]) -> bool:

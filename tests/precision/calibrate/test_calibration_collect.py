@@ -21,7 +21,7 @@ DIGESTS = {"graph_digest": "a" * 64, "data_digest": "b" * 64}
 def test_ranges_are_the_extremes_over_every_batch(build, run, images):
     model = build(NETWORK)
     x = images(6, 3, 6, 6)
-    table = collect(model, (x[start : start + 2] for start in (0, 2, 4)), **DIGESTS)
+    table = collect(model, ({"x": x[start : start + 2]} for start in (0, 2, 4)), **DIGESTS)
     (y,) = run(model, x=x)
     assert set(table.ranges) == {"x", "r", "y"}  # not `a`: the ReLU is all that reads it
     assert table.ranges["x"] == Range(x.min(), x.max())
@@ -32,7 +32,7 @@ def test_ranges_are_the_extremes_over_every_batch(build, run, images):
 
 def test_the_batching_does_not_matter(build, images):
     model, x = build(NETWORK), images(6, 3, 6, 6)
-    one, many = (collect(model, np.split(x, parts), **DIGESTS) for parts in (1, 6))
+    one, many = (collect(model, [{"x": part} for part in np.split(x, parts)], **DIGESTS) for parts in (1, 6))
     assert one.ranges.keys() == many.ranges.keys()
     for name, found in one.ranges.items():
         np.testing.assert_allclose((found.lo, found.hi), (many.ranges[name].lo, many.ranges[name].hi), rtol=1e-6)
@@ -41,7 +41,13 @@ def test_the_batching_does_not_matter(build, images):
 def test_leaves_the_graph_alone_and_reports_progress(build, images):
     model, seen = build(NETWORK), []
     before = ir.to_proto(model).SerializeToString()
-    collect(model, np.split(images(6, 3, 6, 6), 3), progress=seen.append, preprocessing="noise", **DIGESTS)
+    collect(
+        model,
+        [{"x": part} for part in np.split(images(6, 3, 6, 6), 3)],
+        progress=seen.append,
+        preprocessing="noise",
+        **DIGESTS,
+    )
     assert seen == [2, 4, 6]
     assert ir.to_proto(model).SerializeToString() == before
 
@@ -51,16 +57,16 @@ def test_names_the_input_that_is_not_finite(build, images, bad):
     x = images(2, 3, 6, 6)
     x[1, 0, 0, 0] = bad
     with pytest.raises(UsageError, match="'x' is NaN or infinite"):
-        collect(build(NETWORK), [x], **DIGESTS)
+        collect(build(NETWORK), [{"x": x}], **DIGESTS)
 
 
 def test_names_the_activation_that_overflows(build, images):
     model = build(NETWORK, b=np.full((4, 1, 1), 3e38, np.float32))
     with pytest.raises(UsageError, match="'y' is NaN or infinite"):
-        collect(model, [images(2, 3, 6, 6) * 100], **DIGESTS)
+        collect(model, [{"x": images(2, 3, 6, 6) * 100}], **DIGESTS)
 
 
-@pytest.mark.parametrize("batches", [[], [np.zeros((0, 3, 6, 6), np.float32)]])
+@pytest.mark.parametrize("batches", [[], [{"x": np.zeros((0, 3, 6, 6), np.float32)}]])
 def test_refuses_no_images(build, batches):
     with pytest.raises(UsageError, match="there are no calibration images"):
         collect(build(NETWORK), batches, **DIGESTS)
@@ -76,7 +82,7 @@ def test_refuses_no_images(build, batches):
 )
 def test_refuses_a_batch_that_does_not_fit(build, batch, said):
     with pytest.raises(UsageError, match=said):
-        collect(build(NETWORK), [batch], **DIGESTS)
+        collect(build(NETWORK), [{"x": batch}], **DIGESTS)
 
 
 def test_refuses_an_unknown_method(build):
@@ -84,7 +90,16 @@ def test_refuses_an_unknown_method(build):
         collect(build(NETWORK), [], method="minmx", **DIGESTS)
 
 
-def test_refuses_a_network_of_two_inputs(build):
-    model = build("g (float[N, 4] x, float[N, 4] z) => (float[N, 4] y) { y = Add (x, z) }")
-    with pytest.raises(UsageError, match="calibration feeds one float32 input, this graph has: x"):
-        collect(model, [], **DIGESTS)
+TWO = "g (float[3] z, float16[N, 3] x) => (float[N, 3] y) { f = Cast <to = 1> (x) y = Add (f, z) }"
+
+
+def test_every_input_is_fed_and_float32_ones_are_observed(build):
+    x, z = np.array([[1, 2, 3], [4, 5, 6]], np.float16), np.array([7, 8, 9], np.float32)
+    table = collect(build(TWO), [{"x": x, "z": z}], **DIGESTS)
+    assert table.images == 2  # rows of the input whose first dimension is free
+    assert dict(table.ranges) == {"z": Range(7, 9), "f": Range(1, 6), "y": Range(8, 15)}
+
+
+def test_refuses_a_batch_that_lacks_an_input(build):
+    with pytest.raises(UsageError, match="nothing for z, which is float32"):
+        collect(build(TWO), [{"x": np.ones((2, 3), np.float16)}], **DIGESTS)

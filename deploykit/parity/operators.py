@@ -1,0 +1,210 @@
+"""Convolution and pooling for ONNX's reference evaluator, by PyTorch, in the operands' own type.
+
+The evaluator's own loop over windows in Python (Inception v1: 17 s an image, with these 1.2), and its ConvTranspose
+fails with several groups. Padding is written out here, so that only the plain forms of PyTorch's operators are used:
+ONNX pads the two ends of an axis apart, and counts windows that hang over the end (`ceil_mode`) in its own way.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from onnx.reference.op_run import OpRun
+from torch import Tensor
+from torch.nn import functional
+
+Array = np.ndarray[Any, Any]
+Pads = list[tuple[int, int]]  # (before, after) per axis
+
+CONV = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+CONV_TRANSPOSE = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
+MAX_POOL = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
+
+
+class Conv(OpRun):
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Array,
+        w: Array,
+        b: Array | None = None,
+        auto_pad: str | None = None,
+        dilations: Sequence[int] | None = None,
+        group: int | None = None,
+        kernel_shape: Sequence[int] | None = None,  # noqa: ARG002 - the weight has it
+        pads: Sequence[int] | None = None,
+        strides: Sequence[int] | None = None,
+    ) -> tuple[Array]:
+        rank = x.ndim - 2
+        step, spread = _each(strides, rank), _each(dilations, rank)
+        around = _around(auto_pad, pads, x.shape[2:], w.shape[2:], step, spread)
+        found = CONV[rank](
+            _padded(x, around, 0.0),
+            torch.tensor(w),
+            None if b is None else torch.tensor(b),
+            stride=step,
+            dilation=spread,
+            groups=group or 1,
+        )
+        return (found.numpy(),)
+
+
+class ConvTranspose(OpRun):
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Array,
+        w: Array,
+        b: Array | None = None,
+        auto_pad: str | None = None,
+        dilations: Sequence[int] | None = None,
+        group: int | None = None,
+        kernel_shape: Sequence[int] | None = None,  # noqa: ARG002 - the weight has it
+        output_padding: Sequence[int] | None = None,
+        output_shape: Sequence[int] | None = None,
+        pads: Sequence[int] | None = None,
+        strides: Sequence[int] | None = None,
+    ) -> tuple[Array]:
+        rank = x.ndim - 2
+        step, spread = _each(strides, rank), _each(dilations, rank)
+        found = CONV_TRANSPOSE[rank](
+            torch.tensor(x),
+            torch.tensor(w),
+            None if b is None else torch.tensor(b),
+            stride=step,
+            dilation=spread,
+            groups=group or 1,
+            output_padding=tuple(output_padding or [0] * rank),
+        )
+        wanted = output_shape
+        if not wanted and auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+            wanted = [size * by for size, by in zip(x.shape[2:], step, strict=True)]
+        if wanted:
+            excess = [full - size for full, size in zip(found.shape[2:], wanted[-rank:], strict=True)]
+            cut = [_halves(total, upper=auto_pad == "SAME_UPPER") for total in excess]
+        else:
+            cut = _pairs(pads, rank)
+        for axis, (before, after) in enumerate(cut, start=2):
+            found = found.narrow(axis, before, found.shape[axis] - before - after)
+        return (found.numpy(),)
+
+
+class MaxPool(OpRun):
+    """Without the optional output of indices."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Array,
+        auto_pad: str | None = None,
+        ceil_mode: int | None = None,
+        dilations: Sequence[int] | None = None,
+        kernel_shape: Sequence[int] | None = None,
+        pads: Sequence[int] | None = None,
+        storage_order: int | None = None,  # noqa: ARG002 - the order of the indices
+        strides: Sequence[int] | None = None,
+    ) -> tuple[Array]:
+        rank, kernel = x.ndim - 2, tuple(kernel_shape or ())
+        step, spread = _each(strides, rank), _each(dilations, rank)
+        around = _around(auto_pad, pads, x.shape[2:], kernel, step, spread)
+        hanging = _hanging(around, x.shape[2:], kernel, step, spread) if ceil_mode else around
+        filled = _padded(x.astype(np.float64), hanging, -math.inf)  # integers are exact in it
+        found = MAX_POOL[rank](filled, kernel, stride=step, dilation=spread)
+        return (found.numpy().astype(x.dtype),)
+
+
+class AveragePool(OpRun):
+    """Sums over windows by how many of their elements count: padding does if asked to, what hangs over never."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Array,
+        auto_pad: str | None = None,
+        ceil_mode: int | None = None,
+        count_include_pad: int | None = None,
+        dilations: Sequence[int] | None = None,
+        kernel_shape: Sequence[int] | None = None,
+        pads: Sequence[int] | None = None,
+        strides: Sequence[int] | None = None,
+    ) -> tuple[Array]:
+        rank, kernel = x.ndim - 2, tuple(kernel_shape or ())
+        step, spread = _each(strides, rank), _each(dilations, rank)
+        around = _around(auto_pad, pads, x.shape[2:], kernel, step, spread)
+        hanging = _hanging(around, x.shape[2:], kernel, step, spread) if ceil_mode else around
+        ones = torch.ones((1, 1, *kernel), dtype=torch.tensor(x).dtype)
+
+        def sums(values: Tensor) -> Tensor:
+            return CONV[rank](values, ones, stride=step, dilation=spread)
+
+        counted = np.ones((1, 1, *x.shape[2:]), x.dtype)
+        if count_include_pad:
+            counted = np.pad(counted, [(0, 0), (0, 0), *around], constant_values=1)
+            beyond = [(0, more - own) for (_, own), (_, more) in zip(around, hanging, strict=True)]
+        else:
+            beyond = hanging
+        planes = _padded(x.reshape(-1, 1, *x.shape[2:]), hanging, 0.0)
+        found = (sums(planes) / sums(_padded(counted, beyond, 0.0))).numpy()
+        return (found.reshape(*x.shape[:2], *found.shape[2:]),)
+
+
+OPERATORS: tuple[type[OpRun], ...] = (Conv, ConvTranspose, MaxPool, AveragePool)
+
+
+def _each(given: Sequence[int] | None, rank: int) -> tuple[int, ...]:
+    return tuple(given) if given else (1,) * rank
+
+
+def _pairs(pads: Sequence[int] | None, rank: int) -> Pads:
+    """ONNX lists all beginnings before all ends."""
+    listed = list(pads or [0] * 2 * rank)
+    return list(zip(listed[:rank], listed[rank:], strict=True))
+
+
+def _halves(total: int, *, upper: bool) -> tuple[int, int]:
+    """Padding shared between both ends; `upper` gives the odd element to the end."""
+    small, large = total // 2, total - total // 2
+    return (small, large) if upper else (large, small)
+
+
+def _around(
+    auto_pad: str | None,
+    pads: Sequence[int] | None,
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    step: Sequence[int],
+    spread: Sequence[int],
+) -> Pads:
+    """The padding of each axis; SAME gives ceil(size / stride) windows."""
+    if auto_pad not in ("SAME_UPPER", "SAME_LOWER"):
+        return _pairs(None if auto_pad == "VALID" else pads, len(sizes))
+    found = []
+    for size, width, by, apart in zip(sizes, kernel, step, spread, strict=True):
+        reach = apart * (width - 1) + 1
+        total = max(0, (math.ceil(size / by) - 1) * by + reach - size)
+        found.append(_halves(total, upper=auto_pad == "SAME_UPPER"))
+    return found
+
+
+def _hanging(
+    around: Pads, sizes: Sequence[int], kernel: Sequence[int], step: Sequence[int], spread: Sequence[int]
+) -> Pads:
+    """The padding with what a last window needs that hangs over the end; it must begin before the end's padding."""
+    found = []
+    for (before, after), size, width, by, apart in zip(around, sizes, kernel, step, spread, strict=True):
+        reach = apart * (width - 1) + 1
+        windows = math.ceil((size + before + after - reach) / by) + 1
+        if (windows - 1) * by >= size + before:
+            windows -= 1
+        found.append((before, max(after, (windows - 1) * by + reach - size - before)))
+    return found
+
+
+def _padded(x: Array, around: Pads, fill: float) -> Tensor:
+    return torch.tensor(np.pad(x, [(0, 0), (0, 0), *around], constant_values=fill))
