@@ -38,7 +38,9 @@ def call_factory(factory: str, options: Mapping[str, Any]) -> "nn.Module":
     except Exception as error:  # a user's code raises what it likes
         raise UsageError(f"{factory} failed: {type(error).__name__}: {one_line(error)}") from error
     if not isinstance(module, nn.Module):
-        raise UsageError(f"{factory} returned {type(module).__name__}, not a network", hint="a factory returns a torch.nn.Module")
+        raise UsageError(
+            f"{factory} returned {type(module).__name__}, not a network", hint="a factory returns a torch.nn.Module"
+        )
     return module
 
 

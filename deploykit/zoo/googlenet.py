@@ -19,7 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from deploykit.errors import UsageError
+from deploykit.zoo.alexnet import LocalResponseNorm
 from deploykit.zoo.training import WithAuxiliary
+
+LRN_ALPHA = 1e-4 / 5  # Caffe's 1e-4, which it divides by the five maps
 
 HEAD_SIDES = range(14, 17)  # the sides of maps that 5x5 windows in steps of 3 make 4x4
 
@@ -119,10 +122,10 @@ class GoogLeNet(nn.Module):
 
         self.conv1 = unit(3, 64, 7, stride=2, padding=3)
         self.maxpool1 = halving(3)
-        self.norm1 = nn.Identity() if batch_norm else nn.LocalResponseNorm(5)
+        self.norm1 = nn.Identity() if batch_norm else LocalResponseNorm(size=5, alpha=LRN_ALPHA, k=1.0)
         self.conv2 = unit(64, 64, 1)
         self.conv3 = unit(64, 192, 3, padding=1)
-        self.norm2 = nn.Identity() if batch_norm else nn.LocalResponseNorm(5)
+        self.norm2 = nn.Identity() if batch_norm else LocalResponseNorm(size=5, alpha=LRN_ALPHA, k=1.0)
         self.maxpool2 = halving(3)
 
         self.inception3a = inception(192, (64, 96, 128, 16, 32, 32))
