@@ -29,12 +29,13 @@ MAY_IMPORT = {
     "protocol": {"spec", "weights"},
     "graph": {"errors", "spec"},
     "export": {"errors", "spec", "graph"},
+    "summary": {"errors", "graph"},
     "precision": {"errors", "spec", "graph", "protocol", "ort_session"},
     "plan": {"errors", "spec"},
     "backends": {"host", "errors", "spec", "protocol", "plan", "ort_session"},
     "parity": {"errors", "spec", "ort_session"},
     "bench": {"host", "errors", "spec", "protocol", "backends", "ort_session"},
-    "report": {"bench"},
+    "report": {"bench", "summary"},
     "doctor": {"host", "errors", "backends", "images", "store"},
 }
 MAY_IMPORT["pipeline"] = set(MAY_IMPORT) - {"doctor"}

@@ -11,6 +11,7 @@ from deploykit.errors import UnknownName
 
 COMMANDS = {
     "list": "The zoo: parameters, MACs, input, published top-1, paper.",
+    "summary": "Per-layer table: output shape, parameters, MACs, receptive field.",
     "export": "PyTorch to optimised ONNX, checked against float64.",
     "build": "Typed graph to a TensorRT engine.",
     "verify": "Numerical parity of every backend; exit code 3 when it fails.",

@@ -37,7 +37,7 @@ print("loaded", *({HEAVY!r} & set(sys.modules)))
 
 
 def test_every_command_has_help(run):
-    for name in ("list", "export", "build", "verify", "bench", "doctor"):
+    for name in ("list", "summary", "export", "build", "verify", "bench", "doctor"):
         done = run(name, "--help")
         assert done.returncode == 0
         assert "--json" in done.stdout

@@ -1,0 +1,160 @@
+"""An ONNX graph, walked from its image input: every node that works on the image is a row.
+
+Nodes that only compute shapes or constants are none. Parameters are the initialisers that weighted, normalising and
+elementwise nodes read, also through a Cast or a DequantizeLinear; a BatchNormalization's running statistics are not
+counted, as in PyTorch, and one initialiser that several nodes read counts for the first.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+
+from deploykit.errors import DeploykitError, UsageError
+from deploykit.graph import parse
+from deploykit.graph.cleanup import infer_missing_shapes
+from deploykit.graph.constants import fold_constants
+from deploykit.graph.naming import name_nodes
+from deploykit.summary import onnx_rules as rules
+from deploykit.summary.field import Field, Shape, Untraceable, of_images
+from deploykit.summary.values import LayerRow, Summary
+
+ELEMENTWISE = ("Add", "Sub", "Mul", "Div")
+SHAPE_OF = ("Shape", "Size")  # what they give does not depend on any pixel
+REPRESENTATION = ("Cast", "DequantizeLinear", "Identity", "Reshape", "Transpose")  # a parameter in other clothes
+
+
+def of_onnx(proto: onnx.ModelProto) -> Summary:
+    """The nodes of a graph with one image input, per image: a free batch is taken as 1, a fixed one divided out.
+
+    `proto` is left alone. Raises what `graph.parse` does, UsageError where there is not one input or its image size is
+    open, and DeploykitError where the shape of a weighted node does not follow from the input's.
+    """
+    model = parse(_one_image(proto))
+    common.InlinePass()(model)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    params = _count_params(model)
+    fold_constants(model)  # shapes that the graph itself computes stand in the way of inference
+    infer_missing_shapes(model)
+    name_nodes(model)
+    (image,) = model.graph.inputs
+    shape = rules.shape_of(image)
+    walk = _Walk(params, batch=shape[0])
+    walk.fields[image] = of_images(shape)
+    for node in model.graph:
+        walk.visit(node)
+    return Summary(shape[1:], tuple(walk.rows))
+
+
+def _one_image(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose only input has no free dimension, and whose outputs' shapes are left to inference."""
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    inputs = [value.name for value in proto.graph.input if value.name not in constants]
+    if len(inputs) != 1:
+        raise UsageError(f"the graph takes {len(inputs)} inputs: {', '.join(inputs)}", hint="one image input is read")
+    single = onnx.ModelProto()
+    single.CopyFrom(proto)
+    (image,) = (value for value in single.graph.input if value.name in inputs)
+    sizes = image.type.tensor_type.shape.dim
+    if len(sizes) < 2:
+        raise UsageError(
+            f"the graph's input {image.name} is no batch of images", hint="its shape has to be (N, C, ...)"
+        )
+    if not sizes[0].HasField("dim_value"):
+        sizes[0].dim_value = 1
+    if free := [size.dim_param or "a dimension" for size in sizes if not size.HasField("dim_value")]:
+        raise UsageError(
+            f"the graph's input {image.name} leaves {', '.join(free)} open", hint="export it for one image size"
+        )
+    for value in single.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    return single
+
+
+class _Walk:
+    """`rows` so far, and the field of each value that depends on the image; None where that is not known."""
+
+    def __init__(self, params: Mapping[str | None, int], *, batch: int) -> None:
+        self.params = params  # by the name of a node's first output
+        self.batch = batch
+        self.rows: list[LayerRow] = []
+        self.fields: dict[ir.Value, Field | None] = {}
+
+    def visit(self, node: ir.Node) -> None:
+        known = [value for value in node.inputs if value is not None and value in self.fields]
+        if not known or node.op_type in SHAPE_OF:
+            return
+        blind = any(self.fields[value] is None for value in known)
+        for output in node.outputs:
+            self.fields[output] = None if blind else self._seen(node, output)
+        self.rows.append(self._row(node))
+
+    def _seen(self, node: ir.Node, output: ir.Value) -> Field | None:
+        try:
+            return rules.propagate(rules.Call(node, rules.shape_of(output), self.fields.get))
+        except Untraceable:
+            return None
+
+    def _row(self, node: ir.Node) -> LayerRow:
+        output, seen = self._output(node), self.fields[node.outputs[0]]
+        row = LayerRow(
+            name=node.name or node.op_type,
+            kind=node.op_type,
+            output=None if output is None else self._per_image(output),
+            params=self.params.get(node.outputs[0].name, 0),
+            receptive_field=seen.pixels if seen else None,
+            whole_image=seen.whole_image if seen else False,
+        )
+        if node.op_type not in (*rules.CONVOLUTIONS, *rules.PRODUCTS):
+            return row
+        try:
+            call = rules.Call(node, rules.shape_of(node.outputs[0]), self.fields.get)
+            macs, convolution = rules.multiply_accumulates(call) // self.batch, rules.convolution_of(call)
+        except Untraceable:
+            raise DeploykitError(
+                f"the shapes of node {row.name!r} ({row.kind}) do not follow from the input's",
+                hint="export the network again for one image size",
+            ) from None
+        return replace(row, macs=macs, convolution=convolution)
+
+    def _output(self, node: ir.Node) -> Shape | None:
+        try:
+            return rules.shape_of(node.outputs[0])
+        except Untraceable:
+            return None
+
+    def _per_image(self, shape: Shape) -> Shape:
+        if not shape or shape[0] % self.batch:
+            return shape
+        return shape[1:] if shape[0] == self.batch else (shape[0] // self.batch, *shape[1:])
+
+
+def _count_params(model: ir.Model) -> dict[str | None, int]:
+    """The elements of the parameters of each node, by its first output; what a node before has read is not counted.
+
+    Whole numbers of 64 bits are shapes and axes, and a single number that is added or multiplied is a constant.
+    """
+    counted: set[ir.Value] = set()
+    counts: dict[str | None, int] = {}
+    for node in model.graph:
+        operands = [node.inputs[index] for index in rules.PARAMETERS.get(node.op_type, ()) if index < len(node.inputs)]
+        sources = {source for value in operands if value is not None and (source := _initializer(value)) is not None}
+        sizes = {source: source.const_value.size for source in sources - counted if source.const_value is not None}
+        single = 1 if node.op_type in ELEMENTWISE else 0
+        kept = {source: size for source, size in sizes.items() if size > single and source.dtype != ir.DataType.INT64}
+        counted |= kept.keys()
+        counts[node.outputs[0].name] = sum(kept.values())
+    return counts
+
+
+def _initializer(value: ir.Value) -> ir.Value | None:
+    """The initialiser behind a value, cast, dequantised or turned; None for what is computed otherwise."""
+    node = value.producer()
+    while node is not None:
+        if node.op_type not in REPRESENTATION or node.inputs[0] is None:
+            return None
+        value = node.inputs[0]
+        node = value.producer()
+    return value if value.is_initializer() else None
