@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 SILENT = 4  # ONNX Runtime's log severity "fatal"
+PREAMBLE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (?:Load model from .*? failed:\s*)?(?:Fatal error: )?")
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # The CUDA provider rounds the operands of float32 products to TF32 unless told otherwise.
 OPTIONS: dict[str, dict[str, str]] = {CPU: {}, CUDA: {"use_tf32": "0"}}
@@ -45,7 +47,7 @@ def open_session(
     try:
         session = onnxruntime.InferenceSession(_readable(model), options, providers=[(provider, OPTIONS[provider])])
     except Exception as error:
-        raise BuildFailed(f"ONNX Runtime rejects the graph: {one_line(error)}") from error
+        raise BuildFailed(f"ONNX Runtime rejects the graph: {_own_words(error)}") from error
     if (loaded := session.get_providers()[0]) != provider:
         raise BackendMissing(
             f"ONNX Runtime loaded {loaded}, not {provider}" + (f" ({missing})" if missing else ""),
@@ -59,7 +61,13 @@ def compute(session: Any, names: Sequence[str], feed: Mapping[str, Any]) -> dict
     try:
         return dict(zip(names, session.run(list(names), dict(feed)), strict=True))
     except Exception as error:
-        raise ExecutionFailed(f"ONNX Runtime could not run the graph: {one_line(error)}") from error
+        raise ExecutionFailed(f"ONNX Runtime could not run the graph: {_own_words(error)}") from error
+
+
+def _own_words(error: Exception) -> str:
+    """What ONNX Runtime says, without its code and the path that it read, which would crowd out the reason."""
+    said = PREAMBLE.sub("", " ".join(str(error).split()))
+    return one_line(ExecutionFailed(said)) if said else one_line(error)
 
 
 def _load_cuda_libraries() -> str:

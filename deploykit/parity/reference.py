@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 Outputs = dict[str, Array]
 
+RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+EVALUATED_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 # ONNX's numbers of element types: float, float16 and bfloat16, and the double that they become.
 REAL, DOUBLE = (1, 10, 16), 11
 CHUNK = 4  # images a pass: float64 activations of a deep network take twice the memory
@@ -51,11 +53,12 @@ def module_reference(module: nn.Module, feed: np.ndarray[Any, Any], names: tuple
 def graph_reference(model: ir.Model, feeds: Sequence[Mapping[str, Array]]) -> Reference:
     """The graph of an `.onnx` file on feeds by input name; what each gives is joined along axis 0.
 
-    Raises ExecutionFailed where the evaluator does not know an operator or an output cannot be joined, and BuildFailed
-    where ONNX Runtime rejects the graph.
+    Raises ExecutionFailed where an operator draws random numbers or is none of ONNX's, where the evaluator fails, and
+    for an output that cannot be joined; BuildFailed where ONNX Runtime rejects the graph.
     """
     from deploykit.ort_session import compute, open_session
 
+    _require_known(model)
     names = [str(value.name) for value in model.graph.outputs]
     session = open_session(model, optimise=False)
     double = _evaluator(model)
@@ -83,6 +86,23 @@ def joined(parts: Sequence[Mapping[str, Array]]) -> Outputs:
                 f"output {name} has another shape for other inputs, {shapes}: rows cannot be compared"
             ) from None
     return found
+
+
+def _require_known(model: ir.Model) -> None:
+    for node in model.graph.all_nodes():
+        operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        if node.domain not in EVALUATED_DOMAINS:
+            raise ExecutionFailed(
+                f"node {node.name!r} is a {operator}, none of ONNX's operators: its value in float64 is unknown"
+            )
+        if node.op_type in RANDOM or (node.op_type == "Dropout" and _trains(node)):
+            raise ExecutionFailed(f"node {node.name!r} is a {operator} that draws random numbers: no two runs agree")
+
+
+def _trains(dropout: ir.Node) -> bool:
+    """Whether it may be in training mode: its third operand is there, and not the constant False."""
+    mode = dropout.inputs[2] if len(dropout.inputs) > 2 else None
+    return mode is not None and (mode.const_value is None or bool(mode.const_value.numpy()))
 
 
 def _evaluator(model: ir.Model) -> Callable[[list[str], Mapping[str, Array]], Outputs]:

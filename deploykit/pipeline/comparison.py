@@ -163,7 +163,7 @@ class _Comparison:
             require_feedable(self.exported)
         except UnsupportedGraph as error:
             fed = [
-                _Line(replace(line.row, state="unavailable", reason=str(error)))
+                _Line(replace(line.row, state="unavailable", reason=str(error), note=""))
                 if line.built and line.built.engine.reason is None
                 else line
                 for line in lines

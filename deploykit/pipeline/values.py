@@ -37,8 +37,8 @@ class Exported:
         return None if any(isinstance(size, str) for size in sizes) else next(iter(sizes), 1)  # type: ignore[return-value]
 
     def run_length(self, batch: int, preferred: int) -> int:
-        """Images a run where `preferred` would do best: an input that has no batch in it goes with whole batches."""
-        whole = any(spec.shape and isinstance(spec.shape[0], int) for spec in self.inputs)
+        """Images a run where `preferred` would do best: an input or output that has no free batch needs whole ones."""
+        whole = any(not spec.shape or isinstance(spec.shape[0], int) for spec in (*self.inputs, *self.outputs))
         return (self.fixed_batch or batch) if whole else preferred
 
     def require_batch(self, batch: BatchRange) -> None:

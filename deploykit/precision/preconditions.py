@@ -20,16 +20,25 @@ def require_plain(model: ir.Model) -> None:
         if any(attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in _attributes(node)):
             raise UnsupportedGraph(f"{node.op_type} node {node.name!r} holds a subgraph", hint="build in fp32")
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            raise UnsupportedGraph(f"{node.op_type} node {node.name!r}: the graph is quantised already")
+            raise UnsupportedGraph(
+                f"{node.op_type} node {node.name!r}: the graph is quantised already", hint="fp32 leaves it as it is"
+            )
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     if any(value.dtype is None for node in model.graph for value in node.outputs if value.uses()):
         common.ShapeInferencePass()(model)
     for node in model.graph:
         for value in node.outputs:
             if value.dtype is None and (value.uses() or value.is_graph_output()):
-                raise UnsupportedGraph(f"nothing tells the type of {value.name!r}, made by {module_scope(node)}")
+                operator = f"{node.domain or 'ai.onnx'}.{node.op_type}"
+                raise UnsupportedGraph(
+                    f"nothing tells the type of {value.name!r}, which {operator} makes",
+                    hint="state it in the file's value_info, or build in fp32",
+                )
             if value.dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16):
-                raise UnsupportedGraph(f"{value.name!r} is {value.dtype.name.lower()}: the graph is typed already")
+                raise UnsupportedGraph(
+                    f"{value.name!r} is {value.dtype.name.lower()}: the graph is typed already",
+                    hint="fp32 leaves it as it is",
+                )
     for node in model.graph:
         if node.op_type in WEIGHTED and node.outputs[0].dtype == ir.DataType.DOUBLE:
             raise UnsupportedGraph(

@@ -18,9 +18,11 @@ def describe_export(facts: Mapping[str, Any]) -> dict[str, str]:
         "nodes": f"{facts['nodes_exported']} exported, {facts['nodes']} after clean-up and folding",
         "BatchNorm": f"{len(folding['rewritten'])} folded in float64" + (f", {_left(refused)}" if refused else ""),
     }
-    if check := facts["check"]:
-        total, floor = check["total"], check["floor"]
-        error = total["relative_l2"] if total else float("nan")
+    check = facts["check"]
+    if check and check["total"] is None:
+        lines |= {"check": f"{check['verdict']}: {check['reason']}"}
+    elif check:
+        floor, error = check["floor"], check["total"]["relative_l2"]
         lines |= {
             "noise floor": f"{floor:.3g} relative L2: eager float32 against the {check['reference']}",
             "error": f"{error:.3g} relative L2, {error / floor:.2f} times the floor; 3 are allowed: {check['verdict']}",
@@ -61,6 +63,8 @@ def _typing(report: Mapping[str, Any] | None) -> str:
 def _calibration(found: Mapping[str, Any] | None) -> str:
     if not found:
         return ""
+    if note := found.get("note"):
+        return f"{found['method']} over {found['images']} inputs; {note}"
     skipped = found["skipped"]
     said = f"{found['method']} over {found['images']} images of {len(found['photographs'])} photographs"
     return said + (f"; {len(skipped)} skipped ({'; '.join(skipped[:NAMED])})" if skipped else "")

@@ -80,7 +80,7 @@ def _observe(
             _require_finite(name, feed[name])
     names = [name for name in observers if name not in fed]
     try:
-        results = runner.run(names, dict(feed))
+        results = runner.run(names, dict(feed)) if names else []  # no names would mean all outputs
     except Exception as error:
         _require_fit(runner, feed)
         raise ExecutionFailed(f"ONNX Runtime could not run the float graph: {one_line(error)}") from error
