@@ -45,6 +45,10 @@ def test_blocks_are_found_by_structure():
         nn.Conv2d(16, 16, 3, padding=1, groups=16),
         nn.Conv2d(16, 16, 3, padding=1),  # not 1x1: no block
         nn.Conv2d(16, 4, 1),
+        nn.Conv2d(4, 4, 3, groups=4),
+        nn.Flatten(),
+        nn.Unflatten(1, (144, 1, 1)),
+        nn.Conv2d(144, 8, 1),  # 1x1, over something else than the depthwise convolution's channels: no block
     )
     found = of_module(lambda: network, (3, 16, 16))
     (block,) = depthwise_costs(found, found, width_mult=1.0)

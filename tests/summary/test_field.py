@@ -56,6 +56,13 @@ def test_where_branches_meet_the_wider_field_counts():
     assert found.pixels == (3, 7)
 
 
+@pytest.mark.parametrize("gate_first", [True, False])
+def test_a_gate_that_saw_the_whole_image_passes_that_on(gate_first):
+    fields = [span(IMAGES, [2, 3]), conv(IMAGES, 129)]
+    gated = join(fields if gate_first else fields[::-1], (1, 3, 64, 48))
+    assert (gated.pixels, gated.whole_image, gated.shape) == ((64, 48), True, (1, 3, 64, 48))
+
+
 def test_a_window_over_every_position_is_the_whole_image():
     pooled = span(conv(IMAGES, 3), [2, 3])
     assert (pooled.pixels, pooled.whole_image, pooled.shape) == ((64, 48), True, (1, 3, 1, 1))

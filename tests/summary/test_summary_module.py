@@ -110,6 +110,36 @@ def test_functional_calls_own_parameters_and_unused_modules_have_rows():
     assert (found.params, found.macs) == (117, convolution.macs)
 
 
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.kernel = nn.Parameter(torch.empty(3, 3, 1, 1))
+
+    def forward(self, images):
+        return nn.functional.conv2d(nn.functional.conv2d(images, self.kernel), self.kernel)
+
+
+def test_a_module_without_children_has_one_row_for_all_that_it_computes():
+    (row,) = of_module(Twice, (3, 8, 8)).rows
+    assert (row.name, row.macs, row.params, row.convolution) == ("Twice", 2 * 9 * 64, 9, None)
+
+
+@pytest.mark.parametrize(
+    ("layer", "whole_image"),
+    [
+        (nn.BatchNorm2d(4), False),
+        (nn.InstanceNorm2d(4), True),
+        (nn.GroupNorm(2, 4), True),
+        (nn.BatchNorm2d(4, track_running_stats=False), True),
+        (nn.LayerNorm(8), False),
+    ],
+)
+def test_normalisations_see_what_they_take_statistics_of(layer, whole_image):
+    row = of_module(lambda: layer, (4, 8, 8)).rows[0]
+    assert row.whole_image == whole_image
+    assert row.receptive_field == {"LayerNorm": (1, 8)}.get(row.kind, (8, 8) if whole_image else (1, 1))
+
+
 @pytest.mark.parametrize(
     ("layer", "macs"),
     [
