@@ -169,6 +169,19 @@ class ModelSpec:
             parts.append(str(self.image_size))
         return "-".join(parts)
 
+    @property
+    def random_weights(self) -> bool:
+        """Nothing, or not all, comes from a checkpoint."""
+        return not self.is_onnx and (self.weights is None or self.init_from is not None)
+
+    @property
+    def provenance(self) -> str:
+        """What its weights are, for a table's header; an `.onnx` file brings its own."""
+        if self.is_onnx:
+            return ""
+        said = self.weights.name if self.weights else f"random weights, seed {self.seed}"
+        return f"layers of {self.init_from} taken over, {said}" if self.init_from else said
+
     def _given(self, *names: str) -> str:
         """Those of the fields that are not at their default, as the options of the command line."""
         return ", ".join(f"--{name.replace('_', '-')}" for name in names if getattr(self, name) not in (None, ()))

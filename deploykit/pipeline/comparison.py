@@ -249,9 +249,9 @@ class _Comparison:
         self, jobs: Sequence[RowJob], measurement: Measurement | None, machine: Mapping[str, Any]
     ) -> Conditions:
         spec, settings = self.request.spec, self.request.settings
-        weights = spec.model.weights.name if spec.model.weights else f"random weights, seed {spec.model.seed}"
+        weights = f" ({spec.model.provenance})" if spec.model.provenance else ""
         return Conditions(
-            model=spec.model.label if spec.model.is_onnx else f"{spec.model.label} ({weights})",
+            model=f"{spec.model.label}{weights}",
             batch=spec.batch.optimum,
             threads=settings.worker_threads,
             tf32=spec.tf32,

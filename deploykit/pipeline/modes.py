@@ -108,7 +108,7 @@ def _conditions(request: ModeRequest, machine: Mapping[str, Any], seconds: float
     shape = registry.input_spec(model).at_batch(request.batch)
     size = describe_size(FLOAT32_BYTES * math.prod(shape), machine["cpu"]["cache_bytes"])
     return Conditions(
-        model=f"{model.label} ({_weights(model)})",
+        model=f"{model.label} ({model.provenance})",
         batch=request.batch,
         threads=settings.worker_threads,
         tf32=False,
@@ -120,8 +120,3 @@ def _conditions(request: ModeRequest, machine: Mapping[str, Any], seconds: float
         burn_in=settings.burn_in,
         steps=settings.steps,
     )
-
-
-def _weights(model: ModelSpec) -> str:
-    said = model.weights.name if model.weights else f"random weights, seed {model.seed}"
-    return f"layers of {model.init_from} taken over, {said}" if model.init_from else said

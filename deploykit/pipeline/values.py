@@ -28,7 +28,7 @@ class Exported:
 
     @property
     def random_weights(self) -> bool:
-        return self.module is not None and self.model.weights is None
+        return self.model.random_weights
 
     @property
     def fixed_batch(self) -> int | None:
