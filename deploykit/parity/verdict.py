@@ -196,7 +196,10 @@ def _gates(case: _Case) -> Iterator[tuple[Verdict, str]]:
             because = f"; {case.blame}" if case.blame else ""
             yield "fail", f"{case.name}: {share:.0%} of the {what}'s values are NaN or Inf{because}"
     if len(case.exact) > 1 and variation(case.exact) < CONSTANT:
-        yield "inconclusive", f"{case.name}: the output does not vary over {len(case.exact)} different inputs"
+        yield (
+            "inconclusive",
+            f"{case.name}: the output does not vary over {len(case.exact)} different inputs; agreement says nothing",
+        )
 
 
 def _figures(found: Distance) -> str:

@@ -68,6 +68,7 @@ def emulate_rounding(model: ir.Model) -> ir.Model:
         if value.dtype == HALF:
             _widen_input(graph, value)
     for node in list(graph):
+        _widen_attributes(node)
         if node.op_type == "Cast" and node.attributes["to"].as_int() == HALF:
             _round_cast(graph, node)
             continue
@@ -132,6 +133,16 @@ def _widen_constant(graph: ir.Graph, value: ir.Value) -> None:
     value.replace_all_uses_with(wide)
     if not value.is_graph_output():
         del graph.initializers[str(value.name)]
+
+
+def _widen_attributes(node: ir.Node) -> None:
+    """A node that makes float16 out of nothing makes float32, of the same values; casts stay, they round."""
+    for name, attribute in list(node.attributes.items()):
+        if attribute.type == ir.AttributeType.TENSOR and attribute.as_tensor().dtype == HALF:
+            wide = ir.Tensor(attribute.as_tensor().numpy().astype(np.float32))
+            node.attributes[name] = ir.AttrTensor(name, wide)
+        elif name in ("dtype", "output_datatype") and attribute.as_int() == HALF:
+            node.attributes[name] = ir.AttrInt64(name, FLOAT)
 
 
 def _widen_input(graph: ir.Graph, value: ir.Value) -> None:

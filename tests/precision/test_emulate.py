@@ -120,3 +120,12 @@ def test_fp32_and_int8_graphs_are_their_own_literal_graphs(build, calibrated, im
     assert literal_graph(model, Precision.INT8) is model
     typed = half(build(CHAIN))
     assert literal_graph(typed, Precision.FP16) is not typed
+
+
+def test_a_weight_that_the_graph_makes_is_emulated_too(build, run):
+    """ConstantOfShape fills a float16 tensor; the emulation fills the float32 tensor of the same values."""
+    text = """g (float[N, 4] x) => (float[N, 4] y) {
+        s = Constant <value = int64[1] {4}> () w = ConstantOfShape <value = float[1] {0.1}> (s) y = Mul (x, w) }"""
+    x = np.array([[1.0, 3.0, 1000.0, -7.0]], np.float32)
+    (found,) = run(emulate_rounding(half(build(text))), x=x)
+    np.testing.assert_array_equal(found, (x.astype(np.float16) * np.float16(0.1)).astype(np.float32))
