@@ -17,6 +17,7 @@ from deploykit.errors import ExportFailed, UntrustedArtefact, one_line
 OLDEST_OPSET = 17
 TARGET_OPSETS = (20, 19, 18, 17)  # tried in this order for an older file
 IR_VERSION = 10  # the one that belongs to opset 20
+MAKE_SEQUENCES = ("SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceMap")
 MAX_NODES = 100_000  # after inlining; Inception-ResNet v2 has about 1,000
 
 
@@ -122,15 +123,18 @@ def _infer_shapes_anew(model: ir.Model) -> None:
     operator makes that ONNX does not know.
     """
     public = set(model.graph.outputs)
-    values = [value for node in _all_nodes(model) for value in node.outputs if value not in public]
+    made = [(value, node) for node in _all_nodes(model) for value in node.outputs if value not in public]
+    values = [value for value, _ in made]
     claims = [(value.shape, value.type) for value in values]
     for value in values:
         value.shape = None
         value.type = None
     common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
-    for value, (shape, kind) in zip(values, claims, strict=True):
+    for (value, node), (shape, kind) in zip(made, claims, strict=True):
         if value.type is None:
             value.type = kind
+        elif isinstance(value.type, ir.TensorType) and node.op_type in MAKE_SEQUENCES:
+            value.type = ir.SequenceType(value.type)  # the pass hands on the type of the elements alone
         if value.shape is not None and shape is not None and len(value.shape) == len(shape):
             value.shape = ir.Shape(_named(found, said) for found, said in zip(value.shape, shape, strict=True))
 

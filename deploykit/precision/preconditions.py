@@ -12,7 +12,7 @@ def require_plain(model: ir.Model) -> None:
     """Bring `model`, in place, to the form that the transforms read: constants as initialisers, every value typed.
 
     Raises UnsupportedGraph for control flow, functions that were not inlined, a graph that is quantised, half or double
-    precision already, and a value whose type nothing tells.
+    precision already, a value whose type nothing tells, and one that is no tensor.
     """
     if model.functions:
         raise UnsupportedGraph("the graph calls functions", hint="inline them first (deploykit export does)")
@@ -33,6 +33,11 @@ def require_plain(model: ir.Model) -> None:
                 raise UnsupportedGraph(
                     f"nothing tells the type of {value.name!r}, which {operator} makes",
                     hint="state it in the file's value_info, or build in fp32",
+                )
+            if value.type is not None and not isinstance(value.type, ir.TensorType):
+                raise UnsupportedGraph(
+                    f"{value.name!r}, made by {module_scope(node)}, is a sequence or an optional, not a tensor",
+                    hint="build in fp32",
                 )
             if value.dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16):
                 raise UnsupportedGraph(

@@ -149,6 +149,17 @@ def test_sequences_are_refused_with_the_way_out():
     assert "optimize=True" in caught.value.hint
 
 
+def test_other_sequences_keep_their_type():
+    text = """g (float[N, 2] x) => (float[N, 6] y) {
+        a = Relu (x) s = SequenceConstruct (x, a) n = Neg (x) t = SequenceInsert (s, n)
+        y = ConcatFromSequence <axis = 1> (t) }"""
+    model = parse(onnx.parser.parse_model(HEADER + text))
+    optimise(model)
+    again = parse(onnx.load_model_from_string(serialise(model)))
+    x = np.array([[1, -2]], np.float32)
+    np.testing.assert_array_equal(infer(serialise(again), {"x": x}), [[1, -2, 1, 0, -1, 2]])
+
+
 def test_data_that_was_not_loaded_is_refused():
     proto = onnx.parser.parse_model(HEADER + "g (float[2] x) => (float[2] y) { y = Mul (x, w) }")
     weight = proto.graph.initializer.add(name="w", data_type=1, dims=[2], data_location=1)

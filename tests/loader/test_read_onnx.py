@@ -83,6 +83,33 @@ def test_reads_external_data_into_the_model(external, monkeypatch, data, told):
         assert not weight.external_data
 
 
+CUSTOM = '<ir_version: 10, opset_import: ["" : 20, "com.microsoft" : 1, "acme" : 3]> '
+
+
+def test_operators_of_other_domains_are_read(save):
+    body = "g (float[N, 4] x) => (float[N, 4] y) { a = com.microsoft.Gelu (x) y = acme.Swoosh <beta = 2.0> (a) }"
+    found = read_onnx(save(CUSTOM + body))
+    assert [(node.domain, node.op_type) for node in found.graph.node] == [("com.microsoft", "Gelu"), ("acme", "Swoosh")]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("{ y = Swoosh (x) }", "No Op registered for Swoosh"),
+        ("{ y = other.Swoosh (x) }", "No opset import for domain.*'other'"),
+        ("{ y = acme.Swoosh <table = float[4] {1.0}> (x) }", "its shape needs"),
+        (
+            "{ s = Constant <value = int64[2] {99999, 99999}> () z = ConstantOfShape (s) y = acme.Swoosh (z) }",
+            "would take",
+        ),
+    ],
+    ids=["unknown to ONNX", "of a domain that is not imported", "with a false tensor", "behind a bomb"],
+)
+def test_other_domains_are_vetted_like_onnxs_own(save, body, said):
+    with pytest.raises(UntrustedArtefact, match=said):
+        read_onnx(save(f"{CUSTOM} g (float[N, 4] x) => (float[N, 4] y) {body}"))
+
+
 def test_what_onnx_itself_writes_is_read(tmp_path):
     model = parser.parse_model(TEXT)
     onnx.save_model(model, tmp_path / "net.onnx", save_as_external_data=True, location="data", size_threshold=0)
