@@ -38,7 +38,7 @@ PUBLISHED = {
     "inception_resnet_v2": (55_843_464, 13_155_794_016),
     "xception": (22_855_952, 8_357_403_496),
     # Stem 1_627_898_976, 3 x 287_884_800 at 35x35, 373_791_744, 5 x 374_063_104 at 17x17, 237_735_936, 322_633_728 and
-    # 388_300_800 at 8x8, classifier 2_048_000; each layer is the product that tests/zoo/test_inception_v2.py writes out.
+    # 388_300_800 at 8x8, classifier 2_048_000; each layer is the product that test_inception_v2.py writes out.
     "inception_v2": (23_468_104, 5_686_379_104),
     "inception_v3": (23_834_568, 5_713_216_096),
     "googlenet": (6_624_904, 1_498_376_192),
