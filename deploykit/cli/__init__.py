@@ -41,5 +41,6 @@ class LazyGroup(click.Group):
 def deploykit() -> None:
     """Take a convolutional network to a proven TensorRT engine, and see what each backend makes of it.
 
-    Results go to stdout, progress to stderr. MODEL is a name from `deploykit list` or an .onnx file.
+    Results go to stdout, progress to stderr. MODEL is a name from `deploykit list`, an
+    .onnx file, or a function of yours that returns a module, package.module:function.
     """
