@@ -1,5 +1,6 @@
 """`deploykit list`: the zoo, from its cards alone."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from deploykit.cli.options import json_option
-from deploykit.errors import UnknownName
+from deploykit.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
     from deploykit.zoo.registry import Card
@@ -23,9 +24,9 @@ def command(pattern: str | None, everything: bool, as_json: bool) -> None:
     PATTERN keeps the names that contain it, or match it where it has wildcards (resnet*).
     """
     from deploykit.report.document import SCHEMA_VERSION, to_json
-    from deploykit.zoo.registry import cards, foreign_cards
+    from deploykit.zoo.registry import cards
 
-    listed = [*cards().values(), *foreign_cards().values()]
+    listed = [*cards().values(), *_plug_ins()]
     found = [card for card in listed if everything or not card.is_miniature]
     if pattern:
         wanted = pattern.lower()
@@ -54,6 +55,17 @@ def command(pattern: str | None, everything: bool, as_json: bool) -> None:
         ],
         right=("parameters", "MACs", "top-1 %"),
     )
+
+
+def _plug_ins() -> Iterator["Card"]:
+    """Those with sound cards; each other one is a line on stderr, and hides no network but itself."""
+    from deploykit.zoo.registry import find_card, foreign_names
+
+    for name in foreign_names():
+        try:
+            yield find_card(name)
+        except UsageError as error:
+            click.echo(f"deploykit: {error}", err=True)
 
 
 def _input(card: "Card") -> list[int]:

@@ -95,9 +95,9 @@ def find_card(name: str) -> Card:
     return cards()[name] if name in cards() else _foreign_card(_entry_points(name)[name])
 
 
-def foreign_cards() -> Mapping[str, Card]:
-    """The networks that installed distributions add, by name. Raises UsageError for a card that is not one."""
-    return {name: _foreign_card(entry) for name, entry in sorted(_entry_points().items())}
+def foreign_names() -> list[str]:
+    """The networks that installed distributions add, sorted; whether their cards are sound, `find_card` tells."""
+    return sorted(_entry_points())
 
 
 def card_of(spec: ModelSpec) -> Card:
