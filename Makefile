@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 SHIM   := .cuda-shim
-PYTEST ?= -n auto --maxprocesses 4
+PYTEST ?= -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help bench families test test-cuda-shim check format clean

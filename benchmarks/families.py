@@ -27,16 +27,16 @@ ASKED = ("torch", "ort", "trt")
 LIBRARIES = ("torch", "onnxruntime-gpu", "tensorrt-rtx")
 TIMES = """## Time
 
-Median of the paired ratios to eager PyTorch in FP32 on the same CPU in the same run, with its 95 % interval; below 1 is
-faster. ONNX Runtime computes FP16 graphs in float32 on a CPU. The trt rows were compiled by TensorRT-RTX and ran
-nowhere, so they have no time."""
+Median of the paired ratios to eager PyTorch in FP32 in the same run, with its 95 % interval where there were rounds
+enough for one; below 1 is faster. On a CPU, ONNX Runtime computes FP16 graphs in float32. Rows that were compiled and
+could not run have no time."""
 PARITY = """## Parity
 
 Signal-to-quantisation-noise ratio against the network in float64, dB, and the verdict; for trt it is that of the typed
 graph. The weights are random, so INT8 is held to what onnxruntime's own quantiser reaches on the same images."""
 PLANS = """## Compiled plan
 
-Kernels / megabytes moved per image in TensorRT-RTX's ahead-of-time plan for sm_89."""
+Kernels / megabytes moved per image in TensorRT-RTX's ahead-of-time plan."""
 FAILED = {"failed": "failed"}  # what a cell without a figure says; other states need no word here
 Cell = Callable[[Row], str]
 
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="Markdown file to write; default: stdout")
     options = parser.parse_args()
     reports = [compare(name, options.seconds) for name in options.networks.split(",")]
-    text = page(reports, f"make families  # python benchmarks/families.py --seconds {options.seconds:g}")
+    text = page(reports, f"python benchmarks/families.py --seconds {options.seconds:g}")
     if options.output:
         options.output.write_text(text)
     else:
@@ -74,9 +74,9 @@ def compare(name: str, seconds: float) -> Report:
 
 def page(reports: list[Report], command: str) -> str:
     environment, first = reports[0].environment, reports[0].conditions
-    libraries = environment["libraries"]
+    libraries, gpu = environment["libraries"], (environment["gpu"] or {}).get("name", "no GPU")
     versions = [f"{name} {libraries[name]}" for name in LIBRARIES if name in libraries]
-    machine = f"{environment['cpu']['model']}, {environment['cpu']['cores']} cores, {first.threads} threads, no GPU"
+    machine = f"{environment['cpu']['model']}, {environment['cpu']['cores']} cores, {first.threads} threads, {gpu}"
     head = f"Printed by `{command}` on {machine}; {', '.join(versions)}; batch {first.batch}; seeded random weights."
     sections = ((TIMES, time_of), (PARITY, parity_of), (PLANS, plan_of))
     parts = ["# The families side by side", "", head, ""]

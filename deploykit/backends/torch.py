@@ -6,6 +6,7 @@ FP32 under that name would be a lie.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -139,7 +140,7 @@ class TorchBound:
             torch.from_numpy(np.ascontiguousarray(feed[spec.name])).to(session.device, session.dtype)
             for spec in session.inputs
         )
-        self._result: torch.Tensor | tuple[torch.Tensor, ...] = ()
+        self._result: torch.Tensor | Sequence[torch.Tensor] = ()
         on_gpu = session.device.type == "cuda"
         self._events = [torch.Event("cuda", enable_timing=True) for _ in range(2)] if on_gpu else []
 
@@ -163,7 +164,7 @@ class TorchBound:
     @quoted("PyTorch")
     def fetch(self) -> dict[str, np.ndarray[Any, Any]]:
         """The outputs on the host, in the types that the specification gives."""
-        results = self._result if isinstance(self._result, tuple) else (self._result,)
+        results = self._result if isinstance(self._result, list | tuple) else (self._result,)
         return {
             spec.name: result.float().cpu().numpy().astype(spec.dtype, copy=False)
             for spec, result in zip(self._session.outputs, results, strict=True)

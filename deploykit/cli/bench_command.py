@@ -12,7 +12,7 @@ from deploykit.errors import UsageError
 from deploykit.spec import BatchRange
 
 MODE_BATCH = "32"
-MODE_TAKES = {"model", "backends", "precision", "batch", "threads", "store", "as_json"}  # of the shared options
+MODE_TAKES = {"model", "backends", "precision", "batch", "threads", "as_json"}  # of the shared options
 OF_TABLES = {"max_seconds", "throughput", *(field.name for field in fields(ComparisonOptions))} - MODE_TAKES
 OF_MODES = {"burn_in", "steps"}
 

@@ -24,8 +24,9 @@ def command(
 ) -> None:
     """Export MODEL to ONNX: opset 20, dynamic batch, cleaned, BatchNorm folded.
 
-    The file is checked by onnx and, unless --no-check is given, run by ONNX Runtime at batches 1 and 3; its error
-    against the float64 network may be 3 times that of eager float32. Exit code 3 when it is more.
+    The file is checked by onnx and, unless --no-check is given, run by ONNX Runtime at batches 1 and 3, or at the one
+    batch that an .onnx file allows. Its error against the network in float64 (of an .onnx file: the file as it came)
+    may be 3 times that of plain float32. Exit code 3 when it is more, or when there is nothing to compare with.
     """
     from deploykit.pipeline.artefacts import Artefacts
     from deploykit.pipeline.export_check import check_export

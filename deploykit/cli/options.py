@@ -60,6 +60,9 @@ def model_options(command: Command) -> Command:
         if weights == TORCHVISION:
             from deploykit.weights import published_checkpoint
 
+            if spec.is_factory:
+                raise UsageError(f"torchvision has no weights of {model}", hint="give --weights FILE")
+
             spec = replace(spec, weights=published_checkpoint(init_from or model))
         return command(model=spec, **others)
 

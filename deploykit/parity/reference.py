@@ -142,7 +142,7 @@ def _run_module(module: nn.Module, feed: np.ndarray[Any, Any], names: tuple[str,
     with torch.inference_mode():
         for start in range(0, len(feed), CHUNK):
             result = module(torch.from_numpy(feed[start : start + CHUNK]).to(dtype))
-            results = result if isinstance(result, tuple) else (result,)
+            results = result if isinstance(result, list | tuple) else (result,)
             pieces.append(tuple(tensor.numpy() for tensor in results))
     return {name: np.concatenate(parts) for name, parts in zip(names, zip(*pieces, strict=True), strict=True)}
 

@@ -36,6 +36,7 @@ from deploykit.pipeline.values import Built, Exported, Typed, specs_of
 from deploykit.spec import BuildSpec, ModelSpec, Precision, TensorSpec
 from deploykit.store import Entry, Store, Writer
 from deploykit.zoo import registry
+from deploykit.zoo.sources import imported_names
 
 if TYPE_CHECKING:
     from deploykit.precision.calibrate.table import CalibrationTable
@@ -313,12 +314,14 @@ def _source() -> str:
 
 
 def _architecture(model: ModelSpec) -> dict[str, Any]:
-    """What a module's structure depends on; `sources` are the files behind a network that is not built in."""
+    """What a module's structure depends on; of a network that is not built in, its sources and what they import."""
+    sources = registry.source_files(model)
     return {
         "model": model.name,
         "width_mult": model.width_mult,
         "factory_args": model.factory_args,
-        "sources": [_digest(path) for path in registry.source_files(model)],
+        "sources": [_digest(path) for path in sources],
+        "imports": library_versions(sorted(imported_names(sources))),
     }
 
 

@@ -1,4 +1,4 @@
-"""Is an exported graph the network it came from? ONNX Runtime at two batches against the module in float64."""
+"""Is an exported graph the network it came from? ONNX Runtime at two batches against float64."""
 
 from __future__ import annotations
 

@@ -119,8 +119,8 @@ class Noise:
 
     @property
     def digest(self) -> str:
-        parts = {"inputs": self.inputs, "count": self.count, "seed": self.seed, "numpy": library_versions(["numpy"])}
-        return cache_key({"noise": parts})
+        drawn = {"inputs": self.inputs, "count": self.count, "seed": self.seed, "run": self.run}
+        return cache_key({"noise": drawn, "libraries": library_versions(["numpy"])})
 
     @property
     def source(self) -> str:
@@ -205,7 +205,7 @@ def preprocessing_of(exported: Exported) -> Preprocessing:
 def noise_feeds(inputs: Sequence[TensorSpec], *, count: int, batch: int, seed: int) -> Iterator[Feed]:
     """`count` runs: 1/f noise for what is shaped like images (batch, channels, height, width), else standard normal."""
     streams = [
-        _stream(spec, (_rows(spec, batch), *spec.at_batch(batch)[1:]), count, seed + position)
+        _stream(spec, (_rows(spec, batch), *spec.at_batch(batch)[1:]), count, _seed(seed, position))
         for position, spec in enumerate(inputs)
     ]
     for arrays in zip(*streams, strict=True):
@@ -241,6 +241,11 @@ def joined_feeds(feeds: Sequence[Feed]) -> Feed:
 def whole_runs(count: int, run: int) -> int:
     """`count`, rounded up to a multiple of `run`."""
     return -(-count // run) * run
+
+
+def _seed(seed: int, position: int) -> int:
+    """Of an input's own stream; the first input's is `seed` itself."""
+    return int(np.random.SeedSequence([seed, position]).generate_state(1)[0]) if position else seed
 
 
 def describe(spec: TensorSpec) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -149,8 +150,11 @@ class Judge:
 
 
 def reference_outputs(exported: Exported, feeds: Sequence[Feed]) -> Reference:
-    """Of the module in float64, or of the graph where an `.onnx` file has no module. Raises as `graph_reference`."""
+    """Of the module in float64, or of an `.onnx` file as it came, so that a wrong rewrite of it shows.
+
+    Raises as `graph_reference`.
+    """
     if exported.module is None:
-        return graph_reference(read_graph(exported.path), feeds)
+        return graph_reference(read_graph(Path(exported.model.name)), feeds)
     images = np.concatenate([feed[exported.inputs[0].name] for feed in feeds])
     return module_reference(exported.module.load(), images, tuple(output.name for output in exported.outputs))

@@ -53,6 +53,8 @@ class ModeRequest:
                 hint="name a network of the zoo, or leave out --mode",
             )
         registry.card_of(self.model)
+        if self.mode is Mode.FORWARD_BACKWARD:
+            registry.check_training_size(self.model)
 
 
 def bench_mode(request: ModeRequest, progress: Progress = silent) -> Report:

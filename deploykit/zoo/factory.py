@@ -7,8 +7,7 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from importlib.util import find_spec
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,6 @@ from deploykit.errors import UnknownName, UsageError, one_line
 
 if TYPE_CHECKING:
     from torch import nn
-
-SOURCE_SUFFIXES = (".py", ".toml")
 
 
 def call_factory(factory: str, options: Mapping[str, Any]) -> "nn.Module":
@@ -35,7 +32,7 @@ def call_factory(factory: str, options: Mapping[str, Any]) -> "nn.Module":
         module = function(**options)
     except UsageError:
         raise
-    except Exception as error:  # a user's code raises what it likes
+    except (Exception, SystemExit) as error:  # a user's code raises what it likes
         raise UsageError(f"{factory} failed: {type(error).__name__}: {one_line(error)}") from error
     if not isinstance(module, nn.Module):
         raise UsageError(
@@ -49,7 +46,7 @@ def find_factory(factory: str) -> Callable[..., Any]:
     name, _, attribute = factory.partition(":")
     try:
         module = importlib.import_module(name)
-    except Exception as error:  # the import runs a user's code
+    except (Exception, SystemExit) as error:  # the import runs a user's code
         raise UsageError(
             f"cannot import {name}: {type(error).__name__}: {one_line(error)}",
             hint="it is named package.module:function",
@@ -61,23 +58,6 @@ def find_factory(factory: str) -> Callable[..., Any]:
         raise UsageError(f"{factory} is of type {type(found).__name__}, not a function")
     function: Callable[..., Any] = found
     return function
-
-
-def package_files(package: str) -> Iterator[Path]:
-    """The `*.py` and `*.toml` of a package, or the one file of a module; the package itself is not imported.
-
-    Raises UsageError where there is no such package.
-    """
-    try:
-        found = find_spec(package)
-    except (ImportError, ValueError):
-        found = None
-    if found is None:
-        raise UsageError(f"there is no module {package!r}", hint="install it, or run where it lies")
-    if found.submodule_search_locations is None:
-        yield from (Path(found.origin),) if found.origin and found.has_location else ()
-    for folder in found.submodule_search_locations or ():
-        yield from (path for path in Path(folder).rglob("*") if path.suffix in SOURCE_SUFFIXES and path.is_file())
 
 
 def search_current_directory() -> None:

@@ -73,8 +73,8 @@ class LeNet5(nn.Module):
 class Subsampling(nn.Module):
     """S2 and S4: the four values of a 2x2 square added, times the map's coefficient, plus the map's bias.
 
-    Both are trained. A coefficient starts in the upper half of the paper's interval for a fan-in of 4, 2.4 / 4
-    (appendix A): near zero it would mute its map, and its sign is the next layer's to choose.
+    Both are trained. The paper draws from -2.4 / 4 to 2.4 / 4, for a fan-in of 4 (appendix A); a coefficient here is
+    drawn from the upper quarter: near zero it would mute its map, and its sign is the next layer's to choose.
     """
 
     def __init__(self, maps: int) -> None:

@@ -14,7 +14,7 @@ Importing this module imports no torch.
 """
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import metadata, resources
@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.errors import UnknownName, UsageError, one_line
 from deploykit.spec import ModelSpec, Preprocessing, TensorSpec
-from deploykit.zoo.factory import call_factory, package_files, search_current_directory
+from deploykit.zoo.factory import call_factory, search_current_directory
+from deploykit.zoo.sources import files_behind
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,8 +41,9 @@ class Card:
     """What is known about a network before it is built.
 
     `image_size` is the side of the square input, pixels; from `min_image_size` to `max_image_size` (None: no limit)
-    the network works. `params` counts trainable parameters, `macs` the multiply-accumulates of convolutions and
-    linear layers for one image at `image_size`, both without auxiliary heads and with no options given. `top1` is the
+    the network works, from `min_training_size` to `max_training_size` with its auxiliary heads. `params` counts
+    trainable parameters, `macs` the multiply-accumulates of convolutions and linear layers for one image at
+    `image_size`, both without auxiliary heads and with no options given; None where nobody counted. `top1` is the
     published ImageNet accuracy in percent of the weights or paper that `top1_source` names, `licence` that of those
     weights. `twin` names the network of another library whose checkpoints fit: `torchvision:resnet50`.
 
@@ -56,11 +58,13 @@ class Card:
     factory: str  # "package.module:function"
     family: str
     preprocessing: Preprocessing
-    params: int | None = None  # nobody counted
+    params: int | None = None
     macs: int | None = None
     image_size: int = 224
     min_image_size: int = 1
     max_image_size: int | None = None
+    min_training_size: int = 1
+    max_training_size: int | None = None
     channels: int = 3
     classes: int = 1000
     paper: str = ""
@@ -119,10 +123,9 @@ def card_of(spec: ModelSpec) -> Card:
 
 
 def source_files(spec: ModelSpec) -> tuple[Path, ...]:
-    """The sources that a network from elsewhere is made of, sorted; none for a built-in one.
+    """The sources that a network from elsewhere is made of (see `zoo.sources`), sorted; none for a built-in one.
 
-    They are the `*.py` and `*.toml` of the packages (or the single modules) that its card and its factory lie in. Only
-    the card's module is imported. Raises UnknownName, and UsageError where one of the two is not there.
+    Only a card's module is imported. Raises UnknownName, and UsageError where a module is not there.
     """
     if spec.name in cards():
         return ()
@@ -132,13 +135,8 @@ def source_files(spec: ModelSpec) -> tuple[Path, ...]:
     else:
         entry = _entry_points(spec.name)[spec.name]
         modules = {entry.module, _foreign_card(entry).factory.partition(":")[0]}
-    packages = {module.partition(".")[0] for module in modules}
-    return tuple(sorted({file for package in packages for file in _files_of(spec, package)}))
-
-
-def _files_of(spec: ModelSpec, package: str) -> Iterator[Path]:
     try:
-        yield from package_files(package)
+        return tuple(sorted(files_behind(modules)))
     except UsageError as error:
         raise UsageError(f"model {spec.name}: {error.message}", hint=error.hint) from error
 
@@ -165,15 +163,13 @@ def _foreign_card(entry: metadata.EntryPoint) -> Card:
 def _factory_card(spec: ModelSpec) -> Card:
     """What is known of a factory: the input that `spec` gives it, and how images without a card are shown."""
     assert spec.input_shape is not None  # noqa: S101 - a ModelSpec holds its factory to that
-    channels, height, _ = spec.input_shape
+    channels, height, width = spec.input_shape
     return Card(
         name=spec.name,
         factory=spec.name,
         family="",
         preprocessing=Preprocessing.without_card(channels=channels, size=height),
-        params=None,
-        macs=None,
-        image_size=height,
+        image_size=max(height, width),
         channels=channels,
     )
 
@@ -258,6 +254,17 @@ def _outputs_of(spec: ModelSpec) -> tuple[TensorSpec, ...]:
         TensorSpec(name, ("batch", *tensor.shape[1:]), kind)
         for name, tensor, kind in zip(names, outputs, kinds, strict=True)
     )
+
+
+def check_training_size(spec: ModelSpec) -> None:
+    """Raises UsageError for images that the auxiliary heads cannot take, and as `card_of`."""
+    card = card_of(spec)
+    size, smallest, largest = _image_size(card, spec), card.min_training_size, card.max_training_size
+    if size < smallest or (largest is not None and size > largest):
+        takes = f"{smallest} or more" if largest is None else f"{smallest} to {largest}"
+        raise UsageError(
+            f"{card.name} cannot be trained on images of {size} pixels", hint=f"its auxiliary heads take {takes}"
+        )
 
 
 def _check_options(card: Card, spec: ModelSpec) -> None:

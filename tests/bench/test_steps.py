@@ -85,7 +85,7 @@ def test_refuses_settings_that_cannot_be_kept(option, message):
     assert str(caught.value) == message
 
 
-def test_the_origins_defaults():
+def test_the_documented_defaults():
     settings = StepSettings()
     assert (settings.burn_in, settings.steps) == (10, 100)
     assert settings.answer_seconds >= 3600  # a training step may take minutes

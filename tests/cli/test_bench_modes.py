@@ -37,7 +37,7 @@ def test_json_has_every_step_and_what_they_say(run, mode):
     assert row["images_per_second"] == pytest.approx(4e3 / found["mean"])
 
 
-def test_the_table_is_plain_text_with_the_origins_defaults(run):
+def test_the_table_is_plain_text_with_the_documented_defaults(run):
     done = run("bench", "test_convnet", "--mode", "forward-backward")
     assert done.returncode == 0, done.stderr
     for part in ("batch 32, threads", "10 of burn-in, then 100 timed", "cross entropy", "+/-", "no optimiser step"):

@@ -11,6 +11,7 @@ import torch
 from deploykit.errors import UnknownName, UsageError
 from deploykit.spec import ModelSpec, TensorSpec, parse_factory_args, parse_input_shape
 from deploykit.zoo.registry import build_module, card_of, input_spec, output_specs, preprocessing, source_files
+from deploykit.zoo.sources import imported_names
 
 NETWORK = """
 import torch
@@ -36,6 +37,13 @@ class Wrapped(nn.Module):
 class Two(Wrapped):
     def forward(self, images):
         return self.network(images), images.mean((2, 3))
+
+class Listed(Two):
+    def forward(self, images):
+        return list(super().forward(images))
+
+def leaving():
+    raise SystemExit(0)
 
 class Named(Wrapped):
     def forward(self, images):
@@ -80,8 +88,9 @@ def test_images_need_not_be_square(module):
     assert output_specs(model)[0].shape == ("batch", 5)
 
 
-def test_a_class_is_a_factory_and_several_outputs_are_numbered(module):
-    assert output_specs(spec(f"{module}:Two")) == (
+@pytest.mark.parametrize("name", ["Two", "Listed"])
+def test_a_class_is_a_factory_and_several_outputs_are_numbered(module, name):
+    assert output_specs(spec(f"{module}:{name}")) == (
         TensorSpec("output_0", ("batch", 5), "float32"),
         TensorSpec("output_1", ("batch", 3), "float32"),
     )
@@ -109,6 +118,7 @@ def test_photographs_are_shown_as_to_a_network_without_a_card(module, shape, cha
         ("tiny", '{"depth": 2}', r"unexpected keyword argument 'depth'; it takes width=4, classes=5; .*--factory-args"),
         ("number", "{}", r"number returned int, not a network; a factory returns a torch\.nn\.Module"),
         ("failing", "{}", r"failing failed: ValueError: no such depth"),
+        ("leaving", "{}", r"leaving failed: SystemExit: 0"),
         ("MODULE", "{}", r"MODULE is a module, not a function"),
         ("NUMBER", "{}", r"NUMBER is of type int, not a function"),
     ],
@@ -138,7 +148,12 @@ def test_an_unknown_function_comes_with_the_nearest(module):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("import missing_library", "ModuleNotFoundError: No module"), ("def (", "SyntaxError")]
+    ("text", "message"),
+    [
+        ("import missing_library", "ModuleNotFoundError: No module"),
+        ("def (", "SyntaxError"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
+    ],
 )
 def test_a_module_that_cannot_be_imported_says_why(tmp_path, monkeypatch, text, message):
     name = f"broken_{tmp_path.name}"
@@ -156,6 +171,26 @@ def test_the_source_of_a_factory_is_its_module_or_its_package(module, tmp_path):
         (package / name).write_text("")
     found = source_files(spec(f"{package.name}.blocks.deep:network"))
     assert found == (package / "__init__.py", package / "blocks/deep.py")
+
+
+def test_neighbours_that_a_factory_imports_are_sources_too(module, tmp_path):
+    (tmp_path / "unrelated.py").write_text("")
+    (tmp_path / f"blocks_{tmp_path.name}.py").write_text(f"def later():\n    import widths_{tmp_path.name}.deep")
+    (tmp_path / f"widths_{tmp_path.name}").mkdir()
+    for name in ("__init__.py", "deep.py"):
+        (tmp_path / f"widths_{tmp_path.name}" / name).write_text("import torch, json")
+    own = tmp_path / f"{module}.py"
+    own.write_text(f"import timm\nfrom blocks_{tmp_path.name} import later\n" + own.read_text())
+    found = source_files(spec(f"{module}:tiny"))
+    names = [f"blocks_{tmp_path.name}.py", *(f"widths_{tmp_path.name}/{name}" for name in ("__init__.py", "deep.py"))]
+    assert set(found) == {own, *(tmp_path / name for name in names)}
+    assert {"timm", "torch"} <= imported_names(found)
+    assert "json" not in imported_names(found)
+
+
+def test_images_too_wide_are_refused(module):
+    with pytest.raises(UsageError, match="images of 99999 pixels are too large"):
+        input_spec(spec(f"{module}:tiny", "3,16,99999"))
 
 
 def test_a_factory_whose_module_is_not_there_is_named(module):

@@ -3,6 +3,9 @@
 import pytest
 import torch
 
+from deploykit.errors import UsageError
+from deploykit.spec import ModelSpec
+from deploykit.zoo.registry import check_training_size
 from deploykit.zoo.training import WithAuxiliary, training_loss
 
 CLASSES = 7
@@ -67,3 +70,18 @@ def test_gradients_reach_logits_and_heads_in_proportion_to_the_weight():
     training_loss(WithAuxiliary(main, (head,)), LABELS, auxiliary_weight=0.3, label_smoothing=0.1).backward()
     assert main.grad.abs().min() > 0
     torch.testing.assert_close(head.grad, 0.3 * main.grad, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("inception_v2", 298, "inception_v2 cannot be trained on images of 298 pixels; its .* take 299 to 346"),
+        ("inception_v2", 347, "take 299 to 346"),
+        ("inception_v3", 128, "inception_v3 cannot be trained on images of 128 pixels; its .* take 299 or more"),
+        ("googlenet_paper", 271, "take 223 to 270"),
+    ],
+)
+def test_images_that_auxiliary_heads_cannot_take_are_refused_before_any_work(name, size, message):
+    with pytest.raises(UsageError, match=message):
+        check_training_size(ModelSpec(name, image_size=size))
+    check_training_size(ModelSpec(name))
