@@ -1,6 +1,6 @@
 """Every network family side by side: eager PyTorch, ONNX Runtime and TensorRT, in FP32, FP16 and INT8, batch 1.
 
-    python benchmarks/families.py [--networks lenet5,alexnet,...] [--seconds 10] [--output docs/families.md]
+    python benchmarks/families.py [--networks lenet5,alexnet,...] [--seconds 5] [--output docs/families.md]
 
 One `deploykit bench` a network, with few rounds; what it printed as rows is put together as Markdown. Weights are
 seeded. Milliseconds belong to this machine, and ratios are paired within a network.
@@ -20,8 +20,8 @@ from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
 from deploykit.store import Store
 
 NETWORKS = (
-    "lenet5,lenet5_1998,alexnet,alexnet_2012,vgg16,resnet50,googlenet,googlenet_paper,bn_inception,inception_v2,"
-    "inception_v3,inception_v4,inception_resnet_v1,inception_resnet_v2,resnext50_32x4d,xception,mobilenet"
+    "lenet5,alexnet,vgg16,googlenet,bn_inception,inception_v2,inception_v3,inception_v4,inception_resnet_v2,resnet50,"
+    "resnext50_32x4d,xception,mobilenet"
 )
 ASKED = ("torch", "ort", "trt")
 LIBRARIES = ("torch", "onnxruntime-gpu", "tensorrt-rtx")
@@ -44,7 +44,7 @@ Cell = Callable[[Row], str]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", default=NETWORKS)
-    parser.add_argument("--seconds", type=float, default=10.0, help="time limit of the timed rounds of a network")
+    parser.add_argument("--seconds", type=float, default=5.0, help="time limit of the timed rounds of a network")
     parser.add_argument("--output", type=Path, help="Markdown file to write; default: stdout")
     options = parser.parse_args()
     reports = [compare(name, options.seconds) for name in options.networks.split(",")]
