@@ -42,21 +42,30 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Forward:
-    """Inference. `flavour` names the device as `backends.torch.flavour_here` does."""
+class _Steps:
+    """`batch` images a step. `flavour` names the device as `backends.torch.flavour_here` does."""
 
     model: ModelSpec
     batch: int
     flavour: str
+
+    def _placed(self, *, threads: int, training: bool) -> tuple[nn.Module, Tensor, torch.device]:
+        """The module and its batch of images on their device."""
+        device = configure(self.flavour, threads=threads)
+        return _module(self.model, training=training).to(device), _noise(self.model, self.batch).to(device), device
+
+
+class Forward(_Steps):
+    """Inference."""
+
+    __slots__ = ()
 
     @quoted("PyTorch")
     def prepare(self, *, threads: int) -> Step:
         """Raises CheckpointMismatch for a checkpoint of another network."""
         import torch
 
-        device = configure(self.flavour, threads=threads)
-        module = _module(self.model, training=False).to(device)
-        images = _noise(self.model, self.batch).to(device)
+        module, images, device = self._placed(threads=threads, training=False)
 
         def work() -> Tensor:
             with torch.inference_mode():
@@ -66,16 +75,13 @@ class Forward:
         return Step(work, device)
 
 
-@dataclass(frozen=True, slots=True)
-class ForwardBackward:
+class ForwardBackward(_Steps):
     """Training up to the gradients: dropout, batch statistics and auxiliary heads as the paper has them.
 
     Labels are drawn from the seed, and so are dropout's masks, anew at every step.
     """
 
-    model: ModelSpec
-    batch: int
-    flavour: str
+    __slots__ = ()
 
     @quoted("PyTorch")
     def prepare(self, *, threads: int) -> Step:
@@ -84,10 +90,8 @@ class ForwardBackward:
 
         from deploykit.zoo.training import training_loss
 
-        device = configure(self.flavour, threads=threads)
+        module, images, device = self._placed(threads=threads, training=True)
         card = registry.card_of(self.model)
-        module = _module(self.model, training=True).to(device)
-        images = _noise(self.model, self.batch).to(device)
         random = torch.Generator().manual_seed(self.model.seed)
         labels = torch.randint(self._classes(), (self.batch,), generator=random).to(device)
         torch.manual_seed(self.model.seed)
@@ -158,7 +162,7 @@ def _module(model: ModelSpec, *, training: bool) -> nn.Module:
 
     if model.weights is not None and model.init_from is None:
         return load_module(model, model.weights, training=training)
-    module = registry.build_module(model, training=training)
+    module = registry.build_module(model, training=True) if training else registry.construct(model)
     if model.init_from is not None or not training:
         module.load_state_dict(seeded_state(model))
     return module
