@@ -39,8 +39,7 @@ class Conv(OpRun):
         strides: Sequence[int] | None = None,
     ) -> tuple[Array]:
         rank = x.ndim - 2
-        step, spread = _each(strides, rank), _each(dilations, rank)
-        around = _around(auto_pad, pads, x.shape[2:], w.shape[2:], step, spread)
+        step, spread, around = _windows(x, w.shape[2:], auto_pad, pads, strides, dilations)
         found = CONV[rank](
             _padded(x, around, 0.0),
             torch.tensor(w),
@@ -110,8 +109,7 @@ class MaxPool(OpRun):
         strides: Sequence[int] | None = None,
     ) -> tuple[Array]:
         rank, kernel = x.ndim - 2, tuple(kernel_shape or ())
-        step, spread = _each(strides, rank), _each(dilations, rank)
-        around = _around(auto_pad, pads, x.shape[2:], kernel, step, spread)
+        step, spread, around = _windows(x, kernel, auto_pad, pads, strides, dilations)
         hanging = _hanging(around, x.shape[2:], kernel, step, spread) if ceil_mode else around
         filled = _padded(x.astype(np.float64), hanging, -math.inf)  # integers are exact in it
         found = MAX_POOL[rank](filled, kernel, stride=step, dilation=spread)
@@ -135,8 +133,7 @@ class AveragePool(OpRun):
         strides: Sequence[int] | None = None,
     ) -> tuple[Array]:
         rank, kernel = x.ndim - 2, tuple(kernel_shape or ())
-        step, spread = _each(strides, rank), _each(dilations, rank)
-        around = _around(auto_pad, pads, x.shape[2:], kernel, step, spread)
+        step, spread, around = _windows(x, kernel, auto_pad, pads, strides, dilations)
         hanging = _hanging(around, x.shape[2:], kernel, step, spread) if ceil_mode else around
         ones = torch.ones((1, 1, *kernel), dtype=torch.tensor(x).dtype)
 
@@ -171,6 +168,19 @@ def _halves(total: int, *, upper: bool) -> tuple[int, int]:
     """Padding shared between both ends; `upper` gives the odd element to the end."""
     small, large = total // 2, total - total // 2
     return (small, large) if upper else (large, small)
+
+
+def _windows(
+    x: Array,
+    kernel: Sequence[int],
+    auto_pad: str | None,
+    pads: Sequence[int] | None,
+    strides: Sequence[int] | None,
+    dilations: Sequence[int] | None,
+) -> tuple[tuple[int, ...], tuple[int, ...], Pads]:
+    """Stride and dilation of each axis, and the padding around it."""
+    step, spread = _each(strides, x.ndim - 2), _each(dilations, x.ndim - 2)
+    return step, spread, _around(auto_pad, pads, x.shape[2:], kernel, step, spread)
 
 
 def _around(
