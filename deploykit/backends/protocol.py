@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from numpy import ndarray
 
+from deploykit.plan.model import EnginePlan
 from deploykit.spec import BuildSpec, ModelSpec, Precision, TensorSpec
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ class Engine:
 
     `flavour` is library, version and provider. `note` says where the row computes in another type than its name.
     `content` is the serialised engine fresh from the compiler, `path` where the store keeps it; `log` is the build log.
-    `plan` summarises that log (`PlanSummary.as_dict()`), empty where the backend has none.
+    `layers` is what was compiled, fresh from the compiler; `plan` is its summary (`PlanSummary.as_dict()`), empty where
+    the backend has none.
     """
 
     backend: str
@@ -114,6 +116,7 @@ class Engine:
     path: Path | None = None
     typed_digest: str | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
+    layers: EnginePlan | None = field(default=None, repr=False)
     content: bytes | None = field(default=None, repr=False)
     log: str = field(default="", repr=False)
 

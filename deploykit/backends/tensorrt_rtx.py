@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from deploykit.backends.device import find_gpu, why_no_gpu
 from deploykit.backends.protocol import TENSORRT, Engine, Placement, Progress, Reason, Session, Source
 from deploykit.errors import BackendMissing
+from deploykit.plan.rtx_log import read_log
 from deploykit.plan.summary import PlanSummary, summarise
 from deploykit.spec import BuildSpec, Precision, Target
 
@@ -64,8 +65,16 @@ def compile_with_rtx(
     typed = source.typed
     assert typed is not None  # noqa: S101 - supports() was asked first
     compiled = compile_engine(tensorrt_rtx, typed, spec, targets=spec.targets, verbose=True, progress=progress)
-    plan = summarise(compiled.log, precision=precision, batch=spec.batch.optimum, engine_bytes=len(compiled.content))
     flavour = f"tensorrt-rtx {'.'.join(tensorrt_rtx.__version__.split('.')[:3])}"
+    layers = read_log(
+        compiled.log,
+        compiler=flavour,
+        precision=precision,
+        batch=spec.batch.optimum,
+        targets=tuple(map(str, spec.targets)),
+        engine_bytes=len(compiled.content),
+    )
+    plan = summarise(layers)
     return Engine(
         backend=backend,
         flavour=f"{flavour} (ahead of time)" if reason else flavour,
@@ -76,6 +85,7 @@ def compile_with_rtx(
         note=describe_types(spec, precision, plan),
         typed_digest=typed.digest,
         plan=plan.as_dict(),
+        layers=layers,
         content=compiled.content,
         log=compiled.log,
     )

@@ -6,14 +6,16 @@ with a ledger; `serialise` makes the bytes that every backend gets. One pass per
 """
 
 from deploykit.graph.foreign import parse
-from deploykit.graph.passes import CNN_PASSES, Ledger, PassRecord, optimise
+from deploykit.graph.passes import CNN_PASSES, FUSIONS, Ledger, PassRecord, cnn_passes, optimise
 from deploykit.graph.wire import check, computing_types, graph_digest, serialise, tensor_specs
 
 __all__ = [
     "CNN_PASSES",
+    "FUSIONS",
     "Ledger",
     "PassRecord",
     "check",
+    "cnn_passes",
     "computing_types",
     "graph_digest",
     "optimise",

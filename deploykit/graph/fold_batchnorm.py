@@ -26,6 +26,7 @@ Refuses, with the reason, when
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,12 +34,12 @@ import onnx_ir as ir
 
 from deploykit.graph.rewrite import (
     FOLDED_SCOPE,
-    PassResult,
+    Fusion,
+    Rewrite,
     constant,
     discard_unused,
     module_scope,
     new_initializer,
-    refuse,
 )
 
 Array = np.ndarray[Any, Any]
@@ -64,29 +65,23 @@ class _Folded:
     bias: Array
 
 
-def fold_batchnorm(model: ir.Model) -> PassResult:
-    """Fold every BatchNormalization that can be; `rewritten` names the outputs of those that went."""
-    result = PassResult("fold_batchnorm")
-    norms = [node for node in model.graph.all_nodes() if node.op_type == "BatchNormalization" and not node.domain]
-    for norm in norms:
-        name = norm.outputs[0].name or norm.op_type
-        site = _site(norm, model.graph)
-        folded = site if isinstance(site, str) else _folded(site)
-        if isinstance(site, str) or isinstance(folded, str):
-            result.refused.append(refuse(norm, str(folded)))
-            continue
-        _write(site.conv, model.graph, folded)
-        _bypass(norm, site.conv, model.graph)
-        result.rewritten.append(name)
-    return result
+def _attempt(norm: ir.Node, graph: ir.Graph) -> Rewrite | str:
+    found = _site(norm)
+    folded = found if isinstance(found, str) else _folded(found)
+    if isinstance(found, str) or isinstance(folded, str):
+        return str(folded)
+    return partial(_rewrite, found, folded, graph)
 
 
-def _site(norm: ir.Node, graph: ir.Graph) -> _Site | str:
+def _rewrite(found: _Site, folded: _Folded, graph: ir.Graph) -> None:
+    _write(found.conv, graph, folded)
+    _bypass(found.norm, found.conv, graph)
+
+
+def _site(norm: ir.Node) -> _Site | str:
     """What is to be folded, or the first precondition that does not hold."""
     if norm.attributes.get_int("training_mode", 0) != 0 or any(value.uses() for value in norm.outputs[1:]):
         return "it normalises with the statistics of the batch (training mode)"
-    if norm.graph is not graph:
-        return "it lies in the body of a control-flow node"
     source = norm.inputs[0]
     conv = source.producer() if source is not None else None
     if source is None or conv is None:
@@ -203,3 +198,6 @@ def _bypass(norm: ir.Node, conv: ir.Node, graph: ir.Graph) -> None:
     if public_name is not None:
         before.name = public_name
     conv.metadata_props[FOLDED_SCOPE] = module_scope(norm)
+
+
+fold_batchnorm = Fusion("fold_batchnorm", "BatchNorm into the convolution before it", ("BatchNormalization",), _attempt)

@@ -1,18 +1,35 @@
-"""The passes that every network goes through, in order, and the ledger of what each of them did."""
+"""The passes that a network goes through, in order, and the ledger of what each of them did.
+
+Clean-up comes first, whatever is asked for; then those of FUSIONS that are wanted, in the order of the table, since
+some make room for others: a BatchNorm that was split behind a Concat is folded branch by branch, and a scale reaches
+a convolution only when the BatchNorm between them is gone.
+"""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import onnx_ir as ir
 
 from deploykit.errors import DeploykitError, one_line
 from deploykit.graph.cleanup import CLEAN_UP
 from deploykit.graph.fold_batchnorm import fold_batchnorm
-from deploykit.graph.rewrite import GraphPass, PassResult, Refusal
+from deploykit.graph.rewrite import Fusion, GraphPass, PassResult, Refusal
 from deploykit.graph.verify import Interface, verify, verify_names
+from deploykit.spec import Fusions
 
-CNN_PASSES: tuple[GraphPass, ...] = (*CLEAN_UP, fold_batchnorm)
+FUSIONS: Mapping[str, Fusion] = {fusion.name: fusion for fusion in (fold_batchnorm,)}
+Observe = Callable[[str, ir.Model], None]
+
+
+def cnn_passes(fusions: Fusions = Fusions()) -> tuple[GraphPass, ...]:  # noqa: B008 - a frozen value
+    """Clean-up and the fusions asked for. `auto` has to be decided before: its names are taken as they stand."""
+    chosen = [partial(FUSIONS[name], without=fusions.sites_without(name)) for name in fusions.names if name in FUSIONS]
+    return (*CLEAN_UP, *chosen)
+
+
+CNN_PASSES = cnn_passes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +64,18 @@ class Ledger:
         return self.passes[-1].nodes_after if self.passes else 0
 
 
-def optimise(model: ir.Model, *, passes: Sequence[GraphPass] = CNN_PASSES) -> Ledger:
+def optimise(model: ir.Model, *, passes: Sequence[GraphPass] = CNN_PASSES, observe: Observe | None = None) -> Ledger:
     """Run `passes` over `model`, in place, and verify the graph after each.
 
-    Raises DeploykitError, naming the pass, when one fails or leaves a broken graph.
+    `observe` sees the graph after every pass, with the pass's name, and must leave it alone. Raises DeploykitError,
+    naming the pass, when one fails or leaves a broken graph.
     """
     interface = Interface.of(model)
-    records = [_record(graph_pass, model, interface) for graph_pass in passes]
+    records = []
+    for graph_pass in passes:
+        records.append(_record(graph_pass, model, interface))
+        if observe:
+            observe(records[-1].name, model)
     if records:
         verify_names(model, after=records[-1].name)
     return Ledger(tuple(records))
@@ -79,6 +101,7 @@ def _run(graph_pass: GraphPass, model: ir.Model) -> PassResult:
     except DeploykitError:
         raise
     except Exception as error:  # a library's pass on a foreign graph may raise anything
-        name = getattr(graph_pass, "name", None) or getattr(graph_pass, "__name__", repr(graph_pass))
+        named = graph_pass.func if isinstance(graph_pass, partial) else graph_pass
+        name = getattr(named, "name", None) or getattr(named, "__name__", repr(named))
         cause = error.__cause__ or error
         raise DeploykitError(f"graph pass {name} failed: {type(cause).__name__}: {one_line(cause)}") from error

@@ -1,7 +1,7 @@
 """What every graph pass shares: its result, its refusals, and safe access to constants."""
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,10 +29,48 @@ class PassResult:
 
 
 GraphPass = Callable[[ir.Model], PassResult]
+Rewrite = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """A rewrite of one pattern, tried at one node after the other, in graph order.
+
+    `attempt(node, graph)` is asked for every node whose operator is among `anchors`. It changes nothing; it answers
+    with None where the pattern is not there, with the reason where it is and a precondition does not hold, or with the
+    function that carries the rewrite out. A site is the anchor's name, so each can be left out by itself.
+    """
+
+    name: str
+    summary: str
+    anchors: tuple[str, ...]
+    attempt: Callable[[ir.Node, ir.Graph], Rewrite | str | None]
+
+    def __call__(self, model: ir.Model, *, without: Collection[str] = ()) -> PassResult:
+        """Rewrite `model` in place at every site but those in `without`; bodies of control-flow nodes stay."""
+        result = PassResult(self.name)
+        for node in [node for node in model.graph.all_nodes() if node.op_type in self.anchors and not node.domain]:
+            if node.graph is None or site(node) in without:  # an earlier rewrite took it away, or it is not wanted
+                continue
+            if node.graph is not model.graph:
+                result.refused.append(refuse(node, "it lies in the body of a control-flow node"))
+                continue
+            name, found = site(node), self.attempt(node, model.graph)
+            if isinstance(found, str):
+                result.refused.append(Refusal(name, found))
+            elif found is not None:
+                found()
+                result.rewritten.append(name)
+        return result
+
+
+def site(node: ir.Node) -> str:
+    """The name by which a rewrite at this node is known."""
+    return node.name or node.outputs[0].name or node.op_type
 
 
 def refuse(node: ir.Node, reason: str) -> Refusal:
-    return Refusal(node.name or node.outputs[0].name or node.op_type, reason)
+    return Refusal(site(node), reason)
 
 
 def constant(value: ir.Value | None) -> np.ndarray[Any, Any] | None:

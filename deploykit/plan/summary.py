@@ -1,91 +1,11 @@
-"""Read TensorRT-RTX's verbose build log: what it compiled a network into, and what that costs in memory traffic.
+"""A plan in figures: what tables, manifests and `--json` say of an engine."""
 
-With `profiling_verbosity = DETAILED` the log ends with one line per compiled layer,
-
-    Name: c1_myl0_2, LayerType: correlation, Inputs: [{...}], Constants: [{...}], Outputs: [{...}], TacticName: ...,
-    StreamId: 0, Metadata: [ONNX Layer: c1]<US>[ONNX Layer: r1]
-
-where <US> is the byte 0x1F, and in which a tensor reads
-`{ Name: x, Dimensions: [-1,8,16,16], Strides: [...], ..., Datatype: Half, Format: ... }`.
-Such a line settles which nodes run together, in which types and layouts. It does not settle the machine code: that is
-made for the GPU at hand when the engine is opened, so a plan counts kernels and bytes, never milliseconds.
-
-A layer moves every input and output once per batch and every constant once:
-
-    bytes = sum over inputs and outputs of size(type) * prod(dimensions at the batch) + sum over constants
-
-Bookkeeping (`shape_call`, `signal`, `wait`) launches no kernel. A Conv, Gemm or MatMul computes in the type of the
-first input of the layer that carries its name. One kind of layer does not count as carrying it: `kgen`, generated
-pointwise code, which takes a convolution's name when all it does is to requantise that convolution's result.
-"""
-
-import re
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
-from deploykit.errors import BuildFailed
-from deploykit.spec import Precision
-
-TYPES_OF_SIZE = {8: ("Int64",), 4: ("Float", "Int32"), 2: ("BFloat16", "Half"), 1: ("Bool", "FP8", "Int8", "UInt8")}
-ELEMENT_SIZE = {dtype: size for size, dtypes in TYPES_OF_SIZE.items() for dtype in dtypes}  # bytes
-COMPUTE_TYPE = {Precision.FP32: "Float", Precision.FP16: "Half", Precision.INT8: "Int8"}
-WEIGHTED_OPS = ("Conv", "Gemm", "MatMul")
-NO_KERNEL = ("shape_call", "signal", "wait")
-POINTWISE = "kgen"
-WEIGHTED_KINDS = ("correlation", "gemm")
-
-LAYER = re.compile(
-    r"Name: (?P<name>.*), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*)\], Constants: \[(?P<constants>.*)\], "
-    r"Outputs: \[(?P<outputs>.*)\], TacticName: .*, Metadata: ?(?P<metadata>.*)"
-)
-TENSOR = re.compile(r"\{ Name: .*?, Dimensions: \[([-\d,]*)\], [^{}]*?Datatype: (\w+)[^{}]*\}")
-ORIGIN = re.compile(r"\[ONNX Layer: ([^\x1f]*)\](?:__\w+)?")  # such as __gemm_from_conv1x1
-PARSED_NODE = re.compile(r"^Parsing node: (.*) \[(\w+)\]$", re.MULTILINE)
-MEMORY = {
-    "weights_bytes": re.compile(r"^Total Weights Memory: (\d+) bytes", re.MULTILINE),
-    "activation_bytes": re.compile(r"^Total Activation Memory: (\d+) bytes", re.MULTILINE),
-    "scratch_bytes": re.compile(r"^Max Scratch Memory: (\d+) bytes", re.MULTILINE),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class PlanTensor:
-    shape: tuple[int, ...]  # -1 where the batch goes
-    dtype: str  # TensorRT's name: Float, Half, Int8, ...
-
-    def size(self, batch: int) -> int:
-        """Bytes at this batch."""
-        return ELEMENT_SIZE[self.dtype] * prod(batch if dimension == -1 else dimension for dimension in self.shape)
-
-
-@dataclass(frozen=True, slots=True)
-class PlanLayer:
-    """One compiled layer and the ONNX nodes that were fused into it."""
-
-    name: str
-    kind: str
-    inputs: tuple[PlanTensor, ...]
-    constants: tuple[PlanTensor, ...]
-    outputs: tuple[PlanTensor, ...]
-    nodes: tuple[str, ...]
-
-    def runs(self, nodes: Container[str]) -> tuple[str, ...]:
-        """Those of `nodes` that this layer computes, not merely requantises."""
-        return () if self.kind == POINTWISE else tuple(node for node in self.nodes if node in nodes)
-
-    @property
-    def reads(self) -> str:
-        """The type of the first input, "?" where there is none."""
-        return self.inputs[0].dtype if self.inputs else "?"
-
-    def bytes_moved(self, batch: int) -> int:
-        if self.kind == "shape_call":
-            return 0
-        moved = sum(tensor.size(batch) for tensor in (*self.inputs, *self.outputs))
-        return moved + sum(tensor.size(1) for tensor in self.constants)
+from deploykit.plan.model import COMPUTE_TYPE, WEIGHTED_KINDS, EnginePlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,79 +59,22 @@ class PlanSummary:
         }
 
 
-def summarise(log: str, *, precision: Precision, batch: int, engine_bytes: int) -> PlanSummary:
-    """The plan in a verbose build log. Raises BuildFailed when the log holds no plan or one of an unknown form."""
-    layers = parse_layers(log)
-    weighted = weighted_nodes(log)
-    computes_in = {node: layer.reads for layer in layers for node in layer.runs(weighted)}
-    reads = Counter(layer.reads for layer in layers if layer.kind in WEIGHTED_KINDS or layer.runs(weighted))
-    wanted = COMPUTE_TYPE[precision]
-    kinds = Counter(layer.kind for layer in layers)
-    found = {name: pattern.search(log) for name, pattern in MEMORY.items()}
+def summarise(plan: EnginePlan) -> PlanSummary:
+    computes_in = plan.computes_in()
+    weighted_layers = [layer for layer in plan.layers if layer.kind in WEIGHTED_KINDS or layer.runs(plan.weighted)]
+    wanted = COMPUTE_TYPE[plan.precision]
     return PlanSummary(
-        kernels=sum(count for kind, count in kinds.items() if kind not in NO_KERNEL),
-        kinds=dict(sorted(kinds.items())),
-        batch=batch,
-        bytes_moved=sum(layer.bytes_moved(batch) for layer in layers),
-        engine_bytes=engine_bytes,
-        weighted_nodes=len(weighted),
+        kernels=len(plan.kernels),
+        kinds=dict(sorted(Counter(layer.kind for layer in plan.layers).items())),
+        batch=plan.batch,
+        bytes_moved=plan.bytes_moved,
+        engine_bytes=plan.engine_bytes,
+        weights_bytes=plan.weights_bytes,
+        activation_bytes=plan.activation_bytes,
+        scratch_bytes=plan.scratch_bytes,
+        weighted_nodes=len(plan.weighted),
         weighted_accounted=len(computes_in),
-        weighted_reads=dict(sorted(reads.items())),
-        other_precision={node: computes_in[node] for node in weighted if computes_in.get(node, wanted) != wanted},
-        unaccounted=tuple(node for node in weighted if node not in computes_in),
-        **{name: int(match[1]) if match else None for name, match in found.items()},
-    )
-
-
-def weighted_nodes(log: str) -> tuple[str, ...]:
-    """The names of the ONNX nodes that hold weights, in the order the parser met them."""
-    return tuple(dict.fromkeys(name for name, op in PARSED_NODE.findall(log) if op in WEIGHTED_OPS))
-
-
-def parse_layers(log: str) -> tuple[PlanLayer, ...]:
-    """Every compiled layer of the log, in order of execution. Raises BuildFailed."""
-    lines = [line.strip() for line in log.split("\n")]  # splitlines() would also cut at control characters
-    layers = tuple(_layer(line) for line in lines if line.startswith("Name:") and "LayerType:" in line)
-    if not layers:
-        raise _unreadable("holds no compiled layer", log[-200:])
-    return layers
-
-
-def _layer(line: str) -> PlanLayer:
-    found = LAYER.fullmatch(line)
-    if found is None:
-        raise _unreadable("has a layer in a form that deploykit does not know", line)
-    return PlanLayer(
-        name=found["name"],
-        kind=found["kind"],
-        inputs=tuple(_tensors(found["inputs"], line)),
-        constants=tuple(_tensors(found["constants"], line)),
-        outputs=tuple(_tensors(found["outputs"], line)),
-        nodes=_nodes(found["metadata"], line),
-    )
-
-
-def _tensors(text: str, line: str) -> Iterable[PlanTensor]:
-    """The tensors of one list; what is left over when they are taken out may only be commas and blanks."""
-    if TENSOR.sub("", text).strip(" ,"):
-        raise _unreadable("has a tensor in a form that deploykit does not know", line)
-    for dimensions, dtype in TENSOR.findall(text):
-        if dtype not in ELEMENT_SIZE:
-            raise _unreadable(f"has a tensor of the unknown type {dtype}", line)
-        yield PlanTensor(tuple(int(size) for size in dimensions.split(",") if size), dtype)
-
-
-def _nodes(metadata: str, line: str) -> tuple[str, ...]:
-    if not metadata:
-        return ()
-    found = [ORIGIN.fullmatch(part) for part in metadata.split("\x1f")]
-    if not all(found):
-        raise _unreadable("names a layer's origin in a form that deploykit does not know", line)
-    return tuple(match[1] for match in found if match)
-
-
-def _unreadable(what: str, excerpt: str) -> BuildFailed:
-    return BuildFailed(
-        f"the build log {what}: {' '.join(excerpt.split())[:300]!r}",
-        hint="please report this line together with the version of tensorrt-rtx",
+        weighted_reads=dict(sorted(Counter(layer.reads for layer in weighted_layers).items())),
+        other_precision={node: computes_in[node] for node in plan.weighted if computes_in.get(node, wanted) != wanted},
+        unaccounted=tuple(node for node in plan.weighted if node not in computes_in),
     )

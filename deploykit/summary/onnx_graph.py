@@ -16,6 +16,7 @@ from deploykit.errors import DeploykitError, UsageError
 from deploykit.graph import parse
 from deploykit.graph.cleanup import infer_missing_shapes
 from deploykit.graph.constants import fold_constants
+from deploykit.graph.costs import CONVOLUTIONS, PRODUCTS, multiply_accumulates
 from deploykit.graph.naming import name_nodes
 from deploykit.summary import onnx_rules as rules
 from deploykit.summary.field import Field, Shape, Untraceable, of_images
@@ -107,11 +108,11 @@ class _Walk:
             receptive_field=seen.pixels if seen else None,
             whole_image=seen.whole_image if seen else False,
         )
-        if node.op_type not in (*rules.CONVOLUTIONS, *rules.PRODUCTS):
+        if node.op_type not in (*CONVOLUTIONS, *PRODUCTS):
             return row
         try:
             call = rules.Call(node, rules.shape_of(node.outputs[0]), self.fields.get)
-            macs, convolution = rules.multiply_accumulates(call) // self.batch, rules.convolution_of(call)
+            macs, convolution = multiply_accumulates(node, rules.shape_of) // self.batch, rules.convolution_of(call)
         except Untraceable:
             raise DeploykitError(
                 f"the shapes of node {row.name!r} ({row.kind}) do not follow from the input's",

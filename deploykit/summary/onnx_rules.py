@@ -1,4 +1,4 @@
-"""What ONNX operators do to receptive fields, and the multiply-accumulates that they take.
+"""What ONNX operators do to receptive fields.
 
 Shapes are those that inference gave the graph's values. An operator that is not in RULES has an unknown field.
 """
@@ -6,10 +6,10 @@ Shapes are those that inference gave the graph's values. An operator that is not
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import prod
 
 import onnx_ir as ir
 
+from deploykit.graph.costs import CONVOLUTIONS, PRODUCTS
 from deploykit.graph.rewrite import constant
 from deploykit.summary import field as fields
 from deploykit.summary.field import Field, Shape, Untraceable
@@ -17,8 +17,6 @@ from deploykit.summary.values import Convolution
 
 FieldOf = Callable[[ir.Value], Field | None]
 
-CONVOLUTIONS = {"Conv": (0, 1), "ConvInteger": (0, 1), "QLinearConv": (0, 3), "ConvTranspose": (0, 1)}
-PRODUCTS = {"Gemm": (0, 1), "MatMul": (0, 1), "MatMulInteger": (0, 1), "QLinearMatMul": (0, 3)}
 # The inputs that hold parameters; of Add and its like whichever is one.
 PARAMETERS = {
     **dict.fromkeys(("Conv", "ConvTranspose", "ConvInteger"), (1, 2)),
@@ -102,17 +100,6 @@ def propagate(call: Call) -> Field:
     if call.node.domain != "" or call.node.op_type not in RULES:
         raise Untraceable
     return RULES[call.node.op_type](call)
-
-
-def multiply_accumulates(call: Call) -> int:
-    """Those of a convolution or a matrix product, biases left out; 0 for every other node. Raises Untraceable."""
-    if call.node.op_type in CONVOLUTIONS:
-        image, weight = (shape_of(call.node.inputs[index]) for index in CONVOLUTIONS[call.node.op_type])
-        return prod(image if call.node.op_type == "ConvTranspose" else call.shape) * prod(weight[1:])
-    if call.node.op_type in PRODUCTS:
-        left = shape_of(call.node.inputs[PRODUCTS[call.node.op_type][0]])
-        return prod(call.shape) * left[0 if call.integer("transA", 0) else -1]
-    return 0
 
 
 def convolution_of(call: Call) -> Convolution | None:

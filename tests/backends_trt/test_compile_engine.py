@@ -13,7 +13,8 @@ from small_graphs import FLOAT, HALF, INT8, INT8_WITH_INT32_BIAS, UNKNOWN_OP, sp
 
 from deploykit.backends.nvinfer import compile_engine
 from deploykit.errors import BuildFailed, UsageError
-from deploykit.plan.summary import parse_layers, summarise
+from deploykit.plan.rtx_log import parse_layers, read_log
+from deploykit.plan.summary import summarise
 from deploykit.spec import Precision
 
 trt = pytest.importorskip("tensorrt_rtx")
@@ -23,7 +24,16 @@ def compile_small(folder, text=FLOAT, precision=Precision.FP32, *, progress=None
     wanted = spec(precision, **options)
     typed = small_graphs.write(folder, text, precision)
     compiled = compile_engine(trt, typed, wanted, targets=wanted.targets, verbose=True, progress=progress)
-    plan = summarise(compiled.log, precision=precision, batch=wanted.batch.optimum, engine_bytes=len(compiled.content))
+    plan = summarise(
+        read_log(
+            compiled.log,
+            compiler="tensorrt-rtx",
+            precision=precision,
+            batch=wanted.batch.optimum,
+            targets=(),
+            engine_bytes=len(compiled.content),
+        )
+    )
     return compiled, plan
 
 
@@ -50,7 +60,9 @@ def test_a_convolution_without_a_pair_is_named_in_an_int8_plan(tmp_path):
 
 
 def bytes_moved(compiled, batch):
-    return summarise(compiled.log, precision=Precision.FP32, batch=batch, engine_bytes=1).bytes_moved
+    return read_log(
+        compiled.log, compiler="tensorrt-rtx", precision=Precision.FP32, batch=batch, targets=(), engine_bytes=1
+    ).bytes_moved
 
 
 def test_more_images_move_more_bytes_and_the_weights_once(tmp_path):

@@ -7,14 +7,23 @@ from pathlib import Path
 import pytest
 
 from deploykit.errors import BuildFailed
-from deploykit.plan.summary import parse_layers, summarise, weighted_nodes
+from deploykit.plan.rtx_log import parse_layers, read_log, weighted_nodes
+from deploykit.plan.summary import summarise
 from deploykit.spec import Precision
 
 GOLDEN = (Path(__file__).parent / "golden_int8.log").read_text()
 
 
 def plan(log=GOLDEN, precision=Precision.INT8, batch=8, engine_bytes=480_324):
-    return summarise(log, precision=precision, batch=batch, engine_bytes=engine_bytes)
+    read = read_log(
+        log,
+        compiler="tensorrt-rtx 1.7.1",
+        precision=precision,
+        batch=batch,
+        targets=("sm_89",),
+        engine_bytes=engine_bytes,
+    )
+    return summarise(read)
 
 
 def with_line(pattern, replacement):
@@ -50,7 +59,7 @@ def test_memory_is_read_where_the_log_tells_and_none_where_it_does_not():
 
 def test_weighted_nodes_by_what_they_read():
     found = plan()
-    assert weighted_nodes(GOLDEN) == ("conv1", "conv2")
+    assert weighted_nodes(GOLDEN) == {"conv1": "Conv", "conv2": "Conv"}
     assert found.weighted_reads == {"Float": 1, "Int8": 1}
     assert (found.weighted_accounted, found.weighted_nodes) == (2, 2)
     assert found.other_precision == {"conv1": "Float"}

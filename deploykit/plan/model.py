@@ -1,0 +1,141 @@
+"""A compiled engine, layer by layer, whatever it was read from: one model for build logs and for TensorRT's inspector.
+
+A layer moves every input and output once per batch and every constant once:
+
+    bytes = sum over inputs and outputs of size(type) * prod(dimensions at the batch) + sum over constants
+
+Bookkeeping (`shape_call`, `signal`, `wait`) launches no kernel. A Conv, Gemm or MatMul computes in the type of the
+first input of the layer that carries its name. One kind of layer does not count as carrying it: `kgen`, generated
+pointwise code, which takes a convolution's name when all it does is to requantise that convolution's result.
+"""
+
+from collections.abc import Container, Mapping
+from dataclasses import asdict, dataclass, field
+from math import prod
+from typing import Any
+
+from deploykit.errors import UntrustedArtefact
+from deploykit.spec import Precision
+
+SCHEMA_VERSION = 1
+TYPES_OF_SIZE = {8: ("Int64",), 4: ("Float", "Int32"), 2: ("BFloat16", "Half"), 1: ("Bool", "FP8", "Int8", "UInt8")}
+ELEMENT_SIZE = {dtype: size for size, dtypes in TYPES_OF_SIZE.items() for dtype in dtypes}  # bytes
+COMPUTE_TYPE = {Precision.FP32: "Float", Precision.FP16: "Half", Precision.INT8: "Int8"}
+NO_KERNEL = ("shape_call", "signal", "wait")
+POINTWISE = "kgen"
+WEIGHTED_KINDS = ("correlation", "gemm")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanTensor:
+    name: str
+    shape: tuple[int, ...]  # -1 where the batch goes
+    dtype: str  # TensorRT's name: Float, Half, Int8, ...
+    format: str = ""  # the layout in TensorRT's words
+
+    def size(self, batch: int) -> int:
+        """Bytes at this batch."""
+        return ELEMENT_SIZE[self.dtype] * prod(batch if dimension == -1 else dimension for dimension in self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLayer:
+    """One compiled layer, the ONNX nodes that were fused into it, and the PyTorch modules that those came from.
+
+    `macs` are those of the weighted nodes it runs, for the plan's batch; 0 until the graph has been asked.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[PlanTensor, ...]
+    constants: tuple[PlanTensor, ...]
+    outputs: tuple[PlanTensor, ...]
+    nodes: tuple[str, ...]
+    tactic: str = ""
+    modules: tuple[str, ...] = ()
+    macs: int = 0
+
+    @property
+    def is_kernel(self) -> bool:
+        return self.kind not in NO_KERNEL
+
+    def runs(self, nodes: Container[str]) -> tuple[str, ...]:
+        """Those of `nodes` that this layer computes, not merely requantises."""
+        return () if self.kind == POINTWISE else tuple(node for node in self.nodes if node in nodes)
+
+    @property
+    def reads(self) -> str:
+        """The type of the first input, "?" where there is none."""
+        return self.inputs[0].dtype if self.inputs else "?"
+
+    def bytes_moved(self, batch: int) -> int:
+        if self.kind == "shape_call":
+            return 0
+        moved = sum(tensor.size(batch) for tensor in (*self.inputs, *self.outputs))
+        return moved + sum(tensor.size(1) for tensor in self.constants)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnginePlan:
+    """What a compiler made of a typed graph. Layers stand in the order of execution.
+
+    `compiler` is library and version ("tensorrt-rtx 1.7.1"), `source` what the plan was read from ("build log",
+    "engine inspector"), `batch` the one that sizes are for. `weighted` has the typed graph's Conv, Gemm and MatMul
+    nodes with their operator. Sizes are bytes, None where the source keeps quiet about one.
+    """
+
+    compiler: str
+    source: str
+    precision: Precision
+    batch: int
+    targets: tuple[str, ...]
+    layers: tuple[PlanLayer, ...]
+    weighted: Mapping[str, str] = field(default_factory=dict)
+    engine_bytes: int = 0
+    weights_bytes: int | None = None
+    activation_bytes: int | None = None
+    scratch_bytes: int | None = None
+
+    @property
+    def kernels(self) -> tuple[PlanLayer, ...]:
+        return tuple(layer for layer in self.layers if layer.is_kernel)
+
+    @property
+    def bytes_moved(self) -> int:
+        return sum(layer.bytes_moved(self.batch) for layer in self.layers)
+
+    @property
+    def macs(self) -> int:
+        return sum(layer.macs for layer in self.layers)
+
+    def computes_in(self) -> dict[str, str]:
+        """The type that each weighted node computes in; a node that no layer claims is left out."""
+        return {node: layer.reads for layer in self.layers for node in layer.runs(self.weighted)}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as JSON holds it."""
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> "EnginePlan":
+        """Raises UntrustedArtefact for anything that `as_dict` does not write."""
+        try:
+            if found["schema_version"] != SCHEMA_VERSION:
+                raise ValueError(f"schema version {found['schema_version']}")
+            rest = {name: value for name, value in found.items() if name != "schema_version"}
+            rest |= {
+                "precision": Precision(found["precision"]),
+                "targets": tuple(found["targets"]),
+                "layers": tuple(_layer(layer) for layer in found["layers"]),
+            }
+            return cls(**rest)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UntrustedArtefact(f"no plan that deploykit wrote: {error}", hint="build the engine again") from error
+
+
+def _layer(found: Mapping[str, Any]) -> PlanLayer:
+    tensors = {
+        role: tuple(PlanTensor(**{**tensor, "shape": tuple(tensor["shape"])}) for tensor in found[role])
+        for role in ("inputs", "constants", "outputs")
+    }
+    return PlanLayer(**{**found, **tensors, "nodes": tuple(found["nodes"]), "modules": tuple(found["modules"])})
