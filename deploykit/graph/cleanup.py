@@ -19,7 +19,7 @@ import onnx_ir.passes.common as common
 
 from deploykit.graph.constants import fold_constants
 from deploykit.graph.naming import name_nodes
-from deploykit.graph.rewrite import GraphPass, PassResult, Refusal, bodies, refuse
+from deploykit.graph.rewrite import GraphPass, PassResult, Refusal, bodies, bypass, is_public, refuse
 
 Definition = tuple[str, ...]
 
@@ -92,19 +92,9 @@ def remove_identities(model: ir.Model) -> None:
     Stays: an Identity from a graph input, an initialiser or another graph output to a graph output; both are public.
     """
     for node in [node for node in model.graph if node.op_type == "Identity" and not node.domain]:
-        source, copy = node.inputs[0], node.outputs[0]
-        public = copy.is_graph_output()
-        if source is None or (
-            public and (source.is_graph_input() or source.is_initializer() or source.is_graph_output())
-        ):
-            continue
-        source.shape = copy.shape if source.shape is None else source.shape
-        source.type = copy.type if source.type is None else source.type
-        name = copy.name
-        copy.replace_all_uses_with(source, replace_graph_outputs=True)
-        model.graph.remove(node, safe=True)
-        if public:
-            source.name = name
+        source = node.inputs[0]
+        if source is not None and not (node.outputs[0].is_graph_output() and is_public(source)):
+            bypass(node, source, model.graph)
 
 
 def infer_missing_shapes(model: ir.Model) -> None:

@@ -15,11 +15,18 @@ import onnx_ir as ir
 from deploykit.errors import DeploykitError, one_line
 from deploykit.graph.cleanup import CLEAN_UP
 from deploykit.graph.fold_batchnorm import fold_batchnorm
+from deploykit.graph.fold_scale import fold_scale
 from deploykit.graph.rewrite import Fusion, GraphPass, PassResult, Refusal
 from deploykit.graph.verify import Interface, verify, verify_names
 from deploykit.spec import Fusions
 
-FUSIONS: Mapping[str, Fusion] = {fusion.name: fusion for fusion in (fold_batchnorm,)}
+FUSIONS: Mapping[str, Fusion] = {
+    fusion.name: fusion
+    for fusion in (
+        fold_batchnorm,
+        fold_scale,
+    )
+}
 Observe = Callable[[str, ir.Model], None]
 
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # operators that multiply by a weight
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"  # the exporter's record of the module path that made a node
-FOLDED_SCOPE = "deploykit.folded_scope"  # the BatchNorm whose output a convolution computes since it was folded
+FOLDED_SCOPE = "deploykit.folded_scope"  # the module whose output a convolution computes since it was folded into it
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,36 @@ def discard_unused(graph: ir.Graph, value: ir.Value | None) -> None:
         return
     if graph.initializers.get(value.name) is value:
         del graph.initializers[value.name]
+
+
+def other_use(value: ir.Value, *, called: str) -> str | None:
+    """Why a value that one node reads may not change: someone else sees it too. None when nobody does."""
+    if len(value.uses()) > 1:
+        return f"another node reads the {called} output"
+    return f"the {called} output is a graph output" if value.is_graph_output() else None
+
+
+def is_public(value: ir.Value) -> bool:
+    """Whether the value's name is not free to change: callers know it, or it is filed under it."""
+    return value.is_graph_input() or value.is_initializer() or value.is_graph_output()
+
+
+def bypass(node: ir.Node, source: ir.Value, graph: ir.Graph) -> None:
+    """Let `source` take the place of the node's first output, then drop the node and what only it read.
+
+    Only the name of a graph output outlives the node; `source` takes it on, and must not be public then.
+    """
+    gone = node.outputs[0]
+    public_name = gone.name if gone.is_graph_output() else None
+    source.shape = gone.shape if source.shape is None else source.shape
+    source.type = gone.type if source.type is None else source.type
+    gone.replace_all_uses_with(source, replace_graph_outputs=True)
+    operands = tuple(node.inputs)
+    graph.remove(node, safe=True)
+    for value in operands:
+        discard_unused(graph, value)
+    if public_name is not None:
+        source.name = public_name
 
 
 def bodies(attribute: ir.Attr) -> tuple[ir.Graph, ...]:

@@ -247,4 +247,4 @@ def test_refuses_another_number_of_channels(build):
     for name in "gbmv":
         text = text.replace(f"float[3] {name},", f"float[1] {name},").replace(f"float[3] {name})", f"float[1] {name})")
     model = build(HEADER + text)
-    assert [refusal.reason for refusal in fold_batchnorm(model).refused] == ["it has 1 channels, the Conv before it 3"]
+    assert [refusal.reason for refusal in fold_batchnorm(model).refused] == ["it has 1 channels, its neighbour 3"]

@@ -6,8 +6,9 @@ import onnx_ir as ir
 import pytest
 
 from deploykit.errors import DeploykitError, UsageError
-from deploykit.graph import CNN_PASSES, optimise
+from deploykit.graph import CNN_PASSES, FUSIONS, optimise
 from deploykit.graph.rewrite import NAME_SCOPES, PassResult
+from deploykit.spec import SAFE_FUSIONS
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20]>\n'
 TEXT = """g (float[batch, 2, 4, 4] x, float[2, 2, 1, 1] w, float[2] s, float[2] b, float[2] m, float[2] v)
@@ -23,7 +24,8 @@ TEXT = """g (float[batch, 2, 4, 4] x, float[2, 2, 1, 1] w, float[2] s, float[2] 
 def test_the_ledger_accounts_for_every_pass(build):
     ledger = optimise(build(HEADER + TEXT))
     assert len(ledger.passes) == len(CNN_PASSES)
-    assert [record.name for record in ledger.passes][-2:] == ["name_nodes", "fold_batchnorm"]
+    fusions = [name for name in FUSIONS if name in SAFE_FUSIONS]
+    assert [record.name for record in ledger.passes][-1 - len(fusions) :] == ["name_nodes", *fusions]
     assert (ledger.nodes_before, ledger.nodes_after) == (5, 4)
     record = ledger["fold_batchnorm"]
     assert record.rewritten == ("n",)
@@ -33,6 +35,10 @@ def test_the_ledger_accounts_for_every_pass(build):
     assert all(before.nodes_after == after.nodes_before for before, after in pairwise(ledger.passes))
     with pytest.raises(KeyError):
         ledger["no_such_pass"]
+
+
+def test_the_safe_fusions_run_in_the_order_in_which_they_make_room_for_each_other():
+    assert [name for name in FUSIONS if name in SAFE_FUSIONS] == [name for name in SAFE_FUSIONS if name in FUSIONS]
 
 
 def drop_relu(model):
