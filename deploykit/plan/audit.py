@@ -8,14 +8,16 @@ Four kinds of kernel convert and compute nothing that a floating-point engine wo
 
     requantise  types differ between inputs and outputs and one has 8 bits; also what finishes an 8-bit product
                 (scale, bias) in the type it stands in, told by the weighted node whose name it carries
-    cast        floating-point types differ
-    reformat    same type and elements in another layout or shape: transposes, reshapes, a Concat that is written out
-    copy        not even that: moves
+    cast        other types differ
+    reformat    same type in another layout or rank: transposes, reshapes, a Concat that is written out
+    copy        not even that: moves, and Concat in place
 
-A compiler lets ReLU and residual additions ride in such a kernel; its bytes are counted whole, since the convolution
-would carry them for nothing. A kernel whose output has fewer elements than an input (a mean, say) is none of them.
+The compiler lets ReLU and residual additions ride in requantising kernels; their bytes are counted whole, since a
+floating-point convolution carries those for nothing. The other three compute nothing at all. A kernel that writes
+fewer elements than it reads from one input (a mean, say) is none of the four.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -28,6 +30,8 @@ from deploykit.spec import Precision
 CONVERTING_KINDS = (POINTWISE, "runtime_function", "reformat")
 EIGHT_BITS = frozenset(TYPES_OF_SIZE[1]) - {"Bool"}
 REQUANTISE, CAST, REFORMAT, COPY = "requantise", "cast", "reformat", "copy"
+GENERATED, OPERATION = re.compile(r"__myl_((?:[A-Z][a-z]+)+)_"), re.compile(r"[A-Z][a-z]+")
+MOVES = frozenset({"Cast", "Conc", "Move", "Repl", "Resh", "Slic", "Tran"})
 UNCLAIMED = "folded away, or run by a layer that does not name it"
 
 
@@ -54,8 +58,8 @@ class AuditedNode:
 class Conversion:
     """A kernel that converts: `what` is one of the four kinds, `nodes` the ONNX nodes that it carries.
 
-    `widening` is elements written over elements needed (those of all inputs where they are joined, of one where they
-    are added): above 1 where channels are padded to what a kernel takes.
+    `widening` is elements of the largest output over elements needed (those of all inputs where they are joined, of
+    one where they are added): above 1 where channels are padded to what the next kernel takes.
     """
 
     layer: str
@@ -145,17 +149,20 @@ def _why_unclaimed(plan: EnginePlan, node: str) -> str:
 
 
 def _why_other(plan: EnginePlan, layer: PlanLayer) -> str:
-    """Where the type that `layer` reads comes from."""
+    """Where the type that `layer` reads comes from, followed back through kernels that carry no node."""
     if not layer.inputs:
         return "its layer reads no tensor"
-    source = layer.inputs[0]
-    writer = next((other for other in plan.layers if source.name in {tensor.name for tensor in other.outputs}), None)
+    source, seen = layer.inputs[0], {layer.name}
+    writers = {tensor.name: other for other in plan.layers for tensor in other.outputs}
+    while (writer := writers.get(source.name)) and not writer.nodes and writer.inputs and writer.name not in seen:
+        source = writer.inputs[0]
+        seen.add(writer.name)
     if writer is None:
-        return f"the graph gives it {source.dtype}: it reads {source.name}, which no layer writes"
+        return f"the graph gives it {layer.reads}, from its input {source.name}"
     narrow = EIGHT_BITS & {tensor.dtype for tensor in writer.inputs}
-    if source.dtype not in EIGHT_BITS and narrow and writer.kind in CONVERTING_KINDS:
-        return f"{writer.name} widens its {', '.join(sorted(narrow))} input to {source.dtype} first"
-    return f"the graph gives it {source.dtype}, written by {', '.join(writer.nodes) or writer.name}"
+    if layer.reads not in EIGHT_BITS and narrow and writer.kind in CONVERTING_KINDS:
+        return f"{writer.name} widens {', '.join(sorted(narrow))} to {layer.reads} before it"
+    return f"the graph gives it {layer.reads}, from {', '.join(writer.nodes) or writer.name}"
 
 
 def _bytes_by_type(plan: EnginePlan) -> dict[str, int]:
@@ -192,22 +199,25 @@ def _what(layer: PlanLayer, batch: int, computes_in: Mapping[str, str]) -> str |
     finishes_8_bits = any(computes_in.get(node) in EIGHT_BITS for node in layer.nodes)
     if finishes_8_bits or (reads != writes and EIGHT_BITS & (reads | writes)):
         return REQUANTISE
+    if not _only_moves(layer):
+        return None
     if reads != writes:
         return CAST
-    return _layout_change(layer, batch)
-
-
-def _layout_change(layer: PlanLayer, batch: int) -> str | None:
-    """Types agree: a layout or shape that every input leaves, else a move if the kernel carries no node to compute."""
     before, after = ({(tensor.format, len(tensor.shape)) for tensor in side} for side in (layer.inputs, layer.outputs))
-    moves_all = _elements(layer.inputs, batch) <= _elements(layer.outputs, batch)
-    if moves_all and not before & after:
-        return REFORMAT
-    return None if layer.nodes else COPY
+    return COPY if before & after else REFORMAT
+
+
+def _only_moves(layer: PlanLayer) -> bool:
+    """Whether it computes nothing: it stands for no ONNX node, or the name of its generated code has only moves in it.
+
+    TensorRT-RTX names such code after its operations, `__myl_CastReplConc_myl0_1` after Cast, Replicate, Concat.
+    """
+    found = GENERATED.match(layer.name)
+    return not layer.nodes or (found is not None and {*OPERATION.findall(found[1])} <= MOVES)
 
 
 def _widening(layer: PlanLayer, batch: int) -> float:
-    written, joined = _elements(layer.outputs, batch), _elements(layer.inputs, batch)
+    written, joined = _largest(layer.outputs, batch), _elements(layer.inputs, batch)
     return written / (joined if written >= joined else _largest(layer.inputs, batch))
 
 

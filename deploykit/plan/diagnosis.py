@@ -17,6 +17,11 @@ from deploykit.spec import Precision
 
 WORTH_A_LINE = 0.01  # of all bytes: a smaller part, or difference, is not worth a line
 QUOTED = 3  # names in one line
+WIDER = {  # what a precision is compared with, the first of them that there is
+    Precision.INT8: (Precision.FP16, Precision.FP32),
+    Precision.FP16: (Precision.FP32,),
+    Precision.FP32: (),
+}
 FINE, NOTED, WARNING = "fine", "noted", "warning"
 
 
@@ -47,10 +52,12 @@ def diagnose(
     `gpu` adds its roofline, `reasons` (the typing report's, by node) explain nodes in another type.
     """
     audited = audit(plan, reasons)
-    comparable = [other for other in others if (other.compiler, other.batch) == (plan.compiler, plan.batch)]
+    beside = [other for other in others if (other.compiler, other.batch) == (plan.compiler, plan.batch)]
+    reference = next((other for wider in WIDER[plan.precision] for other in beside if other.precision == wider), None)
     found = [
-        *(line for other in comparable for line in _against(plan, other, audited, gpu, tf32)),
+        *([_against(plan, reference, audited, gpu, tf32)] if reference else []),
         *_precision(plan, audited),
+        *([] if reference else _requantisation(plan, audited)),
         *_conversions(plan, audited),
         *_streams(plan),
         *_bound(plan, gpu, tf32),
@@ -63,34 +70,31 @@ def not_measured(compiler: str) -> str:
     return " Full TensorRT was not measured." if compiler.startswith("tensorrt-rtx") else ""
 
 
-def _against(plan: EnginePlan, other: EnginePlan, audited: Audit, gpu: Gpu | None, tf32: bool) -> Iterator[Diagnosis]:
-    """Bytes and kernels beside those of the plan in the next wider precision, the one that it must improve on."""
-    mine, theirs = plan.precision, other.precision
-    if (mine, theirs) not in {(Precision.INT8, Precision.FP16), (Precision.FP16, Precision.FP32)}:
-        return
+def _against(plan: EnginePlan, other: EnginePlan, audited: Audit, gpu: Gpu | None, tf32: bool) -> Diagnosis:
+    """Bytes and kernels beside those of `other`, the plan in a wider type that this one has to improve on."""
     ratio = plan.bytes_moved / other.bytes_moved
-    kernels = f"{len(plan.kernels)} kernels against {len(other.kernels)}"
-    said = f"on {plan.compiler} {_caps(mine)} moves {ratio:.2f} times the bytes of {_caps(theirs)} ({kernels})"
+    text = (
+        f"on {plan.compiler} {_caps(plan)} moves {ratio:.2f} times the bytes of {_caps(other)} "
+        f"(kernels: {len(plan.kernels)} against {len(other.kernels)})"
+    )
     if ratio <= 1 - WORTH_A_LINE:
-        yield Diagnosis(FINE, "bytes", f"{said}.{not_measured(plan.compiler)}")
-        return
-    requantising = audited.of_kind(REQUANTISE)
-    why = f": requantisation is a kernel of its own ({_cost(requantising)})" if requantising else ""
-    yield Diagnosis(WARNING, "bytes", f"{said}{why}; {_advice(plan, other, gpu, tf32)}.{not_measured(plan.compiler)}")
+        level = FINE if len(plan.kernels) <= len(other.kernels) else NOTED
+        return Diagnosis(level, "bytes", f"{text}.{not_measured(plan.compiler)}")
+    if requantising := audited.of_kind(REQUANTISE):
+        cost = f"{_cost(requantising)}, {_share(requantising, plan)} of its bytes"
+        text += f": requantisation is a kernel of its own ({cost})"
+    return Diagnosis(WARNING, "bytes", f"{text}; {_advice(plan, other, gpu, tf32)}.{not_measured(plan.compiler)}")
 
 
 def _advice(plan: EnginePlan, other: EnginePlan, gpu: Gpu | None, tf32: bool) -> str:
-    theirs = _caps(other.precision)
-    if gpu is None:
-        return f"prefer {theirs} there, unless arithmetic rather than memory holds it up"
-    bounds = [roofline(each, gpu, tf32=tf32) for each in (plan, other)]
-    if not all(bound.has_macs for bound in bounds):
-        return f"prefer {theirs} there, unless arithmetic rather than memory holds it up"
+    bounds = [] if gpu is None else [roofline(each, gpu, tf32=tf32) for each in (plan, other)]
+    if gpu is None or not all(bound.has_macs for bound in bounds):
+        return f"prefer {_caps(other)} there, unless arithmetic rather than memory holds it up"
     here, there = (bound.total_us for bound in bounds)
     figures = f"the lower bound on {gpu.name} is {_us(here)} against {_us(there)}"
     if here > there:
-        return f"{figures}: prefer {theirs} there"
-    return f"yet {figures}, for its arithmetic peak is higher: measure both there"
+        return f"prefer {_caps(other)} there ({figures})"
+    return f"yet {figures}, as its arithmetic peak is higher: measure both there"
 
 
 def _precision(plan: EnginePlan, audited: Audit) -> Iterator[Diagnosis]:
@@ -107,46 +111,41 @@ def _precision(plan: EnginePlan, audited: Audit) -> Iterator[Diagnosis]:
             f"{_some(listed)}",
         )
     elif claimed:
-        share = audited.bytes_by_type.get(audited.wanted, 0) / plan.bytes_moved if plan.bytes_moved else 0.0
-        text = (
-            f"{'all' if claimed > 1 else 'the'} {claimed} convolutions and matrix products compute in "
-            f"{audited.wanted}; {share:.0%} of the bytes are in it"
-        )
-        yield Diagnosis(FINE, "precision", text)
+        share = audited.bytes_by_type.get(audited.wanted, 0) / plan.bytes_moved
+        text = f"every convolution and matrix product ({claimed}) computes in {audited.wanted}"
+        yield Diagnosis(FINE, "precision", f"{text}; {share:.0%} of the bytes are of that type")
     if audited.unclaimed:
         listed = [f"{node.name} ({node.reason})" for node in audited.unclaimed]
         yield Diagnosis(NOTED, "unclaimed", f"no kernel claims {len(listed)} weighted nodes: {_some(listed)}")
 
 
+def _requantisation(plan: EnginePlan, audited: Audit) -> Iterator[Diagnosis]:
+    """What `_against` says of it too, for a plan that stands alone."""
+    if _worth(requantising := audited.of_kind(REQUANTISE), plan):
+        text = f"on {plan.compiler} {_cost(requantising)} for requantisation, {_share(requantising, plan)} of the bytes"
+        yield Diagnosis(WARNING, "requantise", f"{text}, with what rides in them, such as ReLU")
+
+
 def _conversions(plan: EnginePlan, audited: Audit) -> Iterator[Diagnosis]:
     on = f"on {plan.compiler}"
-    requantising = audited.of_kind(REQUANTISE)
-    if _worth(requantising, plan):
-        text = (
-            f"{on} {_cost(requantising)} of requantisation, {_share(requantising, plan)} of the bytes; "
-            f"ReLU and residual additions ride in them.{not_measured(plan.compiler)}"
-        )
-        yield Diagnosis(WARNING, "requantise", text)
-    padding = [each for each in requantising if each.widening >= 2]
-    if padding:
+    if padding := [each for each in audited.of_kind(REQUANTISE) if each.widening >= 2]:
         most = max(each.widening for each in padding)
-        text = f"{on} {len(padding)} of them pad channels up to {most:.0f}-fold, for convolutions of very small groups"
+        text = (
+            f"{on} {_cost(padding)} for padding channels up to {most:.0f}-fold, as the next convolution has few a group"
+        )
         yield Diagnosis(WARNING, "padding", text)
-    casts = audited.of_kind(CAST)
-    if _worth(casts, plan):
+    if _worth(casts := audited.of_kind(CAST), plan):
         where = " at the network's border" if all(_at_border(plan, each) for each in casts) else ""
-        text = f"{on} {_cost(casts)} cast{where}, {_share(casts, plan)} of the bytes"
-        yield Diagnosis(NOTED, "cast", text)
-    moves = audited.of_kind(REFORMAT, COPY)
-    if _worth(moves, plan):
-        text = f"{on} {_cost(moves)} only change layout or copy, {_share(moves, plan)} of the bytes"
+        yield Diagnosis(NOTED, "cast", f"{on} {_cost(casts)} for casts{where}, {_share(casts, plan)} of the bytes")
+    if _worth(moves := audited.of_kind(REFORMAT, COPY), plan):
+        text = f"{on} {_cost(moves)} for layout changes and copies alone, {_share(moves, plan)} of the bytes"
         yield Diagnosis(NOTED, "layout", text)
 
 
 def _streams(plan: EnginePlan) -> Iterator[Diagnosis]:
     waits = sum(layer.kind in ("signal", "wait") for layer in plan.layers)
     if waits:
-        text = f"{waits} signals and waits between streams run branches beside each other; max_aux_streams = 0 has none"
+        text = f"on {plan.compiler} {waits} signals and waits keep branches on several streams in step"
         yield Diagnosis(NOTED, "streams", text)
 
 
@@ -160,8 +159,8 @@ def _bound(plan: EnginePlan, gpu: Gpu | None, tf32: bool) -> Iterator[Diagnosis]
         return
     share = bound.memory_share if bound.binds == "memory" else 1 - bound.memory_share
     text = (
-        f"{bound.binds} bound on {gpu.name}: it holds {share:.0%} of the lower bound of {_us(bound.total_us)} "
-        f"for batch {plan.batch} (roofline, nothing measured{_doubts(bound)})"
+        f"{bound.binds} bound on {gpu.name}: {share:.0%} of the lower bound of {_us(bound.total_us)} for batch "
+        f"{plan.batch} lies in such kernels (a roofline, nothing was measured{_doubts(bound)})"
     )
     yield Diagnosis(NOTED, "roofline", text)
 
@@ -191,7 +190,7 @@ def _worth(conversions: Sequence[Conversion], plan: EnginePlan) -> bool:
 
 def _cost(conversions: Sequence[Conversion]) -> str:
     moved = sum(each.bytes_moved for each in conversions) / 1e6
-    return f"{len(conversions)} kernel{'s' if len(conversions) > 1 else ''}, {moved:.1f} MB"
+    return f"{len(conversions)} kernel{'s' if len(conversions) > 1 else ''} of {moved:.1f} MB"
 
 
 def _share(conversions: Sequence[Conversion], plan: EnginePlan) -> str:
@@ -207,5 +206,5 @@ def _us(microseconds: float) -> str:
     return f"{microseconds:.0f} us" if microseconds >= 100 else f"{microseconds:.2g} us"
 
 
-def _caps(precision: Precision) -> str:
-    return str(precision).upper()
+def _caps(plan: EnginePlan) -> str:
+    return plan.precision.upper()

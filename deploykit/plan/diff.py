@@ -3,19 +3,21 @@
 Layers are matched by the ONNX nodes that they carry. Take the graph whose vertices are the layers of both plans and
 whose edges join layers that share a node: each connected component is a *group*, the smallest part of the network that
 both compilers cut along the same borders. Within a group bytes can be compared; nodes that only one plan has (Q/DQ,
-casts) ride along. Layers without nodes (transposes, moves) are matched one to one by kind and shapes; what is left
-over stands in one plan only.
+casts) ride along. Layers without such a node (transposes, moves, a cast of the input where the other plan quantises
+it) are matched one to one by kind and shapes; what is left over stands in one plan only.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from deploykit.errors import UsageError
-from deploykit.plan.model import EnginePlan, PlanLayer
+from deploykit.plan.model import ELEMENT_SIZE, EnginePlan, PlanLayer
 
 SIZES = ("kernels", "bytes_moved", "macs", "engine_bytes", "weights_bytes", "activation_bytes", "scratch_bytes")
+
+Sides = tuple[list[PlanLayer], list[PlanLayer]]  # layers of the first plan and of the second
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,10 @@ class GroupDiff:
         """b less a."""
         return self.bytes_b - self.bytes_a
 
+    @property
+    def differs(self) -> bool:
+        return self.fused_differently or bool(self.retyped) or self.bytes_difference != 0
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "nodes": list(self.nodes),
@@ -135,9 +141,9 @@ def diff(a: EnginePlan, b: EnginePlan) -> PlanDiff:
         )
     types_a, types_b = node_types(a), node_types(b)
     shared = types_a.keys() & types_b.keys()
-    groups = [_group(*sides, shared, types_a, types_b, a.batch) for sides in _components(a, b, shared)]
-    changed = [group for group in groups if group.fused_differently or group.retyped or group.bytes_difference]
-    only_a, only_b = _unmatched(a, b, shared)
+    twins, only_a, only_b = _pair_by_shape(a, b, shared)
+    groups = [_group(*sides, types_a, types_b, a.batch) for sides in (*_components(a, b, shared), *twins)]
+    changed = [group for group in groups if group.differs]
     totals_a, totals_b = _totals(a), _totals(b)
     return PlanDiff(
         a=totals_a,
@@ -154,15 +160,23 @@ def diff(a: EnginePlan, b: EnginePlan) -> PlanDiff:
 
 
 def node_types(plan: EnginePlan) -> dict[str, str]:
-    """The type that each ONNX node runs in: what the layer reads that computes it, the last one that carries it."""
-    carried = {node: layer.reads for layer in plan.kernels for node in layer.nodes}
+    """The type that each ONNX node runs in: that of `computes_in`, else the widest that its last layer reads."""
+    carried = {node: _widest(layer) for layer in plan.kernels for node in layer.nodes}
     return carried | plan.computes_in()
 
 
-def _components(a: EnginePlan, b: EnginePlan, shared: Iterable[str]) -> list[tuple[list[PlanLayer], list[PlanLayer]]]:
+def _widest(layer: PlanLayer) -> str:
+    """Generated code that reads Int8 and Float computes in Float."""
+    return max((tensor.dtype for tensor in layer.inputs), key=ELEMENT_SIZE.__getitem__, default="?")
+
+
+def _components(a: EnginePlan, b: EnginePlan, shared: Container[str]) -> list[Sides]:
     """Connected components of the layers of both plans, joined by shared nodes; in the order of execution in `a`."""
-    wanted = set(shared)
-    vertices = [(side, layer) for side, plan in enumerate((a, b)) for layer in plan.kernels if wanted & {*layer.nodes}]
+    vertices = [
+        (side, layer, [node for node in layer.nodes if node in shared])
+        for side, plan in enumerate((a, b))
+        for layer in plan.kernels
+    ]
     parent = list(range(len(vertices)))
 
     def root(index: int) -> int:
@@ -172,26 +186,23 @@ def _components(a: EnginePlan, b: EnginePlan, shared: Iterable[str]) -> list[tup
         return index
 
     first_with: dict[str, int] = {}
-    for index, (_, layer) in enumerate(vertices):
-        for node in wanted.intersection(layer.nodes):
+    for index, (_, _, nodes) in enumerate(vertices):
+        for node in nodes:
             parent[root(index)] = root(first_with.setdefault(node, index))
-    found: dict[int, tuple[list[PlanLayer], list[PlanLayer]]] = defaultdict(lambda: ([], []))
-    for index, (side, layer) in enumerate(vertices):
-        found[root(index)][side].append(layer)
+    found: dict[int, Sides] = defaultdict(lambda: ([], []))
+    for index, (side, layer, nodes) in enumerate(vertices):
+        if nodes:
+            found[root(index)][side].append(layer)
     return list(found.values())
 
 
 def _group(
-    a: list[PlanLayer],
-    b: list[PlanLayer],
-    shared: Iterable[str],
-    types_a: Mapping[str, str],
-    types_b: Mapping[str, str],
-    batch: int,
+    a: list[PlanLayer], b: list[PlanLayer], types_a: Mapping[str, str], types_b: Mapping[str, str], batch: int
 ) -> GroupDiff:
-    wanted = set(shared)
-    nodes = tuple(dict.fromkeys(node for layer in (*a, *b) for node in layer.nodes if node in wanted))
-    cuts = [Counter(frozenset(wanted.intersection(layer.nodes)) for layer in side) for side in (a, b)]
+    nodes = tuple(
+        dict.fromkeys(node for layer in (*a, *b) for node in layer.nodes if node in types_a and node in types_b)
+    )
+    cuts = [Counter(frozenset(nodes).intersection(layer.nodes) for layer in side) for side in (a, b)]
     return GroupDiff(
         nodes=nodes,
         a=_sides(a, batch),
@@ -205,26 +216,29 @@ def _sides(layers: Iterable[PlanLayer], batch: int) -> tuple[LayerSide, ...]:
     return tuple(LayerSide(layer.name, layer.kind, layer.reads, layer.bytes_moved(batch)) for layer in layers)
 
 
-def _unmatched(a: EnginePlan, b: EnginePlan, shared: Iterable[str]) -> tuple[list[PlanLayer], list[PlanLayer]]:
-    """The layers without a shared node, less those that have a twin of the same kind and shapes in the other plan."""
-    wanted = set(shared)
-    left, right = ([layer for layer in plan.kernels if not wanted & {*layer.nodes}] for plan in (a, b))
-    twins = Counter(map(_shapes, left)) & Counter(map(_shapes, right))
-    return _without(left, twins), _without(right, twins)
+def _pair_by_shape(
+    a: EnginePlan, b: EnginePlan, shared: Container[str]
+) -> tuple[list[Sides], list[PlanLayer], list[PlanLayer]]:
+    """The layers without a shared node: twins of the same kind and shapes, first come first served, and the rest."""
+    waiting: dict[tuple[object, ...], list[PlanLayer]] = defaultdict(list)
+    for layer in _without_nodes(b, shared):
+        waiting[_shapes(layer)].append(layer)
+    twins: list[Sides] = []
+    only_a = []
+    for layer in _without_nodes(a, shared):
+        if same := waiting[_shapes(layer)]:
+            twins.append(([layer], [same.pop(0)]))
+        else:
+            only_a.append(layer)
+    return twins, only_a, [layer for rest in waiting.values() for layer in rest]
+
+
+def _without_nodes(plan: EnginePlan, shared: Container[str]) -> list[PlanLayer]:
+    return [layer for layer in plan.kernels if not any(node in shared for node in layer.nodes)]
 
 
 def _shapes(layer: PlanLayer) -> tuple[object, ...]:
     return layer.kind, tuple(t.shape for t in layer.inputs), tuple(t.shape for t in layer.outputs)
-
-
-def _without(layers: Iterable[PlanLayer], twins: Counter[tuple[object, ...]]) -> list[PlanLayer]:
-    to_drop, kept = twins.copy(), []
-    for layer in layers:
-        if to_drop[_shapes(layer)]:
-            to_drop[_shapes(layer)] -= 1
-        else:
-            kept.append(layer)
-    return kept
 
 
 def _alone(layers: Iterable[PlanLayer], batch: int, *, in_a: bool) -> tuple[GroupDiff, ...]:
