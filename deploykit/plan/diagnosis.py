@@ -12,7 +12,7 @@ from typing import Any
 from deploykit.plan.audit import CAST, COPY, REFORMAT, REQUANTISE, Audit, Conversion, audit
 from deploykit.plan.gpus import Gpu
 from deploykit.plan.model import EnginePlan
-from deploykit.plan.roofline import Roofline, roofline
+from deploykit.plan.roofline import ASSUMES, MEMORY, Roofline, roofline
 from deploykit.spec import Precision
 
 WORTH_A_LINE = 0.01  # of all bytes: a smaller part, or difference, is not worth a line
@@ -157,10 +157,10 @@ def _bound(plan: EnginePlan, gpu: Gpu | None, tf32: bool) -> Iterator[Diagnosis]
         text = f"{gpu.name}: {_us(bound.total_us)} from bytes alone, a lower bound, for the plan's MACs are not known"
         yield Diagnosis(NOTED, "roofline", text)
         return
-    share = bound.memory_share if bound.binds == "memory" else 1 - bound.memory_share
+    share = bound.memory_share if bound.binds == MEMORY else 1 - bound.memory_share
     text = (
         f"{bound.binds} bound on {gpu.name}: {share:.0%} of the lower bound of {_us(bound.total_us)} for batch "
-        f"{plan.batch} lies in such kernels (a roofline, nothing was measured{_doubts(bound)})"
+        f"{plan.batch} lies in such kernels ({ASSUMES}{_doubts(bound)})"
     )
     yield Diagnosis(NOTED, "roofline", text)
 

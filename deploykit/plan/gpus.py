@@ -17,7 +17,6 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from deploykit.spec import Target
 
 FIGURES = ("fp32_tflops", "tf32_tflops", "fp16_tflops", "int8_tops", "bandwidth_gbs")
 REQUIRED = ("compute_capability", "fp32_tflops", "bandwidth_gbs")
+LARGEST = 1_000_000  # of any figure: a slip of the unit is beyond it, no GPU is
 CAPABILITY = re.compile(r"\d{1,2}\.\d")
 LOOKS_LIKE_A_TARGET = re.compile(r"(sm.*|[\d.]+)", re.IGNORECASE)
 
@@ -136,5 +136,5 @@ def _check(path: Path, name: str, key: str, value: object) -> None:
             raise UsageError(f"{where} is {value!r}", hint=f"list names among {', '.join(FIGURES)}")
     elif key not in FIGURES:
         raise UnknownName(f"key in {path}, [{name}]:", key, (*FIGURES, "compute_capability", "approximate"))
-    elif isinstance(value, bool) or not isinstance(value, int | float) or not (isfinite(value) and value > 0):
-        raise UsageError(f"{where} is {value!r}", hint="give a number above 0")
+    elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LARGEST:
+        raise UsageError(f"{where} is {str(value)[:40]!r}", hint=f"give a number above 0, at most {LARGEST}")

@@ -18,6 +18,7 @@ from deploykit.plan.gpus import Gpu
 from deploykit.plan.model import EnginePlan, PlanLayer
 
 COMPUTE, MEMORY = "compute", "memory"
+ASSUMES = "a roofline: every tensor crosses the memory bus, kernels follow each other, nothing was measured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ class Roofline:
             "gpu": self.gpu.as_dict(),
             "tf32": self.tf32,
             "batch": self.batch,
+            "assumes": ASSUMES,
             "lower_bound_us": self.total_us,
             "memory_bound_us": self.memory_bound_us,
             "binds": self.binds,

@@ -138,7 +138,8 @@ def test_fp16_is_the_reference_of_int8_where_there_is_one(int8, half):
 def test_alone_the_requantisation_is_said(int8):
     assert lines(diagnose(int8()))["requantise"] == (
         "warning",
-        "on tensorrt-rtx 1.7.1 2 kernels of 0.0 MB for requantisation, 50% of the bytes, with what rides in them, such as ReLU",
+        "on tensorrt-rtx 1.7.1 2 kernels of 0.0 MB for requantisation, 50% of the bytes, "
+        "with what rides in them, such as ReLU",
     )
 
 
@@ -209,7 +210,8 @@ def test_the_roofline_says_what_binds_that_it_is_a_bound_and_which_figures_are_a
     assert lines(diagnose(half(), gpu=ROUND))["roofline"] == (
         "noted",
         "memory bound on round: 100% of the lower bound of 2 us for batch 2 lies in such kernels "
-        "(a roofline, nothing was measured; approximate int8_tops)",
+        "(a roofline: every tensor crosses the memory bus, kernels follow each other, nothing was measured; "
+        "approximate int8_tops)",
     )
     assert lines(diagnose(half(macs=10**9), gpu=ROUND))["roofline"][1].startswith(
         "compute bound on round: 100% of the lower bound of 100 us"
