@@ -5,6 +5,7 @@ with a ledger; `serialise` makes the bytes that every backend gets. One pass per
 `rewrite`.
 """
 
+from deploykit.graph.costs import weighted_costs
 from deploykit.graph.foreign import parse
 from deploykit.graph.passes import CNN_PASSES, FUSIONS, Ledger, PassRecord, cnn_passes, optimise
 from deploykit.graph.wire import check, computing_types, graph_digest, serialise, tensor_specs
@@ -22,4 +23,5 @@ __all__ = [
     "parse",
     "serialise",
     "tensor_specs",
+    "weighted_costs",
 ]

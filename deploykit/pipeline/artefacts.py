@@ -6,6 +6,7 @@ and that of a plug-in. So a second identical request finds its artefacts without
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -257,6 +258,11 @@ class Artefacts:
                 engine = backend.build(source, spec.precision, spec, steps)
             writer.write("model.engine", engine.content or b"")
             writer.write("build.log", engine.log)
+            if engine.layers is not None:
+                from deploykit.pipeline import stages
+
+                plan = stages.plan_with_costs(engine.layers, typed.path)
+                writer.write("plan.json", json.dumps(plan.as_dict()))
             kept = ("backend", "flavour", "inputs", "outputs", "reason", "note", "plan")
             return {**{name: getattr(engine, name) for name in kept}, "seconds": self.seconds[stage]}
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from deploykit.pipeline.inputs import Inputs
+    from deploykit.plan.model import EnginePlan
 
 Facts = dict[str, Any]
 
@@ -83,6 +84,12 @@ def type_int8(path: Path, table: CalibrationTable, placement: Placement) -> tupl
         raise BuildFailed(f"the INT8 graph breaks its own placement {placement.name}: {faults[0]}", hint="report this")
     content, facts = write(network)
     return content, {**facts, "report": report}
+
+
+def plan_with_costs(plan: EnginePlan, typed: Path) -> EnginePlan:
+    """The plan with the MACs and modules that the typed graph it was compiled from knows."""
+    costs = graph.weighted_costs(read_graph(typed), batch=plan.batch)
+    return plan.with_costs({name: (cost.macs, cost.module) for name, cost in costs.items()})
 
 
 def write(network: ir.Model) -> tuple[bytes, Mapping[str, Any]]:

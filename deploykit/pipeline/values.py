@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from deploykit.backends.protocol import Engine, ModuleSource, TypedGraph
 from deploykit.errors import UsageError
+from deploykit.plan.model import EnginePlan
 from deploykit.spec import BatchRange, ModelSpec, Precision, TensorSpec
 from deploykit.store import Entry
 
@@ -81,6 +83,18 @@ class Built:
     entry: Entry | None
     hit: bool
     seconds: float | None
+
+    @property
+    def plan(self) -> EnginePlan | None:
+        """What was compiled, layer by layer; None where the compiler tells nothing."""
+        return stored_plan(self.entry) if self.entry else None
+
+
+def stored_plan(entry: Entry) -> EnginePlan | None:
+    """The plan that lies beside a stored engine."""
+    if "plan.json" not in entry.files:
+        return None
+    return EnginePlan.from_dict(json.loads(entry.path("plan.json").read_bytes()))
 
 
 def specs_of(found: list[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:

@@ -10,7 +10,7 @@ pointwise code, which takes a convolution's name when all it does is to requanti
 """
 
 from collections.abc import Container, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -111,6 +111,18 @@ class EnginePlan:
     def computes_in(self) -> dict[str, str]:
         """The type that each weighted node computes in; a node that no layer claims is left out."""
         return {node: layer.reads for layer in self.layers for node in layer.runs(self.weighted)}
+
+    def with_costs(self, costs: Mapping[str, tuple[int, str]]) -> "EnginePlan":
+        """The same plan, each layer with its MACs and modules; `costs` has MACs and module of weighted nodes by name.
+
+        A node counts for the first layer that runs it.
+        """
+        left, layers = dict(costs), []
+        for layer in self.layers:
+            macs = sum(left.pop(node, (0, ""))[0] for node in layer.runs(costs))
+            modules = (costs[node][1] if node in costs else node.rpartition("/")[0] for node in layer.nodes)
+            layers.append(replace(layer, macs=macs, modules=tuple(dict.fromkeys(filter(None, modules)))))
+        return replace(self, layers=tuple(layers))
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as JSON holds it."""
