@@ -10,7 +10,7 @@ import ast
 
 import onnx_ir as ir
 
-from deploykit.graph.rewrite import NAME_SCOPES, WEIGHTED, PassResult
+from deploykit.graph.rewrite import NAME_SCOPES, WEIGHTED, PassResult, unused
 
 
 def name_nodes(model: ir.Model) -> PassResult:
@@ -18,7 +18,7 @@ def name_nodes(model: ir.Model) -> PassResult:
     result = PassResult("name_nodes")
     taken: set[str] = set()
     for node in model.graph.all_nodes():
-        name = _unused(_readable(node), taken)
+        name = unused(_readable(node), taken)
         taken.add(name)
         if node.name != name:
             node.name = name
@@ -34,11 +34,3 @@ def _readable(node: ir.Node) -> str:
     if not modules or not modules[-1]:
         return str(call) or node.op_type
     return str(modules[-1]) if node.op_type in WEIGHTED else f"{modules[-1]}/{node.op_type}"
-
-
-def _unused(name: str, taken: set[str]) -> str:
-    unique, count = name, 0
-    while unique in taken:
-        count += 1
-        unique = f"{name}_{count}"
-    return unique

@@ -14,17 +14,25 @@ import onnx_ir as ir
 
 from deploykit.errors import DeploykitError, one_line
 from deploykit.graph.cleanup import CLEAN_UP
+from deploykit.graph.fold_affine_forward import fold_affine_forward
 from deploykit.graph.fold_batchnorm import fold_batchnorm
+from deploykit.graph.fold_pad import fold_pad
 from deploykit.graph.fold_scale import fold_scale
+from deploykit.graph.remove_no_ops import remove_no_ops
 from deploykit.graph.rewrite import Fusion, GraphPass, PassResult, Refusal
+from deploykit.graph.split_batchnorm import split_batchnorm
 from deploykit.graph.verify import Interface, verify, verify_names
 from deploykit.spec import Fusions
 
 FUSIONS: Mapping[str, Fusion] = {
     fusion.name: fusion
     for fusion in (
+        remove_no_ops,
+        fold_pad,
+        split_batchnorm,
         fold_batchnorm,
         fold_scale,
+        fold_affine_forward,
     )
 }
 Observe = Callable[[str, ir.Model], None]

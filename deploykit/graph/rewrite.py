@@ -1,7 +1,7 @@
 """What every graph pass shares: its result, its refusals, and safe access to constants."""
 
 import ast
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,14 +82,29 @@ def constant(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
 
 def new_initializer(graph: ir.Graph, name: str, array: np.ndarray[Any, Any]) -> ir.Value:
     """Register `array` under a fresh name; existing initialisers are shared between nodes and never edited."""
-    unique, count = name, 0
-    while unique in graph.initializers:
-        count += 1
-        unique = f"{name}_{count}"
+    unique = unused(name, graph.initializers)
     tensor = ir.Tensor(np.asarray(array, order="C"), name=unique)
     value = ir.Value(name=unique, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
+
+
+def unused(name: str, taken: Container[str]) -> str:
+    """`name`, or the first of `name_1`, `name_2`, ... that is not taken."""
+    unique, count = name, 0
+    while unique in taken:
+        count += 1
+        unique = f"{name}_{count}"
+    return unique
+
+
+def names_in_use(graph: ir.Graph) -> set[str]:
+    """Of every node and value, those in the bodies of control-flow nodes included."""
+    nodes = list(graph.all_nodes())
+    inside = [body for node in nodes for attribute in node.attributes.values() for body in bodies(attribute)]
+    values = [value for part in (graph, *inside) for value in (*part.inputs, *part.initializers.values())]
+    values += [value for node in nodes for value in node.outputs]
+    return {value.name or "" for value in values} | {node.name or "" for node in nodes}
 
 
 def discard_unused(graph: ir.Graph, value: ir.Value | None) -> None:
