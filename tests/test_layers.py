@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "backends": {"host", "errors", "spec", "protocol", "plan", "ort_session"},
     "parity": {"errors", "spec", "ort_session"},
     "bench": {"host", "errors", "spec", "protocol", "backends", "ort_session"},
-    "report": {"bench", "summary", "plan"},
+    "report": {"spec", "bench", "summary", "plan"},
     "doctor": {"host", "errors", "backends", "images", "store"},
 }
 MAY_IMPORT["pipeline"] = set(MAY_IMPORT) - {"doctor"}

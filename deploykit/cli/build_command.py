@@ -8,6 +8,7 @@ from deploykit.cli.options import (
     calibration_option,
     check_output,
     data_option,
+    fuse_option,
     io_option,
     json_option,
     model_options,
@@ -17,11 +18,12 @@ from deploykit.cli.options import (
     target_option,
 )
 from deploykit.cli.progress import StageProgress
-from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
+from deploykit.spec import BatchRange, BuildSpec, Fusions, ModelSpec, Precision
 
 
 @click.command("build")
 @model_options
+@fuse_option
 @click.option("--precision", default="fp32", show_default=True, help="fp32, fp16 or int8.")
 @click.option("--backend", default="trt", show_default=True, help="The compiler: trt, trt-rtx.")
 @click.option("--batch", default="8", show_default=True, help="Largest batch, or min:opt:max (1:8:32).")
@@ -36,6 +38,7 @@ from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
 @json_option
 def command(
     model: ModelSpec,
+    fusions: Fusions,
     precision: str,
     backend: str,
     batch: str,
@@ -71,6 +74,7 @@ def command(
         tf32=tf32,
         data=data,
         calibration_images=calibration_images,
+        fusions=fusions,
     )
     check_output(output)
     compiler = get_backend(backend, strict=strict_backend)

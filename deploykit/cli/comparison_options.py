@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from deploykit.cli.options import (
     calibration_option,
     data_option,
+    fuse_option,
     io_option,
     json_option,
     model_options,
@@ -22,7 +23,7 @@ from deploykit.cli.options import (
     strict_option,
     target_option,
 )
-from deploykit.spec import BatchRange, BuildSpec, ModelSpec
+from deploykit.spec import BatchRange, BuildSpec, Fusions, ModelSpec
 
 if TYPE_CHECKING:
     from deploykit.pipeline.comparison import Request
@@ -34,6 +35,7 @@ class ComparisonOptions:
     """The parsed options of either command."""
 
     model: ModelSpec
+    fusions: Fusions
     backends: str
     precision: str
     batch: str
@@ -58,6 +60,7 @@ class ComparisonOptions:
             keep_io=self.keep_io,
             data=self.data,
             calibration_images=self.calibration_images,
+            fusions=self.fusions,
         )
         settings = BenchSettings(
             threads=self.threads, max_seconds=max_seconds, seed=self.model.seed, throughput=throughput
@@ -87,6 +90,7 @@ def comparison_options(command: Callable[..., None], *, batch_default: str = "1"
     for decorate in reversed(
         (
             model_options,
+            fuse_option,
             click.option("--backends", default="torch,ort,trt", show_default=True, help="Rows, in this order."),
             click.option("--precision", default="fp32", show_default=True, help="fp32, fp16, int8; commas between."),
             click.option("--batch", default="1", show_default=batch_default, help="Images a run, or min:opt:max."),

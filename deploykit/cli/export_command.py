@@ -4,19 +4,21 @@ from pathlib import Path
 
 import click
 
-from deploykit.cli.options import check_output, json_option, model_options, store_option
+from deploykit.cli.options import check_output, fuse_option, json_option, model_options, store_option
 from deploykit.cli.progress import StageProgress
-from deploykit.spec import ModelSpec
+from deploykit.spec import Fusions, ModelSpec
 
 
 @click.command("export")
 @model_options
+@fuse_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Also copy the ONNX file here.")
 @click.option("--check/--no-check", default=True, help="Run it and compare with float64. Default: check.")
 @store_option
 @json_option
 def command(
     model: ModelSpec,
+    fusions: Fusions,
     output: Path | None,
     check: bool,
     store: Path | None,
@@ -38,7 +40,7 @@ def command(
 
     check_output(output)
     artefacts = Artefacts(Store.open(store), StageProgress())
-    exported = artefacts.export(model)
+    exported = artefacts.export(model, fusions)
     checked = check_export(artefacts, exported) if check else None
     facts = export_facts(artefacts, exported, checked)
     if output:

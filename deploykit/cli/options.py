@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from deploykit.errors import UsageError
-from deploykit.spec import ModelSpec, Precision, Target, parse_factory_args, parse_input_shape
+from deploykit.spec import Fusions, ModelSpec, Precision, Target, parse_factory_args, parse_input_shape
 
 Command = Callable[..., Any]
 FILE = click.Path(path_type=Path)
@@ -92,6 +92,14 @@ target_option = click.option(
     multiple=True,
     help="Compute capability that TensorRT-RTX compiles for; may be given several times. Default: the GPU here, else "
     "sm_89.",
+)
+fuse_option = click.option(
+    "--fuse",
+    "fusions",
+    default="safe",
+    show_default=True,
+    callback=lambda _context, _parameter, text: Fusions.parse(text),
+    help="Rewrites of the graph: none, safe, or names with commas between.",
 )
 io_option = click.option(
     "--keep-io/--half-io", default=True, help="FP16: float32 inputs and outputs (default), or FP16 ones."

@@ -34,7 +34,7 @@ from deploykit.host import library_versions
 from deploykit.loader import external_files
 from deploykit.pipeline.inputs import inputs_for
 from deploykit.pipeline.values import Built, Exported, Typed, specs_of
-from deploykit.spec import BuildSpec, ModelSpec, Precision, TensorSpec
+from deploykit.spec import BuildSpec, Fusions, ModelSpec, Precision, TensorSpec
 from deploykit.store import Entry, Store, Writer
 from deploykit.zoo import registry
 from deploykit.zoo.sources import imported_names
@@ -57,7 +57,7 @@ class Artefacts:
     progress: Progress = silent
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def export(self, model: ModelSpec) -> Exported:
+    def export(self, model: ModelSpec, fusions: Fusions = Fusions()) -> Exported:  # noqa: B008 - a frozen value
         """The optimised graph. Raises UsageError, CheckpointMismatch, UntrustedArtefact, ExportFailed."""
         module = None if model.is_onnx else self._module(model)
         source = Path(model.name) if module is None else module
@@ -70,7 +70,7 @@ class Artefacts:
             with self.timed("export to ONNX"):
                 network = stages.trace(source)
             with self.timed("optimise the graph"):
-                content, facts = stages.optimise(network)
+                content, facts = stages.optimise(network, fusions)
             writer.write("model.onnx", content)
             return facts
 
@@ -78,8 +78,9 @@ class Artefacts:
             **of,
             "weights": content,
             "inputs": module.inputs if module else None,
+            "fusions": fusions,
         }
-        entry, hit = self.get_or_make("export", parts, make, request={"model": model})
+        entry, hit = self.get_or_make("export", parts, make, request={"model": model, "fusions": fusions})
         return Exported(
             model=model,
             path=entry.path("model.onnx"),
@@ -152,7 +153,7 @@ class Artefacts:
         """One engine. Raises BackendMissing where the backend cannot be used or cannot do this, BuildFailed."""
         if reason := backend.unavailable():
             raise BackendMissing(f"backend {backend.name} cannot be used here: {reason.what}", hint=reason.fix)
-        exported = self.export(spec.model)
+        exported = self.export(spec.model, spec.fusions)
         exported.require_batch(spec.batch)
         if reason := _refusal(backend, exported, spec.precision):
             raise BackendMissing(f"backend {backend.name} cannot do {spec.precision}: {reason.what}", hint=reason.fix)

@@ -150,7 +150,7 @@ class _Comparison:
 
     @cached_property
     def exported(self) -> Exported:
-        return self.artefacts.export(self.request.spec.model)
+        return self.artefacts.export(self.request.spec.model, self.request.spec.fusions)
 
     def _fed(self, lines: list[_Line]) -> list[_Line]:
         """A network that nothing can be shown to is only compiled: rows that would run say so instead.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from deploykit.pipeline.inputs import Inputs
     from deploykit.plan.model import EnginePlan
+    from deploykit.spec import Fusions
 
 Facts = dict[str, Any]
 
@@ -39,9 +40,12 @@ def trace(source: ModuleSource | Path) -> ir.Model:
     return export_module(source.load(), source.inputs[0], output_names=names)
 
 
-def optimise(network: ir.Model) -> tuple[bytes, Facts]:
-    """Clean-up and folding, in place. `computes_in` lists the types of a file that is not plainly float32."""
-    ledger = graph.optimise(network)
+def optimise(network: ir.Model, fusions: Fusions) -> tuple[bytes, Facts]:
+    """Clean-up and the fusions asked for, in place.
+
+    `computes_in` lists the types of a file that is not plainly float32.
+    """
+    ledger = graph.optimise(network, passes=graph.cnn_passes(fusions))
     content, facts = write(network)
     types = graph.computing_types(network) - {"float32"}
     return content, {**facts, "ledger": ledger, **({"computes_in": sorted(types)} if types else {})}

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS
+
+FUSIONS = (*SAFE_FUSIONS, *PRICED_FUSIONS)
 NAMED = 6  # nodes listed by name before "and n more"
 
 
 def describe_export(facts: Mapping[str, Any]) -> dict[str, str]:
-    folding = next(record for record in facts["passes"] if record["name"] == "fold_batchnorm")
-    refused = [f"{item['node']}: {item['reason']}" for item in folding["refused"]]
     lines = {
         "model": f"{facts['model']}, {facts['weights']} weights",
         "onnx": f"{facts['onnx']}{_kept(facts)}",
         "digest": facts["digest"],
-        "nodes": f"{facts['nodes_exported']} exported, {facts['nodes']} after clean-up and folding",
-        "BatchNorm": f"{len(folding['rewritten'])} folded in float64" + (f", {_left(refused)}" if refused else ""),
-    }
+        "nodes": f"{facts['nodes_exported']} exported, {facts['nodes']} after clean-up and fusions",
+    } | {record["name"]: _rewrites(record) for record in facts["passes"] if record["name"] in FUSIONS}
     check = facts["check"]
     if check and check["total"] is None:
         lines |= {"check": f"{check['verdict']}: {check['reason']}"}
@@ -28,6 +28,13 @@ def describe_export(facts: Mapping[str, Any]) -> dict[str, str]:
             "error": f"{error:.3g} relative L2, {error / floor:.2f} times the floor; 3 are allowed: {check['verdict']}",
         }
     return lines | _seconds(facts)
+
+
+def _rewrites(record: Mapping[str, Any]) -> str:
+    """"" for a fusion that found no site."""
+    refused = [f"{item['node']}: {item['reason']}" for item in record["refused"]]
+    done = f"{len(record['rewritten'])} rewritten" if record["rewritten"] or refused else ""
+    return done + (f", {_left(refused)}" if refused else "")
 
 
 def describe_build(facts: Mapping[str, Any]) -> dict[str, str]:
