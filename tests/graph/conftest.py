@@ -7,19 +7,9 @@ import onnx
 import onnx.reference
 import onnx_ir as ir
 import pytest
-import torch
-from onnx.reference.op_run import OpRun
 
-
-class ConvTranspose(OpRun):
-    """Torch's, in double: onnx's reference implementation cannot reshape the weights of more than one group."""
-
-    op_domain = ""
-
-    def _run(self, x, w, b=None, *, group=1, strides=(1, 1), **_):
-        arrays = [None if array is None else torch.tensor(array) for array in (x, w, b)]
-        return (torch.nn.functional.conv_transpose2d(*arrays, stride=tuple(strides), groups=group).numpy(),)
-
+from deploykit.graph.cleanup import infer_missing_shapes
+from deploykit.parity.operators import OPERATORS
 
 Build = Callable[..., ir.Model]
 Run = Callable[..., list[np.ndarray]]
@@ -49,14 +39,23 @@ def build() -> Build:
 
 @pytest.fixture
 def run() -> Run:
-    """Every output of a model by ONNX's reference evaluator, in the graph's own types."""
+    """Every output of a model by ONNX's reference evaluator, in the graph's own types; its windows by PyTorch."""
 
     def evaluate(model: ir.Model, **feed: np.ndarray) -> list[np.ndarray]:
-        return onnx.reference.ReferenceEvaluator(ir.serde.serialize_model(model), new_ops=[ConvTranspose]).run(
-            None, feed
-        )
+        return onnx.reference.ReferenceEvaluator(ir.serde.serialize_model(model), new_ops=OPERATORS).run(None, feed)
 
     return evaluate
+
+
+@pytest.fixture
+def infer() -> Callable[[ir.Model], ir.Model]:
+    """A model whose values have the shapes and types that ONNX infers, in place, as clean-up leaves it."""
+
+    def fill(model: ir.Model) -> ir.Model:
+        infer_missing_shapes(model)
+        return model
+
+    return fill
 
 
 @pytest.fixture
