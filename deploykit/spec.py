@@ -25,7 +25,13 @@ SAFE_FUSIONS = (
     "fold_scale",
     "fold_affine_forward",
 )
-PRICED_FUSIONS = ("compose_convolutions", "merge_depthwise_pointwise", "exchange_pool", "merge_siblings")
+PRICED_FUSIONS = (
+    "compose_convolutions",
+    "merge_depthwise_pointwise",
+    "exchange_pool",
+    "merge_siblings",
+    "dilate_pointwise",
+)
 
 
 class Precision(StrEnum):

@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from deploykit.errors import DeploykitError, one_line
 from deploykit.graph.cleanup import CLEAN_UP
+from deploykit.graph.dilate_pointwise import dilate_pointwise
 from deploykit.graph.fold_affine_forward import fold_affine_forward
 from deploykit.graph.fold_batchnorm import fold_batchnorm
 from deploykit.graph.fold_pad import fold_pad
@@ -33,6 +34,7 @@ FUSIONS: Mapping[str, Fusion] = {
         fold_batchnorm,
         fold_scale,
         fold_affine_forward,
+        dilate_pointwise,
     )
 }
 Observe = Callable[[str, ir.Model], None]
