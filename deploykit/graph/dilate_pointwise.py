@@ -13,13 +13,13 @@ the plan stays as it is. The figures are in docs/decisions/fp16-gemm.md.
 It is priced and never done unasked: a plan counts kernels and bytes, and does not say which of the two is faster on a
 GPU.
 
+No site is what stays a convolution anyway: one with groups, strides, padding or a dilation, with fewer than 256 output
+channels, or whose result is added to a residual.
+
 Refuses, with the reason, when
 
 1. it lies in the body of an If, Loop or Scan,
-2. the size of the weight is not known,
-3. the weight has fewer than 256 output channels.
-
-A convolution with groups, strides, padding or a dilation is none that becomes a matrix product: no site.
+2. the size of the weight is not known.
 """
 
 from functools import partial
@@ -35,16 +35,14 @@ PLAIN = {"strides": 1, "dilations": 1, "pads": 0}
 
 def _attempt(conv: ir.Node, graph: ir.Graph) -> Rewrite | str | None:  # noqa: ARG001 - the signature of attempts
     source = conv.inputs[0].producer() if conv.inputs[0] is not None else None
-    if source is None or source.domain or source.op_type != "Concat" or not _is_plain(conv):
+    if source is None or source.domain or source.op_type != "Concat" or not _is_plain(conv) or _is_added(conv):
         return None
     shape = conv.inputs[1].shape if conv.inputs[1] is not None else None
     sizes = [size for size in shape or () if isinstance(size, int)]
     if shape is None or len(sizes) != len(shape):
         return "the size of the weight is not known"
-    if any(size != 1 for size in sizes[2:]):
+    if sizes[0] < SMALLEST or any(size != 1 for size in sizes[2:]):
         return None
-    if sizes[0] < SMALLEST:
-        return f"it has {sizes[0]} output channels, and fewer than {SMALLEST} stay a convolution anyway"
     return partial(_dilate, conv, len(sizes) - 2)
 
 
@@ -53,6 +51,10 @@ def _is_plain(conv: ir.Node) -> bool:
     return conv.attributes.get_int("group", 1) == 1 and all(
         step == plain for name, plain in PLAIN.items() for step in conv.attributes.get_ints(name) or ()
     )
+
+
+def _is_added(conv: ir.Node) -> bool:
+    return any(use.node.op_type == "Add" for use in conv.outputs[0].uses())
 
 
 def _dilate(conv: ir.Node, axes: int) -> None:

@@ -54,13 +54,14 @@ def test_a_second_run_finds_nothing(build):
     "parts",
     [
         {"kernel": 3},
+        {"wide": 255},
         {"source": "Relu (x)", "read": 2},
         {"read": 2, "attributes": "<group = 2>"},
         {"attributes": "<strides = [2, 2]>"},
         {"attributes": "<pads = [0, 0, 1, 0]>"},
         {"attributes": "<dilations = [1, 3]>"},
     ],
-    ids=["3x3", "not behind a Concat", "groups", "strides", "padding", "dilation"],
+    ids=["3x3", "255 channels", "not behind a Concat", "groups", "strides", "padding", "dilation"],
 )
 def test_other_convolutions_are_no_site(build, parts):
     model = build(text(**parts))
@@ -70,12 +71,17 @@ def test_other_convolutions_are_no_site(build, parts):
     assert dict(model.graph[-1].attributes) == before
 
 
-def test_refuses_fewer_channels_than_become_a_matrix_product(build):
-    result = dilate_pointwise(build(text(wide=255)))
-    assert not result.rewritten
-    assert [refusal.reason for refusal in result.refused] == [
-        "it has 255 output channels, and fewer than 256 stay a convolution anyway"
-    ]
+def test_a_convolution_that_is_added_to_a_residual_is_no_site(build):
+    model = build(
+        """<ir_version: 10, opset_import: ["" : 20]>
+        g (double[N, 128, 5, 5] x, double[256, 256, 1, 1] w) => (double[N, 256, 5, 5] y) {
+            c = Concat <axis = 1> (x, x)
+            d = Conv (c, w)
+            y = Add (d, c)
+        }"""
+    )
+    result = dilate_pointwise(model)
+    assert (result.rewritten, result.refused) == ([], [])
 
 
 def test_refuses_a_weight_of_unknown_size(build):
