@@ -21,7 +21,7 @@ from deploykit.backends.protocol import Engine, Feed, Progress, silent
 from deploykit.bench.process import WorkerProcess
 from deploykit.bench.settings import TARGET, BenchSettings, block_lengths
 from deploykit.bench.statistics import Block, Interval, latency, ratio
-from deploykit.bench.worker import Compute, Flood, Open, TimeBlock, Warmed, WarmUp
+from deploykit.bench.worker import Compute, Flood, Open, Prepare, TimeBlock, Warmed, WarmUp, Workload
 from deploykit.errors import DeploykitError, UsageError
 
 FLOOD_SECONDS = 1.0
@@ -29,11 +29,14 @@ FLOOD_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class RowJob:
-    """One row to measure: timed runs rotate over `feeds`, all of one batch; `parity` feeds are answered untimed."""
+    """One row to measure: timed runs rotate over `feeds`, all of one batch; `parity` feeds are answered untimed.
+
+    A workload in place of the engine brings its own input: it takes no feeds, and its cold times are not measured.
+    """
 
     label: str
-    engine: Engine
-    feeds: tuple[Feed, ...]
+    engine: Engine | Workload
+    feeds: tuple[Feed, ...] = ()
     parity: tuple[Feed, ...] = ()
 
 
@@ -74,7 +77,7 @@ class Measurement:
 
 def run_rows(jobs: Sequence[RowJob], settings: BenchSettings, progress: Progress | None = None) -> Measurement:
     """Outputs, cold times and interleaved samples of every job. Raises UsageError on jobs that cannot be timed."""
-    if not jobs or any(not job.feeds for job in jobs):
+    if not jobs or any(isinstance(job.engine, Engine) and not job.feeds for job in jobs):
         raise UsageError("nothing to time", hint="give one row or more, each with an input")
     report = progress or silent
     lanes = [_Lane(job) for job in jobs]
@@ -127,10 +130,13 @@ class _Lane:
         """Open, first run, parity outputs and, unless `warm_up_cap` is None, the warm-up."""
         threads = settings.worker_threads
         self.worker = workers.enter_context(WorkerProcess(threads=threads, answer_seconds=settings.answer_seconds))
-        feeds = self.job.feeds if warm_up_cap is not None else ()
+        feeds, engine = self.job.feeds if warm_up_cap is not None else (), self.job.engine
         with self._failure_kept():
-            opened = self.worker.ask(Open(self.job.engine, threads, feeds))
-            self.open_seconds, self.first_run_seconds = opened.open_seconds, opened.first_run_seconds
+            if isinstance(engine, Engine):
+                opened = self.worker.ask(Open(engine, threads, feeds))
+                self.open_seconds, self.first_run_seconds = opened.open_seconds, opened.first_run_seconds
+            else:
+                self.worker.ask(Prepare(engine, threads))
             for feed in self.job.parity:
                 self.outputs.append(self.worker.ask(Compute(feed)))
             if warm_up_cap is not None:

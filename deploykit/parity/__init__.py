@@ -1,7 +1,7 @@
 """Numerical parity: the float64 reference, the distances from it, and the two verdicts."""
 
 from deploykit.parity.metrics import Distance, Top1, distance, sqnr_db, top1
-from deploykit.parity.reference import CHUNK, Reference, graph_reference, joined, module_reference
+from deploykit.parity.reference import CHUNK, Reference, double_outputs, graph_reference, joined, module_reference
 from deploykit.parity.verdict import Limits, OutputParity, ParityResult, judge
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Reference",
     "Top1",
     "distance",
+    "double_outputs",
     "graph_reference",
     "joined",
     "judge",

@@ -40,6 +40,8 @@ from deploykit.zoo import registry
 from deploykit.zoo.sources import imported_names
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from deploykit.precision.calibrate.table import CalibrationTable
 
 LIBRARIES = ("torch", "numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime-gpu", "onnxruntime")
@@ -56,30 +58,22 @@ class Artefacts:
     store: Store
     progress: Progress = silent
     seconds: dict[str, float] = field(default_factory=dict)
+    _traced: dict[ModelSpec, ir.Model] = field(default_factory=dict, init=False, repr=False)
 
     def export(self, model: ModelSpec, fusions: Fusions = Fusions()) -> Exported:  # noqa: B008 - a frozen value
         """The optimised graph. Raises UsageError, CheckpointMismatch, UntrustedArtefact, ExportFailed."""
         module = None if model.is_onnx else self._module(model)
-        source = Path(model.name) if module is None else module
-        content = _digest_onnx(Path(model.name)) if module is None else _digest(module.weights)
-        of = {"file": True} if module is None else _architecture(model)
 
         def make(writer: Writer) -> Mapping[str, Any]:
             from deploykit.pipeline import stages
 
-            with self.timed("export to ONNX"):
-                network = stages.trace(source)
+            network = self._traced[model].clone() if model in self._traced else self._trace(model)
             with self.timed("optimise the graph"):
                 content, facts = stages.optimise(network, fusions)
             writer.write("model.onnx", content)
             return facts
 
-        parts = {
-            **of,
-            "weights": content,
-            "inputs": module.inputs if module else None,
-            "fusions": fusions,
-        }
+        parts = {**self.identity(model), "fusions": fusions}
         entry, hit = self.get_or_make("export", parts, make, request={"model": model, "fusions": fusions})
         return Exported(
             model=model,
@@ -91,6 +85,19 @@ class Artefacts:
             facts=entry.facts,
             hit=hit,
         )
+
+    def identity(self, model: ModelSpec) -> Mapping[str, Any]:
+        """What the raw graph of `model` is made from: part of the key of whatever is made from that graph."""
+        if model.is_onnx:
+            return {"file": True, "weights": _digest_onnx(Path(model.name)), "inputs": None}
+        module = self._module(model)
+        return {**_architecture(model), "weights": _digest(module.weights), "inputs": module.inputs}
+
+    def traced(self, model: ModelSpec) -> ir.Model:
+        """The raw graph, as a copy to be changed. It is kept: a network that is tried many ways is traced once."""
+        if model not in self._traced:
+            self._traced[model] = self._trace(model)
+        return self._traced[model].clone()
 
     def calibrate(self, exported: Exported, spec: BuildSpec) -> tuple[CalibrationTable, Mapping[str, Any]]:
         """The calibration table of the optimised graph, and over what it was made."""
@@ -182,6 +189,12 @@ class Artefacts:
         yield
         self.seconds[stage] = time.perf_counter() - began
         self.progress(stage, 1, 1)
+
+    def _trace(self, model: ModelSpec) -> ir.Model:
+        from deploykit.pipeline import stages
+
+        with self.timed("export to ONNX"):
+            return stages.trace(Path(model.name) if model.is_onnx else self._module(model))
 
     def _module(self, model: ModelSpec) -> ModuleSource:
         """The recipe for a network; seeded weights and their BatchNorm statistics are made once and kept."""
