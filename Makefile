@@ -6,7 +6,7 @@ SHIM   := .cuda-shim
 PYTEST ?= -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help bench families test test-cuda-shim check format clean
+.PHONY: help bench families plans test test-cuda-shim check format clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -16,6 +16,9 @@ bench: $(VENV)/.demo ## Set up, then ResNet-50 in PyTorch, ONNX Runtime and Tens
 
 families: $(VENV)/.demo ## Set up, then the same for one network of every family; the table goes to docs/families.md
 	$(BIN)/python benchmarks/families.py --output docs/families.md
+
+plans: $(VENV)/.dev ## Set up, then compile the whole zoo beside a naive conversion; the table goes to docs/plans.md
+	$(BIN)/python benchmarks/plans.py --output docs/plans.md
 
 test: $(VENV)/.dev ## Set up, then run every test that this machine can run
 	$(BIN)/python -m pytest $(PYTEST)
