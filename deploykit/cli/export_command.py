@@ -13,6 +13,13 @@ from deploykit.spec import Fusions, ModelSpec
 @model_options
 @fuse_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Also copy the ONNX file here.")
+@click.option(
+    "--stem",
+    type=click.Choice(["float", "uint8"]),
+    default="float",
+    show_default=True,
+    help="Images the graph takes: normalised float32 (N, C, H, W), or bytes (N, H, W, C) that it normalises itself.",
+)
 @click.option("--check/--no-check", default=True, help="Run it and compare with float64. Default: check.")
 @store_option
 @json_option
@@ -20,6 +27,7 @@ def command(
     model: ModelSpec,
     fusions: Fusions,
     output: Path | None,
+    stem: str,
     check: bool,
     store: Path | None,
     as_json: bool,
@@ -41,7 +49,13 @@ def command(
     check_output(output)
     artefacts = Artefacts(Store.open(store), StageProgress())
     exported = artefacts.export(model, fusions)
-    checked = check_export(artefacts, exported) if check else None
+    if stem == "uint8":
+        from deploykit.pipeline.stem import check_stem, with_uint8_stem
+
+        plain, exported = exported, with_uint8_stem(artefacts, exported, fusions)
+        checked = check_stem(artefacts, plain, exported) if check else None
+    else:
+        checked = check_export(artefacts, exported) if check else None
     facts = export_facts(artefacts, exported, checked)
     if output:
         facts["onnx"] = copy_artefact(exported.path, output)

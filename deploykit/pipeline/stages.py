@@ -10,6 +10,7 @@ from deploykit import graph
 from deploykit.backends.protocol import ModuleSource, Placement
 from deploykit.errors import BuildFailed, UnsupportedGraph
 from deploykit.export import export_module
+from deploykit.graph.stem import prepend_uint8_stem
 from deploykit.loader import read_onnx
 from deploykit.precision.calibrate.collect import collect
 from deploykit.precision.calibrate.table import CalibrationTable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from deploykit.pipeline.inputs import Inputs
     from deploykit.plan.model import EnginePlan
-    from deploykit.spec import Fusions
+    from deploykit.spec import Fusions, Preprocessing
 
 Facts = dict[str, Any]
 
@@ -49,6 +50,13 @@ def optimise(network: ir.Model, fusions: Fusions) -> tuple[bytes, Facts]:
     content, facts = write(network)
     types = graph.computing_types(network) - {"float32"}
     return content, {**facts, "ledger": ledger, **({"computes_in": sorted(types)} if types else {})}
+
+
+def prepend_stem(path: Path, recipe: Preprocessing, fusions: Fusions) -> tuple[bytes, Facts]:
+    """The optimised graph at `path` for bytes, channels last; what of the normalisation can be folded is."""
+    network = read_graph(path)
+    prepend_uint8_stem(network, recipe)
+    return optimise(network, fusions)
 
 
 def calibrate(path: Path, inputs: Inputs, *, method: str, graph_digest: str) -> tuple[str, Facts]:

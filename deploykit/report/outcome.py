@@ -17,7 +17,9 @@ def describe_export(facts: Mapping[str, Any]) -> dict[str, str]:
         "onnx": f"{facts['onnx']}{_kept(facts)}",
         "digest": facts["digest"],
         "nodes": f"{facts['nodes_exported']} exported, {facts['nodes']} after clean-up and fusions",
-    } | {record["name"]: _rewrites(record) for record in facts["passes"] if record["name"] in FUSIONS}
+    } | {
+        record["name"]: said for record in facts["passes"] if record["name"] in FUSIONS and (said := _rewrites(record))
+    }
     check = facts["check"]
     if check and check["total"] is None:
         lines |= {"check": f"{check['verdict']}: {check['reason']}"}
@@ -31,7 +33,7 @@ def describe_export(facts: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _rewrites(record: Mapping[str, Any]) -> str:
-    """"" for a fusion that found no site."""
+    """ "" for a fusion that found no site."""
     refused = [f"{item['node']}: {item['reason']}" for item in record["refused"]]
     done = f"{len(record['rewritten'])} rewritten" if record["rewritten"] or refused else ""
     return done + (f", {_left(refused)}" if refused else "")

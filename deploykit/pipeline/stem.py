@@ -1,0 +1,71 @@
+"""The exported graph with a stem of bytes in front of it, and the proof that it still is the same network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from deploykit.errors import UsageError
+from deploykit.parity import Limits, ParityResult, joined, judge
+from deploykit.pipeline.artefacts import Artefacts
+from deploykit.pipeline.judging import reference_outputs
+from deploykit.pipeline.values import Exported, specs_of
+from deploykit.spec import Fusions, Precision, Preprocessing
+from deploykit.store import Writer
+from deploykit.zoo import registry
+
+IMAGES = 4
+SEED = 1
+
+
+def recipe_of(exported: Exported) -> Preprocessing:
+    """What the network's card says its images are normalised with. Raises UsageError for a network without a card."""
+    if exported.module is None or exported.model.is_factory:
+        raise UsageError(
+            f"{exported.model.name} has no card that says how its images are normalised", hint="leave --stem out"
+        )
+    return registry.preprocessing(exported.model)
+
+
+def with_uint8_stem(artefacts: Artefacts, exported: Exported, fusions: Fusions) -> Exported:
+    """The same network for images of uint8 (N, H, W, C). Raises UsageError where it takes no images, or has no card."""
+    recipe = recipe_of(exported)
+
+    def make(writer: Writer) -> Mapping[str, Any]:
+        from deploykit.pipeline import stages
+
+        with artefacts.timed("put the stem in front"):
+            content, facts = stages.prepend_stem(exported.path, recipe, fusions)
+        writer.write("model.onnx", content)
+        return facts
+
+    parts = {"graph": exported.digest, "recipe": recipe, "fusions": fusions}
+    entry, hit = artefacts.get_or_make("stem", parts, make, request={"model": exported.model, **parts})
+    exported_passes = exported.facts["ledger"]["passes"]
+    ledger = {"passes": [*exported_passes, *entry.facts["ledger"]["passes"]]}
+    return replace(
+        exported,
+        path=entry.path("model.onnx"),
+        digest=entry.files["model.onnx"].sha256,
+        inputs=specs_of(entry.facts["inputs"]),
+        facts={**exported.facts, **entry.facts, "ledger": ledger},
+        hit=hit,
+    )
+
+
+def check_stem(artefacts: Artefacts, exported: Exported, stemmed: Exported) -> ParityResult:
+    """The verdict on random bytes: the graph with its stem against float64 on the same bytes, normalised by hand."""
+    from deploykit.ort_session import compute, open_session
+
+    recipe, (spec,) = recipe_of(exported), stemmed.inputs
+    pixels = np.random.default_rng(SEED).integers(0, 256, spec.at_batch(IMAGES), dtype=np.uint8)
+    mean, std = (np.array(values)[:, None, None] for values in (recipe.mean, recipe.std))
+    planes = ((pixels.transpose(0, 3, 1, 2) / 255 - mean) / std).astype(np.float32)
+    with artefacts.timed("compare with float64"):
+        reference = reference_outputs(exported, [{exported.inputs[0].name: planes}])
+        session = open_session(stemmed.path)
+        engine = joined([compute(session, [output.name for output in stemmed.outputs], {spec.name: pixels})])
+    return judge(engine, None, reference, Limits(Precision.FP32, random_weights=exported.random_weights))
