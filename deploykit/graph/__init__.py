@@ -5,12 +5,14 @@ with a ledger; `serialise` makes the bytes that every backend gets. One pass per
 `rewrite`.
 """
 
+from deploykit.graph.cleanup import CLEAN_UP
 from deploykit.graph.costs import weighted_costs
 from deploykit.graph.foreign import parse
-from deploykit.graph.passes import CNN_PASSES, FUSIONS, Ledger, PassRecord, cnn_passes, optimise
+from deploykit.graph.passes import CNN_PASSES, FUSIONS, Ledger, PassRecord, cnn_passes, fusion_passes, optimise
 from deploykit.graph.wire import check, computing_types, graph_digest, serialise, tensor_specs
 
 __all__ = [
+    "CLEAN_UP",
     "CNN_PASSES",
     "FUSIONS",
     "Ledger",
@@ -18,6 +20,7 @@ __all__ = [
     "check",
     "cnn_passes",
     "computing_types",
+    "fusion_passes",
     "graph_digest",
     "optimise",
     "parse",

@@ -42,8 +42,14 @@ Observe = Callable[[str, ir.Model], None]
 
 def cnn_passes(fusions: Fusions = Fusions()) -> tuple[GraphPass, ...]:  # noqa: B008 - a frozen value
     """Clean-up and the fusions asked for. `auto` has to be decided before: its names are taken as they stand."""
-    chosen = [partial(FUSIONS[name], without=fusions.sites_without(name)) for name in fusions.names if name in FUSIONS]
-    return (*CLEAN_UP, *chosen)
+    return (*CLEAN_UP, *fusion_passes(fusions))
+
+
+def fusion_passes(fusions: Fusions) -> tuple[GraphPass, ...]:
+    """The fusions alone, for a graph that is cleaned already."""
+    return tuple(
+        partial(FUSIONS[name], without=fusions.sites_without(name)) for name in fusions.names if name in FUSIONS
+    )
 
 
 CNN_PASSES = cnn_passes()
