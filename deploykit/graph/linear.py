@@ -93,7 +93,7 @@ def scale_outputs(linear: Linear, scale: Array, shift: Array) -> Parameters | st
     """For s * (W x + b) + t, with s and t scalars or one number per output channel: s W and s b + t."""
     scale, shift = (np.broadcast_to(array, linear.channels_out) for array in (scale, shift))
     weight = None if (scale == 1).all() else _times(linear, scale, axis=1)
-    return _checked(linear, weight, scale * linear.bias + shift)
+    return checked(linear, weight, scale * linear.bias + shift)
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -105,11 +105,22 @@ def scale_inputs(linear: Linear, scale: Array, shift: Array) -> Parameters | str
     scale, shift = (np.broadcast_to(array, linear.channels_in) for array in (scale, shift))
     weight = None if (scale == 1).all() else _times(linear, scale, axis=2)
     if not shift.any():
-        return _checked(linear, weight, None)
+        return checked(linear, weight, None)
     kernels = _kernels(linear.node, linear.weight)
     alpha = linear.node.attributes.get_float("alpha", 1.0) if linear.node.op_type == "Gemm" else 1.0
     offset = np.einsum("gmct,gc->gm", kernels, shift.reshape(len(kernels), -1), dtype=np.float64, casting="unsafe")
-    return _checked(linear, weight, linear.bias + alpha * offset.reshape(-1))
+    return checked(linear, weight, linear.bias + alpha * offset.reshape(-1))
+
+
+def checked(linear: Linear, weight: Array | None, bias: Array | None) -> Parameters | str:
+    """The parameters in the weight's type, or which is not finite. No bias is invented to add nothing."""
+    kind = linear.weight.dtype
+    has_bias = any(value is not None for value in linear.node.inputs[2:])
+    new = Parameters(weight, bias.astype(kind) if bias is not None and (has_bias or bias.any()) else None)
+    for role, array in (("weight", new.weight), ("bias", new.bias)):
+        if array is not None and not np.isfinite(array).all():
+            return f"the folded {role} is not finite in {kind.name}"
+    return new
 
 
 def write(linear: Linear, parameters: Parameters, graph: ir.Graph) -> None:
@@ -164,17 +175,6 @@ def _times(linear: Linear, scale: Array, *, axis: int) -> Array:
     shape[0], shape[axis] = kernels.shape[0], kernels.shape[axis]
     np.multiply(kernels, scale.reshape(shape), out=into, dtype=np.float64, casting="unsafe")
     return out
-
-
-def _checked(linear: Linear, weight: Array | None, bias: Array | None) -> Parameters | str:
-    """The parameters in the weight's type, or which is not finite. No bias is invented to add nothing."""
-    kind = linear.weight.dtype
-    has_bias = any(value is not None for value in linear.node.inputs[2:])
-    new = Parameters(weight, bias.astype(kind) if bias is not None and (has_bias or bias.any()) else None)
-    for role, array in (("weight", new.weight), ("bias", new.bias)):
-        if array is not None and not np.isfinite(array).all():
-            return f"the folded {role} is not finite in {kind.name}"
-    return new
 
 
 def _replace(node: ir.Node, index: int, array: Array, name: str, graph: ir.Graph) -> None:

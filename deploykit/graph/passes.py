@@ -14,11 +14,15 @@ import onnx_ir as ir
 
 from deploykit.errors import DeploykitError, one_line
 from deploykit.graph.cleanup import CLEAN_UP
+from deploykit.graph.compose_convolutions import compose_convolutions
 from deploykit.graph.dilate_pointwise import dilate_pointwise
+from deploykit.graph.exchange_pool import exchange_pool
 from deploykit.graph.fold_affine_forward import fold_affine_forward
 from deploykit.graph.fold_batchnorm import fold_batchnorm
 from deploykit.graph.fold_pad import fold_pad
 from deploykit.graph.fold_scale import fold_scale
+from deploykit.graph.merge_depthwise_pointwise import merge_depthwise_pointwise
+from deploykit.graph.merge_siblings import merge_siblings
 from deploykit.graph.remove_no_ops import remove_no_ops
 from deploykit.graph.rewrite import Fusion, GraphPass, PassResult, Refusal
 from deploykit.graph.split_batchnorm import split_batchnorm
@@ -34,6 +38,10 @@ FUSIONS: Mapping[str, Fusion] = {
         fold_batchnorm,
         fold_scale,
         fold_affine_forward,
+        compose_convolutions,
+        merge_depthwise_pointwise,
+        exchange_pool,
+        merge_siblings,
         dilate_pointwise,
     )
 }

@@ -137,12 +137,17 @@ def bypass(node: ir.Node, source: ir.Value, graph: ir.Graph) -> None:
     source.shape = gone.shape if source.shape is None else source.shape
     source.type = gone.type if source.type is None else source.type
     gone.replace_all_uses_with(source, replace_graph_outputs=True)
+    drop(node, graph)
+    if public_name is not None:
+        source.name = public_name
+
+
+def drop(node: ir.Node, graph: ir.Graph) -> None:
+    """Remove a node that nothing reads, and the initialisers that it alone read."""
     operands = tuple(node.inputs)
     graph.remove(node, safe=True)
     for value in operands:
         discard_unused(graph, value)
-    if public_name is not None:
-        source.name = public_name
 
 
 def bodies(attribute: ir.Attr) -> tuple[ir.Graph, ...]:

@@ -1,0 +1,89 @@
+"""Put a 1x1 convolution in front of the AveragePool before it.
+
+    y[o, i] = b[o] + sum over c of W[o, c] sum over p of a[i, p] x[c, p]
+            = sum over p of a[i, p] (sum over c of W[o, c] x[c, p] + b[o])      where sum over p of a[i, p] = 1
+
+A pooling is linear, the same for every channel, and so commutes with what mixes channels pixel by pixel. The bias
+passes where the weights a[i, .] of every window sum to 1: without padding, or where padding is left out of the count
+(count_include_pad=0), provided that every window holds a real pixel; padding on each side is then smaller than the
+kernel and the taps lie side by side. With ceil_mode runtimes disagree about what hangs over the end, so a bias never
+passes there; without one, whatever a runtime counts is the same on both sides.
+
+It pays where the convolution makes fewer channels than it reads, as in the pool branches of the Inception networks
+(Szegedy et al., arXiv 1512.00567, figure 5): the pooling then reads and writes fewer. An activation behind the
+convolution stays behind the pooling, which keeps it from being fused with the convolution; and in front of a pooling
+with strides the convolution sees more pixels. Hence it is priced and never done unasked.
+
+Both nodes keep their names; the pooling takes over the name of the result.
+
+Refuses, with the reason, when
+
+1. the convolution lies in the body of an If, Loop or Scan,
+2. another node reads the pooled image, or it is a graph output,
+3. the convolution has strides or pads,
+4. it makes as many channels as it reads or more,
+5. a weight or bias is not a constant,
+6. it has a bias that does not pass: the pooling counts padding, dilates, pads by a whole kernel or more, or rounds its
+   windows up (ceil_mode).
+"""
+
+from functools import partial
+
+import onnx_ir as ir
+
+from deploykit.graph.linear import Linear, read_linear
+from deploykit.graph.rewrite import Fusion, Rewrite, other_use
+from deploykit.graph.window import read_window
+
+
+def _attempt(conv: ir.Node, graph: ir.Graph) -> Rewrite | str | None:
+    pool = conv.inputs[0].producer() if conv.inputs[0] is not None else None
+    if pool is None or pool.op_type != "AveragePool" or pool.domain:
+        return None
+    if reason := other_use(pool.outputs[0], called="pooled"):
+        return reason
+    linear = read_linear(conv)
+    if isinstance(linear, str):
+        return linear
+    window = read_window(conv, linear.weight.shape[2:])
+    if not window.is_pointwise:
+        return None
+    if window.is_padded or set(window.strides) != {1}:
+        return "the convolution has strides or pads"
+    if linear.channels_out >= linear.channels_in:
+        return f"it would pool {linear.channels_out} channels instead of {linear.channels_in}"
+    return _obstacle(pool, linear) or partial(_rewrite, pool, conv, linear.channels_out, graph)
+
+
+def _obstacle(pool: ir.Node, linear: Linear) -> str | None:
+    """Why the weights of a window may not sum to 1, where that matters."""
+    if not linear.bias.any():
+        return None
+    window = read_window(pool, pool.attributes.get_ints("kernel_shape") or ())
+    if pool.attributes.get_int("ceil_mode", 0):
+        return "the pooling rounds its windows up (ceil_mode) and the convolution has a bias"
+    if not window.is_padded:
+        return None
+    if pool.attributes.get_int("count_include_pad", 0):
+        return "the pooling counts its padding and the convolution has a bias"
+    if set(window.dilations) != {1} or any(
+        pad >= size for pad, size in zip(window.pads, window.kernel * 2, strict=True)
+    ):
+        return "a window of the pooling may hold padding alone and the convolution has a bias"
+    return None
+
+
+def _rewrite(pool: ir.Node, conv: ir.Node, channels: int, graph: ir.Graph) -> None:
+    image, pooled, result = pool.inputs[0], pool.outputs[0], conv.outputs[0]
+    conv.replace_input_with(0, image)
+    result.replace_all_uses_with(pooled, replace_graph_outputs=True)
+    pool.replace_input_with(0, result)
+    graph.remove(pool)
+    graph.insert_after(conv, pool)
+    sizes = image.shape if image is not None else None
+    pooled.shape, pooled.type = result.shape, result.type
+    result.shape = ir.Shape([sizes[0], channels, *sizes[2:]]) if sizes is not None else None
+    pooled.name, result.name = result.name, pooled.name
+
+
+exchange_pool = Fusion("exchange_pool", "a 1x1 convolution before the AveragePool in front of it", ("Conv",), _attempt)
