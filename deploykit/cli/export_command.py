@@ -1,33 +1,52 @@
-"""`deploykit export MODEL`: PyTorch to optimised ONNX, checked against float64."""
+"""`deploykit export MODEL`: PyTorch to optimised ONNX, checked against float64, each rewrite priced."""
 
 from pathlib import Path
 
 import click
 
-from deploykit.cli.options import check_output, fuse_option, json_option, model_options, store_option
+from deploykit.cli.comparison_options import given
+from deploykit.cli.options import (
+    budget_option,
+    check_output,
+    fuse_option,
+    json_option,
+    model_options,
+    parse_gpu,
+    parse_targets,
+    store_option,
+    target_option,
+)
 from deploykit.cli.progress import StageProgress
-from deploykit.spec import Fusions, ModelSpec
+from deploykit.errors import UsageError
+from deploykit.spec import BatchRange, BuildSpec, Fusions, ModelSpec, Precision
+
+OF_PRICES = {"precision", "batch", "targets"}
+OF_SEARCH = {"backend", "fuse_budget"}
 
 
 @click.command("export")
 @model_options
 @fuse_option
+@click.option("--ledger", is_flag=True, help="Price every rewrite: what it did, what it added, whether it pays.")
+@click.option("--precision", default="fp16", show_default=True, help="Of the plans behind --ledger and --fuse auto.")
+@click.option("--batch", default="8", show_default=True, help="Of the plans behind --ledger and --fuse auto.")
+@click.option("--backend", default="trt-rtx", show_default=True, help="What --fuse auto pays for: trt-rtx or ort.")
+@target_option
+@budget_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Also copy the ONNX file here.")
-@click.option(
-    "--stem",
-    type=click.Choice(["float", "uint8"]),
-    default="float",
-    show_default=True,
-    help="Images the graph takes: normalised float32 (N, C, H, W), or bytes (N, H, W, C) that it normalises itself.",
-)
 @click.option("--check/--no-check", default=True, help="Run it and compare with float64. Default: check.")
 @store_option
 @json_option
 def command(
     model: ModelSpec,
     fusions: Fusions,
+    ledger: bool,
+    precision: str,
+    batch: str,
+    backend: str,
+    targets: tuple[str, ...],
+    fuse_budget: float,
     output: Path | None,
-    stem: str,
     check: bool,
     store: Path | None,
     as_json: bool,
@@ -37,32 +56,60 @@ def command(
     The file is checked by onnx and, unless --no-check is given, run by ONNX Runtime at batches 1 and 3, or at the one
     batch that an .onnx file allows. Its error against the network in float64 (of an .onnx file: the file as it came)
     may be 3 times that of plain float32. Exit code 3 when it is more, or when there is nothing to compare with.
+
+    --ledger compiles the graph with and without each rewrite, and times both in ONNX Runtime. --fuse auto keeps the
+    rewrites that pay for --backend, --precision and --target, site by site; without a GPU they pay in TensorRT-RTX's
+    plan or in ONNX Runtime's time, and the answer says in which.
     """
     from deploykit.pipeline.artefacts import Artefacts
     from deploykit.pipeline.export_check import check_export
+    from deploykit.pipeline.fusing import Goal, decided
+    from deploykit.pipeline.ledger import price_fusions
     from deploykit.pipeline.outcome import copy_artefact, export_facts
     from deploykit.report.document import to_json
+    from deploykit.report.ledger import render_ledger
     from deploykit.report.outcome import describe_export
     from deploykit.report.text import render_facts
     from deploykit.store import Store
 
+    _require_use(ledger=ledger, auto=fusions.auto)
     check_output(output)
+    asked = BuildSpec(
+        model=model,
+        precision=Precision.parse(precision),
+        batch=BatchRange.parse(batch),
+        targets=parse_targets(targets),
+        fusions=fusions,
+    )
+    goal = Goal(spec=asked, backend=backend, gpu=parse_gpu(targets), budget_seconds=fuse_budget)
     artefacts = Artefacts(Store.open(store), StageProgress())
-    exported = artefacts.export(model, fusions)
-    if stem == "uint8":
-        from deploykit.pipeline.stem import check_stem, with_uint8_stem
-
-        plain, exported = exported, with_uint8_stem(artefacts, exported, fusions)
-        checked = check_stem(artefacts, plain, exported) if check else None
-    else:
-        checked = check_export(artefacts, exported) if check else None
+    goal, decision = decided(artefacts, goal)
+    if ledger:
+        artefacts.traced(model)  # which is where both the export and the ledger start
+    exported = artefacts.export(model, goal.spec.fusions)
+    checked = check_export(artefacts, exported) if check else None
+    priced = price_fusions(artefacts, exported, goal, decision) if ledger else None
     facts = export_facts(artefacts, exported, checked)
+    facts |= {"decision": decision.as_dict() if decision else None, "ledger": priced.as_dict() if priced else None}
     if output:
         facts["onnx"] = copy_artefact(exported.path, output)
     if as_json:
         click.echo(to_json(facts))
     else:
         render_facts(describe_export(facts))
+        if priced:
+            render_ledger(priced.as_dict())
     if checked and checked.verdict != "pass":
         click.echo(f"deploykit: {checked.worst.reason}", err=True)
         click.get_current_context().exit(3)
+
+
+def _require_use(*, ledger: bool, auto: bool) -> None:
+    """Raises UsageError for options that would be passed over."""
+    if not auto and (idle := given(OF_SEARCH)):
+        raise UsageError(f"{idle} has a meaning with --fuse auto only", hint="add --fuse auto, or leave it out")
+    if not (auto or ledger) and (idle := given(OF_PRICES)):
+        raise UsageError(
+            f"{idle} prices rewrites, and an exported graph is float32 for any batch and target",
+            hint="add --ledger or --fuse auto, or leave it out",
+        )

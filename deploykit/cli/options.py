@@ -4,12 +4,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from deploykit.errors import UsageError
 from deploykit.spec import Fusions, ModelSpec, Precision, Target, parse_factory_args, parse_input_shape
+
+if TYPE_CHECKING:
+    from deploykit.plan.gpus import Gpu
 
 Command = Callable[..., Any]
 FILE = click.Path(path_type=Path)
@@ -90,8 +93,8 @@ target_option = click.option(
     "--target",
     "targets",
     multiple=True,
-    help="Compute capability that TensorRT-RTX compiles for; may be given several times. Default: the GPU here, else "
-    "sm_89.",
+    help="What TensorRT-RTX compiles for: a compute capability (sm_89) or a GPU (rtx4090); may be given several times. "
+    "Default: the GPU here, else sm_89.",
 )
 fuse_option = click.option(
     "--fuse",
@@ -99,7 +102,14 @@ fuse_option = click.option(
     default="safe",
     show_default=True,
     callback=lambda _context, _parameter, text: Fusions.parse(text),
-    help="Rewrites of the graph: none, safe, or names with commas between.",
+    help="Rewrites of the graph: none, safe, auto (those that pay, by price), or names with commas between.",
+)
+budget_option = click.option(
+    "--fuse-budget",
+    type=float,
+    default=120.0,
+    show_default=True,
+    help="Seconds that --fuse auto may search; what it finds is kept in the store.",
 )
 io_option = click.option(
     "--keep-io/--half-io", default=True, help="FP16: float32 inputs and outputs (default), or FP16 ones."
@@ -112,11 +122,20 @@ strict_option = click.option(
 def parse_targets(texts: tuple[str, ...]) -> tuple[Target, ...]:
     """What was asked for; else the capability of the GPU that is here, or sm_89 where there is none."""
     if texts:
-        return tuple(dict.fromkeys(Target.parse(text) for text in texts))
+        from deploykit.plan.gpus import gpu_for
+
+        return tuple(dict.fromkeys(gpu_for(text)[0] for text in texts))
     from deploykit.backends.device import find_gpu
 
     gpu = find_gpu()
     return (gpu.capability,) if gpu else (DEFAULT_TARGET,)
+
+
+def parse_gpu(texts: tuple[str, ...]) -> "Gpu | None":
+    """The GPU that prices plans: the first target, where that is one by name."""
+    from deploykit.plan.gpus import gpu_for
+
+    return gpu_for(texts[0])[1] if texts else None
 
 
 def parse_precisions(text: str) -> tuple[Precision, ...]:

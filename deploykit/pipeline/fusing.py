@@ -8,8 +8,9 @@ A search that improves one graph step by step; every step is judged by the price
 3. Refine what was kept: leave out half of a fusion's sites, then the other half, and so on down to single sites;
    what is not missed stays out. Larger groups come first, so that little is lost when the budget ends the search.
 
-The outcome is a local optimum: rewrites that pay only together, in different fusions, are not found. A candidate that
-the compiler or the typing refuses is no improvement, and its reason is kept.
+A group that the price does not feel at all, or not beyond noise, is not cut any further: the compiler does the same by
+itself. The outcome is a local optimum: rewrites that pay only together, in different fusions, are not found. What the
+compiler or the typing refuses is no improvement, and the reason is kept.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit import graph
 from deploykit.backends.protocol import Progress, silent
-from deploykit.errors import BackendMissing, BuildFailed, GateFailed, UnsupportedGraph, UsageError
+from deploykit.errors import BuildFailed, GateFailed, UnsupportedGraph, UsageError
 from deploykit.graph.passes import Ledger
 from deploykit.host import cpu_facts, library_versions, usable_cores
 from deploykit.pipeline.artefacts import COMPILERS, Artefacts
@@ -81,9 +82,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What `auto` stands for, and why. `change` is the price from the safe fusions to `fusions`."""
+    """What `auto` stands for, and why. `change` is the price from the safe fusions to `fusions`.
+
+    `rewritten` counts the sites of each of them.
+    """
 
     fusions: Fusions
+    rewritten: Mapping[str, int]
     objective: str
     change: str
     steps: tuple[Step, ...]
@@ -93,12 +98,12 @@ class Decision:
 
     def as_dict(self) -> dict[str, Any]:
         """The decision as JSON holds it."""
-        return {**asdict(self), "fuse": str(self.fusions)}
+        return {**asdict(self), "said": self.said}
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Decision:
         """What the store keeps of a decision."""
-        rest = {name: value for name, value in found.items() if name != "fuse"}
+        rest = {name: value for name, value in found.items() if name != "said"}
         chosen = found["fusions"]
         rest["fusions"] = Fusions(tuple(chosen["names"]), tuple(chosen["without"]))
         rest["steps"] = tuple(Step(**{**step, "sites": tuple(step["sites"])}) for step in found["steps"])
@@ -107,7 +112,18 @@ class Decision:
     def __str__(self) -> str:
         """One line for a table's header."""
         ended = f"; the budget of {self.budget_seconds:g} s ran out" if self.ran_out else ""
-        return f"{self.fusions}, chosen by {self.objective}: {self.change} in {len(self.steps)} candidates{ended}"
+        return f"{self.said}; chosen by {self.objective}: {self.change}, {len(self.steps)} candidates tried{ended}"
+
+    @property
+    def said(self) -> str:
+        """`safe, merge_siblings at 2 of 9 sites`."""
+        missing = [name for name in SAFE_FUSIONS if name not in self.fusions.names]
+        parts = [f"safe without {', '.join(missing)}" if missing else "safe"]
+        for name in self.fusions.names:
+            left, kept = len(self.fusions.sites_without(name)), self.rewritten.get(name, 0)
+            if left or name not in SAFE_FUSIONS:
+                parts.append(f"{name} at {kept} of {kept + left} sites" if left else name)
+        return ", ".join(parts)
 
 
 def decide(artefacts: Artefacts, goal: Goal) -> Decision:
@@ -141,12 +157,12 @@ def decide(artefacts: Artefacts, goal: Goal) -> Decision:
     return Decision.from_dict(entry.facts)
 
 
-def decided(artefacts: Artefacts, goal: Goal) -> tuple[BuildSpec, Decision | None]:
-    """`goal.spec` with `auto` replaced by what it stands for; as it is, and None, where nothing is to be decided."""
+def decided(artefacts: Artefacts, goal: Goal) -> tuple[Goal, Decision | None]:
+    """`goal` with `auto` replaced by what it stands for; as it is, and None, where nothing is to be decided."""
     if not goal.spec.fusions.auto:
-        return goal.spec, None
+        return goal, None
     decision = decide(artefacts, goal)
-    return replace(goal.spec, fusions=decision.fusions), decision
+    return replace(goal, spec=replace(goal.spec, fusions=decision.fusions)), decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +215,7 @@ class _Search:
     progress: Progress = silent
     steps: list[Step] = field(default_factory=list)
     ran_out: bool = False
+    unfelt: set[str] = field(default_factory=set)  # fusions that the price does not feel
 
     def __post_init__(self) -> None:
         self.began = time.monotonic()
@@ -217,6 +234,7 @@ class _Search:
         change = self._change(self.best, self.first)[1] if self.best is not self.first else "nothing is better"
         return Decision(
             fusions=_tidy(self.best),
+            rewritten={name: len(self.best.sites(name)) for name in self.best.fusions.names},
             objective=self.pricing.objective,
             change=change,
             steps=tuple(self.steps),
@@ -229,14 +247,19 @@ class _Search:
         """Does the price get better without a safe fusion? Then which of its sites pay by themselves?"""
         sites = self.best.sites(name)
         names = tuple(each for each in self.best.fusions.names if each != name)
-        if sites and self._try(name, sites, candidate(self.base, replace(self.best.fusions, names=names)), added=False):
+        if not sites:
+            return
+        sign = self._try(name, sites, candidate(self.base, replace(self.best.fusions, names=names)), added=False)
+        if sign < 0:
             self._add_halves(name, sites)
+        elif sign == 0:
+            self.unfelt.add(name)
 
     def _introduce(self, name: str) -> None:
         names = tuple(each for each in (*SAFE_FUSIONS, *PRICED_FUSIONS) if each in {*self.best.fusions.names, name})
         whole = candidate(self.base, replace(self.best.fusions, names=names))
         sites = whole.sites(name)
-        if sites and not self._try(name, sites, whole, added=True):
+        if sites and self._try(name, sites, whole, added=True) > 0:
             self._add_halves(name, sites)
 
     def _add_halves(self, name: str, sites: Sequence[str]) -> None:
@@ -244,7 +267,7 @@ class _Search:
         groups = list(_halves(sites))
         for group in groups:  # grows as it is walked through
             made = only_sites(self.base, self.best.fusions, name, {*self.best.sites(name), *group})
-            if not self._try(name, group, made, added=True):
+            if self._try(name, group, made, added=True) > 0:
                 groups += _halves(group)
 
     def _refine(self) -> None:
@@ -256,49 +279,48 @@ class _Search:
             for half in _halves(sites):
                 heapq.heappush(queue, (name in SAFE_FUSIONS, -len(half), next(order), name, tuple(half)))
 
-        for name in self.best.fusions.names:
+        for name in (name for name in self.best.fusions.names if name not in self.unfelt):
             look_at(name, self.best.sites(name))
         while queue and not self.ran_out:
             *_, name, half = heapq.heappop(queue)
             left = set(half) & set(self.best.sites(name))
             made = candidate(self.base, without_sites(self.best.fusions, name, sorted(left)))
-            if left and not self._try(name, half, made, added=False):
+            if left and self._try(name, half, made, added=False) > 0:
                 look_at(name, half)
 
-    def _try(self, name: str, sites: Sequence[str], made: Candidate, *, added: bool) -> bool:
-        """Take `made` for the best where its price is better."""
+    def _try(self, name: str, sites: Sequence[str], made: Candidate, *, added: bool) -> int:
+        """Take `made` for the best where its price is better (-1). 0: nothing changes, or time is up; 1: worse."""
         began = time.monotonic()
         spent = began - self.began
         if self.ran_out or spent + self.longest > self.goal.budget_seconds:
             self.ran_out = True
-            return False
+            return 0
         verb = "with" if added else "without"
         doing = f"{STAGE}: {verb} {name} at {len(sites)} sites"
         self.progress(doing, int(spent), max(int(self.goal.budget_seconds), int(spent) + 1))
         try:
             made = self._priced(made)
-            kept, figures = self._change(made, self.best)
+            sign, figures = self._change(made, self.best)
         except REFUSED as error:
-            kept, figures = False, str(error)
-        self.steps.append(Step(name, added, tuple(sites), figures, kept))
-        if kept:
+            sign, figures = 1, str(error)
+        self.steps.append(Step(name, added, tuple(sites), figures, kept=sign < 0))
+        if sign < 0:
             self.best = made
         self.longest = max(self.longest, time.monotonic() - began)
-        return kept
+        return sign
 
     def _priced(self, made: Candidate) -> Candidate:
         if isinstance(self.pricing, PlanPricing):
             return replace(made, price=self.pricing.price(made.network))
         return made
 
-    def _change(self, made: Candidate, other: Candidate) -> tuple[bool, str]:
-        """Whether `made` is cheaper than `other`, and the figures."""
-        if isinstance(self.pricing, TimePricing):
-            found = self.pricing.price(made.network, other.network)
-            return found.sign < 0, str(found)
-        if made.price is None or other.price is None:
-            raise BackendMissing("a candidate was not priced")
-        return made.price.cheaper_than(other.price), other.price.change_to(made.price)
+    def _change(self, made: Candidate, other: Candidate) -> tuple[int, str]:
+        """-1 where `made` is cheaper than `other`, 1 where it is dearer, 0 where neither; and the figures."""
+        if made.price is not None and other.price is not None:
+            return made.price.sign(other.price), other.price.change_to(made.price)
+        assert isinstance(self.pricing, TimePricing)  # noqa: S101 - plans are priced one by one
+        found = self.pricing.price(made.network, other.network)
+        return found.sign, str(found)
 
 
 def _halves(sites: Sequence[str]) -> tuple[tuple[str, ...], ...]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 RTX, ORT = "trt-rtx", "ort"
-WORTH = 1e-4  # a difference below this share of a figure is none
+WORTH = 5e-4  # a difference below this share of a figure, which reads as 0.0 %, is none
 ROTATED = 4  # timed inputs that take turns
 TIMED_SECONDS = 6.0  # of rounds; starting two workers and warming them up comes on top
 
@@ -45,12 +45,13 @@ class PlanPrice:
     bytes_moved: int
     roofline_us: float | None = None
 
-    def cheaper_than(self, other: PlanPrice) -> bool:
-        """By the roofline where there is one, then by bytes, then by kernels."""
+    def sign(self, other: PlanPrice) -> int:
+        """-1 where this is cheaper, 1 where it is dearer, 0 where neither: by the roofline where there is one, then by
+        bytes, then by kernels."""
         for mine, theirs in zip(self._figures(), other._figures(), strict=True):
             if abs(mine - theirs) > WORTH * theirs:
-                return mine < theirs
-        return False
+                return -1 if mine < theirs else 1
+        return 0
 
     def as_dict(self) -> dict[str, Any]:
         """The price as JSON holds it."""

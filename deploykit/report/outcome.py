@@ -32,6 +32,15 @@ def describe_export(facts: Mapping[str, Any]) -> dict[str, str]:
     return lines | _seconds(facts)
 
 
+def _decision(found: Mapping[str, Any] | None) -> str:
+    if not found:
+        return ""
+    tried = f"{len(found['steps'])} candidates in {found['seconds']:.0f} s"
+    ended = f"the budget of {found['budget_seconds']:g} s ran out, the rest stays as it was" if found["ran_out"] else ""
+    lines = [found["said"], f"chosen by {found['objective']}", f"{found['change']}; {tried}", ended]
+    return "\n".join(filter(None, lines))
+
+
 def _rewrites(record: Mapping[str, Any]) -> str:
     """ "" for a fusion that found no site."""
     refused = [f"{item['node']}: {item['reason']}" for item in record["refused"]]
