@@ -33,6 +33,13 @@ OF_SEARCH = {"backend", "fuse_budget"}
 @click.option("--backend", default="trt-rtx", show_default=True, help="What --fuse auto pays for: trt-rtx or ort.")
 @target_option
 @budget_option
+@click.option(
+    "--stem",
+    type=click.Choice(["float", "uint8"]),
+    default="float",
+    show_default=True,
+    help="Images the graph takes: normalised float32 (N, C, H, W), or bytes (N, H, W, C) that it normalises itself.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Also copy the ONNX file here.")
 @click.option("--check/--no-check", default=True, help="Run it and compare with float64. Default: check.")
 @store_option
@@ -46,6 +53,7 @@ def command(
     backend: str,
     targets: tuple[str, ...],
     fuse_budget: float,
+    stem: str,
     output: Path | None,
     check: bool,
     store: Path | None,
@@ -66,6 +74,7 @@ def command(
     from deploykit.pipeline.fusing import Goal, decided
     from deploykit.pipeline.ledger import price_fusions
     from deploykit.pipeline.outcome import copy_artefact, export_facts
+    from deploykit.pipeline.stem import check_stem, with_uint8_stem
     from deploykit.report.document import to_json
     from deploykit.report.ledger import render_ledger
     from deploykit.report.outcome import describe_export
@@ -87,8 +96,12 @@ def command(
     if ledger:
         artefacts.traced(model)  # which is where both the export and the ledger start
     exported = artefacts.export(model, goal.spec.fusions)
-    checked = check_export(artefacts, exported) if check else None
     priced = price_fusions(artefacts, exported, goal, decision) if ledger else None
+    if stem == "uint8":
+        plain, exported = exported, with_uint8_stem(artefacts, exported, goal.spec.fusions)
+        checked = check_stem(artefacts, plain, exported) if check else None
+    else:
+        checked = check_export(artefacts, exported) if check else None
     facts = export_facts(artefacts, exported, checked)
     facts |= {"decision": decision.as_dict() if decision else None, "ledger": priced.as_dict() if priced else None}
     if output:
