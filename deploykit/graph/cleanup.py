@@ -19,7 +19,17 @@ import onnx_ir.passes.common as common
 
 from deploykit.graph.constants import fold_constants
 from deploykit.graph.naming import name_nodes
-from deploykit.graph.rewrite import GraphPass, PassResult, Refusal, bodies, bypass, is_public, refuse
+from deploykit.graph.rewrite import (
+    GraphPass,
+    PassResult,
+    Refusal,
+    bodies,
+    bypass,
+    constant,
+    discard_unused,
+    is_public,
+    refuse,
+)
 
 Definition = tuple[str, ...]
 
@@ -97,6 +107,17 @@ def remove_identities(model: ir.Model) -> None:
             bypass(node, source, model.graph)
 
 
+def drop_zero_biases(model: ir.Model) -> None:
+    """Take the bias off every convolution that has one of zeros only: it is read, and changes nothing."""
+    for node in model.graph:
+        if node.op_type in ("Conv", "ConvTranspose") and not node.domain and len(node.inputs) > 2:
+            bias = node.inputs[2]
+            array = constant(bias)
+            if array is not None and not array.any():
+                node.resize_inputs(2)
+                discard_unused(model.graph, bias)
+
+
 def infer_missing_shapes(model: ir.Model) -> None:
     """Run ONNX's shape inference where a value lacks its shape or type; exported graphs already have all of them."""
     values = [output for node in model.graph for output in node.outputs]
@@ -126,6 +147,7 @@ CLEAN_UP: tuple[GraphPass, ...] = (
         "weights must be initialisers to be folded, cast or quantised",
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
     ),
+    CleanUpRule("drop_zero_biases", "the exporter invents one for each convolution without", drop_zero_biases),
     CleanUpRule(
         "share_subexpressions",
         "the exporter repeats the same Shape and Cast chains",
@@ -133,7 +155,7 @@ CLEAN_UP: tuple[GraphPass, ...] = (
     ),
     CleanUpRule(
         "share_initializers",
-        "the same small constant (axes, zero biases) is stored once",
+        "the same small constant (axes, shapes) is stored once",
         common.DeduplicateInitializersPass(),
     ),
     CleanUpRule(

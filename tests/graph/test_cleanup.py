@@ -83,6 +83,44 @@ def test_a_computed_reshape_becomes_a_constant_one_and_its_chain_goes(build, run
     np.testing.assert_array_equal(run(model, x=x)[0], x.reshape(3, 8))
 
 
+BIASED = (
+    HEADER
+    + """g (float[N, 2, 4, 4] x, float[2, {per_group}, 1, 1] w, float[2] b{more}) => (float y) {{
+    c = {op} <group = {group}> (x, w, b)
+    y = Mul (c, {times})
+}}"""
+)
+
+
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
+@pytest.mark.parametrize("group", [1, 2])
+def test_a_bias_of_zeros_goes(build, run, op, group):
+    text = BIASED.format(op=op, group=group, per_group=2 // group, more=", float s", times="s")
+    model = build(text, values={"b": np.zeros(2)})
+    x = np.random.default_rng(1).standard_normal((3, 2, 4, 4)).astype(np.float32)
+    wanted = run(model, x=x)[0]
+    assert RULES["drop_zero_biases"](model).rewritten == ["b", "c"]
+    assert len(model.graph[0].inputs) == 2
+    assert "b" not in model.graph.initializers
+    np.testing.assert_array_equal(run(model, x=x)[0], wanted)
+
+
+def test_a_bias_of_zeros_that_another_node_reads_stays_for_it(build):
+    text = BIASED.format(op="Conv", group=1, per_group=2, more="", times="b")
+    model = build(text.replace("4, 4]", "4, 2]"), values={"b": np.zeros(2)})
+    RULES["drop_zero_biases"](model)
+    assert len(model.graph[0].inputs) == 2
+    assert "b" in model.graph.initializers
+
+
+@pytest.mark.parametrize("free", [("x",), ("x", "b")], ids=["one is not zero", "the caller gives it"])
+def test_another_bias_stays(build, free):
+    text = BIASED.format(op="Conv", group=1, per_group=2, more=", float s", times="s")
+    model = build(text, free=free, values={"b": np.array([0.0, 1e-30])})
+    assert not RULES["drop_zero_biases"](model).rewritten
+    assert len(model.graph[0].inputs) == 3
+
+
 def test_an_import_that_nothing_uses_goes(build):
     model = build(
         '<ir_version: 10, opset_import: ["" : 20, "foreign" : 1]>g (float[2] x) => (float[2] y) { y = Neg (x) }'
