@@ -1,10 +1,13 @@
 """`deploykit build MODEL`: typed graph to engine."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from deploykit.cli.options import (
+    budget_option,
     calibration_option,
     check_output,
     data_option,
@@ -12,6 +15,7 @@ from deploykit.cli.options import (
     io_option,
     json_option,
     model_options,
+    parse_gpu,
     parse_targets,
     store_option,
     strict_option,
@@ -20,11 +24,24 @@ from deploykit.cli.options import (
 from deploykit.cli.progress import StageProgress
 from deploykit.spec import BatchRange, BuildSpec, Fusions, ModelSpec, Precision
 
+UNDECIDED = "build on a GPU, give --precision fp16 or int8, or let TensorRT-RTX's plans decide: --accept-rtx-plan"
+
 
 @click.command("build")
 @model_options
 @fuse_option
-@click.option("--precision", default="fp32", show_default=True, help="fp32, fp16 or int8.")
+@budget_option
+@click.option(
+    "--precision",
+    default="fp32",
+    show_default=True,
+    help="fp32, fp16, int8, or best: the faster of fp16 and int8 by measured time, or by plan for trt-rtx.",
+)
+@click.option(
+    "--accept-rtx-plan",
+    is_flag=True,
+    help="With --precision best: let TensorRT-RTX's plans decide for trt where there is no GPU to measure on.",
+)
 @click.option("--backend", default="trt", show_default=True, help="The compiler: trt, trt-rtx.")
 @click.option("--batch", default="8", show_default=True, help="Largest batch, or min:opt:max (1:8:32).")
 @target_option
@@ -39,7 +56,9 @@ from deploykit.spec import BatchRange, BuildSpec, Fusions, ModelSpec, Precision
 def command(
     model: ModelSpec,
     fusions: Fusions,
+    fuse_budget: float,
     precision: str,
+    accept_rtx_plan: bool,
     backend: str,
     batch: str,
     targets: tuple[str, ...],
@@ -55,19 +74,25 @@ def command(
     """Build an engine of MODEL at one precision, and say what was compiled.
 
     Without a GPU, TensorRT-RTX compiles ahead of time for --target. INT8 is calibrated on --data.
+
+    --precision best for trt without a GPU is undecided, exit code 1, unless --accept-rtx-plan is given: both candidates
+    are shown, and no engine is answered with.
     """
     from deploykit.backends import get_backend
-    from deploykit.errors import UsageError
+    from deploykit.errors import DeploykitError, UsageError
     from deploykit.pipeline.artefacts import Artefacts
-    from deploykit.pipeline.outcome import build_facts, copy_artefact
-    from deploykit.report.document import to_json
-    from deploykit.report.outcome import describe_build
-    from deploykit.report.text import render_facts
+    from deploykit.pipeline.best import BEST, CONTENDERS, choose_precision
+    from deploykit.pipeline.fusing import Goal, decided
+    from deploykit.pipeline.outcome import build_facts, copy_artefact, undecided_facts
+    from deploykit.report.outcome import describe_build, describe_undecided
     from deploykit.store import Store
 
+    best = precision.strip().lower() == BEST
+    if accept_rtx_plan and not best:
+        raise UsageError("--accept-rtx-plan is for --precision best", hint="leave it out, or give --precision best")
     spec = BuildSpec(
         model=model,
-        precision=Precision.parse(precision),
+        precision=CONTENDERS[0] if best else Precision.parse(precision),
         batch=BatchRange.parse(batch),
         targets=parse_targets(targets),
         keep_io=keep_io,
@@ -80,12 +105,27 @@ def command(
     compiler = get_backend(backend, strict=strict_backend)
     if not compiler.compiles:
         raise UsageError(f"backend {backend} compiles no engine", hint="use trt or trt-rtx, or `deploykit export`")
-    artefacts = Artefacts(Store.open(store), StageProgress())
+    artefacts, gpu = Artefacts(Store.open(store), StageProgress()), parse_gpu(targets)
+    goal, decision = decided(artefacts, Goal(spec=spec, backend=backend, gpu=gpu, budget_seconds=fuse_budget))
+    spec, choice = goal.spec, None
+    if best:
+        choice = choose_precision(artefacts, spec, compiler, gpu=gpu, accept_rtx_plan=accept_rtx_plan)
+        if choice.precision is None:
+            _print(undecided_facts(artefacts, spec, backend, choice), describe_undecided, as_json=as_json)
+            raise DeploykitError("the precision is undecided, nothing was built", hint=UNDECIDED)
+        spec = spec.with_precision(choice.precision)
     built = artefacts.build(spec, compiler)
-    facts = build_facts(artefacts, built)
+    facts = build_facts(artefacts, built, decision=decision, choice=choice)
     if output and built.engine.path:
         facts["engine"] = copy_artefact(built.engine.path, output)
+    _print(facts, describe_build, as_json=as_json)
+
+
+def _print(facts: dict[str, Any], describe: Callable[[Mapping[str, Any]], dict[str, str]], *, as_json: bool) -> None:
+    from deploykit.report.document import to_json
+    from deploykit.report.text import render_facts
+
     if as_json:
         click.echo(to_json(facts))
     else:
-        render_facts(describe_build(facts))
+        render_facts(describe(facts))

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from deploykit.cli.options import (
+    budget_option,
     calibration_option,
     data_option,
     fuse_option,
@@ -17,6 +18,7 @@ from deploykit.cli.options import (
     json_option,
     model_options,
     parse_backends,
+    parse_gpu,
     parse_precisions,
     parse_targets,
     store_option,
@@ -36,6 +38,7 @@ class ComparisonOptions:
 
     model: ModelSpec
     fusions: Fusions
+    fuse_budget: float
     backends: str
     precision: str
     batch: str
@@ -72,6 +75,8 @@ class ComparisonOptions:
             settings=settings,
             strict=self.strict_backend,
             typed=typed,
+            gpu=parse_gpu(self.targets),
+            fuse_budget=self.fuse_budget,
         )
 
 
@@ -91,6 +96,7 @@ def comparison_options(command: Callable[..., None], *, batch_default: str = "1"
         (
             model_options,
             fuse_option,
+            budget_option,
             click.option("--backends", default="torch,ort,trt", show_default=True, help="Rows, in this order."),
             click.option("--precision", default="fp32", show_default=True, help="fp32, fp16, int8; commas between."),
             click.option("--batch", default="1", show_default=batch_default, help="Images a run, or min:opt:max."),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from deploykit.bench import (
 from deploykit.errors import BackendMissing, BuildFailed, DeploykitError, GateFailed, UnsupportedGraph, UsageError
 from deploykit.images import assert_disjoint
 from deploykit.pipeline.artefacts import Artefacts
+from deploykit.pipeline.fusing import BUDGET_SECONDS, PRICED_BY, Decision, Goal, decide
 from deploykit.pipeline.inputs import (
     Inputs,
     Photographs,
@@ -41,9 +43,10 @@ from deploykit.pipeline.inputs import (
 )
 from deploykit.pipeline.judging import Judge
 from deploykit.pipeline.values import Built, Exported
+from deploykit.plan.gpus import Gpu
 from deploykit.report.document import Conditions, Report
 from deploykit.report.row import Row, State
-from deploykit.spec import BuildSpec, Precision
+from deploykit.spec import BuildSpec, Fusions, Precision
 
 PHOTOGRAPHS, NOISE = 8, 4  # images behind a parity verdict
 ROTATED = 4  # timed inputs that take turns
@@ -52,7 +55,10 @@ FAILED, PARITY_FAILED, NOTHING_AVAILABLE = 1, GateFailed.exit_code, BackendMissi
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`spec.precision` is replaced by each of `precisions`. `typed` is a typed graph to judge in place of our own."""
+    """`spec.precision` is replaced by each of `precisions`. `typed` is a typed graph to judge in place of our own.
+
+    `gpu` and `fuse_budget` are for `--fuse auto`, see `fusing.Goal`.
+    """
 
     spec: BuildSpec
     backends: tuple[str, ...]
@@ -60,6 +66,8 @@ class Request:
     settings: BenchSettings
     strict: bool = False
     typed: Path | None = None
+    gpu: Gpu | None = None
+    fuse_budget: float = BUDGET_SECONDS
 
     def __post_init__(self) -> None:
         if self.typed is not None and len(self.precisions) != 1:
@@ -68,12 +76,40 @@ class Request:
 
 def verify(artefacts: Artefacts, request: Request) -> Report:
     """Parity of every row; nothing is timed."""
-    return _Comparison(artefacts, request, timed=False).report()
+    return _compare(artefacts, request, timed=False)
 
 
 def bench(artefacts: Artefacts, request: Request) -> Report:
     """Parity and speed of every row."""
-    return _Comparison(artefacts, request, timed=True).report()
+    return _compare(artefacts, request, timed=True)
+
+
+def _compare(artefacts: Artefacts, request: Request, *, timed: bool) -> Report:
+    spec = request.spec
+    if not spec.fusions.auto:
+        fusions = str(spec.fusions) if spec.fusions != Fusions() else ""
+        return _Comparison(artefacts, request, timed, fusions).report()
+    goal, decision = _first_decided(artefacts, request)
+    fusions = f"{decision}, for {goal.backend} {goal.spec.precision} and all rows alike"
+    decided = replace(request, spec=replace(spec, fusions=decision.fusions))
+    return _Comparison(artefacts, decided, timed, fusions).report()
+
+
+def _first_decided(artefacts: Artefacts, request: Request) -> tuple[Goal, Decision]:
+    """`--fuse auto` for the first row that can be priced: one table compares one graph."""
+    refusal: DeploykitError = UsageError(
+        "--fuse auto: none of the rows can be priced", hint=f"ask for one of {', '.join(PRICED_BY)}"
+    )
+    for name, precision in product(request.backends, request.precisions):
+        if name not in PRICED_BY:
+            continue
+        spec = request.spec.with_precision(precision)
+        goal = Goal(spec=spec, backend=name, gpu=request.gpu, budget_seconds=request.fuse_budget)
+        try:
+            return goal, decide(artefacts, goal)
+        except (BackendMissing, BuildFailed, GateFailed, UnsupportedGraph) as error:
+            refusal = error
+    raise refusal
 
 
 def exit_code(report: Report) -> int:
@@ -100,6 +136,7 @@ class _Comparison:
     artefacts: Artefacts
     request: Request
     timed: bool
+    fusions: str
 
     def report(self) -> Report:
         settings, progress = self.request.settings, self.artefacts.progress
@@ -255,6 +292,7 @@ class _Comparison:
             batch=spec.batch.optimum,
             threads=settings.worker_threads,
             tf32=spec.tf32,
+            fusions=self.fusions,
             inputs=self._inputs(jobs, machine["cpu"]["cache_bytes"]),
             copies="none inside the timed region (inputs and outputs are bound)" if measurement else "",
             stopped_by=measurement.stopped_by if measurement else "",

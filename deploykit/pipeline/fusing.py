@@ -55,16 +55,22 @@ class Goal:
     budget_seconds: float = BUDGET_SECONDS
 
     def __post_init__(self) -> None:
-        if self.backend not in PRICED_BY:
-            raise UsageError(
-                f"--fuse auto cannot price graphs by {self.backend}", hint=f"use --backend {' or '.join(PRICED_BY)}"
-            )
         if not 0 < self.budget_seconds < float("inf"):
             raise UsageError(f"the budget is {self.budget_seconds} s", hint="give a number of seconds above 0")
 
     @property
+    def priced_by(self) -> str:
+        """The backend whose figures decide. Raises UsageError."""
+        if self.backend not in PRICED_BY:
+            raise UsageError(
+                f"--fuse auto cannot price rewrites for {self.backend}", hint=f"it can for {', '.join(PRICED_BY)}"
+            )
+        return PRICED_BY[self.backend]
+
+    @property
     def pricing(self) -> PlanPricing | TimePricing:
-        if PRICED_BY[self.backend] == RTX:
+        """How candidates are compared."""
+        if self.priced_by == RTX:
             return PlanPricing(self.spec, self.gpu)
         return TimePricing(self.spec, min(TIMED_SECONDS, self.budget_seconds))
 
@@ -138,7 +144,7 @@ def decide(artefacts: Artefacts, goal: Goal) -> Decision:
         with artefacts.timed(STAGE):
             return _search(network, goal, artefacts.progress).as_dict()
 
-    timed = PRICED_BY[goal.backend] == ORT
+    timed = goal.priced_by == ORT
     parts = {
         **artefacts.identity(spec.model),
         "precision": spec.precision,
@@ -148,7 +154,7 @@ def decide(artefacts: Artefacts, goal: Goal) -> Decision:
         "keep_io": spec.keep_io,
         "tf32": spec.tf32,
         "options": spec.options,
-        "priced by": PRICED_BY[goal.backend],
+        "priced by": goal.priced_by,
         "budget": goal.budget_seconds,
         "compilers": library_versions(COMPILERS),
         "machine": [cpu_facts().get("model name"), usable_cores()] if timed else None,

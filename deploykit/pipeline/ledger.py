@@ -68,11 +68,9 @@ class Line:
         if self.plan is None:
             return NOT_PRICED
         without, with_it = self.plan
-        said = VERDICTS[with_it.sign(without)]
-        said += "" if said == ALREADY else f": {without.change_to(with_it)}"
+        said = _judged(without, with_it)
         if self.all_sites is not None:
-            worse = VERDICTS[self.all_sites.sign(without)]
-            return f"at {self.kept} of {self.sites} sites {said}; all: {worse}, {without.change_to(self.all_sites)}"
+            return f"{said} at {self.kept} sites; at all {self.sites}: {_judged(without, self.all_sites)}"
         return said if self.wanted else f"not applied: {said}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -253,6 +251,11 @@ class _Ledger:
         except DeploykitError as error:
             self.notes.append(str(error))
             return None
+
+
+def _judged(without: PlanPrice, with_it: PlanPrice) -> str:
+    sign = with_it.sign(without)
+    return VERDICTS[sign] + (f", {without.change_to(with_it)}" if sign > 0 else "")
 
 
 def _with(fusions: Fusions, name: str) -> tuple[str, ...]:

@@ -11,8 +11,11 @@ from typing import Any
 from deploykit.errors import UsageError
 from deploykit.parity import ParityResult
 from deploykit.pipeline.artefacts import Artefacts
+from deploykit.pipeline.best import Choice
+from deploykit.pipeline.fusing import Decision
 from deploykit.pipeline.values import Built, Exported
 from deploykit.report.document import SCHEMA_VERSION
+from deploykit.spec import BuildSpec
 
 
 def export_facts(artefacts: Artefacts, exported: Exported, checked: ParityResult | None) -> dict[str, Any]:
@@ -32,7 +35,10 @@ def export_facts(artefacts: Artefacts, exported: Exported, checked: ParityResult
     }
 
 
-def build_facts(artefacts: Artefacts, built: Built) -> dict[str, Any]:
+def build_facts(
+    artefacts: Artefacts, built: Built, *, decision: Decision | None = None, choice: Choice | None = None
+) -> dict[str, Any]:
+    """`decision` is what `--fuse auto` came to, `choice` what `--precision best` did."""
     engine, entry = built.engine, built.entry
     return {
         "schema_version": SCHEMA_VERSION,
@@ -52,7 +58,22 @@ def build_facts(artefacts: Artefacts, built: Built) -> dict[str, Any]:
         "runs_here": engine.reason is None,
         "reason": str(engine.reason) if engine.reason else None,
         "note": engine.note or None,
+        "decision": decision.as_dict() if decision else None,
+        "best": choice.as_dict() if choice else None,
         "from_store": built.hit,
+        "seconds": dict(artefacts.seconds),
+    }
+
+
+def undecided_facts(artefacts: Artefacts, spec: BuildSpec, backend: str, choice: Choice) -> dict[str, Any]:
+    """In place of `build_facts` where `--precision best` has no answer."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": spec.model.label,
+        "backend": backend,
+        "precision": None,
+        "engine": None,
+        "best": choice.as_dict(),
         "seconds": dict(artefacts.seconds),
     }
 

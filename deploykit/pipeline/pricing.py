@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 RTX, ORT = "trt-rtx", "ort"
 WORTH = 5e-4  # a difference below this share of a figure, which reads as 0.0 %, is none
 ROTATED = 4  # timed inputs that take turns
-TIMED_SECONDS = 6.0  # of rounds; starting two workers and warming them up comes on top
+TIMED_SECONDS = 8.0  # of rounds; starting two workers and warming them up comes on top
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,19 @@ class PlanPrice:
         )
         return f"{moved} {share}, {kernels}{bound}"
 
+    def __str__(self) -> str:
+        bound = "" if self.roofline_us is None else f", at least {self.roofline_us:.1f} us"
+        return f"{self.kernels} kernels, {self.bytes_moved / 1e6:.1f} MB{bound}"
+
     def _figures(self) -> tuple[float, ...]:
         bound = () if self.roofline_us is None else (self.roofline_us,)
         return (*bound, self.bytes_moved, self.kernels)
+
+
+def price_of(plan: EnginePlan, gpu: Gpu | None, *, tf32: bool = False) -> PlanPrice:
+    """Of a plan, which has its MACs where a `gpu` is given."""
+    bound = roofline(plan, gpu, tf32=tf32).total_us if gpu else None
+    return PlanPrice(len(plan.kernels), plan.bytes_moved, bound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +141,8 @@ class PlanPricing:
             plan = backend.build(Source(typed=typed), spec.precision, spec, None).layers
             if plan is None:
                 raise BuildFailed("TensorRT-RTX told nothing of what it compiled")
-            if self.gpu is None:
-                return PlanPrice(len(plan.kernels), plan.bytes_moved)
-            costed = _with_costs(plan, network, typed.path)
-        return PlanPrice(len(plan.kernels), plan.bytes_moved, roofline(costed, self.gpu, tf32=spec.tf32).total_us)
+            costed = _with_costs(plan, network, typed.path) if self.gpu else plan
+        return price_of(costed, self.gpu, tf32=spec.tf32)
 
 
 @dataclass(frozen=True, slots=True)

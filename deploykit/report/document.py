@@ -19,8 +19,8 @@ SCHEMA_VERSION = 1
 class Conditions:
     """What every row of a table shares, stated above it. Empty text is left out.
 
-    `inputs` describes the timed input tensors, `copies` whether transfers are inside the timed region, `stopped_by`
-    what ended the measurement.
+    `fusions` says which rewrites the graphs have where those are not the default ones. `inputs` describes the timed
+    input tensors, `copies` whether transfers are inside the timed region, `stopped_by` what ended the measurement.
 
     Under `bench --mode`: what one `step` does, its `loss` where it has one, and how many steps were burn-in and timed.
     """
@@ -29,6 +29,7 @@ class Conditions:
     batch: int
     threads: int
     tf32: bool
+    fusions: str = ""
     inputs: str = ""
     copies: str = ""
     stopped_by: str = ""

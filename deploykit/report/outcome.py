@@ -32,6 +32,18 @@ def describe_export(facts: Mapping[str, Any]) -> dict[str, str]:
     return lines | _seconds(facts)
 
 
+def describe_undecided(facts: Mapping[str, Any]) -> dict[str, str]:
+    """What `build --precision best` answers where it cannot decide."""
+    return {"model": f"{facts['model']}, precision undecided", "candidates": _best(facts["best"])} | _seconds(facts)
+
+
+def _best(found: Mapping[str, Any] | None) -> str:
+    """The contenders, then why."""
+    if not found:
+        return ""
+    return "\n".join([*(f"{name}: {figure}" for name, figure in found["contenders"].items()), found["why"]])
+
+
 def _decision(found: Mapping[str, Any] | None) -> str:
     if not found:
         return ""
@@ -51,6 +63,8 @@ def _rewrites(record: Mapping[str, Any]) -> str:
 def describe_build(facts: Mapping[str, Any]) -> dict[str, str]:
     lines = {
         "model": f"{facts['model']}, {facts['precision']}",
+        "precision chosen": _best(facts.get("best")),
+        "fusions": _decision(facts.get("decision")),
         "compiler": facts["flavour"],
         "onnx": str(facts["onnx"]),
         "typed onnx": str(facts["typed_onnx"]) if facts["typed_onnx"] != facts["onnx"] else "",

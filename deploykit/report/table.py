@@ -48,6 +48,7 @@ def _conditions(report: Report) -> dict[str, object]:
     facts: dict[str, object] = {
         "model": shared.model,
         "run": f"batch {shared.batch}, threads {shared.threads}, TF32 {'on' if shared.tf32 else 'off'}",
+        "fusions": shared.fusions,
         "step": shared.step,
         "loss": shared.loss,
         "steps": f"{shared.burn_in} of burn-in, then {shared.steps} timed" if shared.steps else "",
