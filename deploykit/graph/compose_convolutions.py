@@ -4,8 +4,9 @@
     kxk, then 1x1      W[o, c, t] = sum over m of W2[o, m] W1[m, c, t]      b = b2 + sum over m of W2[o, m] b1[m]
 
 within each group, where both have the same number of groups; strides and dilations multiply, as `composition` works
-out. The second keeps its name. Networks factorise a convolution on purpose (a bottleneck of m channels costs fewer
-products than W), mostly with an activation between; so this is priced and never done unasked.
+out. The second keeps its name, and a chain is composed link by link, rounded at each. Networks factorise a convolution
+on purpose (a bottleneck of m channels costs fewer products than W), mostly with an activation between; so this is
+priced and never done unasked.
 
 Two kernels with several taps each are no pattern: their product is a larger kernel. A convolution in groups before a
 1x1 convolution of all channels is what `merge_depthwise_pointwise` looks for.
