@@ -41,8 +41,8 @@ TEXT = f"""# Compiled plans of the whole zoo
 Printed by `{{command}}`: {{versions}}, target {TARGET}, batch {BATCH.optimum} (profile {BATCH}).
 
 Each figure is kernels / megabytes that these read and write for one batch, in the compiler's ahead-of-time plan. It is
-no time: machine code is chosen on the GPU. Weights are seeded and BatchNorm statistics 0 and 1; plans do not depend on
-either. "Worse" is any more kernels or bytes, down to the last byte.
+no time: machine code is chosen on the GPU. Weights and BatchNorm means are random; a plan depends on their shapes, and
+on whether a convolution has a bias. "Worse" is any more kernels or bytes, down to the last byte.
 
 The naive path is `torch.onnx.export(module, args, dynamo=True)` with a free batch, then onnxconverter-common's
 `convert_float_to_float16`. deploykit's has its default fusions (`--fuse safe`); `{EXTRA}` is a fusion that is
@@ -107,6 +107,7 @@ def main() -> None:
 def plans_of(name: str) -> Plans:
     model = ModelSpec(name)
     module = build_module(model)
+    shift(module)
     network = export_module(module, input_spec(model))
     graph.optimise(network)
     with tempfile.TemporaryDirectory() as folder:
@@ -116,6 +117,15 @@ def plans_of(name: str) -> Plans:
         graph.optimise(network, passes=(graph.FUSIONS[EXTRA],))
         extra = {keep_io: own_plan(network, model, path, Precision.FP16, keep_io=keep_io) for keep_io in IO}
         return Plans(name, naive_plans(module, model, path), fp16, extra, fp32)
+
+
+def shift(module: nn.Module) -> None:
+    """Give BatchNorm means other than 0, as any training does: else folding leaves no bias, and the plan another."""
+    random = torch.Generator().manual_seed(0)
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            assert part.running_mean is not None
+            part.running_mean.normal_(std=0.1, generator=random)
 
 
 def naive_plans(module: nn.Module, model: ModelSpec, path: Path) -> dict[bool, Plan]:
