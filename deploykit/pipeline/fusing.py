@@ -2,7 +2,8 @@
 
 A search that improves one graph step by step; every step is judged by the price of the whole graph it leads to:
 
-1. Start from the safe fusions. Drop each of them whose removal makes the price better, and try its sites in halves.
+1. Start from the safe fusions. Drop each of them whose removal makes the price better, and add its sites again in
+   halves, as far as they cost nothing.
 2. Add the sites of each priced fusion as a group. A group that improves is kept; one that does not is cut in half and
    each half tried by itself, down to single sites.
 3. Refine what was kept: leave out half of a fusion's sites, then the other half, and so on down to single sites;
@@ -309,8 +310,9 @@ class _Search:
             sign, figures = self._change(made, self.best)
         except REFUSED as error:
             sign, figures = 1, str(error)
-        self.steps.append(Step(name, added, tuple(sites), figures, kept=sign < 0))
-        if sign < 0:
+        kept = sign < 0 or (sign == 0 and added and name in SAFE_FUSIONS)
+        self.steps.append(Step(name, added, tuple(sites), figures, kept))
+        if kept:
             self.best = made
         self.longest = max(self.longest, time.monotonic() - began)
         return sign

@@ -20,7 +20,7 @@ from deploykit.parity import distance, double_outputs
 from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.fusing import Decision, Goal
 from deploykit.pipeline.inputs import noise_feeds, require_feedable
-from deploykit.pipeline.pricing import PlanPrice, PlanPricing, TimePrice, TimePricing
+from deploykit.pipeline.pricing import TIMED_SECONDS, PlanPrice, PlanPricing, TimePrice, TimePricing
 from deploykit.pipeline.values import Exported
 from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS, BatchRange, Fusions, Precision
 
@@ -111,14 +111,21 @@ class FusionLedger:
         }
 
 
-def price_fusions(artefacts: Artefacts, exported: Exported, goal: Goal, decision: Decision | None) -> FusionLedger:
-    """The ledger of the graph that `exported` is, made with `goal.spec.fusions`.
+def price_fusions(
+    artefacts: Artefacts,
+    exported: Exported,
+    goal: Goal,
+    decision: Decision | None = None,
+    *,
+    seconds: float = TIMED_SECONDS,
+) -> FusionLedger:
+    """The ledger of the graph that `exported` is, made with `goal.spec.fusions`; `seconds` of rounds a timed price.
 
     A figure that cannot be had here is left out, and a note says why.
     """
     network = artefacts.traced(exported.model)
     graph.optimise(network, passes=graph.CLEAN_UP)
-    ledger = _Ledger(artefacts, exported, goal, network)
+    ledger = _Ledger(artefacts, exported, goal, network, seconds)
     fusions = decision.said if decision else str(goal.spec.fusions)
     with artefacts.timed("price the rewrites"):
         lines = tuple(ledger.line(name) for name in KNOWN if name in graph.FUSIONS)
@@ -140,6 +147,7 @@ class _Ledger:
     exported: Exported
     goal: Goal
     base: ir.Model
+    seconds: float
     exact: dict[int, Mapping[str, Any]] = field(default_factory=dict)  # by identity of a graph that lives as long
     prices: dict[Fusions, PlanPrice] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -148,7 +156,7 @@ class _Ledger:
         self.batch = self.exported.fixed_batch or 1
         self.plan = PlanPricing(self.goal.spec, self.goal.gpu)
         timed = replace(self.goal.spec, precision=Precision.FP32, batch=BatchRange(self.batch, self.batch, self.batch))
-        self.time = TimePricing(timed)
+        self.time = TimePricing(timed, self.seconds)
         self.chosen = self._run(self.goal.spec.fusions)
 
     def conditions(self) -> dict[str, str]:
@@ -225,7 +233,7 @@ class _Ledger:
         from deploykit.pipeline.eager import price_folding
 
         module = self.exported.module
-        return price_folding(module, batch=self.batch) if module else None
+        return price_folding(module, batch=self.batch, seconds=self.seconds) if module else None
 
     def _error(self, before: ir.Model, after: ir.Model) -> float:
         exact, found = self._evaluated(before), self._evaluated(after)

@@ -17,6 +17,7 @@ def describe_export(facts: Mapping[str, Any]) -> dict[str, str]:
         "onnx": f"{facts['onnx']}{_kept(facts)}",
         "digest": facts["digest"],
         "nodes": f"{facts['nodes_exported']} exported, {facts['nodes']} after clean-up and fusions",
+        "fusions": _decision(facts.get("decision")),
     } | {
         record["name"]: said for record in facts["passes"] if record["name"] in FUSIONS and (said := _rewrites(record))
     }
