@@ -104,7 +104,7 @@ def window(sketch, shape, *, taps=None, pools=False, pads=True):
     kernel, strides, dilations, before, after, sizes = [], [], [], [], [], []
     for size in shape[1:]:
         count = taps or sketch.any_of(1, 2, 3)
-        apart = sketch.any_of(1, 1, 2)
+        apart = sketch.any_of(1, 1, 1, 2) if pools else sketch.any_of(1, 1, 2)
         count = count if apart * (count - 1) < size else 1
         most = count - 1 if pools else 2
         around = [sketch.any_of(*range(most + 1)) if pads and sketch.sometimes() else 0 for _ in range(2)]
@@ -133,11 +133,11 @@ def conv(sketch, source, *, taps=None, group=None, made=None, form=None):
     return sketch.node("Conv", inputs, (made, *sizes), group=group, **attributes)
 
 
-def pointwise(sketch, source, **given):
-    """A 1x1 convolution, mostly without padding and often without strides."""
-    plain = {"kernel_shape": [1, 1]}, sketch.shapes[source][1:]
+def pointwise(sketch, source, *, plain=4, **given):
+    """A 1x1 convolution: `plain` of six without strides, and one of six with padding too."""
+    unstrided = {"kernel_shape": [1, 1]}, sketch.shapes[source][1:]
     strided = window(sketch, sketch.shapes[source], taps=1, pads=False)
-    form = sketch.any_of(plain, plain, strided, strided, None)
+    form = sketch.any_of(*[unstrided] * plain, *[strided] * (5 - plain), None)
     return conv(sketch, source, taps=1, group=1, form=form, **given)
 
 
@@ -235,7 +235,9 @@ def behind(second, first, sketch, source):
 
 
 def composition(sketch, source):
-    first, second = sketch.any_of((pointwise, conv), (conv, pointwise), (pointwise, partial(conv, group=1)))
+    dense = partial(conv, taps=sketch.any_of(2, 3, None), group=sketch.any_of(1, 1, None))
+    strided = partial(pointwise, plain=0)
+    first, second = sketch.any_of((strided, dense), (dense, pointwise), (pointwise, dense))
     return second(sketch, first(sketch, source))
 
 
