@@ -270,8 +270,10 @@ class Fusions:
 class BuilderOptions:
     """What TensorRT's builder is told beyond the graph; None leaves a setting to TensorRT.
 
-    `max_aux_streams` lets branches run beside each other on so many further streams. `optimization_level` (0 to 5)
-    is how long kernels are searched for. `workspace_bytes` limits the scratch memory of one layer.
+    `max_aux_streams` (0 to 7) lets branches run beside each other on so many further streams; 0 is deploykit's default,
+    for what that costs in memory was measured, and what it gains needs a GPU (docs/decisions/builder-options.md).
+    `optimization_level` (0 to 5) is how long kernels are searched for. `workspace_bytes` limits the builder's scratch
+    memory; an engine that needs more is refused.
     """
 
     max_aux_streams: int | None = 0
@@ -279,7 +281,7 @@ class BuilderOptions:
     workspace_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        limits = {"max_aux_streams": (0, 7), "optimization_level": (0, 5), "workspace_bytes": (0, 2**40)}
+        limits = {"max_aux_streams": (0, 7), "optimization_level": (0, 5), "workspace_bytes": (1, 2**40)}
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:

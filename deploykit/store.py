@@ -116,6 +116,16 @@ class Store:
             self._quarantine(kind, key, fault)
         return entry
 
+    def entries(self, kind: str) -> Iterator[Entry]:
+        """Every sound entry of `kind`, the latest first."""
+        found = [self.find(kind, path.stem) for path in (self.root / "entries" / kind).glob("*.json")]
+        yield from sorted(filter(None, found), key=lambda entry: entry.created, reverse=True)
+
+    def holds(self, path: Path) -> bool:
+        """Whether `path` lies among this store's objects, or among those that it moved to quarantine."""
+        places = (self.root / "objects", self.root / "quarantine")
+        return any(path.absolute().is_relative_to(place) for place in places)
+
     def get_or_make(
         self,
         kind: str,

@@ -20,7 +20,7 @@ from typing import Any
 
 from deploykit.backends.protocol import Progress, TypedGraph
 from deploykit.errors import BuildFailed, UsageError
-from deploykit.spec import BuildSpec, Target
+from deploykit.spec import BuilderOptions, BuildSpec, Target
 
 IN_SOURCE = re.compile(r"\.? In \w+ at [^ ()]+:\d+")  # ". In checkType at /_src/optimizer/common/nodeBase.cpp:456"
 
@@ -193,6 +193,7 @@ def _configure(trt: Any, builder: Any, network: Any, typed: TypedGraph, spec: Bu
         config.set_flag(trt.BuilderFlag.TF32)
     else:
         config.clear_flag(trt.BuilderFlag.TF32)
+    _apply(trt, config, spec.options)
     tensors = [network.get_input(index) for index in range(network.num_inputs)]
     dynamic = [tensor for tensor in tensors if -1 in tuple(tensor.shape)]
     if not dynamic:
@@ -208,6 +209,25 @@ def _configure(trt: Any, builder: Any, network: Any, typed: TypedGraph, spec: Bu
     if config.add_optimization_profile(profile) < 0:
         raise BuildFailed(f"{trt.__name__} does not take the batches {spec.batch} for {typed.path.name}")
     return config
+
+
+def _apply(trt: Any, config: Any, options: BuilderOptions) -> None:
+    """A setter may refuse a value without raising, so what was set is read back."""
+    if options.max_aux_streams is not None:
+        config.max_aux_streams = options.max_aux_streams
+    if options.optimization_level is not None:
+        config.builder_optimization_level = options.optimization_level
+    if options.workspace_bytes is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
+    taken = {
+        "max_aux_streams": config.max_aux_streams,
+        "optimization_level": config.builder_optimization_level,
+        "workspace_bytes": config.get_memory_pool_limit(trt.MemoryPoolType.WORKSPACE),
+    }
+    for name, found in taken.items():
+        wanted = getattr(options, name)
+        if wanted is not None and found != wanted:
+            raise BuildFailed(f"{trt.__name__} does not take {name} {wanted}: it stays at {found}")
 
 
 def _set_targets(trt: Any, config: Any, targets: tuple[Target, ...]) -> None:

@@ -14,6 +14,7 @@ COMMANDS = {
     "summary": "Per-layer table: output shape, parameters, MACs, receptive field.",
     "export": "PyTorch to optimised ONNX, checked against float64.",
     "build": "Typed graph to a TensorRT engine.",
+    "inspect": "What was compiled: kernels, precision, bytes, roofline.",
     "verify": "Numerical parity of every backend; exit code 3 when it fails.",
     "bench": "The side-by-side table: speed, parity, and what was compiled.",
     "doctor": "What is installed, what is missing, and how to fix it.",

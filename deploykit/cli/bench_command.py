@@ -6,14 +6,20 @@ from functools import partial
 import click
 
 from deploykit.cli.comparison_options import ComparisonOptions, comparison_options, finish, given
-from deploykit.cli.options import parse_backends, parse_precisions
+from deploykit.cli.options import BUILDER, TARGETS, parse_backends, parse_precisions
 from deploykit.cli.progress import StageProgress
 from deploykit.errors import UsageError
 from deploykit.spec import BatchRange
 
 MODE_BATCH = "32"
 MODE_TAKES = {"model", "backends", "precision", "batch", "threads", "as_json"}  # of the shared options
-OF_TABLES = {"max_seconds", "throughput", *(field.name for field in fields(ComparisonOptions))} - MODE_TAKES
+OF_TABLES = {
+    "max_seconds",
+    "throughput",
+    *BUILDER,
+    *TARGETS,
+    *(field.name for field in fields(ComparisonOptions)),
+} - MODE_TAKES
 OF_MODES = {"burn_in", "steps"}
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from deploykit.cli.options import (
     budget_option,
+    builder_options,
     calibration_option,
     check_output,
     data_option,
@@ -15,14 +16,15 @@ from deploykit.cli.options import (
     io_option,
     json_option,
     model_options,
-    parse_gpu,
-    parse_targets,
     store_option,
     strict_option,
-    target_option,
+    target_options,
 )
 from deploykit.cli.progress import StageProgress
-from deploykit.spec import BatchRange, BuildSpec, Fusions, ModelSpec, Precision
+from deploykit.spec import BatchRange, BuilderOptions, BuildSpec, Fusions, ModelSpec, Precision, Target
+
+if TYPE_CHECKING:
+    from deploykit.plan.gpus import Gpu
 
 UNDECIDED = "build on a GPU, give --precision fp16 or int8, or let TensorRT-RTX's plans decide: --accept-rtx-plan"
 
@@ -44,9 +46,10 @@ UNDECIDED = "build on a GPU, give --precision fp16 or int8, or let TensorRT-RTX'
 )
 @click.option("--backend", default="trt", show_default=True, help="The compiler: trt, trt-rtx.")
 @click.option("--batch", default="8", show_default=True, help="Largest batch, or min:opt:max (1:8:32).")
-@target_option
+@target_options
 @io_option
 @click.option("--tf32", is_flag=True, help="Let FP32 products round their operands to TF32.")
+@builder_options
 @data_option
 @calibration_option
 @strict_option
@@ -61,9 +64,11 @@ def command(
     accept_rtx_plan: bool,
     backend: str,
     batch: str,
-    targets: tuple[str, ...],
+    targets: tuple[Target, ...],
+    gpu: "Gpu | None",
     keep_io: bool,
     tf32: bool,
+    options: BuilderOptions,
     data: Path | None,
     calibration_images: int,
     strict_backend: bool,
@@ -94,18 +99,19 @@ def command(
         model=model,
         precision=CONTENDERS[0] if best else Precision.parse(precision),
         batch=BatchRange.parse(batch),
-        targets=parse_targets(targets),
+        targets=targets,
         keep_io=keep_io,
         tf32=tf32,
         data=data,
         calibration_images=calibration_images,
         fusions=fusions,
+        options=options,
     )
     check_output(output)
     compiler = get_backend(backend, strict=strict_backend)
     if not compiler.compiles:
         raise UsageError(f"backend {backend} compiles no engine", hint="use trt or trt-rtx, or `deploykit export`")
-    artefacts, gpu = Artefacts(Store.open(store), StageProgress()), parse_gpu(targets)
+    artefacts = Artefacts(Store.open(store), StageProgress())
     goal, decision = decided(artefacts, Goal(spec=spec, backend=backend, gpu=gpu, budget_seconds=fuse_budget))
     spec, choice = goal.spec, None
     if best:

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from deploykit.cli.options import (
     budget_option,
+    builder_options,
     calibration_option,
     data_option,
     fuse_option,
@@ -18,17 +19,16 @@ from deploykit.cli.options import (
     json_option,
     model_options,
     parse_backends,
-    parse_gpu,
     parse_precisions,
-    parse_targets,
     store_option,
     strict_option,
-    target_option,
+    target_options,
 )
-from deploykit.spec import BatchRange, BuildSpec, Fusions, ModelSpec
+from deploykit.spec import BatchRange, BuilderOptions, BuildSpec, Fusions, ModelSpec, Target
 
 if TYPE_CHECKING:
     from deploykit.pipeline.comparison import Request
+    from deploykit.plan.gpus import Gpu
     from deploykit.report.document import Report
 
 
@@ -43,8 +43,10 @@ class ComparisonOptions:
     precision: str
     batch: str
     threads: int
-    targets: tuple[str, ...]
+    targets: tuple[Target, ...]
+    gpu: "Gpu | None"
     keep_io: bool
+    options: BuilderOptions
     data: Path | None
     calibration_images: int
     strict_backend: bool
@@ -59,11 +61,12 @@ class ComparisonOptions:
         spec = BuildSpec(
             model=self.model,
             batch=BatchRange.parse(self.batch),
-            targets=parse_targets(self.targets),
+            targets=self.targets,
             keep_io=self.keep_io,
             data=self.data,
             calibration_images=self.calibration_images,
             fusions=self.fusions,
+            options=self.options,
         )
         settings = BenchSettings(
             threads=self.threads, max_seconds=max_seconds, seed=self.model.seed, throughput=throughput
@@ -75,7 +78,7 @@ class ComparisonOptions:
             settings=settings,
             strict=self.strict_backend,
             typed=typed,
-            gpu=parse_gpu(self.targets),
+            gpu=self.gpu,
             fuse_budget=self.fuse_budget,
         )
 
@@ -101,8 +104,9 @@ def comparison_options(command: Callable[..., None], *, batch_default: str = "1"
             click.option("--precision", default="fp32", show_default=True, help="fp32, fp16, int8; commas between."),
             click.option("--batch", default="1", show_default=batch_default, help="Images a run, or min:opt:max."),
             click.option("--threads", type=int, default=0, help="CPU threads of each row. Default: one per core."),
-            target_option,
+            target_options,
             io_option,
+            builder_options,
             data_option,
             calibration_option,
             strict_option,

@@ -1,26 +1,29 @@
 """`deploykit export MODEL`: PyTorch to optimised ONNX, checked against float64, each rewrite priced."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from deploykit.cli.comparison_options import given
 from deploykit.cli.options import (
+    TARGETS,
     budget_option,
     check_output,
     fuse_option,
     json_option,
     model_options,
-    parse_gpu,
-    parse_targets,
     store_option,
-    target_option,
+    target_options,
 )
 from deploykit.cli.progress import StageProgress
 from deploykit.errors import UsageError
-from deploykit.spec import BatchRange, BuildSpec, Fusions, ModelSpec, Precision
+from deploykit.spec import BatchRange, BuildSpec, Fusions, ModelSpec, Precision, Target
 
-OF_PRICES = {"precision", "batch", "targets"}
+if TYPE_CHECKING:
+    from deploykit.plan.gpus import Gpu
+
+OF_PRICES = {"precision", "batch", *TARGETS}
 OF_SEARCH = {"backend", "fuse_budget"}
 
 
@@ -31,7 +34,7 @@ OF_SEARCH = {"backend", "fuse_budget"}
 @click.option("--precision", default="fp16", show_default=True, help="Of the plans behind --ledger and --fuse auto.")
 @click.option("--batch", default="8", show_default=True, help="Of the plans behind --ledger and --fuse auto.")
 @click.option("--backend", default="trt-rtx", show_default=True, help="What --fuse auto pays for: trt-rtx or ort.")
-@target_option
+@target_options
 @budget_option
 @click.option(
     "--stem",
@@ -51,7 +54,8 @@ def command(
     precision: str,
     batch: str,
     backend: str,
-    targets: tuple[str, ...],
+    targets: tuple[Target, ...],
+    gpu: "Gpu | None",
     fuse_budget: float,
     stem: str,
     output: Path | None,
@@ -87,10 +91,10 @@ def command(
         model=model,
         precision=Precision.parse(precision),
         batch=BatchRange.parse(batch),
-        targets=parse_targets(targets),
+        targets=targets,
         fusions=fusions,
     )
-    goal = Goal(spec=asked, backend=backend, gpu=parse_gpu(targets), budget_seconds=fuse_budget)
+    goal = Goal(spec=asked, backend=backend, gpu=gpu, budget_seconds=fuse_budget)
     artefacts = Artefacts(Store.open(store), StageProgress())
     goal, decision = decided(artefacts, goal)
     if ledger:

@@ -1,18 +1,15 @@
 """Options that several commands share, and how their text becomes values of `deploykit.spec`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from deploykit.errors import UsageError
-from deploykit.spec import Fusions, ModelSpec, Precision, Target, parse_factory_args, parse_input_shape
-
-if TYPE_CHECKING:
-    from deploykit.plan.gpus import Gpu
+from deploykit.spec import BuilderOptions, Fusions, ModelSpec, Precision, Target, parse_factory_args, parse_input_shape
 
 Command = Callable[..., Any]
 FILE = click.Path(path_type=Path)
@@ -32,7 +29,7 @@ MODEL_OPTIONS = (
     click.option("--factory-args", help="JSON object of keyword arguments that the network's function is called with."),
     click.option("--seed", type=int, default=0, show_default=True, help="Seed of random weights and of crops."),
 )
-TORCHVISION = "torchvision"
+TORCHVISION, AUTO = "torchvision", "auto"
 
 
 def model_options(command: Command) -> Command:
@@ -69,10 +66,86 @@ def model_options(command: Command) -> Command:
             spec = replace(spec, weights=published_checkpoint(init_from or model))
         return command(model=spec, **others)
 
-    decorated: Command = with_model
-    for decorate in reversed(MODEL_OPTIONS):
-        decorated = decorate(decorated)
-    return decorated
+    return _decorated(with_model, MODEL_OPTIONS)
+
+
+BUILDER_OPTIONS = (
+    click.option(
+        "--max-aux-streams",
+        default=str(BuilderOptions().max_aux_streams),
+        show_default=True,
+        help="Further streams that branches may run on beside each other, 0 to 7; auto leaves it to TensorRT.",
+    ),
+    click.option(
+        "--optimization-level", type=int, help="How long TensorRT searches for kernels, 0 to 5. Default: TensorRT's."
+    ),
+    click.option("--workspace-mb", type=int, help="Limit of the builder's scratch memory. Default: TensorRT's."),
+)
+
+
+BUILDER = ("max_aux_streams", "optimization_level", "workspace_mb")
+
+
+def builder_options(command: Command) -> Command:
+    """What the builder is told; `command` gets it as one `BuilderOptions` named `options`."""
+
+    @wraps(command)
+    def with_options(
+        max_aux_streams: str, optimization_level: int | None, workspace_mb: int | None, **others: Any
+    ) -> Any:
+        if max_aux_streams != AUTO and not max_aux_streams.isdecimal():
+            raise UsageError(f"--max-aux-streams is {max_aux_streams!r}", hint="give a number from 0 to 7, or auto")
+        options = BuilderOptions(
+            max_aux_streams=None if max_aux_streams == AUTO else int(max_aux_streams),
+            optimization_level=optimization_level,
+            workspace_bytes=None if workspace_mb is None else workspace_mb * 10**6,
+        )
+        return command(options=options, **others)
+
+    return _decorated(with_options, BUILDER_OPTIONS)
+
+
+TARGET_OPTIONS = (
+    click.option(
+        "--target",
+        "targets",
+        multiple=True,
+        help="What TensorRT-RTX compiles for: a compute capability (sm_89) or a GPU (rtx4090); may be given several "
+        "times. Default: the GPU here, else sm_89.",
+    ),
+    click.option("--gpu-table", type=FILE, help="TOML file with peak rates and bandwidth of GPUs that --target names."),
+)
+TARGETS = ("targets", "gpu_table")
+
+
+def target_options(command: Command) -> Command:
+    """What is compiled for: `command` gets `targets`, and as `gpu` the first of them where it is a GPU by name.
+
+    Its roofline prices plans. Without --target, the target is the GPU that is here, or sm_89 where there is none.
+    """
+
+    @wraps(command)
+    def with_targets(targets: tuple[str, ...], gpu_table: Path | None, **others: Any) -> Any:
+        if not targets:
+            if gpu_table is not None:
+                raise UsageError("--gpu-table describes the GPU that --target names", hint="add --target NAME")
+            from deploykit.backends.device import find_gpu
+
+            here = find_gpu()
+            return command(targets=(here.capability if here else DEFAULT_TARGET,), gpu=None, **others)
+        from deploykit.plan.gpus import gpu_for
+
+        found = [gpu_for(text, gpu_table) for text in targets]
+        return command(targets=tuple(dict.fromkeys(target for target, _ in found)), gpu=found[0][1], **others)
+
+    return _decorated(with_targets, TARGET_OPTIONS)
+
+
+def _decorated(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+    """`command` with the options in this order."""
+    for decorate in reversed(options):
+        command = decorate(command)
+    return command
 
 
 store_option = click.option(
@@ -88,13 +161,6 @@ calibration_option = click.option(
     default=32,
     show_default=True,
     help="How many images INT8 is calibrated on.",
-)
-target_option = click.option(
-    "--target",
-    "targets",
-    multiple=True,
-    help="What TensorRT-RTX compiles for: a compute capability (sm_89) or a GPU (rtx4090); may be given several times. "
-    "Default: the GPU here, else sm_89.",
 )
 fuse_option = click.option(
     "--fuse",
@@ -117,25 +183,6 @@ io_option = click.option(
 strict_option = click.option(
     "--strict-backend", is_flag=True, help="Never let TensorRT-RTX compile in place of TensorRT."
 )
-
-
-def parse_targets(texts: tuple[str, ...]) -> tuple[Target, ...]:
-    """What was asked for; else the capability of the GPU that is here, or sm_89 where there is none."""
-    if texts:
-        from deploykit.plan.gpus import gpu_for
-
-        return tuple(dict.fromkeys(gpu_for(text)[0] for text in texts))
-    from deploykit.backends.device import find_gpu
-
-    gpu = find_gpu()
-    return (gpu.capability,) if gpu else (DEFAULT_TARGET,)
-
-
-def parse_gpu(texts: tuple[str, ...]) -> "Gpu | None":
-    """The GPU that prices plans: the first target, where that is one by name."""
-    from deploykit.plan.gpus import gpu_for
-
-    return gpu_for(texts[0])[1] if texts else None
 
 
 def parse_precisions(text: str) -> tuple[Precision, ...]:

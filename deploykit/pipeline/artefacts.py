@@ -287,6 +287,7 @@ class Artefacts:
             "batch": spec.batch,
             "targets": spec.targets,
             "tf32": spec.tf32,
+            "options": spec.options,
             "compilers": library_versions(COMPILERS),
             "gpu": find_gpu(),
         }

@@ -1,0 +1,162 @@
+"""`deploykit inspect MODEL|ENGINE`: what was compiled, kernel by kernel."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from deploykit.cli.comparison_options import given
+from deploykit.cli.options import (
+    BUILDER,
+    builder_options,
+    calibration_option,
+    check_output,
+    data_option,
+    fuse_option,
+    io_option,
+    json_option,
+    model_options,
+    store_option,
+    target_options,
+)
+from deploykit.cli.progress import StageProgress
+from deploykit.errors import UsageError
+from deploykit.spec import BatchRange, BuilderOptions, BuildSpec, Fusions, ModelSpec, Precision, Target
+
+if TYPE_CHECKING:
+    from deploykit.backends.protocol import Backend
+    from deploykit.pipeline.artefacts import Artefacts
+    from deploykit.pipeline.inspection import Planned
+    from deploykit.plan.gpus import Gpu
+
+
+OF_BUILDS = {
+    *("weights", "init_from", "image_size", "width_mult", "input_shape", "factory_args", "seed"),
+    *("fusions", "backend", "keep_io", "data", "calibration_images", *BUILDER),
+}
+
+
+@click.command("inspect")
+@model_options
+@fuse_option
+@click.option("--precision", default="fp32", show_default=True, help="fp32, fp16, int8.")
+@click.option("--backend", default="trt-rtx", show_default=True, help="The compiler: trt, trt-rtx.")
+@click.option("--batch", default="8", show_default=True, help="Largest batch, or min:opt:max (1:8:32).")
+@target_options
+@io_option
+@click.option("--tf32", is_flag=True, help="Let FP32 products round their operands to TF32.")
+@builder_options
+@data_option
+@calibration_option
+@click.option(
+    "--diff",
+    "beside",
+    metavar="OTHER",
+    help="Compare with another plan: a precision of the same network, an engine file, or another MODEL.",
+)
+@click.option("--top", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Rows of each list.")
+@click.option("--html", type=click.Path(path_type=Path), help="Also write a page with graph and roofline here.")
+@click.option("--trust-engine", is_flag=True, help="Open an engine that this store did not build. It is native code.")
+@store_option
+@json_option
+def command(
+    model: ModelSpec,
+    fusions: Fusions,
+    precision: str,
+    backend: str,
+    batch: str,
+    targets: tuple[Target, ...],
+    gpu: "Gpu | None",
+    keep_io: bool,
+    tf32: bool,
+    options: BuilderOptions,
+    data: Path | None,
+    calibration_images: int,
+    beside: str | None,
+    top: int,
+    html: Path | None,
+    trust_engine: bool,
+    store: Path | None,
+    as_json: bool,
+) -> None:
+    """Show what MODEL, or an engine that deploykit built, was compiled into.
+
+    Kernels by type and precision, bytes moved, memory; which layers are not in the precision asked for and why; what
+    conversions cost; and where --target names a GPU, the roofline's lower bound. A network is built first, and its plan
+    set beside that of the next wider precision. An engine is found in the store by its content and never opened.
+
+    `deploykit inspect --diff A B` compares two plans, A being what B is measured against.
+    """
+    from deploykit.backends import get_backend
+    from deploykit.pipeline.artefacts import Artefacts
+    from deploykit.pipeline.inspection import inspect, is_engine, wider_plans
+    from deploykit.report.document import to_json
+    from deploykit.report.inspection import render_inspection
+    from deploykit.store import Store
+
+    if fusions.auto:
+        raise UsageError("inspect shows one graph", hint="let `build --fuse auto` choose, then inspect its engine")
+    if is_engine(model.name):
+        _require_engine(model.name, beside)
+    check_output(html)
+    spec = BuildSpec(
+        model=model,
+        precision=Precision.parse(precision),
+        batch=BatchRange.parse(batch),
+        targets=targets,
+        keep_io=keep_io,
+        tf32=tf32,
+        data=data,
+        calibration_images=calibration_images,
+        fusions=fusions,
+        options=options,
+    )
+    compiler = get_backend(backend)
+    artefacts = Artefacts(Store.open(store), StageProgress())
+    found = inspect(
+        _planned(artefacts, model.name, spec, compiler, trusted=trust_engine),
+        others=() if is_engine(model.name) else wider_plans(artefacts, spec, compiler),
+        beside=_beside(artefacts, beside, spec, compiler, trusted=trust_engine),
+        gpu=gpu,
+        tf32=tf32,
+    ).as_dict()
+    if html:
+        from deploykit.pipeline.outcome import write_text
+        from deploykit.report.plan_html import plan_html
+
+        write_text(html, plan_html(found))
+    if as_json:
+        click.echo(to_json(found))
+    else:
+        render_inspection(found, top=top)
+
+
+def _require_engine(name: str, beside: str | None) -> None:
+    """Raises UsageError for options that would be passed over: an engine is built already."""
+    if idle := given(OF_BUILDS):
+        raise UsageError(f"{idle} has no meaning for the engine {name}", hint="leave it out, or name the network")
+    if beside is not None and beside.lower() in list(Precision):
+        raise UsageError(f"the engine {name} has one precision", hint="give --diff another engine, or a MODEL")
+
+
+def _planned(artefacts: "Artefacts", name: str, spec: BuildSpec, compiler: "Backend", *, trusted: bool) -> "Planned":
+    from deploykit.pipeline.inspection import is_engine, planned_engine, planned_network
+
+    if is_engine(name):
+        return planned_engine(
+            artefacts, Path(name), trusted=trusted, precision=spec.precision, batch=spec.batch.optimum
+        )
+    return planned_network(artefacts, spec, compiler)
+
+
+def _beside(
+    artefacts: "Artefacts", text: str | None, spec: BuildSpec, compiler: "Backend", *, trusted: bool
+) -> "Planned | None":
+    if text is None:
+        return None
+    if text.lower() in list(Precision):
+        return _planned(
+            artefacts, spec.model.name, spec.with_precision(Precision.parse(text)), compiler, trusted=trusted
+        )
+    return _planned(artefacts, text, replace(spec, model=ModelSpec(text)), compiler, trusted=trusted)

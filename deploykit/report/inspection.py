@@ -1,0 +1,243 @@
+"""A compiled plan in a person's words: diagnosis first, then totals, the dearest kernels, the audit and a comparison.
+
+It is written from what `--json` prints. A plan has no times: microseconds here are a roofline's lower bounds, and every
+heading above them says so.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from deploykit.report.text import render_facts, render_lines, render_table
+
+NAMES = 2  # ONNX nodes of a kernel that are listed by name
+LONGEST = 60  # characters of a name in a table
+SIZES = {"weights_bytes": "weights", "activation_bytes": "activations", "scratch_bytes": "scratch"}
+TOTALS = ("kernels", "bytes_moved", "engine_bytes", "weights_bytes", "activation_bytes", "scratch_bytes")
+
+Found = Mapping[str, Any]
+
+
+def render_inspection(found: Found, *, top: int) -> None:
+    """The whole report on stdout; `top` rows of each list."""
+    render_facts(_facts(found))
+    render_lines(["", *(f"{line['level']}: {line['text']}" for line in found["diagnoses"])])
+    _kinds(found)
+    _dearest(found, top)
+    if found["roofline"]:
+        _slowest(found, top)
+    _audit(found["audit"], top)
+    if found["diff"]:
+        _difference(found, top)
+
+
+def _facts(found: Found) -> dict[str, str]:
+    summary = found["summary"]
+    sizes = [f"{said} {summary[name] / 1e6:.1f}" for name, said in SIZES.items() if summary[name] is not None]
+    targets = f" for {', '.join(found['targets'])}" if found["targets"] else ""
+    return {
+        "plan": found["title"],
+        "compiler": f"{found['compiler']}{targets}; read from its {found['source']}",
+        "kernels": f"{summary['kernels']}",
+        "MB moved": f"{summary['mb_moved']:.1f} for a batch of {found['batch']}",
+        "MB": ", ".join([f"engine {summary['engine_mb']:.1f}", *sizes]),
+        "precision": f"{summary['weighted_accounted']} of {summary['weighted_nodes']} weighted nodes accounted for",
+        "roofline": _bound(found["roofline"]),
+    }
+
+
+def _bound(found: Found | None) -> str:
+    if not found:
+        return ""
+    share = found["memory_bound_us"] / found["lower_bound_us"] if found["lower_bound_us"] else 0.0
+    return (
+        f"at least {found['lower_bound_us']:.1f} us a batch on {found['gpu']['name']}, {share:.0%} of it memory bound "
+        f"({found['assumes']})"
+    )
+
+
+def _kinds(found: Found) -> None:
+    _heading("Kernels by kind and type read")
+    total = found["summary"]["bytes_moved"]
+    lines = [
+        [row["kind"], row["reads"], str(row["kernels"]), _mb(row["bytes_moved"]), _share(row["bytes_moved"], total)]
+        for row in found["kernels_by_type"]
+    ]
+    render_table(["kind", "reads", "kernels", "MB", "of all"], lines, right=("kernels", "MB", "of all"))
+
+
+def _dearest(found: Found, top: int) -> None:
+    layers, total = found["layers"], found["summary"]["bytes_moved"]
+    _heading(f"{_most(layers, top)} kernels that move the most bytes")
+    _kernels(layers, top, by=_bytes_moved, share=lambda each: _share(each["bytes_moved"], total))
+
+
+def _slowest(found: Found, top: int) -> None:
+    layers, total = found["layers"], found["roofline"]["lower_bound_us"]
+    gpu = found["roofline"]["gpu"]["name"]
+    by_bytes, by_bound = (_first(layers, top, by) for by in (_bytes_moved, _lower_bound))
+    if by_bytes == by_bound:
+        render_lines(["", f"The same kernels, in this order, have the highest lower bounds on {gpu}."])
+        return
+    _heading(f"{_most(layers, top)} kernels with the highest lower bound on {gpu} (nothing was measured)")
+    _kernels(layers, top, by=_lower_bound, share=lambda layer: _share(layer["us"], total))
+
+
+def _kernels(layers: Sequence[Found], top: int, *, by: Callable[[Found], float], share: Callable[[Found], str]) -> None:
+    bounded = any(layer["us"] is not None for layer in layers)
+    headings = ["kernel", "kind", "reads", "writes", "MB", "MMACs", *(["us >=", "bound"] if bounded else []), "of all"]
+    lines = [
+        [
+            _cut(layer["name"]),
+            layer["kind"],
+            layer["reads"],
+            layer["writes"],
+            _mb(layer["bytes_moved"]),
+            f"{layer['macs'] / 1e6:,.0f}" if layer["macs"] else "",
+            *([f"{layer['us']:.2f}", layer["binds"]] if bounded else []),
+            share(layer),
+            _named(layer["nodes"]),
+        ]
+        for layer in _first(layers, top, by)
+    ]
+    render_table([*headings, "ONNX nodes"], lines, right=("MB", "MMACs", "us >=", "of all"))
+
+
+def _first(layers: Sequence[Found], top: int, by: Callable[[Found], float]) -> list[Found]:
+    return sorted(layers, key=by, reverse=True)[:top]
+
+
+def _bytes_moved(layer: Found) -> float:
+    return float(layer["bytes_moved"])
+
+
+def _lower_bound(layer: Found) -> float:
+    return float(layer["us"])
+
+
+def _audit(found: Found, top: int) -> None:
+    odd = [node for node in found["nodes"] if not node["as_wanted"]]
+    _heading(
+        f"Precision audit: {len(found['nodes']) - len(odd)} of {len(found['nodes'])} convolutions and matrix products "
+        f"compute in {found['wanted']}"
+    )
+    if odd:
+        lines = [[_cut(node["name"]), node["op"], node["dtype"] or "-", node["reason"]] for node in odd[:top]]
+        render_table(["node", "operator", "computes in", "why"], lines)
+        _more(odd, top)
+    conversions = found["conversions"]
+    if not conversions:
+        render_lines(["No kernel only converts."])
+        return
+    groups: dict[str, list[Found]] = defaultdict(list)
+    for conversion in conversions:
+        groups[conversion["what"]].append(conversion)
+    _heading("Kernels that only convert, with what rides in them")
+    lines = [
+        [
+            what,
+            str(len(each)),
+            _mb(moved := sum(one["bytes_moved"] for one in each)),
+            _share(moved, found["bytes_moved"]),
+            _cut(max(each, key=lambda one: one["bytes_moved"])["layer"]),
+        ]
+        for what, each in groups.items()
+    ]
+    render_table(["what", "kernels", "MB", "of all", "largest"], lines, right=("kernels", "MB", "of all"))
+
+
+def _difference(found: Found, top: int) -> None:
+    compared = found["diff"]
+    a, b = compared["a"], compared["b"]
+    _heading(f"{found['beside']} (a) and {found['title']} (b)")
+    lines = [
+        [name.replace("_", " "), _size(name, a[name]), _size(name, b[name]), _ratio(compared["ratios"].get(name))]
+        for name in TOTALS
+    ]
+    render_table(["", "a", "b", "b / a"], lines, right=("a", "b", "b / a"))
+    _heading("Kernels by kind and type read")
+    counts = [[row["kind"], row["reads"], str(row["a"]), str(row["b"])] for row in compared["kinds"]]
+    render_table(["kind", "reads", "a", "b"], counts, right=("a", "b"))
+    for title, name in (
+        ("Parts that differ", "changed"),
+        ("Kernels in a alone", "only_a"),
+        ("Kernels in b alone", "only_b"),
+    ):
+        _groups(title, compared[name], top)
+    render_lines(["", f"{compared['same']} parts are the same; {compared['shared_nodes']} ONNX nodes are in both."])
+
+
+def _groups(title: str, groups: Sequence[Found], top: int) -> None:
+    if not groups:
+        return
+    _heading(f"{title}: {len(groups)}, the largest difference in bytes first")
+    lines = [
+        [
+            _named(group["nodes"]) or _named([layer["name"] for layer in (*group["a"], *group["b"])]),
+            _side(group["a"]),
+            _side(group["b"]),
+            f"{group['bytes_difference'] / 1e6:+.2f}",
+            _what_differs(group),
+        ]
+        for group in groups[:top]
+    ]
+    render_table(["ONNX nodes", "a", "b", "MB", "what"], lines, right=("MB",))
+    _more(groups, top)
+
+
+def _what_differs(group: Found) -> str:
+    types = sorted({f"{there} -> {here}" for there, here in group["retyped"].values()})
+    return ", ".join([*types, *(["fused differently"] if group["fused_differently"] else [])])
+
+
+def _side(layers: Sequence[Found]) -> str:
+    """`2 correlation, 1 kgen, 12.3 MB`."""
+    if not layers:
+        return "-"
+    kinds: dict[str, int] = defaultdict(int)
+    for layer in layers:
+        kinds[layer["kind"]] += 1
+    said = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    return f"{said}, {_mb(sum(layer['bytes_moved'] for layer in layers))} MB"
+
+
+def _heading(text: str) -> None:
+    render_lines(["", text, ""])
+
+
+def _most(rows: Sequence[Found], top: int) -> str:
+    return f"The {top} of {len(rows)}" if top < len(rows) else f"All {len(rows)}"
+
+
+def _more(rows: Sequence[Found], top: int) -> None:
+    if len(rows) > top:
+        render_lines([f"... and {len(rows) - top} more: --top {len(rows)} lists all"])
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
+    return ", ".join(map(_cut, names[:NAMES])) + more
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..."
+
+
+def _size(name: str, value: int | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if name == "kernels" else f"{_mb(value)} MB"
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.2f}"
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{part / whole:.1%}" if whole else ""
