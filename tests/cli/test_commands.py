@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from deploykit.cli import COMMANDS
 from deploykit.graph import graph_digest
 from deploykit.spec import ModelSpec
 from deploykit.zoo.registry import build_module
@@ -37,7 +38,7 @@ print("loaded", *({HEAVY!r} & set(sys.modules)))
 
 
 def test_every_command_has_help(run):
-    for name in ("list", "summary", "export", "build", "verify", "bench", "doctor"):
+    for name in COMMANDS:
         done = run(name, "--help")
         assert done.returncode == 0
         assert "--json" in done.stdout
