@@ -13,6 +13,7 @@ from deploykit.host import usable_cores
 SHORTEST_BLOCK = 5  # runs: in shorter ones thread pools that wake up are all that is measured
 LONGEST_BLOCK = 200
 BLOCK_SECONDS = 0.05  # what a block of a fast network is stretched to
+PLANNED = 0.7  # of the time limit
 WARM_UP_RUNS = 10
 WARM_UP_SECONDS = 0.2
 WARM_UP_CAP_SECONDS = 10.0
@@ -63,19 +64,20 @@ def block_lengths(run_seconds: Sequence[float], settings: BenchSettings) -> tupl
     A block lasts about 50 ms, so that fast networks collect many samples, and has at least `block_runs` runs. When
     `min_rounds` such rounds (two blocks a row) exceed the time limit, blocks shrink to five runs; when six rounds, the
     fewest that carry an interval, still exceed it, slow rows shrink to the share of the time they have, at least two
-    runs: the flagged one and one that counts. A row so slow that even this is too long is timed in fewer rounds.
+    runs: the flagged one and one that counts. A row so slow that even this is too long is timed in fewer rounds. A part
+    of the limit is left free, for rows run slower beside each other than they did in their warm-up.
     """
-    gap = settings.gap_ms / 1e3
+    gap, limit = settings.gap_ms / 1e3, PLANNED * settings.max_seconds
     wanted = tuple(
         min(LONGEST_BLOCK, max(settings.block_runs, math.ceil(BLOCK_SECONDS / max(seconds, 1e-9))))
         for seconds in run_seconds
     )
-    if settings.min_rounds * _round_seconds(run_seconds, wanted, gap) <= settings.max_seconds:
+    if settings.min_rounds * _round_seconds(run_seconds, wanted, gap) <= limit:
         return wanted
     short = tuple(min(length, SHORTEST_BLOCK) for length in wanted)
-    if FEWEST_ROUNDS * _round_seconds(run_seconds, short, gap) <= settings.max_seconds:
+    if FEWEST_ROUNDS * _round_seconds(run_seconds, short, gap) <= limit:
         return short
-    share = settings.max_seconds / FEWEST_ROUNDS / 2 / len(run_seconds) - gap
+    share = limit / FEWEST_ROUNDS / 2 / len(run_seconds) - gap
     return tuple(min(SHORTEST_BLOCK, max(2, int(share / seconds))) for seconds in run_seconds)
 
 

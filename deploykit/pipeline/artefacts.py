@@ -193,8 +193,9 @@ class Artefacts:
     def _trace(self, model: ModelSpec) -> ir.Model:
         from deploykit.pipeline import stages
 
+        source = Path(model.name) if model.is_onnx else self._module(model)
         with self.timed("export to ONNX"):
-            return stages.trace(Path(model.name) if model.is_onnx else self._module(model))
+            return stages.trace(source)
 
     def _module(self, model: ModelSpec) -> ModuleSource:
         """The recipe for a network; seeded weights and their BatchNorm statistics are made once and kept."""

@@ -36,9 +36,9 @@ def test_threads_are_resolved_to_the_cores_of_this_process():
         ((0.040, 0.020), 60.0, (6, 6)),  # slower than 50 ms / 6: as asked
         ((0.005, 0.040), 60.0, (10, 6)),  # fast rows are stretched to 50 ms
         ((1e-5, 0.0), 60.0, (200, 200)),  # but not without end
-        ((0.5, 0.02), 60.0, (6, 6)),  # 8 rounds of 6.44 s fit into 60 s
-        ((0.5, 0.02), 50.0, (5, 5)),  # 8 of them do not, 6 rounds of 5.4 s do
-        ((0.5, 0.02), 12.0, (2, 5)),  # 0.95 s a block: the slow row gives runs up, the fast one none
+        ((0.5, 0.02), 75.0, (6, 6)),  # 8 rounds of 6.44 s fit into 0.7 of 75 s
+        ((0.5, 0.02), 60.0, (5, 5)),  # 8 of them do not, 6 rounds of 5.4 s do
+        ((0.5, 0.02), 12.0, (2, 5)),  # 0.3 s a block: the slow row gives runs up, the fast one none
         ((5.0, 0.02), 12.0, (2, 5)),  # a flagged run and one that counts, whatever it takes
     ],
 )
