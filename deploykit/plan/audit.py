@@ -27,7 +27,7 @@ from typing import Any
 from deploykit.plan.model import COMPUTE_TYPE, POINTWISE, TYPES_OF_SIZE, EnginePlan, PlanLayer, PlanTensor
 from deploykit.spec import Precision
 
-CONVERTING_KINDS = (POINTWISE, "runtime_function", "reformat")
+CONVERTING_KINDS = POINTWISE | {"runtime_function", "reformat"}
 EIGHT_BITS = frozenset(TYPES_OF_SIZE[1]) - {"Bool"}
 REQUANTISE, CAST, REFORMAT, COPY = "requantise", "cast", "reformat", "copy"
 GENERATED, OPERATION = re.compile(r"__myl_((?:[A-Z][a-z]+)+)_"), re.compile(r"[A-Z][a-z]+")

@@ -4,9 +4,13 @@ A layer moves every input and output once per batch and every constant once:
 
     bytes = sum over inputs and outputs of size(type) * prod(dimensions at the batch) + sum over constants
 
-Bookkeeping (`shape_call`, `signal`, `wait`) launches no kernel. A Conv, Gemm or MatMul computes in the type of the
-first input of the layer that carries its name. One kind of layer does not count as carrying it: `kgen`, generated
-pointwise code, which takes a convolution's name when all it does is to requantise that convolution's result.
+Some layers launch no kernel: bookkeeping (`shape_call`, `signal`, `wait`), and views of another's memory (`NoOp`). A
+Conv, Gemm or MatMul computes in the type of the first input of the layer that carries its name. Layers that only work
+point by point do not count as carrying it: `kgen`, generated code, takes a convolution's name when all it does is to
+requantise that convolution's result.
+
+Which type of layer is which is data (`LayerKinds`), one table per compiler. Myelin compiles all of TensorRT-RTX's
+layers and some of TensorRT's; TensorRT's own have other names, so that one union serves both.
 """
 
 from collections.abc import Container, Mapping
@@ -21,9 +25,51 @@ SCHEMA_VERSION = 1
 TYPES_OF_SIZE = {8: ("Int64",), 4: ("Float", "Int32"), 2: ("BFloat16", "Half"), 1: ("Bool", "FP8", "Int8", "UInt8")}
 ELEMENT_SIZE = {dtype: size for size, dtypes in TYPES_OF_SIZE.items() for dtype in dtypes}  # bytes
 COMPUTE_TYPE = {Precision.FP32: "Float", Precision.FP16: "Half", Precision.INT8: "Int8"}
-NO_KERNEL = ("shape_call", "signal", "wait")
-POINTWISE = "kgen"
-WEIGHTED_KINDS = ("correlation", "gemm")
+WEIGHTED_OPS = ("Conv", "Gemm", "MatMul")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerKinds:
+    """What the types of a compiler's layers mean. One that is nowhere here is a kernel that computes its nodes.
+
+    `no_bytes` moves nothing, `pointwise` computes no product that it is named after, `weighted` always computes one.
+    """
+
+    no_kernel: frozenset[str]
+    no_bytes: frozenset[str]
+    pointwise: frozenset[str]
+    weighted: frozenset[str]
+
+
+MYELIN = LayerKinds(  # as seen with tensorrt-rtx 1.7
+    no_kernel=frozenset({"shape_call", "signal", "wait"}),
+    no_bytes=frozenset({"shape_call"}),
+    pointwise=frozenset({"kgen"}),
+    weighted=frozenset({"correlation", "gemm"}),
+)
+TENSORRT = LayerKinds(  # as documented, see plan.inspector
+    no_kernel=frozenset({"Constant", "NoOp"}),
+    no_bytes=frozenset({"Constant", "NoOp"}),
+    pointwise=frozenset({"Constant", "NoOp", "PointWise", "PointWiseV2", "Reformat", "Scale", "Shuffle"}),
+    weighted=frozenset(
+        {
+            "CaskConvActPool",
+            "CaskConvolution",
+            "CaskDeconvolution",
+            "CaskDeconvolutionV2",
+            "CaskGemm",
+            "CaskGemmConvolution",
+            "CaskGemmMatrixMultiply",
+            "CudaDepthwiseConvolution",
+            "FusedConvActConvolution",
+            "MatrixMultiply",
+        }
+    ),
+)
+NO_KERNEL = MYELIN.no_kernel | TENSORRT.no_kernel
+NO_BYTES = MYELIN.no_bytes | TENSORRT.no_bytes
+POINTWISE = MYELIN.pointwise | TENSORRT.pointwise
+WEIGHTED_KINDS = MYELIN.weighted | TENSORRT.weighted
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +107,7 @@ class PlanLayer:
 
     def runs(self, nodes: Container[str]) -> tuple[str, ...]:
         """Those of `nodes` that this layer computes, not merely requantises."""
-        return () if self.kind == POINTWISE else tuple(node for node in self.nodes if node in nodes)
+        return () if self.kind in POINTWISE else tuple(node for node in self.nodes if node in nodes)
 
     @property
     def reads(self) -> str:
@@ -69,7 +115,7 @@ class PlanLayer:
         return self.inputs[0].dtype if self.inputs else "?"
 
     def bytes_moved(self, batch: int) -> int:
-        if self.kind == "shape_call":
+        if self.kind in NO_BYTES:
             return 0
         moved = sum(tensor.size(batch) for tensor in (*self.inputs, *self.outputs))
         return moved + sum(tensor.size(1) for tensor in self.constants)
@@ -79,8 +125,8 @@ class PlanLayer:
 class EnginePlan:
     """What a compiler made of a typed graph. Layers stand in the order of execution.
 
-    `compiler` is library and version ("tensorrt-rtx 1.7.1"), `source` what the plan was read from ("build log",
-    "engine inspector"), `batch` the one that sizes are for. `weighted` has the typed graph's Conv, Gemm and MatMul
+    `compiler` is library and version ("tensorrt-rtx 1.7.1"), `source` what the plan was read from ("build log, grammar
+    1", "engine inspector"), `batch` the one that sizes are for. `weighted` has the typed graph's Conv, Gemm and MatMul
     nodes with their operator. Sizes are bytes, None where the source keeps quiet about one.
     """
 

@@ -50,11 +50,10 @@ def test_every_tensor_is_counted_once_per_layer_that_touches_it():
     assert found.engine_mb == 0.5
 
 
-def test_memory_is_read_where_the_log_tells_and_none_where_it_does_not():
+def test_memory_is_what_the_log_states():
     found = plan()
     assert found.weights_bytes == 47_488
-    assert found.scratch_bytes == 8_716_288
-    assert found.activation_bytes is None
+    assert found.scratch_bytes == found.activation_bytes == 8_716_288
 
 
 def test_weighted_nodes_by_what_they_read():
@@ -67,24 +66,29 @@ def test_weighted_nodes_by_what_they_read():
 
 
 def test_a_pointwise_kernel_that_carries_a_convolutions_name_is_not_that_convolution():
-    log = with_line(r"\[ONNX Layer: q\]", "[ONNX Layer: q]\x1f[ONNX Layer: conv2]")
+    log = with_line(r"(Rou.*)\[ONNX Layer: q\]", "\\1[ONNX Layer: q]\x1f[ONNX Layer: conv2]")
+    assert parse_layers(log)[3].nodes[-1] == "conv2"
     assert plan(log) == plan()
 
 
 def test_a_weighted_node_that_no_layer_claims_is_named():
-    found = plan(with_line(r"\[ONNX Layer: conv2\]", "[ONNX Layer: other]"))
+    found = plan(with_line(r"(Name: conv2_.*)\[ONNX Layer: conv2\]", r"\1[ONNX Layer: relu1]"))
     assert found.unaccounted == ("conv2",)
     assert found.weighted_accounted == 1
 
 
 def test_fused_nodes_are_told_apart_and_a_suffix_is_not_part_of_a_name():
-    log = with_line(r"(\[ONNX Layer: conv2\])", "[ONNX Layer: odd, [name]\x1f\\1__gemm_from_conv1x1")
+    log = with_line(r"(Name: conv2_.*)(\[ONNX Layer: conv2\])", "\\1[ONNX Layer: odd, [name]\x1f\\2__gemm_from_conv1x1")
     assert parse_layers(log)[-2].nodes[:2] == ("odd, [name", "conv2")
 
 
 def test_synchronisation_is_no_kernel():
-    line = "Name: s, LayerType: signal, Inputs: [], Constants: [], Outputs: [], TacticName: , StreamId: 0, Metadata: "
-    found = plan(f"{GOLDEN}{line}\n{line.replace('signal', 'wait')}\n")
+    both = "".join(
+        f"\nName: {kind}_myl0_{number}, LayerType: {kind}, Inputs: [], Constants: [], Outputs: [], TacticName: , "
+        "StreamId: 0, Metadata: "
+        for number, kind in ((6, "signal"), (7, "wait"))
+    )
+    found = plan(GOLDEN.replace("\n\nI/O Tensors:", f"{both}\n\nI/O Tensors:"))
     assert found.kernels == 5
     assert found.kinds["signal"] == found.kinds["wait"] == 1
 
@@ -94,19 +98,8 @@ def test_it_goes_into_json():
 
 
 @pytest.mark.parametrize(
-    ("log", "complaint"),
-    [
-        ("", "holds no compiled layer"),
-        ("Layers:\n", "holds no compiled layer"),
-        (with_line(r"Constants: \[\], Outputs", "Weights: [], Outputs"), "a layer in a form"),
-        (with_line(r"LayerType: kgen", "LayerType: <kgen>"), "a layer in a form"),
-        (with_line(r"Datatype: Int8", "Datatype: Int3"), "unknown type Int3"),
-        (with_line(r"Datatype: Int8", "Type: Int8"), "a tensor in a form"),
-        (with_line(r"Dimensions: \[-1,32,16,16\]", "Dimensions: [N,32,16,16]"), "a tensor in a form"),
-        (with_line(r"\[ONNX Layer: q\]", "[Torch Layer: q]"), "origin in a form"),
-    ],
+    "log", ["", "Layers:\n", GOLDEN[: GOLDEN.index("Layers:")], with_line(r"Layers:\n(Name: .*\n)+", "Layers:\n")]
 )
-def test_an_unknown_form_is_an_error_that_asks_for_a_report(log, complaint):
-    with pytest.raises(BuildFailed, match=complaint) as caught:
+def test_a_log_without_layers_is_an_error(log):
+    with pytest.raises(BuildFailed, match="holds no compiled layer"):
         plan(log)
-    assert "report" in caught.value.hint
