@@ -1,4 +1,4 @@
-"""`deploykit inspect` as a user meets it: networks, engine files, comparisons, the page, and files that are no engines."""
+"""`deploykit inspect` as a user meets it: networks, engines, comparisons, the page, and files that are no engines."""
 
 import json
 
@@ -81,7 +81,8 @@ def test_an_engine_is_known_by_its_content(run, engine):
 
 
 def test_two_plans_are_compared_in_the_order_they_are_named(run, engine, photographs):
-    found = answer(run("inspect", "--diff", engine, "test_resnet", "--precision", "int8", "--data", photographs, "--json"))
+    asked = ["test_resnet", "--precision", "int8", "--data", photographs, "--json"]
+    found = answer(run("inspect", "--diff", engine, *asked))
     assert (found["diff"]["a"]["precision"], found["diff"]["b"]["precision"]) == ("fp16", "int8")
     assert found["diff"]["ratios"]["bytes_moved"] == pytest.approx(
         found["summary"]["bytes_moved"] / found["diff"]["a"]["bytes_moved"]
