@@ -28,7 +28,7 @@ def read_foreign_engine(content: bytes, *, precision: Precision, batch: int) -> 
     trt = import_module(name)
     gpu = find_gpu()
     return read_inspector(
-        inspect_engine(trt, content),
+        inspect_engine(trt, content, batch=batch),
         compiler=f"{LIBRARIES[name]} {'.'.join(trt.__version__.split('.')[:3])}",
         precision=precision,
         batch=batch,

@@ -1,11 +1,11 @@
-"""Running an engine of TensorRT or TensorRT-RTX; which of the two is the imported module passed as `trt`.
+"""Running and inspecting an engine of TensorRT or TensorRT-RTX; which of the two is the imported module, `trt`.
 
 One session has one execution context on one stream. Each bound feed has device memory of its own, so that several
 can be launched in turn without a copy; `run` keeps one bound feed for itself, whose memory only grows.
 """
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from math import prod
 from types import TracebackType
@@ -299,6 +299,43 @@ class _Buffer:
         if self.host.nbytes:
             self._cuda.free_pinned(self.host)
             self.host = np.empty(0, np.uint8)
+
+
+def inspect_engine(trt: Any, content: bytes, *, batch: int | None = None) -> str:
+    """What TensorRT's engine inspector says of an engine, as JSON (`plan.inspector` reads it). Needs a GPU.
+
+    TensorRT 10 tells no types of an engine with dynamic shapes unless a context holds the shapes: here those of the
+    profile's optimum, with `batch` on the first axis where given. Where a context silences it, it is asked without one.
+    Raises ExecutionFailed where the engine does not load or does not take the batch.
+    """
+    log = new_log(trt)
+    with held_back():
+        runtime = created(log, "runtime", lambda: trt.Runtime(log))
+        plan = runtime.deserialize_cuda_engine(content)
+        context = plan.create_execution_context() if plan is not None else None
+        if context is None:
+            raise ExecutionFailed(f"TensorRT could not load the engine: {log.complaint()}")
+        for name, shape in _shapes_to_inspect(trt, plan, batch):
+            if not context.set_input_shape(name, shape):
+                raise ExecutionFailed(f"TensorRT does not take input {name!r} of shape {shape}: {log.complaint()}")
+        inspector = plan.create_engine_inspector()
+        inspector.execution_context = context
+        said = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+        if not said:
+            inspector = plan.create_engine_inspector()
+            said = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+    return str(said)
+
+
+def _shapes_to_inspect(trt: Any, plan: Any, batch: int | None) -> Iterator[tuple[str, Shape]]:
+    """The inputs whose shape is not fixed, each with the one to look at."""
+    for name in (plan.get_tensor_name(index) for index in range(plan.num_io_tensors)):
+        shape = tuple(plan.get_tensor_shape(name))
+        if -1 not in shape or plan.get_tensor_mode(name) != trt.TensorIOMode.INPUT:
+            continue
+        _, optimum, _ = plan.get_tensor_profile_shape(name, PROFILE)
+        first = batch if batch is not None and shape[0] == -1 else optimum[0]
+        yield name, (first, *tuple(optimum)[1:])
 
 
 def _content(engine: Engine) -> bytes:

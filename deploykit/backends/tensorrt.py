@@ -5,12 +5,16 @@ the engine carries the reason why it cannot run, and so never a latency. `strict
 """
 
 from importlib.util import find_spec
+from typing import Any
 
 from deploykit.backends.device import find_gpu, why_no_gpu
-from deploykit.backends.protocol import TENSORRT, Engine, Placement, Progress, Reason, Session, Source
+from deploykit.backends.protocol import TENSORRT, Engine, Placement, Progress, Reason, Session, Source, TypedGraph
 from deploykit.backends.tensorrt_rtx import NO_RTX, compile_with_rtx, describe_types, no_device
-from deploykit.errors import BackendMissing
+from deploykit.errors import BackendMissing, BuildFailed, ExecutionFailed
 from deploykit.host import installed_version
+from deploykit.plan.inspector import read_inspector
+from deploykit.plan.model import WEIGHTED_OPS, EnginePlan
+from deploykit.plan.summary import summarise
 from deploykit.spec import BuildSpec, Precision
 
 OLDEST = (10, 12)  # the first release whose strongly typed networks take what deploykit writes
@@ -76,7 +80,10 @@ class TensorRTBackend:
 
 
 def _build_here(source: Source, precision: Precision, spec: BuildSpec, progress: Progress | None) -> Engine:
-    """An engine for the GPU that is here. Its log has another form than TensorRT-RTX's, so there is no plan."""
+    """An engine for the GPU that is here, with the plan that TensorRT's inspector tells of it.
+
+    An inspector that cannot be read costs the plan, not the engine: `note` says what it was.
+    """
     import tensorrt
 
     from deploykit.backends.nvinfer import compile_engine
@@ -84,15 +91,43 @@ def _build_here(source: Source, precision: Precision, spec: BuildSpec, progress:
     typed = source.typed
     assert typed is not None  # noqa: S101 - supports() was asked first
     compiled = compile_engine(tensorrt, typed, spec, progress=progress)
+    flavour = f"tensorrt {'.'.join(tensorrt.__version__.split('.')[:3])}"
+    layers, missing = None, ""
+    try:
+        layers = _inspected(tensorrt, compiled.content, typed, spec, compiler=flavour)
+    except (BuildFailed, ExecutionFailed) as error:
+        missing = f"no plan: {error}"
+    plan = summarise(layers) if layers else None
     return Engine(
         backend=TensorRTBackend.name,
-        flavour=f"tensorrt {'.'.join(tensorrt.__version__.split('.')[:3])}",
+        flavour=flavour,
         precision=precision,
         inputs=typed.inputs,
         outputs=typed.outputs,
         reason=no_device(),
-        note=describe_types(spec, precision, None),
+        note="; ".join(filter(None, (describe_types(spec, precision, plan), missing))),
         typed_digest=typed.digest,
+        plan=plan.as_dict() if plan else {},
+        layers=layers,
         content=compiled.content,
         log=compiled.log,
+    )
+
+
+def _inspected(trt: Any, content: bytes, typed: TypedGraph, spec: BuildSpec, *, compiler: str) -> EnginePlan:
+    """Raises ExecutionFailed, BuildFailed as TensorRT and the reader do."""
+    import onnx_ir as ir
+
+    from deploykit.backends.nvinfer_session import inspect_engine
+
+    gpu = find_gpu()
+    nodes = ir.load(typed.path).graph
+    return read_inspector(
+        inspect_engine(trt, content, batch=spec.batch.optimum),
+        compiler=compiler,
+        precision=typed.precision,
+        batch=spec.batch.optimum,
+        targets=(str(gpu.capability),) if gpu else (),
+        engine_bytes=len(content),
+        weighted={node.name: node.op_type for node in nodes if node.name and node.op_type in WEIGHTED_OPS},
     )

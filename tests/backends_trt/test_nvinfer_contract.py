@@ -28,7 +28,9 @@ HOLDERS = {
     "config": "IBuilderConfig",
     "profile": "IOptimizationProfile",
     "tensor": "ITensor",
+    "runtime": "Runtime",
     "_runtime": "Runtime",
+    "inspector": "EngineInspector",
     "plan": "ICudaEngine",
     "_plan": "ICudaEngine",
     "context": "IExecutionContext",
@@ -112,6 +114,9 @@ def test_every_declared_holder_is_in_use():
         ("plan.num_io_tensors = 1", "cannot be set"),
         ("plan.num_io_tensors()", "cannot be called"),
         ("trt.Runtime()", "fits none"),
+        ("inspector.get_engine_information()", "fits none"),
+        ("inspector.context = context", "does not exist"),
+        ("trt.LayerInformationFormat.TEXT", "does not exist"),
     ],
 )
 def test_a_wrong_use_is_found(source, fault):
@@ -157,6 +162,7 @@ def fakes() -> list[tuple[type, type]]:
         (fake_tensorrt.FakeRuntime, trt.Runtime),
         (fake_tensorrt.FakeEngine, trt.ICudaEngine),
         (fake_tensorrt.FakeExecutionContext, trt.IExecutionContext),
+        (fake_tensorrt.FakeEngineInspector, trt.EngineInspector),
     ]
 
 
@@ -179,7 +185,7 @@ def test_the_fake_runtime_has_the_methods_of_the_real_one_and_no_others():
 def test_the_session_uses_nothing_that_the_fake_lacks():
     """Else the shim's tests would pass by without it."""
     tree = ast.parse(SOURCES[1].read_text())
-    of = {"_runtime": 0, "plan": 1, "_plan": 1, "context": 2}
+    of = {"runtime": 0, "_runtime": 0, "plan": 1, "_plan": 1, "context": 2, "inspector": 3}
     for node in ast.walk(tree):
         if not isinstance(node, ast.Attribute):
             continue

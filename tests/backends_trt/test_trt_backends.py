@@ -1,5 +1,6 @@
 import importlib
 import importlib.util
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,7 +9,7 @@ import pytest
 import small_graphs
 from small_graphs import FLOAT, HALF, INT8, spec
 
-from deploykit.backends import get_backend, tensorrt, tensorrt_rtx
+from deploykit.backends import get_backend, nvinfer_session, tensorrt, tensorrt_rtx
 from deploykit.backends.device import Gpu, find_gpu, why_no_gpu
 from deploykit.backends.protocol import TENSORRT, Reason, Source
 from deploykit.backends.tensorrt import TensorRTBackend
@@ -149,15 +150,76 @@ def test_the_note_says_where_another_type_is_computed_in(tmp_path, text, precisi
     assert build(TensorRTRTXBackend(), tmp_path, text, precision, tf32=tf32).note == note
 
 
-@needs_rtx
-def test_full_tensorrt_builds_for_the_gpu_that_is_here_and_has_no_plan(monkeypatch, tmp_path):
+INSPECTED = {
+    "Layers": [
+        {
+            "Name": f"{node} + rest",
+            "LayerType": kind,
+            "Inputs": [{"Name": read, "Dimensions": [8, 16], "Format/Datatype": "Row major linear FP32"}],
+            "Outputs": [{"Name": written, "Dimensions": [8, 16], "Format/Datatype": "Row major linear FP32"}],
+            "Metadata": f"[ONNX Layer: {node}]",
+        }
+        for node, kind, read, written in (
+            ("conv1", "CaskConvolution", "x", "a"),
+            ("conv2", "CaskConvolution", "a", "c"),
+            ("fc", "CaskGemmMatrixMultiply", "c", "y"),
+        )
+    ],
+    "Bindings": ["x", "y"],
+}
+
+
+@pytest.fixture
+def full_tensorrt(monkeypatch):
     """TensorRT-RTX's bindings stand in for TensorRT's, which have the same names; the targets play no part."""
     monkeypatch.setitem(sys.modules, "tensorrt", importlib.import_module("tensorrt_rtx"))
     installed(monkeypatch, "tensorrt", "tensorrt_rtx", "pycuda", gpu=replace(RTX_4090, capability=Target(9, 0)))
-    engine = build(TensorRTBackend(), tmp_path, targets=("sm_90",), tf32=True)
+
+
+@needs_rtx
+def test_full_tensorrt_builds_for_the_gpu_that_is_here_and_reads_what_its_inspector_tells(
+    full_tensorrt, monkeypatch, tmp_path
+):
+    asked = []
+
+    def answer(trt, content, *, batch):
+        asked.append((trt.__name__, len(content), batch))
+        return json.dumps(INSPECTED)
+
+    monkeypatch.setattr(nvinfer_session, "inspect_engine", answer)
+    engine = build(TensorRTBackend(), tmp_path, targets=("sm_90",), batch="1:4:8", tf32=True)
     assert engine.flavour.startswith("tensorrt ")
     assert engine.reason is None
-    assert engine.plan == {}
-    assert "LayerType:" not in engine.log  # the finest lines are not kept where no plan is read from them
     assert engine.note == "TF32 allowed"
+    assert "LayerType:" not in engine.log  # the finest lines are not kept where no plan is read from them
+    assert asked == [("tensorrt_rtx", len(engine.content), 4)]
+    assert (engine.layers.compiler, engine.layers.source) == (engine.flavour, "engine inspector")
+    assert (engine.layers.targets, engine.layers.batch) == (("sm_90",), 4)
+    assert engine.layers.weighted == {"conv1": "Conv", "conv2": "Conv", "fc": "Gemm"}
+    assert engine.plan["kernels"] == 3
+    assert engine.plan["weighted_reads"] == {"Float": 3}
+    assert engine.plan["engine_mb"] == round(len(engine.content) / 1e6, 1)
+
+
+@needs_rtx
+def test_the_note_of_full_tensorrt_says_where_another_type_is_computed_in(full_tensorrt, monkeypatch, tmp_path):
+    monkeypatch.setattr(nvinfer_session, "inspect_engine", lambda *arguments, **options: json.dumps(INSPECTED))
+    engine = build(TensorRTBackend(), tmp_path, HALF, Precision.FP16)
+    assert engine.note == "2 of 2 weighted layers compute in float"
+
+
+@needs_rtx
+def test_an_inspector_that_cannot_be_read_costs_the_plan_and_not_the_engine(full_tensorrt, monkeypatch, tmp_path):
+    monkeypatch.setattr(nvinfer_session, "inspect_engine", lambda *arguments, **options: '{"Layers": []}')
+    engine = build(TensorRTBackend(), tmp_path)
+    assert (engine.plan, engine.layers) == ({}, None)
+    assert engine.note.startswith("no plan: TensorRT's engine inspector tells of no layers")
+    assert len(engine.content) > 10_000
+
+
+@needs_rtx
+@without_gpu
+def test_an_engine_that_cannot_be_inspected_here_says_why(full_tensorrt, tmp_path):
+    engine = build(TensorRTBackend(), tmp_path)
+    assert engine.note.startswith("no plan: TensorRT could not load the engine: ")
     assert len(engine.content) > 10_000

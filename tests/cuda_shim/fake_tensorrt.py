@@ -3,15 +3,22 @@
 A "serialised engine" is a batch range and an ONNX graph, and `execute_async_v3` runs that graph with ONNX Runtime on
 the addresses that the session has set. An address that is not device memory of the driver's is refused, as are shapes
 outside of the profile. Names and arguments are TensorRT's (tests/backends_trt/test_nvinfer_contract.py holds that).
+
+The inspector describes the graph node by node, in the form that TensorRT 10 is documented to use: one layer per node,
+and no type where no context holds the shapes.
 """
 
 import ctypes
+import json
 from math import prod
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 
+FORMATS = {1: "Row major linear FP32", 10: "Row major linear FP16 format"}  # by ONNX's element type
+LAYER_TYPES = {"Conv": "CaskConvolution", "Gemm": "CaskGemmMatrixMultiply", "Cast": "Reformat", "Flatten": "NoOp"}
 TENSORRT_TYPES = {"tensor(float)": "FLOAT", "tensor(float16)": "HALF", "tensor(int64)": "INT64"}
 
 
@@ -48,6 +55,7 @@ class FakeEngine:
     def __init__(self, graph: bytes, batches: list[int], logger: Any) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
+        self._graph = graph
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self._inputs = {value.name: value for value in self._session.get_inputs()}
         self._tensors = self._inputs | {value.name: value for value in self._session.get_outputs()}
@@ -76,6 +84,9 @@ class FakeEngine:
 
     def create_execution_context(self) -> "FakeExecutionContext":
         return FakeExecutionContext(self)
+
+    def create_engine_inspector(self) -> "FakeEngineInspector":
+        return FakeEngineInspector(self)
 
     def _shape(self, name: str, batch: int) -> list[int]:
         return [batch if isinstance(size, str) else size for size in self._tensors[name].shape]
@@ -122,3 +133,49 @@ class FakeExecutionContext:
         if not driver.shim_is_device_memory(ctypes.c_void_p(address), ctypes.c_size_t(size)):
             return None
         return np.frombuffer((ctypes.c_char * size).from_address(address), dtype).reshape(shape)
+
+
+class FakeEngineInspector:
+    def __init__(self, engine: FakeEngine) -> None:
+        self._engine = engine
+        self._context: FakeExecutionContext | None = None
+
+    @property
+    def execution_context(self) -> FakeExecutionContext | None:
+        return self._context
+
+    @execution_context.setter
+    def execution_context(self, context: FakeExecutionContext) -> None:
+        self._context = context
+
+    def get_engine_information(self, format: Any) -> str:  # noqa: A002 - TensorRT's name
+        assert format == self._engine._trt.LayerInformationFormat.JSON
+        model = onnx.load_from_string(self._engine._graph)
+        weights = {value.name: value for value in model.graph.initializer}
+        for value in model.graph.input if self._context else ():
+            shape = self._context.get_tensor_shape(value.name)
+            value.type.tensor_type.shape.dim[0].ClearField("dim_param")
+            value.type.tensor_type.shape.dim[0].dim_value = shape[0]
+        for value in model.graph.output if self._context else ():
+            value.type.tensor_type.ClearField("shape")
+        graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+        values = {value.name: value.type.tensor_type for value in (*graph.input, *graph.value_info, *graph.output)}
+        layers = [self._layer(node, values, weights) for node in graph.node]
+        return json.dumps({"Layers": layers, "Bindings": list(self._engine._tensors)})
+
+    def _layer(self, node: onnx.NodeProto, values: dict[str, Any], weights: dict[str, Any]) -> dict[str, Any]:
+        told = {"Name": node.name, "LayerType": LAYER_TYPES.get(node.op_type, "PointWiseV2")}
+        told |= {"Inputs": [self._tensor(name, values[name]) for name in node.input if name not in weights]}
+        told |= {"Outputs": [self._tensor(name, values[name]) for name in node.output]}
+        for role, name in zip(("Weights", "Bias"), (name for name in node.input if name in weights), strict=False):
+            half = weights[name].data_type == 10
+            told[role] = {"Type": "Half" if half else "Float", "Count": prod(weights[name].dims)}
+        return told | {"StreamId": 0, "Metadata": f"[ONNX Layer: {node.name}]"}
+
+    def _tensor(self, name: str, kind: Any) -> dict[str, Any]:
+        return {
+            "Name": name,
+            "Location": "Device",
+            "Dimensions": [size.dim_value or -1 for size in kind.shape.dim],
+            "Format/Datatype": FORMATS[kind.elem_type] if self._context else "N/A due to dynamic shapes",
+        }

@@ -5,6 +5,7 @@ checks. What does not: TensorRT's loading and computing (tests/gpu has that, on 
 """
 
 import gc
+import json
 import sys
 from dataclasses import replace
 
@@ -15,12 +16,12 @@ import pytest
 import small_graphs
 from small_graphs import FLOAT, HALF
 
-from deploykit.backends import get_backend
+from deploykit.backends import foreign_engine, get_backend, nvinfer
 from deploykit.backends import tensorrt as tensorrt_backend
 from deploykit.backends import tensorrt_rtx as tensorrt_rtx_backend
 from deploykit.backends.cuda import PrimaryContext
 from deploykit.backends.device import find_gpu
-from deploykit.backends.nvinfer_session import NvinferSession
+from deploykit.backends.nvinfer_session import NvinferSession, inspect_engine
 from deploykit.backends.protocol import Engine, Source
 from deploykit.errors import DeviceOutOfMemory, ExecutionFailed, InvalidFeed, UntrustedArtefact
 from deploykit.spec import Precision, TensorSpec
@@ -355,3 +356,64 @@ def test_a_backend_opens_its_own_engine(driver, case, monkeypatch, name, module)
 def test_an_engine_for_this_device_is_not_held_back(driver, case):
     source = Source(typed=case.typed)
     assert get_backend("trt-rtx").build(source, Precision.FP32, small_graphs.spec(), None).reason is None
+
+
+def test_an_engine_is_inspected_with_the_shapes_of_a_batch(driver, case):
+    for batch, expected in ((None, 4), (8, 8)):
+        said = inspect_engine(fake_tensorrt.FakeTensorRT(trt), case.engine.content, batch=batch)
+        first, *_ = json.loads(said)["Layers"]
+        assert first["Inputs"] == [
+            {
+                "Name": "x",
+                "Location": "Device",
+                "Dimensions": [expected, 8, 16, 16],
+                "Format/Datatype": "Row major linear FP32",
+            }
+        ]
+    assert not any(driver.alive().values())
+
+
+def test_an_inspector_that_a_context_silences_is_asked_without_one(driver, case, monkeypatch):
+    real = fake_tensorrt.FakeEngineInspector.get_engine_information
+
+    def silent(self, form):
+        return "" if self.execution_context else real(self, form)
+
+    monkeypatch.setattr(fake_tensorrt.FakeEngineInspector, "get_engine_information", silent)
+    assert "N/A due to dynamic shapes" in inspect_engine(fake_tensorrt.FakeTensorRT(trt), case.engine.content)
+
+
+def test_what_cannot_be_inspected_is_an_error(driver, case):
+    with pytest.raises(ExecutionFailed, match="could not load the engine: the engine is not an engine"):
+        inspect_engine(fake_tensorrt.FakeTensorRT(trt), b"rubbish")
+    with pytest.raises(ExecutionFailed, match=r"does not take input 'x' of shape \(9, 8, 16, 16\)"):
+        inspect_engine(fake_tensorrt.FakeTensorRT(trt), case.engine.content, batch=9)
+
+
+@pytest.mark.parametrize(
+    ("text", "precision", "reads", "batch"),
+    [(FLOAT, "fp32", {"Float": 3}, 4), (HALF, "fp16", {"Float": 1, "Half": 1}, 8)],
+)
+def test_full_tensorrt_builds_with_a_plan(driver, tmp_path, monkeypatch, text, precision, reads, batch):
+    case = Case(tmp_path, text, Precision(precision))
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt.FakeTensorRT(trt))
+    monkeypatch.setattr(tensorrt_backend, "find_spec", lambda name: True)
+    monkeypatch.setattr(tensorrt_backend, "installed_version", lambda name: "11.4.0")
+    monkeypatch.setattr(nvinfer, "compile_engine", lambda *_, **__: nvinfer.Compiled(case.engine.content, "", 0.0))
+    spec = small_graphs.spec(Precision(precision), batch=f"1:{batch}:8")
+    engine = get_backend("trt").build(Source(typed=case.typed), Precision(precision), spec, None)
+    assert engine.layers.source == "engine inspector"
+    assert engine.layers.targets == (str(find_gpu().capability),)
+    assert {tensor.shape[0] for layer in engine.layers.layers for tensor in layer.inputs} == {batch}
+    assert engine.plan["weighted_reads"] == reads
+    assert engine.plan["weighted_accounted"] == engine.plan["weighted_nodes"] == sum(reads.values())
+    assert not any(driver.alive().values())
+
+
+def test_a_foreign_engine_has_the_plan_that_its_inspector_tells(driver, case, monkeypatch):
+    monkeypatch.setattr(foreign_engine, "find_spec", lambda name: name == "tensorrt")
+    monkeypatch.setattr(foreign_engine, "import_module", lambda name: fake_tensorrt.FakeTensorRT(trt))
+    plan = foreign_engine.read_foreign_engine(case.engine.content, precision=Precision.FP32, batch=2)
+    assert plan.compiler.startswith("tensorrt ")
+    assert plan.layers[0].inputs[0].shape == (2, 8, 16, 16)
+    assert plan.engine_bytes == len(case.engine.content)
