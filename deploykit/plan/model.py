@@ -60,6 +60,7 @@ TENSORRT = LayerKinds(  # as documented, see plan.inspector
             "CaskGemm",
             "CaskGemmConvolution",
             "CaskGemmMatrixMultiply",
+            "CaskJitConv",
             "CudaDepthwiseConvolution",
             "FusedConvActConvolution",
             "MatrixMultiply",

@@ -127,14 +127,14 @@ def test_a_log_that_breaks_off_anywhere_behind_the_headline_is_an_error(log):
             read("\n".join(lines[:end]))
 
 
-def test_every_layer_line_counts():
-    """One layer less in the middle of any of the three logs is noticed, whichever it is."""
-    for name, wanted in EXPECTED.items():
-        lines = golden(name).split("\n")
-        start = lines.index("Layers:") + 1
-        for index in range(start, start + sum(wanted["kinds"].values())):
-            with pytest.raises(BuildFailed):
-                read("\n".join(lines[:index] + lines[index + 1 :]), wanted["precision"])
+@pytest.mark.parametrize("log", [MOBILENET, LENET], ids=["mobilenet", "lenet5"])
+def test_every_layer_line_counts(log):
+    """One layer less is noticed, whichever it is."""
+    lines = log.split("\n")
+    start = lines.index("Layers:") + 1
+    for index in range(start, lines.index("", start)):
+        with pytest.raises(BuildFailed):
+            read("\n".join(lines[:index] + lines[index + 1 :]))
 
 
 def test_weighted_nodes_do_not_vanish_with_the_form_of_the_parsers_lines():
