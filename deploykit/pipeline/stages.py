@@ -106,7 +106,7 @@ def plan_with_costs(plan: EnginePlan, typed: Path) -> EnginePlan:
 
 def write(network: ir.Model) -> tuple[bytes, Mapping[str, Any]]:
     """The graph as one checked file, and its inputs and outputs."""
+    graph.check(network)
     content = graph.serialise(network)
-    graph.check(content)
     inputs, outputs = graph.tensor_specs(network)
     return content, {"inputs": inputs, "outputs": outputs}

@@ -81,8 +81,8 @@ def test_bodies_are_kept_and_compute_the_same(text, opset):
     proto = model_of(text, opset)
     model = parse(proto)
     optimise(model)
+    check(model)
     content = serialise(model)
-    check(content)
     assert bodies(onnx.load_model_from_string(content)) == bodies(proto)
     images = np.random.default_rng(1).standard_normal((2, 4, 8, 8)).astype(np.float32)
     for x in (images, 1000 * images):  # one for each branch
