@@ -6,7 +6,7 @@ with a ledger; `serialise` makes the bytes that every backend gets. One pass per
 """
 
 from deploykit.graph.cleanup import CLEAN_UP
-from deploykit.graph.costs import weighted_costs
+from deploykit.graph.costs import node_modules, weighted_costs
 from deploykit.graph.foreign import parse
 from deploykit.graph.passes import CNN_PASSES, FUSIONS, Ledger, PassRecord, cnn_passes, fusion_passes, optimise
 from deploykit.graph.wire import check, computing_types, graph_digest, serialise, tensor_specs
@@ -22,6 +22,7 @@ __all__ = [
     "computing_types",
     "fusion_passes",
     "graph_digest",
+    "node_modules",
     "optimise",
     "parse",
     "serialise",

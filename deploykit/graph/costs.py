@@ -72,6 +72,11 @@ def weighted_costs(model: ir.Model, *, batch: int = 1) -> Mapping[str, NodeCost]
     return costs
 
 
+def node_modules(model: ir.Model) -> Mapping[str, str]:
+    """The PyTorch module that made each node, by node name."""
+    return {node.name or node.op_type: module_scope(node) for node in model.graph}
+
+
 def _stored(value: ir.Value | None) -> ir.Value | None:
     """The initialiser behind an operand, read directly or through a Cast or DequantizeLinear."""
     while value is not None and (node := value.producer()) is not None:

@@ -7,7 +7,7 @@ refused, unless the caller trusts it and a GPU is here to read it with.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from deploykit.cachekey import file_digest
 from deploykit.errors import BackendMissing, BuildFailed, GateFailed, UnsupportedGraph, UntrustedArtefact, UsageError
 from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.values import Built, stored_plan
-from deploykit.plan.audit import Audit, audit
+from deploykit.plan.audit import Audit, Conversion, audit
 from deploykit.plan.diagnosis import WIDER, Diagnosis, diagnose
 from deploykit.plan.diff import PlanDiff, diff
 from deploykit.plan.gpus import Gpu
@@ -66,6 +66,7 @@ class Inspection:
             "targets": list(plan.targets),
             "summary": summarise(plan).as_dict(),
             "kernels_by_type": list(_by_type(plan)),
+            "conversions_by_kind": list(_by_kind(self.audit)),
             "layers": list(_layers(plan, self.roofline)),
             "audit": self.audit.as_dict(),
             "roofline": self.roofline.as_dict() if self.roofline else None,
@@ -174,6 +175,16 @@ def _by_type(plan: EnginePlan) -> Iterator[dict[str, Any]]:
         moved[layer.kind, layer.reads] += layer.bytes_moved(plan.batch)
     for (kind, reads), size in moved.most_common():
         yield {"kind": kind, "reads": reads, "kernels": kernels[kind, reads], "bytes_moved": size}
+
+
+def _by_kind(found: Audit) -> Iterator[dict[str, Any]]:
+    groups: dict[str, list[Conversion]] = defaultdict(list)
+    for conversion in found.conversions:
+        groups[conversion.what].append(conversion)
+    for what, group in groups.items():
+        largest = max(group, key=lambda conversion: conversion.bytes_moved)
+        moved = sum(conversion.bytes_moved for conversion in group)
+        yield {"what": what, "kernels": len(group), "bytes_moved": moved, "largest": largest.layer}
 
 
 def _layers(plan: EnginePlan, bounds: Roofline | None) -> Iterator[dict[str, Any]]:

@@ -100,8 +100,9 @@ def type_int8(path: Path, table: CalibrationTable, placement: Placement) -> tupl
 
 def plan_with_costs(plan: EnginePlan, typed: Path) -> EnginePlan:
     """The plan with the MACs and modules that the typed graph it was compiled from knows."""
-    costs = graph.weighted_costs(read_graph(typed), batch=plan.batch)
-    return plan.with_costs({name: (cost.macs, cost.module) for name, cost in costs.items()})
+    network = read_graph(typed)
+    macs = {name: cost.macs for name, cost in graph.weighted_costs(network, batch=plan.batch).items()}
+    return plan.with_costs({name: (macs.get(name, 0), module) for name, module in graph.node_modules(network).items()})
 
 
 def write(network: ir.Model) -> tuple[bytes, Mapping[str, Any]]:

@@ -160,7 +160,7 @@ class EnginePlan:
         return {node: layer.reads for layer in self.layers for node in layer.runs(self.weighted)}
 
     def with_costs(self, costs: Mapping[str, tuple[int, str]]) -> "EnginePlan":
-        """The same plan, each layer with its MACs and modules; `costs` has MACs and module of weighted nodes by name.
+        """The same plan, each layer with its MACs and modules; `costs` has MACs and module of nodes by name.
 
         A node counts for the first layer that runs it.
         """

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from deploykit.report.text import render_facts, render_lines, render_table
+from deploykit.report.text import count_or_size, megabytes, ratio, render_facts, render_lines, render_table, share
 
 NAMES = 2  # ONNX nodes of a kernel that are listed by name
 LONGEST = 60  # characters of a name in a table
@@ -29,6 +29,7 @@ def render_inspection(found: Found, *, top: int) -> None:
     if found["roofline"]:
         _slowest(found, top)
     _audit(found["audit"], top)
+    _conversions(found)
     if found["diff"]:
         _difference(found, top)
 
@@ -51,9 +52,9 @@ def _facts(found: Found) -> dict[str, str]:
 def _bound(found: Found | None) -> str:
     if not found:
         return ""
-    share = found["memory_bound_us"] / found["lower_bound_us"] if found["lower_bound_us"] else 0.0
     return (
-        f"at least {found['lower_bound_us']:.1f} us a batch on {found['gpu']['name']}, {share:.0%} of it memory bound "
+        f"at least {found['lower_bound_us']:.1f} us a batch on {found['gpu']['name']}, "
+        f"{share(found['memory_bound_us'], found['lower_bound_us'])} of it memory bound "
         f"({found['assumes']})"
     )
 
@@ -62,7 +63,13 @@ def _kinds(found: Found) -> None:
     _heading("Kernels by kind and type read")
     total = found["summary"]["bytes_moved"]
     lines = [
-        [row["kind"], row["reads"], str(row["kernels"]), _mb(row["bytes_moved"]), _share(row["bytes_moved"], total)]
+        [
+            row["kind"],
+            row["reads"],
+            str(row["kernels"]),
+            megabytes(row["bytes_moved"]),
+            share(row["bytes_moved"], total),
+        ]
         for row in found["kernels_by_type"]
     ]
     render_table(["kind", "reads", "kernels", "MB", "of all"], lines, right=("kernels", "MB", "of all"))
@@ -71,7 +78,7 @@ def _kinds(found: Found) -> None:
 def _dearest(found: Found, top: int) -> None:
     layers, total = found["layers"], found["summary"]["bytes_moved"]
     _heading(f"{_most(layers, top)} kernels that move the most bytes")
-    _kernels(layers, top, by=_bytes_moved, share=lambda each: _share(each["bytes_moved"], total))
+    _kernels(layers, top, by=_bytes_moved, part=lambda each: share(each["bytes_moved"], total))
 
 
 def _slowest(found: Found, top: int) -> None:
@@ -82,10 +89,10 @@ def _slowest(found: Found, top: int) -> None:
         render_lines(["", f"The same kernels, in this order, have the highest lower bounds on {gpu}."])
         return
     _heading(f"{_most(layers, top)} kernels with the highest lower bound on {gpu} (nothing was measured)")
-    _kernels(layers, top, by=_lower_bound, share=lambda layer: _share(layer["us"], total))
+    _kernels(layers, top, by=_lower_bound, part=lambda layer: share(layer["us"], total))
 
 
-def _kernels(layers: Sequence[Found], top: int, *, by: Callable[[Found], float], share: Callable[[Found], str]) -> None:
+def _kernels(layers: Sequence[Found], top: int, *, by: Callable[[Found], float], part: Callable[[Found], str]) -> None:
     bounded = any(layer["us"] is not None for layer in layers)
     headings = ["kernel", "kind", "reads", "writes", "MB", "MMACs", *(["us >=", "bound"] if bounded else []), "of all"]
     lines = [
@@ -94,10 +101,10 @@ def _kernels(layers: Sequence[Found], top: int, *, by: Callable[[Found], float],
             layer["kind"],
             layer["reads"],
             layer["writes"],
-            _mb(layer["bytes_moved"]),
+            megabytes(layer["bytes_moved"]),
             f"{layer['macs'] / 1e6:,.0f}" if layer["macs"] else "",
             *([f"{layer['us']:.2f}", layer["binds"]] if bounded else []),
-            share(layer),
+            part(layer),
             _named(layer["nodes"]),
         ]
         for layer in _first(layers, top, by)
@@ -127,23 +134,23 @@ def _audit(found: Found, top: int) -> None:
         lines = [[_cut(node["name"]), node["op"], node["dtype"] or "-", node["reason"]] for node in odd[:top]]
         render_table(["node", "operator", "computes in", "why"], lines)
         _more(odd, top)
-    conversions = found["conversions"]
-    if not conversions:
+
+
+def _conversions(found: Found) -> None:
+    groups, total = found["conversions_by_kind"], found["summary"]["bytes_moved"]
+    if not groups:
         render_lines(["No kernel only converts."])
         return
-    groups: dict[str, list[Found]] = defaultdict(list)
-    for conversion in conversions:
-        groups[conversion["what"]].append(conversion)
     _heading("Kernels that only convert, with what rides in them")
     lines = [
         [
-            what,
-            str(len(each)),
-            _mb(moved := sum(one["bytes_moved"] for one in each)),
-            _share(moved, found["bytes_moved"]),
-            _cut(max(each, key=lambda one: one["bytes_moved"])["layer"]),
+            group["what"],
+            str(group["kernels"]),
+            megabytes(group["bytes_moved"]),
+            share(group["bytes_moved"], total),
+            _cut(group["largest"]),
         ]
-        for what, each in groups.items()
+        for group in groups
     ]
     render_table(["what", "kernels", "MB", "of all", "largest"], lines, right=("kernels", "MB", "of all"))
 
@@ -153,7 +160,12 @@ def _difference(found: Found, top: int) -> None:
     a, b = compared["a"], compared["b"]
     _heading(f"{found['beside']} (a) and {found['title']} (b)")
     lines = [
-        [name.replace("_", " "), _size(name, a[name]), _size(name, b[name]), _ratio(compared["ratios"].get(name))]
+        [
+            name.replace("_", " "),
+            count_or_size(name, a[name]),
+            count_or_size(name, b[name]),
+            ratio(compared["ratios"].get(name)),
+        ]
         for name in TOTALS
     ]
     render_table(["", "a", "b", "b / a"], lines, right=("a", "b", "b / a"))
@@ -200,7 +212,7 @@ def _side(layers: Sequence[Found]) -> str:
     for layer in layers:
         kinds[layer["kind"]] += 1
     said = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-    return f"{said}, {_mb(sum(layer['bytes_moved'] for layer in layers))} MB"
+    return f"{said}, {megabytes(sum(layer['bytes_moved'] for layer in layers))} MB"
 
 
 def _heading(text: str) -> None:
@@ -223,21 +235,3 @@ def _named(names: Sequence[str]) -> str:
 
 def _cut(name: str) -> str:
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..."
-
-
-def _size(name: str, value: int | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,}" if name == "kernels" else f"{_mb(value)} MB"
-
-
-def _ratio(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _mb(size: int) -> str:
-    return f"{size / 1e6:,.2f}"
-
-
-def _share(part: float, whole: float) -> str:
-    return f"{part / whole:.1%}" if whole else ""

@@ -73,6 +73,28 @@ def console(file: TextIO | None = None) -> Console:
     )
 
 
+def megabytes(size: int) -> str:
+    """Bytes in units of 1e6."""
+    return f"{size / 1e6:,.2f}"
+
+
+def share(part: float, whole: float) -> str:
+    """`12.3%`; empty where there is no whole."""
+    return f"{part / whole:.1%}" if whole else ""
+
+
+def count_or_size(name: str, value: int | None) -> str:
+    """A plan's total as text: `kernels` are counted, everything else is bytes."""
+    if value is None:
+        return "-"
+    return f"{value:,}" if name == "kernels" else f"{megabytes(value)} MB"
+
+
+def ratio(value: float | None) -> str:
+    """To three decimals."""
+    return "-" if value is None else f"{value:.3f}"
+
+
 def printable(text: Any) -> str:
     """The text with every control character written as its escape, so that it cannot steer a terminal."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(text))
