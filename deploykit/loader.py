@@ -26,6 +26,7 @@ CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt")
 # Formats whose decoders run in this process alone (Pillow hands others, such as EPS, to outside programs).
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MAX_IMAGE_PIXELS = 100_000_000
+MAX_TEXT_BYTES = 256_000_000
 
 
 def read_checkpoint(path: Path) -> "dict[str, torch.Tensor]":
@@ -194,6 +195,19 @@ def read_image(path: Path) -> "Image.Image":
         raise
     except Exception as error:  # hostile bytes make a decoder raise anything
         raise UntrustedArtefact(f"cannot read image {path}: {one_line(error)}") from error
+
+
+def read_text(path: Path) -> str:
+    """A text file of deploykit's own making, UTF-8. Raises UsageError; UntrustedArtefact where it is no text."""
+    _require_file(path, "file")
+    if (size := path.stat().st_size) > MAX_TEXT_BYTES:
+        raise UntrustedArtefact(f"{path} has {size} bytes, more than any table or shard")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UntrustedArtefact(f"{path} is no text file") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path") from error
 
 
 def _require_file(path: Path, kind: str) -> None:

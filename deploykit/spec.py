@@ -33,6 +33,8 @@ PRICED_FUSIONS = (
     "dilate_pointwise",
 )
 
+CALIBRATION_METHODS = ("minmax", "percentile", "mse", "entropy")  # precision/calibrate/methods.py
+
 
 class Precision(StrEnum):
     """The type that a typed graph computes its convolutions and matrix products in."""
@@ -288,13 +290,32 @@ class BuilderOptions:
                 raise UsageError(f"{name} is {value}", hint=f"give a whole number from {low} to {high}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """Where INT8's ranges come from: `images` of the calibration set, cut off by `method`, or a `table` made before.
+
+    `percentile` is the share of all values, in percent, that the method of that name keeps.
+    """
+
+    images: int = 32
+    method: str = "minmax"
+    percentile: float = 99.99
+    table: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.method not in CALIBRATION_METHODS:
+            raise UnknownName("calibration method", self.method, CALIBRATION_METHODS)
+        if not 50 < self.percentile <= 100:
+            raise UsageError(f"the percentile is {self.percentile:g}", hint="give a number above 50, at most 100")
+
+
 @dataclass(frozen=True, slots=True)
 class BuildSpec:
     """One engine: a network, the precision of its typed graph, and what the compiler may assume.
 
     `keep_io` leaves the graph's inputs and outputs in float32 whatever the precision inside. `tf32` lets FP32
     matrix products round their operands to TF32, TensorRT's default; deploykit's is off, so that FP32 means FP32.
-    `data` is the calibration image folder (None: the demo photographs), `calibration_images` how many to use.
+    `data` is the calibration image folder (None: the demo photographs).
     """
 
     model: ModelSpec
@@ -304,7 +325,7 @@ class BuildSpec:
     keep_io: bool = True
     tf32: bool = False
     data: Path | None = None
-    calibration_images: int = 32
+    calibration: Calibration = Calibration()
     fusions: Fusions = Fusions()
     options: BuilderOptions = BuilderOptions()
 

@@ -13,6 +13,7 @@ COMMANDS = {
     "list": "The zoo: parameters, MACs, input, published top-1, paper.",
     "summary": "Per-layer table: output shape, parameters, MACs, receptive field.",
     "export": "PyTorch to optimised ONNX, checked against float64.",
+    "calibrate": "The calibration table that INT8 is made with.",
     "build": "Typed graph to a TensorRT engine.",
     "inspect": "What was compiled: kernels, precision, bytes, roofline.",
     "verify": "Numerical parity of every backend; exit code 3 when it fails.",

@@ -5,8 +5,8 @@ from functools import partial
 
 import click
 
-from deploykit.cli.comparison_options import ComparisonOptions, comparison_options, finish, given
-from deploykit.cli.options import BUILDER, TARGETS, parse_backends, parse_precisions
+from deploykit.cli.comparison_options import ComparisonOptions, comparison_options, finish
+from deploykit.cli.options import BUILDER, TARGETS, given, parse_backends, parse_precisions
 from deploykit.cli.progress import StageProgress
 from deploykit.errors import UsageError
 from deploykit.spec import BatchRange

@@ -9,7 +9,7 @@ import click
 from deploykit.cli.options import (
     budget_option,
     builder_options,
-    calibration_option,
+    calibration_options,
     check_output,
     data_option,
     fuse_option,
@@ -21,7 +21,7 @@ from deploykit.cli.options import (
     target_options,
 )
 from deploykit.cli.progress import StageProgress
-from deploykit.spec import BatchRange, BuilderOptions, BuildSpec, Fusions, ModelSpec, Precision, Target
+from deploykit.spec import BatchRange, BuilderOptions, BuildSpec, Calibration, Fusions, ModelSpec, Precision, Target
 
 if TYPE_CHECKING:
     from deploykit.plan.gpus import Gpu
@@ -51,7 +51,7 @@ UNDECIDED = "build on a GPU, give --precision fp16 or int8, or let TensorRT-RTX'
 @click.option("--tf32", is_flag=True, help="Let FP32 products round their operands to TF32.")
 @builder_options
 @data_option
-@calibration_option
+@calibration_options
 @strict_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Also copy the engine here.")
 @store_option
@@ -70,7 +70,7 @@ def command(
     tf32: bool,
     options: BuilderOptions,
     data: Path | None,
-    calibration_images: int,
+    calibration: Calibration,
     strict_backend: bool,
     output: Path | None,
     store: Path | None,
@@ -87,8 +87,9 @@ def command(
     from deploykit.errors import DeploykitError, UsageError
     from deploykit.pipeline.artefacts import Artefacts
     from deploykit.pipeline.best import BEST, CONTENDERS, choose_precision
+    from deploykit.pipeline.files import copy_artefact
     from deploykit.pipeline.fusing import Goal, decided
-    from deploykit.pipeline.outcome import build_facts, copy_artefact, undecided_facts
+    from deploykit.pipeline.outcome import build_facts, undecided_facts
     from deploykit.report.outcome import describe_build, describe_undecided
     from deploykit.store import Store
 
@@ -103,7 +104,7 @@ def command(
         keep_io=keep_io,
         tf32=tf32,
         data=data,
-        calibration_images=calibration_images,
+        calibration=calibration,
         fusions=fusions,
         options=options,
     )

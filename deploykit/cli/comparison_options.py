@@ -1,18 +1,17 @@
 """What `verify` and `bench` share: their options, the request they become, and how they end."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from deploykit.cli.options import (
     budget_option,
     builder_options,
-    calibration_option,
+    calibration_options,
     data_option,
     fuse_option,
     io_option,
@@ -24,7 +23,7 @@ from deploykit.cli.options import (
     strict_option,
     target_options,
 )
-from deploykit.spec import BatchRange, BuilderOptions, BuildSpec, Fusions, ModelSpec, Target
+from deploykit.spec import BatchRange, BuilderOptions, BuildSpec, Calibration, Fusions, ModelSpec, Target
 
 if TYPE_CHECKING:
     from deploykit.pipeline.comparison import Request
@@ -48,7 +47,7 @@ class ComparisonOptions:
     keep_io: bool
     options: BuilderOptions
     data: Path | None
-    calibration_images: int
+    calibration: Calibration
     strict_backend: bool
     store: Path | None
     as_json: bool
@@ -64,7 +63,7 @@ class ComparisonOptions:
             targets=self.targets,
             keep_io=self.keep_io,
             data=self.data,
-            calibration_images=self.calibration_images,
+            calibration=self.calibration,
             fusions=self.fusions,
             options=self.options,
         )
@@ -108,7 +107,7 @@ def comparison_options(command: Callable[..., None], *, batch_default: str = "1"
             io_option,
             builder_options,
             data_option,
-            calibration_option,
+            calibration_options,
             strict_option,
             store_option,
             json_option,
@@ -116,17 +115,6 @@ def comparison_options(command: Callable[..., None], *, batch_default: str = "1"
     ):
         decorated = decorate(decorated)
     return decorated
-
-
-def given(names: Collection[str]) -> str:
-    """Those parameters of the running command that stand on its command line, as a user writes them."""
-    context = click.get_current_context()
-    found = [
-        "/".join((*parameter.opts, *parameter.secondary_opts))
-        for parameter in context.command.params
-        if parameter.name in names and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
-    ]
-    return ", ".join(found)
 
 
 def finish(report: "Report", *, as_json: bool) -> None:

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deploykit.cli.comparison_options import given
 from deploykit.cli.options import (
     TARGETS,
     budget_option,
     check_output,
     fuse_option,
+    given,
     json_option,
     model_options,
     store_option,
@@ -75,9 +75,10 @@ def command(
     """
     from deploykit.pipeline.artefacts import Artefacts
     from deploykit.pipeline.export_check import check_export
+    from deploykit.pipeline.files import copy_artefact
     from deploykit.pipeline.fusing import Goal, decided
     from deploykit.pipeline.ledger import price_fusions
-    from deploykit.pipeline.outcome import copy_artefact, export_facts
+    from deploykit.pipeline.outcome import export_facts
     from deploykit.pipeline.stem import check_stem, with_uint8_stem
     from deploykit.report.document import to_json
     from deploykit.report.ledger import render_ledger

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deploykit.cli.comparison_options import given
 from deploykit.cli.options import (
     BUILDER,
+    CALIBRATION,
     builder_options,
-    calibration_option,
+    calibration_options,
     check_output,
     data_option,
     fuse_option,
+    given,
     io_option,
     json_option,
     model_options,
@@ -22,7 +23,7 @@ from deploykit.cli.options import (
 )
 from deploykit.cli.progress import StageProgress
 from deploykit.errors import UsageError
-from deploykit.spec import BatchRange, BuilderOptions, BuildSpec, Fusions, ModelSpec, Precision, Target
+from deploykit.spec import BatchRange, BuilderOptions, BuildSpec, Calibration, Fusions, ModelSpec, Precision, Target
 
 if TYPE_CHECKING:
     from deploykit.backends.protocol import Backend
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 OF_BUILDS = {
     *("weights", "init_from", "image_size", "width_mult", "input_shape", "factory_args", "seed"),
-    *("fusions", "backend", "keep_io", "data", "calibration_images", *BUILDER),
+    *("fusions", "backend", "keep_io", "data", *CALIBRATION, *BUILDER),
 }
 
 
@@ -48,7 +49,7 @@ OF_BUILDS = {
 @click.option("--tf32", is_flag=True, help="Let FP32 products round their operands to TF32.")
 @builder_options
 @data_option
-@calibration_option
+@calibration_options
 @click.option(
     "--diff",
     "beside",
@@ -72,7 +73,7 @@ def command(
     tf32: bool,
     options: BuilderOptions,
     data: Path | None,
-    calibration_images: int,
+    calibration: Calibration,
     beside: str | None,
     top: int,
     html: Path | None,
@@ -108,7 +109,7 @@ def command(
         keep_io=keep_io,
         tf32=tf32,
         data=data,
-        calibration_images=calibration_images,
+        calibration=calibration,
         fusions=fusions,
         options=options,
     )
@@ -122,7 +123,7 @@ def command(
         tf32=tf32,
     ).as_dict()
     if html:
-        from deploykit.pipeline.outcome import write_text
+        from deploykit.pipeline.files import write_text
         from deploykit.report.plan_html import plan_html
 
         write_text(html, plan_html(found))

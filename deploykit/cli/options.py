@@ -1,15 +1,26 @@
 """Options that several commands share, and how their text becomes values of `deploykit.spec`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from deploykit.errors import UsageError
-from deploykit.spec import BuilderOptions, Fusions, ModelSpec, Precision, Target, parse_factory_args, parse_input_shape
+from deploykit.spec import (
+    CALIBRATION_METHODS,
+    BuilderOptions,
+    Calibration,
+    Fusions,
+    ModelSpec,
+    Precision,
+    Target,
+    parse_factory_args,
+    parse_input_shape,
+)
 
 Command = Callable[..., Any]
 FILE = click.Path(path_type=Path)
@@ -155,13 +166,58 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 data_option = click.option(
     "--data", type=FILE, help="Folder of images for calibration and parity. Default: demo photographs."
 )
-calibration_option = click.option(
-    "--calibration-images",
-    type=click.IntRange(1, 100_000),
-    default=32,
-    show_default=True,
-    help="How many images INT8 is calibrated on.",
+CALIBRATION_OPTIONS = (
+    click.option(
+        "--calibration-images",
+        type=click.IntRange(1, 1_000_000),
+        default=Calibration().images,
+        show_default=True,
+        help="How many images INT8 is calibrated on.",
+    ),
+    click.option(
+        "--calibration-method",
+        default=Calibration().method,
+        show_default=True,
+        help=f"What cuts ranges off: {', '.join(CALIBRATION_METHODS)}.",
+    ),
+    click.option(
+        "--percentile", type=float, default=Calibration().percentile, show_default=True, help="For that method."
+    ),
+    click.option("--table", type=FILE, help="Calibration table of `deploykit calibrate`, in place of images."),
 )
+CALIBRATION = ("calibration_images", "calibration_method", "percentile", "table")
+
+
+def calibration_options(command: Command) -> Command:
+    """Where INT8's ranges come from; `command` gets it as one `Calibration` named `calibration`."""
+
+    @wraps(command)
+    def with_calibration(
+        calibration_images: int, calibration_method: str, percentile: float, table: Path | None, **others: Any
+    ) -> Any:
+        if table is not None and (idle := given(CALIBRATION[:-1])):
+            raise UsageError(f"{idle} has no meaning with --table", hint="the table has its ranges: leave it out")
+        if calibration_method != "percentile" and (idle := given({"percentile"})):
+            raise UsageError(f"{idle} has a meaning with the method percentile only", hint="leave it out")
+        calibration = Calibration(
+            images=calibration_images, method=calibration_method, percentile=percentile, table=table
+        )
+        return command(calibration=calibration, **others)
+
+    return _decorated(with_calibration, CALIBRATION_OPTIONS)
+
+
+def given(names: Collection[str]) -> str:
+    """Those parameters of the running command that stand on its command line, as a user writes them."""
+    context = click.get_current_context()
+    found = [
+        "/".join((*parameter.opts, *parameter.secondary_opts))
+        for parameter in context.command.params
+        if parameter.name in names and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    ]
+    return ", ".join(found)
+
+
 fuse_option = click.option(
     "--fuse",
     "fusions",

@@ -32,6 +32,7 @@ from deploykit.cachekey import cache_key, file_digest, source_digest
 from deploykit.errors import BackendMissing, UsageError
 from deploykit.host import library_versions
 from deploykit.loader import external_files
+from deploykit.pipeline.calibration import Shard, given_table, observe_inputs
 from deploykit.pipeline.inputs import inputs_for
 from deploykit.pipeline.values import Built, Exported, Typed, specs_of
 from deploykit.spec import BuildSpec, Fusions, ModelSpec, Precision, TensorSpec
@@ -42,11 +43,11 @@ from deploykit.zoo.sources import imported_names
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from deploykit.precision.calibrate.observations import Observations
     from deploykit.precision.calibrate.table import CalibrationTable
 
 LIBRARIES = ("torch", "numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime-gpu", "onnxruntime")
 COMPILERS = ("tensorrt", "tensorrt-rtx", "pycuda")
-CALIBRATION_METHOD = "minmax"
 
 Make = Callable[[Writer], Mapping[str, Any]]
 
@@ -100,26 +101,41 @@ class Artefacts:
         return self._traced[model].clone()
 
     def calibrate(self, exported: Exported, spec: BuildSpec) -> tuple[CalibrationTable, Mapping[str, Any]]:
-        """The calibration table of the optimised graph, and over what it was made."""
-        inputs = inputs_for(exported, "calibration", count=spec.calibration_images, batch=1, data=spec.data)
-        parts = {"graph": exported.digest, "data": inputs.digest, "method": CALIBRATION_METHOD}
+        """The calibration table of the optimised graph, and over what it was made.
+
+        Raises UsageError, UntrustedArtefact for a table that is given and does not fit, or is none.
+        """
+        asked = spec.calibration
+        if asked.table is not None:
+            return given_table(asked.table, exported)
+        observations, facts = self.observe(exported, spec)
+        table = observations.table(asked.method, percentile=asked.percentile)
+        return table, {"method": table.method, "images": table.images, **facts}
+
+    def observe(self, exported: Exported, spec: BuildSpec) -> tuple[Observations, Mapping[str, Any]]:
+        """What the activations of the optimised graph are on the calibration images, and what those were.
+
+        An interrupted collection goes on where it stopped: its counts lie beside the store's entries meanwhile.
+        """
+        inputs = inputs_for(exported, "calibration", count=spec.calibration.images, batch=1, data=spec.data)
+        parts = {"graph": exported.digest, "data": inputs.digest}
+        kept = self.store.root / "unfinished" / f"{cache_key({**parts, 'source': _source()})}.json"
 
         def make(writer: Writer) -> Mapping[str, Any]:
-            from deploykit.pipeline import stages
-
-            with self.timed(f"calibrate on {len(inputs)} images"):
-                table, facts = stages.calibrate(
-                    exported.path, inputs, method=CALIBRATION_METHOD, graph_digest=exported.digest
+            kept.parent.mkdir(mode=0o700, exist_ok=True)
+            stage = f"calibrate on {len(inputs)} images"
+            with self.timed(stage):
+                seen = observe_inputs(
+                    exported, inputs, shard=Shard(), kept=kept, progress=self.progress, stage=f"{stage}: batch"
                 )
-            writer.write("table.json", table)
-            return facts
+            writer.write("observations.json", seen.to_json())
+            kept.unlink(missing_ok=True)
+            return inputs.facts
 
-        entry, _ = self.get_or_make("calibration", parts, make, request={"model": exported.model, "data": spec.data})
-        from deploykit.precision.calibrate.table import CalibrationTable
+        entry, _ = self.get_or_make("observations", parts, make, request={"model": exported.model, "data": spec.data})
+        from deploykit.precision.calibrate.observations import Observations
 
-        table = CalibrationTable.from_json(entry.path("table.json").read_text())
-        table.require_graph(exported.digest)
-        return table, entry.facts
+        return Observations.from_json(entry.path("observations.json").read_bytes()), entry.facts
 
     def typed(self, exported: Exported, spec: BuildSpec, placement: Placement | None) -> Typed:
         """The graph whose types are `spec.precision`. Raises Float16Overflow; UsageError without images for INT8."""

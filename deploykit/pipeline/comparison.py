@@ -216,7 +216,7 @@ class _Comparison:
         spec = self.request.spec
         if Precision.INT8 not in self.request.precisions:
             return None
-        return inputs_for(self.exported, "calibration", count=spec.calibration_images, batch=1, data=spec.data)
+        return inputs_for(self.exported, "calibration", count=spec.calibration.images, batch=1, data=spec.data)
 
     @cached_property
     def test(self) -> Inputs:

@@ -26,6 +26,7 @@ from deploykit.zoo.initialise import calibration_noise
 Array = np.ndarray[Any, Any]
 
 FED = ("float16", "float32", "float64")  # element types whose values noise and photographs may stand for
+NOISE, SYNTHETIC = "seeded noise", "calibrated on noise: speed only"
 NOISE_SEEDS = {"calibration": 0x0CA1, "test": 0x7E57}  # added to the seed, so that the two never show the same
 
 
@@ -128,11 +129,11 @@ class Noise:
 
     @property
     def preparation(self) -> str:
-        return f"seeded noise, seed {self.seed}"
+        return f"{NOISE}, seed {self.seed}"
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        return {"photographs": [], "skipped": [], "note": "calibrated on noise: speed only"}
+        return {"photographs": [], "skipped": [], "note": SYNTHETIC}
 
     def __len__(self) -> int:
         return self.count

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from deploykit.errors import UsageError
 from deploykit.parity import ParityResult
 from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.best import Choice
@@ -77,29 +71,3 @@ def undecided_facts(artefacts: Artefacts, spec: BuildSpec, backend: str, choice:
         "best": choice.as_dict(),
         "seconds": dict(artefacts.seconds),
     }
-
-
-def copy_artefact(source: Path, target: Path) -> Path:
-    """Copy a stored file to where the user wants it, whole or not at all. Raises UsageError."""
-    return _written(target / source.name if target.is_dir() else target, lambda draft: shutil.copyfile(source, draft))
-
-
-def write_text(target: Path, text: str) -> Path:
-    """A file of UTF-8 text, whole or not at all. Raises UsageError."""
-    return _written(target, lambda draft: draft.write_text(text, encoding="utf-8"))
-
-
-def _written(target: Path, write: Callable[[Path], object]) -> Path:
-    draft: Path | None = None
-    try:
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        draft = Path(name)
-        os.close(descriptor)
-        write(draft)
-        draft.replace(target)
-    except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror}", hint="give another path") from error
-    finally:
-        if draft is not None:
-            draft.unlink(missing_ok=True)
-    return target

@@ -12,7 +12,6 @@ from deploykit.errors import BuildFailed, UnsupportedGraph
 from deploykit.export import export_module
 from deploykit.graph.stem import prepend_uint8_stem
 from deploykit.loader import read_onnx
-from deploykit.precision.calibrate.collect import collect
 from deploykit.precision.calibrate.table import CalibrationTable
 from deploykit.precision.float16 import to_float16
 from deploykit.precision.int8 import quantise
@@ -21,7 +20,6 @@ from deploykit.precision.lint import lint
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from deploykit.pipeline.inputs import Inputs
     from deploykit.plan.model import EnginePlan
     from deploykit.spec import Fusions, Preprocessing
 
@@ -57,19 +55,6 @@ def prepend_stem(path: Path, recipe: Preprocessing, fusions: Fusions) -> tuple[b
     network = read_graph(path)
     prepend_uint8_stem(network, recipe)
     return optimise(network, fusions)
-
-
-def calibrate(path: Path, inputs: Inputs, *, method: str, graph_digest: str) -> tuple[str, Facts]:
-    """The calibration table of the float graph at `path`, as JSON."""
-    table = collect(
-        read_graph(path),
-        inputs.feeds(),
-        method=method,
-        graph_digest=graph_digest,
-        data_digest=inputs.digest,
-        preprocessing=inputs.preparation,
-    )
-    return table.to_json(), {"method": method, "images": len(inputs), **inputs.facts}
 
 
 def type_float16(path: Path, *, keep_io: bool) -> tuple[bytes, Facts]:

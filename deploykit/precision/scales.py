@@ -2,7 +2,7 @@
 
     real value = scale * (integer - zero_point)
 
-Activations have one scale per tensor. Symmetric: int8, zero-point 0, scale = max(|lo|, |hi|) / 127. Asymmetric: uint8,
+Activations have one scale per tensor. Symmetric: int8, zero-point 0, scale = threshold / 127. Asymmetric: uint8,
 the range widened to hold 0, scale = (hi - lo) / 255, and zero_point = round(-lo / scale), so that 0.0 (padding, ReLU)
 is exact. Weights have one symmetric int8 scale per output channel, -127 ... 127 (arXiv 2004.09602, sections 3 and 4).
 Biases are int32 with the accumulator's scale, s_x * s_w.
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from deploykit.precision.calibrate.observers import Range
+from deploykit.precision.calibrate.ranges import Range
 
 Array = np.ndarray[Any, Any]
 
@@ -35,8 +35,7 @@ def activation_scale(found: Range, *, symmetric: bool) -> ActivationScale:
     Clip in front of QuantizeLinear only if the integers cannot exceed its bound.
     """
     if symmetric:
-        largest = max(abs(found.lo), abs(found.hi))
-        scale = np.float32(largest / 127) if largest > NEGLIGIBLE else np.float32(1)
+        scale = np.float32(found.threshold / 127) if found.threshold > NEGLIGIBLE else np.float32(1)
         return ActivationScale(scale, 0, np.int8)
     lo, hi = min(found.lo, 0.0), max(found.hi, 0.0)
     extent = hi - lo

@@ -26,7 +26,7 @@ import onnx_ir as ir
 
 from deploykit.backends.protocol import Placement
 from deploykit.graph.rewrite import WEIGHTED, constant
-from deploykit.precision.calibrate.observers import Range
+from deploykit.precision.calibrate.ranges import Range
 from deploykit.precision.calibrate.table import CalibrationTable
 from deploykit.precision.weighted import WeightedOp
 

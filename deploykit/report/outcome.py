@@ -38,6 +38,25 @@ def describe_undecided(facts: Mapping[str, Any]) -> dict[str, str]:
     return {"model": f"{facts['model']}, precision undecided", "candidates": _best(facts["best"])} | _seconds(facts)
 
 
+def describe_calibration(facts: Mapping[str, Any]) -> dict[str, str]:
+    """A table, or one shard's counts."""
+    if "shard" in facts:
+        counted = f"{facts['images']} images in {facts['batches']} batches, {facts['activations']} activations"
+        return {"shard": facts["shard"], "file": str(facts["file"]), "counted": counted}
+    skipped = facts["skipped"] or ()
+    photographs = f" of {len(facts['photographs'])} photographs" if facts["photographs"] else ""
+    return {
+        "model": facts["model"] or "",
+        "table": str(facts["table"] or ""),
+        "method": f"{facts['method']} over {facts['images']} images{photographs}",
+        "activations": str(facts["activations"]),
+        "graph": facts["graph_digest"][:12],
+        "data": facts["data_digest"][:12],
+        "skipped": f"{len(skipped)}: {'; '.join(skipped[:NAMED])}" if skipped else "",
+        "note": facts["note"] or "",
+    }
+
+
 def _best(found: Mapping[str, Any] | None) -> str:
     """The contenders, then why."""
     if not found:
@@ -96,6 +115,8 @@ def _typing(report: Mapping[str, Any] | None) -> str:
 def _calibration(found: Mapping[str, Any] | None) -> str:
     if not found:
         return ""
+    if table := found.get("table"):
+        return "; ".join(filter(None, (f"{table}: {found['method']} over {found['images']} images", found.get("note"))))
     if note := found.get("note"):
         return f"{found['method']} over {found['images']} inputs; {note}"
     skipped = found["skipped"]

@@ -105,8 +105,8 @@ def test_every_value_has_a_type_and_a_shape_whose_only_free_dimension_is_the_bat
 
 def test_the_batch_stays_free_and_the_numbers_are_those_of_double_precision(network):
     module, _, graph, _ = network
+    check(graph)
     content = serialise(graph)
-    check(content)
     (images,), (logits,) = tensor_specs(graph)
     assert (images.name, images.shape[0], logits.name, logits.shape[0]) == ("images", "batch", "logits", "batch")
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

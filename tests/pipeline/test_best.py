@@ -11,7 +11,7 @@ from deploykit.pipeline import best
 from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.pricing import TimePrice
 from deploykit.plan.gpus import find_gpu_spec
-from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
+from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision
 from deploykit.store import Store
 
 NO_GPU = pytest.mark.skipif(find_gpu() is not None, reason="a GPU is here, so engines are timed")
@@ -23,7 +23,7 @@ def artefacts(tmp_path_factory):
 
 
 def choose(artefacts, backend, *, name="test_resnet", gpu=None, accept=False, strict=False):
-    spec = BuildSpec(ModelSpec(str(name)), Precision.FP16, BatchRange(1, 4, 4), calibration_images=4)
+    spec = BuildSpec(ModelSpec(str(name)), Precision.FP16, BatchRange(1, 4, 4), calibration=Calibration(images=4))
     compiler = get_backend(backend, strict=strict)
     named = find_gpu_spec(gpu) if gpu else None
     return best.choose_precision(artefacts, spec, compiler, gpu=named, accept_rtx_plan=accept)

@@ -9,7 +9,7 @@ import pytest
 
 from deploykit.ort_session import open_session
 from deploykit.precision.calibrate.collect import collect
-from deploykit.precision.calibrate.observers import Range
+from deploykit.precision.calibrate.ranges import Range
 from deploykit.precision.calibrate.table import CalibrationTable
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20]>\n'

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploykit.precision.calibrate.observers import Range
+from deploykit.precision.calibrate.ranges import Range
 from deploykit.precision.scales import (
     activation_scale,
     quantise_bias,

@@ -69,7 +69,7 @@ def test_float16_keeps_30_db_as_its_types_say(network):
     _, model, _, _, test = network
     typed = model.clone()
     to_float16(typed)
-    graph.check(graph.serialise(typed))
+    graph.check(typed)
     assert sqnr(output(literal_graph(typed, Precision.FP16), test), output(model, test)) > 30
 
 
@@ -78,7 +78,7 @@ def test_int8_meets_the_yardstick_within_1_db(network, placement):
     _, model, _, calibration, test = network
     reference = output(model, test)
     typed = quantised(network, placement)
-    graph.check(graph.serialise(typed))
+    graph.check(typed)
     static = quantize_static(model, [{"images": calibration}], symmetric=placement.symmetric)
     import onnxruntime
 

@@ -1,6 +1,9 @@
-"""Run the float graph on calibration images and remember the range of every activation."""
+"""Run the float graph on calibration images and count every activation."""
 
+import math
+import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +12,9 @@ import onnx_ir as ir
 from deploykit.backends.protocol import Feed
 from deploykit.errors import ExecutionFailed, UnknownName, UnsupportedGraph, UsageError, one_line
 from deploykit.ort_session import open_session
-from deploykit.precision.calibrate.observers import OBSERVERS, Observer
+from deploykit.precision.calibrate.histogram import Histogram
+from deploykit.precision.calibrate.methods import METHODS, PERCENTILE
+from deploykit.precision.calibrate.observations import Campaign, Observations
 from deploykit.precision.calibrate.table import CalibrationTable
 from deploykit.precision.preconditions import require_plain
 from deploykit.precision.sites import calibrated_values
@@ -18,7 +23,54 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 Array = np.ndarray[Any, Any]
+CHECKPOINT_SECONDS = 30.0
 ORT_TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
+
+
+def observe(
+    model: ir.Model,
+    feeds: Iterable[Feed],
+    seen: Observations,
+    *,
+    progress: Callable[[int], None] | None = None,
+    checkpoint: Callable[[Observations], None] | None = None,
+    threads: int = 0,
+) -> Observations:
+    """Count every float activation that any placement may quantise, into `seen`; `model` is left alone.
+
+    `feeds` are the batches of the shard that `seen` is, from its first: those that are counted already are passed over.
+    Each has an array for every input of the graph, images along axis 0; they are seen once and not kept, so memory is
+    that of one batch's activations. `progress` is told how many batches are done, `checkpoint` is called now and then
+    with what there is so far. Raises UsageError for a batch that does not fit, for no images at all and for images that
+    are all of one colour, UnsupportedGraph for a graph that is not plainly float32 and where an input or an activation
+    is NaN or infinite (naming the value).
+    """
+    probe = model.clone()
+    require_plain(probe)
+    inputs = [value for value in probe.graph.inputs if not value.is_initializer()]
+    values = [value for value in calibrated_values(probe) if not value.is_graph_input()]
+    probe.graph.outputs.extend(value for value in values if not value.is_graph_output())
+    floats = [value for value in inputs if value.dtype == ir.DataType.FLOAT]
+    for value in (*floats, *values):
+        seen.histograms.setdefault(str(value.name), Histogram())
+    runner = open_session(probe, optimise=True, threads=threads)
+    counted, saved = _counted(inputs), time.monotonic()
+    for feed in islice(feeds, seen.done, None):
+        _observe(runner, inputs, feed, seen.histograms)
+        seen.done += 1
+        seen.images += len(feed[counted])
+        if progress is not None:
+            progress(seen.done)
+        if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+            checkpoint(seen)
+            saved = time.monotonic()
+    if seen.images == 0:
+        raise UsageError("there are no calibration images", hint="name a folder that holds some")
+    if floats and all(_is_plain(value, seen.histograms[str(value.name)]) for value in floats):
+        raise UsageError(
+            "all calibration images are of one colour", hint="give images like those that the network will see"
+        )
+    return seen
 
 
 def collect(
@@ -29,38 +81,23 @@ def collect(
     data_digest: str,
     method: str = "minmax",
     preprocessing: str = "",
-    progress: Callable[[int], None] | None = None,
+    percentile: float = PERCENTILE,
     threads: int = 0,
 ) -> CalibrationTable:
-    """The ranges of every float activation that any placement may quantise; `model` is left alone.
+    """The table of a few batches that are at hand, in one go. Raises as `observe` and `Observations.table`."""
+    if method not in METHODS:
+        raise UnknownName("calibration method", method, METHODS)
+    batches = list(feeds)
+    campaign = Campaign(
+        graph_digest=graph_digest, data_digest=data_digest, preprocessing=preprocessing, batches=len(batches)
+    )
+    return observe(model, batches, Observations(campaign), threads=threads).table(method, percentile=percentile)
 
-    Each of `feeds` has an array for every input of the graph, images along axis 0; they are seen once and not kept, so
-    memory is that of one batch's activations. `graph_digest` is the SHA-256 of the optimised graph, serialised.
-    `progress` is told how many images are done. Raises UnknownName for the method, UsageError for a batch that does
-    not fit and for no images at all, UnsupportedGraph for a graph that is not plainly float32 and where an input or an
-    activation is NaN or infinite (naming the value).
-    """
-    if method not in OBSERVERS:
-        raise UnknownName("calibration method", method, OBSERVERS)
-    probe = model.clone()
-    require_plain(probe)
-    inputs = [value for value in probe.graph.inputs if not value.is_initializer()]
-    values = [value for value in calibrated_values(probe) if not value.is_graph_input()]
-    probe.graph.outputs.extend(value for value in values if not value.is_graph_output())
-    floats = [value for value in inputs if value.dtype == ir.DataType.FLOAT]
-    observers = {str(value.name): OBSERVERS[method]() for value in (*floats, *values)}
-    runner = open_session(probe, optimise=True, threads=threads)
-    counted = _counted(inputs)
-    images = 0
-    for feed in feeds:
-        _observe(runner, inputs, feed, observers)
-        images += len(feed[counted])
-        if progress is not None:
-            progress(images)
-    if images == 0:
-        raise UsageError("there are no calibration images", hint="name a folder that holds some")
-    ranges = {name: observer.range() for name, observer in observers.items()}
-    return CalibrationTable(graph_digest, data_digest, method, images, ranges, preprocessing)
+
+def _is_plain(value: ir.Value, found: Histogram) -> bool:
+    """Whether an input has no more different values than channels, which are each normalised by themselves."""
+    channels = value.shape[1] if value.shape is not None and len(value.shape) > 1 else 1
+    return bool(np.count_nonzero(found.counts) <= (channels if isinstance(channels, int) else 1))
 
 
 def _counted(inputs: Sequence[ir.Value]) -> str:
@@ -70,34 +107,33 @@ def _counted(inputs: Sequence[ir.Value]) -> str:
 
 
 def _observe(
-    runner: "InferenceSession", inputs: Sequence[ir.Value], feed: Feed, observers: dict[str, Observer]
+    runner: "InferenceSession", inputs: Sequence[ir.Value], feed: Feed, histograms: dict[str, Histogram]
 ) -> None:
     if any(len(array) == 0 for array in feed.values()):
         return
-    fed = [str(value.name) for value in inputs if str(value.name) in observers]
+    fed = [str(value.name) for value in inputs if str(value.name) in histograms]
     for name in fed:
         if name in feed:
-            _require_finite(name, feed[name])
-    names = [name for name in observers if name not in fed]
+            _extremes(name, feed[name])
+    names = [name for name in histograms if name not in fed]
     try:
         results = runner.run(names, dict(feed)) if names else []  # no names would mean all outputs
     except Exception as error:
         _require_fit(runner, feed)
         raise ExecutionFailed(f"ONNX Runtime could not run the float graph: {one_line(error)}") from error
-    for name in fed:
-        observers[name].observe(feed[name])
-    for name, values in zip(names, results, strict=True):
-        _require_finite(name, values)
-        observers[name].observe(values)
+    for name, values in (*((name, feed[name]) for name in fed), *zip(names, results, strict=True)):
+        histograms[name].observe(values, *_extremes(name, values))
 
 
-def _require_finite(name: str, values: Array) -> None:
+def _extremes(name: str, values: Array) -> tuple[float, float]:
     """NaN survives min and max, and infinity is an extreme, so two reductions tell, without a temporary."""
-    if not np.isfinite(values.min()) or not np.isfinite(values.max()):
+    lo, hi = float(values.min()), float(values.max())
+    if not (math.isfinite(lo) and math.isfinite(hi)):
         raise UnsupportedGraph(
             f"calibration: {name!r} is NaN or infinite",
             hint="check the images and their preprocessing, and that the network computes finite numbers in fp32",
         )
+    return lo, hi
 
 
 def _require_fit(runner: "InferenceSession", feed: Feed) -> None:

@@ -1,7 +1,8 @@
 """The calibration table: one range per activation of one graph, as strict JSON.
 
 A table is input from outside (a file, another machine), and a wrong range ruins a network silently, so reading is
-strict: this schema and no other key, finite float32 numbers, lo <= hi, and the digest of the graph it belongs to.
+strict: this schema and no other key, finite float32 numbers, lo <= hi, a threshold above 0, and the digest of the graph
+it belongs to.
 """
 
 import json
@@ -13,10 +14,10 @@ from types import MappingProxyType
 from typing import Any
 
 from deploykit.errors import UntrustedArtefact, UsageError
-from deploykit.precision.calibrate.observers import Range
+from deploykit.precision.calibrate.ranges import Range
+from deploykit.precision.calibrate.strict_json import FLOAT32_MAX, read_object
 
-SCHEMA_VERSION = 1
-FLOAT32_MAX = 3.4028234663852886e38
+SCHEMA_VERSION = 2
 FIELDS = {"schema_version", "graph_digest", "data_digest", "method", "images", "preprocessing", "ranges"}
 RECALIBRATE = "build again: the table is made anew from the images of --data, or from the demo photographs"
 
@@ -51,16 +52,7 @@ class CalibrationTable:
     @classmethod
     def from_json(cls, text: str | bytes) -> "CalibrationTable":
         """Read a table. Raises UntrustedArtefact, naming the entry, for anything that is not exactly one."""
-        try:
-            content = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
-        except (ValueError, RecursionError) as error:
-            raise UntrustedArtefact(f"the calibration table is not JSON: {error}", hint=RECALIBRATE) from None
-        if not isinstance(content, dict):
-            raise _malformed("it is not an object")
-        if content.get("schema_version") != SCHEMA_VERSION or isinstance(content["schema_version"], bool):
-            raise _malformed(f"its schema_version is {content.get('schema_version')!r}, not {SCHEMA_VERSION}")
-        if content.keys() != FIELDS:
-            raise _malformed(f"keys missing or unknown: {', '.join(sorted(content.keys() ^ FIELDS))}")
+        content = read_object(text, what="calibration table", version=SCHEMA_VERSION, keys=FIELDS, hint=RECALIBRATE)
         for name in ("method", "preprocessing"):
             if not isinstance(content[name], str):
                 raise _malformed(f"{name} is {content[name]!r}, not text")
@@ -90,12 +82,14 @@ class CalibrationTable:
 
 
 def _range(name: str, entry: object) -> Range:
-    if not isinstance(entry, dict) or entry.keys() != {"lo", "hi"}:
-        raise _malformed(f"the range of {name!r} is not an object with lo and hi")
-    lo, hi = (_number(name, entry[end]) for end in ("lo", "hi"))
+    if not isinstance(entry, dict) or entry.keys() != {"lo", "hi", "threshold"}:
+        raise _malformed(f"the range of {name!r} is not an object with lo, hi and threshold")
+    lo, hi, threshold = (_number(name, entry[end]) for end in ("lo", "hi", "threshold"))
     if lo > hi:
         raise _malformed(f"the range of {name!r} is empty: lo {lo:g} > hi {hi:g}")
-    return Range(lo, hi)
+    if threshold < 0 or (threshold == 0 and (lo, hi) != (0.0, 0.0)):
+        raise _malformed(f"the range of {name!r} has the threshold {threshold:g}, which scales nothing")
+    return Range(lo, hi, threshold)
 
 
 def _number(name: str, value: object) -> float:
@@ -112,14 +106,3 @@ def _number(name: str, value: object) -> float:
 
 def _malformed(what: str) -> UntrustedArtefact:
     return UntrustedArtefact(f"the calibration table is malformed: {what}", hint=RECALIBRATE)
-
-
-def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return content
-
-
-def _no_constants(text: str) -> object:
-    raise ValueError(f"{text} is not a number")

@@ -5,8 +5,9 @@ import onnx_ir as ir
 import pytest
 
 from deploykit.errors import UnknownName, UsageError
-from deploykit.precision.calibrate.collect import collect
-from deploykit.precision.calibrate.observers import Range
+from deploykit.precision.calibrate.collect import collect, observe
+from deploykit.precision.calibrate.observations import Campaign, Observations
+from deploykit.precision.calibrate.ranges import Range
 
 NETWORK = """
 g (float[N, 3, 6, 6] x) => (float[N, 4, 6, 6] y) <float[4, 3, 1, 1] w, float[4, 1, 1] b> {
@@ -41,14 +42,9 @@ def test_the_batching_does_not_matter(build, images):
 def test_leaves_the_graph_alone_and_reports_progress(build, images):
     model, seen = build(NETWORK), []
     before = ir.to_proto(model).SerializeToString()
-    collect(
-        model,
-        [{"x": part} for part in np.split(images(6, 3, 6, 6), 3)],
-        progress=seen.append,
-        preprocessing="noise",
-        **DIGESTS,
-    )
-    assert seen == [2, 4, 6]
+    feeds = [{"x": part} for part in np.split(images(6, 3, 6, 6), 3)]
+    observe(model, feeds, Observations(Campaign(**DIGESTS, preprocessing="noise", batches=3)), progress=seen.append)
+    assert seen == [1, 2, 3]
     assert ir.to_proto(model).SerializeToString() == before
 
 

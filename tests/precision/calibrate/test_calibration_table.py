@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from deploykit.errors import UntrustedArtefact, UsageError
-from deploykit.precision.calibrate.observers import Range
+from deploykit.precision.calibrate.ranges import Range
 from deploykit.precision.calibrate.table import CalibrationTable
 
 TABLE = CalibrationTable(
@@ -24,7 +24,7 @@ def changed(**entries):
 
 
 def with_range(**entry):
-    return changed(ranges={"conv1": {"lo": 0.0, "hi": 1.0, **entry}})
+    return changed(ranges={"conv1": {"lo": 0.0, "hi": 1.0, "threshold": 1.0, **entry}})
 
 
 def test_reads_back_exactly_and_writes_the_same_text():
@@ -60,11 +60,11 @@ def test_names_a_value_it_lacks():
         ("", "not JSON"),
         ("[" * 100_000, "not JSON"),
         ("[]", "not an object"),
-        ('{"schema_version": 1, "schema_version": 1}', "a key occurs twice"),
-        (changed(schema_version=2), "schema_version is 2, not 1"),
+        ('{"schema_version": 2, "schema_version": 2}', "a key occurs twice"),
+        (changed(schema_version=1), "schema_version is 1, not 2"),
         (changed(schema_version=True), "schema_version is True"),
         (changed(extra=1), "keys missing or unknown: extra"),
-        ('{"schema_version": 1}', "keys missing or unknown: data_digest"),
+        ('{"schema_version": 2}', "keys missing or unknown: data_digest"),
         (changed(graph_digest="../etc"), "graph_digest is '../etc', not a SHA-256"),
         (changed(data_digest=5), "data_digest is 5"),
         (changed(method=None), "method is None, not text"),
@@ -73,8 +73,8 @@ def test_names_a_value_it_lacks():
         (changed(images=True), "images is True"),
         (changed(ranges={}), "ranges is not an object with entries"),
         (changed(ranges=[1]), "ranges is not an object"),
-        (changed(ranges={"conv1": [0, 1]}), "the range of 'conv1' is not an object with lo and hi"),
-        (with_range(scale=1), "the range of 'conv1' is not an object with lo and hi"),
+        (changed(ranges={"conv1": [0, 1]}), "the range of 'conv1' is not an object with lo, hi and threshold"),
+        (with_range(scale=1), "the range of 'conv1' is not an object with lo, hi and threshold"),
         (with_range(lo=2), "the range of 'conv1' is empty: lo 2 > hi 1"),
         (with_range(lo="0"), "the range of 'conv1' holds '0', not a number"),
         (with_range(lo=True), "holds True, not a number"),
@@ -83,6 +83,8 @@ def test_names_a_value_it_lacks():
         (with_range(hi=1e39), "holds a number that float32 cannot"),
         (with_range(hi=10**400), "holds a number that float32 cannot"),
         (with_range().replace("1.0}", "1e999}"), "holds a number that float32 cannot"),
+        (with_range(threshold=0), "has the threshold 0, which scales nothing"),
+        (with_range(threshold=-1), "has the threshold -1, which scales nothing"),
     ],
 )
 def test_refuses_everything_else(text, said):

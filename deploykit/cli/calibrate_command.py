@@ -1,0 +1,139 @@
+"""`deploykit calibrate MODEL` and `deploykit calibrate merge SHARD...`: ranges of activations for INT8."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deploykit.cli.options import (
+    data_option,
+    fuse_option,
+    given,
+    json_option,
+    model_options,
+    store_option,
+)
+from deploykit.cli.progress import StageProgress
+from deploykit.errors import UsageError
+from deploykit.spec import CALIBRATION_METHODS, BuildSpec, Calibration, Fusions, ModelSpec
+
+METHOD_OPTIONS = (
+    click.option(
+        "--method", default=Calibration().method, show_default=True, help=f"One of {', '.join(CALIBRATION_METHODS)}."
+    ),
+    click.option(
+        "--percentile", type=float, default=Calibration().percentile, show_default=True, help="For that method."
+    ),
+)
+
+
+class CalibrateGroup(click.Group):
+    """What is no subcommand is a MODEL."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        return super().resolve_command(ctx, args if args[0] in self.commands else ["model", *args])
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Options before MODEL are the model command's; `--help` is that of both."""
+        if not args:
+            raise UsageError("Missing argument 'MODEL'", hint="name a network, or `merge` and shards")
+        return super().parse_args(ctx, ["model", *args] if args[0].startswith("-") else args)
+
+
+@click.group("calibrate", cls=CalibrateGroup)
+def command() -> None:
+    """Measure the range of every activation of a network: the calibration table that INT8 is made with."""
+
+
+@command.command("model")
+@model_options
+@fuse_option
+@data_option
+@click.option("--images", type=click.IntRange(1, 1_000_000), default=Calibration().images, show_default=True)
+@METHOD_OPTIONS[0]
+@METHOD_OPTIONS[1]
+@click.option("--shard", help="Count part i of n only (1/4), for `calibrate merge`. An interrupted one goes on.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Write the table, or with --shard its counts, here."
+)
+@store_option
+@json_option
+def calibrate_model(
+    model: ModelSpec,
+    fusions: Fusions,
+    data: Path | None,
+    images: int,
+    method: str,
+    percentile: float,
+    shard: str | None,
+    output: Path | None,
+    store: Path | None,
+    as_json: bool,
+) -> None:
+    """Calibrate MODEL on --data, streamed: memory does not grow with --images.
+
+    Activations are counted once, in histograms; every --method reads those counts, so a second method costs nothing.
+    `deploykit calibrate merge SHARD... -o TABLE` joins the parts that --shard wrote: the table is that of one pass, bit
+    for bit. Build with it: `deploykit build MODEL --precision int8 --table TABLE`.
+    """
+    from deploykit.pipeline.artefacts import Artefacts
+    from deploykit.pipeline.calibration import Shard, observe_shard, table_facts, write_shard
+    from deploykit.pipeline.files import write_text
+    from deploykit.store import Store
+
+    if fusions.auto:
+        raise UsageError("a table belongs to one graph", hint="give --fuse the rewrites by name")
+    _require_percentile(method)
+    calibration = Calibration(images=images, method=method, percentile=percentile)
+    part = Shard.parse(shard) if shard else None
+    if part and output is None:
+        raise UsageError("--shard writes a file", hint="name it with -o, such as -o shard1.json")
+    if part and (idle := given({"method", "percentile"})):
+        raise UsageError(f"{idle} has no meaning with --shard: it counts only", hint="give it to `calibrate merge`")
+    spec = BuildSpec(model, data=data, calibration=calibration, fusions=fusions)
+    artefacts = Artefacts(Store.open(store), StageProgress())
+    exported = artefacts.export(model, fusions)
+    if part and output:
+        found = observe_shard(artefacts, exported, spec, shard=part, kept=output)
+        _print(write_shard(output, found), as_json=as_json)
+        return
+    table, facts = artefacts.calibrate(exported, spec)
+    if output:
+        write_text(output, table.to_json())
+    _print(table_facts(table, output, model=model.label, data=facts), as_json=as_json)
+
+
+@command.command("merge")
+@click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path))
+@METHOD_OPTIONS[0]
+@METHOD_OPTIONS[1]
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The table.")
+@json_option
+def calibrate_merge(shards: tuple[Path, ...], method: str, percentile: float, output: Path, as_json: bool) -> None:
+    """Join the SHARDS of one calibration into its table."""
+    from deploykit.pipeline.calibration import merge_files, table_facts
+    from deploykit.pipeline.files import write_text
+
+    _require_percentile(method)
+    calibration = Calibration(method=method, percentile=percentile)
+    table = merge_files(shards).table(calibration.method, percentile=calibration.percentile)
+    write_text(output, table.to_json())
+    _print(table_facts(table, output), as_json=as_json)
+
+
+def _require_percentile(method: str) -> None:
+    if method != "percentile" and (idle := given({"percentile"})):
+        raise UsageError(f"{idle} has a meaning with --method percentile only", hint="leave it out")
+
+
+def _print(facts: dict[str, Any], *, as_json: bool) -> None:
+    from deploykit.report.document import to_json
+    from deploykit.report.outcome import describe_calibration
+    from deploykit.report.text import render_facts
+
+    if as_json:
+        click.echo(to_json(facts))
+    else:
+        render_facts(describe_calibration(facts))

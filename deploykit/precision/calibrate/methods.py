@@ -1,0 +1,129 @@
+"""From counts to ranges: where calibration cuts an activation off, by method.
+
+    minmax       nowhere: the exact extremes
+    percentile   where the given share of all values is left, split over both tails where there are two
+    mse          where the expected squared error of quantising is smallest: rounding inside, clipping outside
+    entropy      where the distribution loses the least information (Migacz, "8-bit inference with TensorRT", GTC 2017)
+
+A method reads merged counts only, so shards change nothing. Each gives two answers, for the two grids that placements
+use (`precision.scales`): `threshold` for int8 around 0, 127 steps each way, and `lo` ... `hi` for uint8 with 255 steps
+over a range that holds 0.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from deploykit.precision.calibrate.histogram import BINS, Histogram
+from deploykit.precision.calibrate.ranges import Range
+
+Array = np.ndarray[Any, Any]
+
+PERCENTILE = 99.99
+SHARES = np.arange(24, 129) / 128  # of the extreme: thresholds that mse tries
+ENTROPY_BINS = 2048  # what Migacz counts in, over the extreme
+ENTROPY_STRIDE = 16  # bins between the thresholds that are tried
+
+
+def range_of(found: Histogram, method: str, *, percentile: float = PERCENTILE) -> Range:
+    """The range to quantise, by one of `METHODS`."""
+    if max(-found.lo, found.hi) <= 0:
+        return Range(found.lo, found.hi)
+    return METHODS[method](found, percentile)
+
+
+def _minmax(found: Histogram, _percentile: float) -> Range:
+    return Range(found.lo, found.hi)
+
+
+def _percentile(found: Histogram, percentile: float) -> Range:
+    """A bin is kept whole, so at least the share is left; never beyond the extremes."""
+    share, total, width = percentile / 100, found.total, found.width
+    reached = int(np.searchsorted(np.cumsum(found.magnitudes()), share * total))
+    threshold = min((reached + 1) * width, max(-found.lo, found.hi))
+    tails = (found.lo < 0) + (found.hi > 0)
+    outside = (1 - share) * total / tails
+    counts = np.cumsum(found.counts)
+    first, last = np.searchsorted(counts, [outside, total - outside], side="left") - BINS
+    lo = max(found.lo, (int(first) - 1) * width) if found.lo < 0 else found.lo
+    hi = min(found.hi, (int(last) + 1) * width) if found.hi > 0 else found.hi
+    return Range(min(lo, hi), hi, threshold)
+
+
+def _mse(found: Histogram, _percentile: float) -> Range:
+    kept = np.flatnonzero(found.counts)
+    counts, values = found.counts[kept].astype(np.float64), found.centres()[kept]
+    largest = max(-found.lo, found.hi)
+    threshold = _best(SHARES * largest, lambda ends: _error(values, counts, -ends, ends, ends / 127))
+    lo, hi = min(found.lo, 0.0), max(found.hi, 0.0)
+    low, high = lo, hi
+    for _ in range(2):  # each end in turn, the other held
+        if hi > 0:
+            high = _best(SHARES * hi, lambda ends: _error(values, counts, low, ends, (ends - low) / 255))  # noqa: B023
+        if lo < 0:
+            low = _best(SHARES * lo, lambda ends: _error(values, counts, ends, high, (high - ends) / 255))  # noqa: B023
+    return Range(low if lo < 0 else found.lo, high if hi > 0 else found.hi, threshold)
+
+
+def _best(ends: Array, error: Callable[[Array], Array]) -> float:
+    """The end with the least error, of equals the widest."""
+    errors = error(ends[:, None])
+    return float(ends[::-1][int(np.argmin(errors[::-1]))])
+
+
+def _error(values: Array, counts: Array, lo: Array | float, hi: Array | float, step: Array) -> Array:
+    """Summed squared error per candidate (rows) of values on the grid of `step`, clipped to [lo, hi]."""
+    quantised = np.clip(np.rint(values / step) * step, lo, hi)
+    errors: Array = np.square(quantised - values) @ counts
+    return errors
+
+
+def _entropy(found: Histogram, _percentile: float) -> Range:
+    """One threshold of |x| cuts both sides; int8 has 128 levels of it, uint8 of a one-sided activation 256."""
+    magnitudes, width = found.magnitudes(), found.width
+    while np.flatnonzero(magnitudes)[-1] >= ENTROPY_BINS:
+        magnitudes, width = magnitudes.reshape(-1, 2).sum(axis=1), 2 * width
+    largest = max(-found.lo, found.hi)
+    threshold = min(largest, _least_divergent(magnitudes, 128) * width)
+    one_sided = found.lo >= 0 or found.hi <= 0
+    cut = min(largest, _least_divergent(magnitudes, 256) * width) if one_sided else threshold
+    return Range(max(found.lo, -cut), min(found.hi, cut), threshold)
+
+
+def _least_divergent(magnitudes: Array, levels: int) -> int:
+    """How many bins to keep so that `levels` values tell the most of the rest.
+
+    For each candidate, P are the kept bins with all that is cut off added to the last, Q the same bins quantised: those
+    that share a level share its counts, empty ones stay empty. The candidate with the least Kullback-Leibler
+    divergence of Q from P wins. Bin 0 takes the count of bin 1: it holds the zeros that ReLU makes, which any scale
+    represents exactly, and would drown the rest.
+    """
+    counts: Array = magnitudes.astype(np.float64)
+    counts[0] = counts[1]
+    used = int(np.flatnonzero(counts)[-1]) + 1 if counts.any() else 1
+    if used <= levels:
+        return used
+    candidates: list[int] = [*range(levels, used, ENTROPY_STRIDE), used]
+    divergences = [_divergence(counts[:kept], counts[kept:].sum(), levels) for kept in candidates]
+    return candidates[int(np.argmin(divergences))]
+
+
+def _divergence(kept: Array, outside: float, levels: int) -> float:
+    """KL(P || Q) in nats; infinite where Q has nothing and P has."""
+    edges = np.arange(levels) * kept.size // levels
+    filled = kept > 0
+    shared = np.add.reduceat(kept, edges) / np.maximum(np.add.reduceat(filled.astype(np.float64), edges), 1)
+    quantised = np.where(filled, np.repeat(shared, np.diff(edges, append=kept.size)), 0.0)
+    reference = kept.copy()
+    reference[-1] += outside
+    if quantised.sum() == 0 or (reference[~filled] > 0).any():
+        return float("inf")
+    p, q = reference[filled] / reference.sum(), quantised[filled] / quantised.sum()
+    return float(np.sum(p * np.log(p / q)))
+
+
+METHODS: Mapping[str, Callable[[Histogram, float], Range]] = MappingProxyType(
+    {"minmax": _minmax, "percentile": _percentile, "mse": _mse, "entropy": _entropy}
+)

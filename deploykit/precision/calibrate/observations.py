@@ -1,0 +1,216 @@
+"""What calibration has seen: a histogram of every activation, of all images or of a shard of them, as a file.
+
+One collection serves every method. Shards are cut at batch boundaries, since a runtime may answer for an image a little
+differently in another batch, so shards hand in the very counts of the batches that a single pass would have counted.
+A shard that is not finished is a checkpoint: it says how many of its batches are in it, and goes on from there.
+
+The file is input from outside, and a wrong count ruins a network silently, so reading is strict: this schema and no
+other key, whole counts that add up to something, extremes that fit the bins they are said to lie in.
+"""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from deploykit.errors import UntrustedArtefact, UsageError
+from deploykit.precision.calibrate.histogram import BINS, Histogram, exponent_for
+from deploykit.precision.calibrate.methods import PERCENTILE, range_of
+from deploykit.precision.calibrate.strict_json import FLOAT32_MAX, read_object
+from deploykit.precision.calibrate.table import CalibrationTable
+
+SCHEMA_VERSION = 1
+COLLECT = "collect it again with `deploykit calibrate`"
+MOST_SHARDS = 100_000
+LARGEST_COUNT = 2**62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Campaign:
+    """What all shards of one calibration have in common.
+
+    `graph_digest` is the SHA-256 of the optimised float graph, `data_digest` of the images, which are prepared as
+    `preprocessing` says and shown in `batches` runs.
+    """
+
+    graph_digest: str
+    data_digest: str
+    preprocessing: str
+    batches: int
+
+
+@dataclass(eq=False)
+class Observations:
+    """Counts of shard `index` of `shards`, of which `done` batches with `images` images are in."""
+
+    campaign: Campaign
+    index: int = 0
+    shards: int = 1
+    done: int = 0
+    images: int = 0
+    histograms: dict[str, Histogram] = field(default_factory=dict)
+
+    @property
+    def batches(self) -> range:
+        """The shard's batches; the first `done` of them are counted."""
+        return shard_batches(self.campaign.batches, self.index, self.shards)
+
+    @property
+    def finished(self) -> bool:
+        return self.done == len(self.batches)
+
+    def table(self, method: str, *, percentile: float = PERCENTILE) -> CalibrationTable:
+        """Ranges by `method`. Raises UsageError unless all batches are in, and as `range_of` does."""
+        if self.shards != 1 or not self.finished:
+            raise UsageError(f"{self.said} is not a whole calibration", hint="merge all shards, or finish it")
+        named = f"percentile {percentile:g}" if method == "percentile" else method
+        return CalibrationTable(
+            graph_digest=self.campaign.graph_digest,
+            data_digest=self.campaign.data_digest,
+            method=named,
+            images=self.images,
+            ranges={name: range_of(found, method, percentile=percentile) for name, found in self.histograms.items()},
+            preprocessing=self.campaign.preprocessing,
+        )
+
+    @property
+    def said(self) -> str:
+        """`shard 2/4 (5 of 8 batches)`."""
+        return f"shard {self.index + 1}/{self.shards} ({self.done} of {len(self.batches)} batches)"
+
+    def to_json(self) -> str:
+        """Canonical text: sorted keys, extremes that read back exactly, counts without empty bins on either side."""
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            **asdict(self.campaign),
+            "shard": [self.index, self.shards],
+            "done": self.done,
+            "images": self.images,
+            "histograms": {name: _written(found) for name, found in self.histograms.items()},
+        }
+        return json.dumps(content, sort_keys=True, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Observations":
+        """Raises UntrustedArtefact for anything that `to_json` does not write."""
+        content = read_object(text, what="calibration shard", version=SCHEMA_VERSION, keys=_KEYS, hint=COLLECT)
+        campaign = Campaign(**{name.name: content[name.name] for name in fields(Campaign)})
+        for name in ("graph_digest", "data_digest"):
+            if not isinstance(content[name], str) or not re.fullmatch(r"[0-9a-f]{64}", content[name]):
+                raise _malformed(f"{name} is {content[name]!r}, not a SHA-256")
+        if not isinstance(campaign.preprocessing, str):
+            raise _malformed(f"preprocessing is {campaign.preprocessing!r}, not text")
+        shard = content["shard"]
+        if not isinstance(shard, list) or len(shard) != 2:
+            raise _malformed(f"shard is {shard!r}, not [index, shards]")
+        batches = _whole("batches", campaign.batches, 1, LARGEST_COUNT)
+        shards = _whole("shard", shard[1], 1, min(batches, MOST_SHARDS))
+        index = _whole("shard", shard[0], 0, shards - 1)
+        done = _whole("done", content["done"], 0, len(shard_batches(batches, index, shards)))
+        images = _whole("images", content["images"], 0, LARGEST_COUNT)
+        if not isinstance(content["histograms"], dict):
+            raise _malformed("histograms is not an object")
+        histograms = {name: _histogram(name, found) for name, found in content["histograms"].items()}
+        return cls(campaign, index, shards, done, images, histograms)
+
+
+def shard_batches(batches: int, index: int, shards: int) -> range:
+    """The batches of shard `index`: contiguous, and as many as any other shard's, or one more."""
+    return range(index * batches // shards, (index + 1) * batches // shards)
+
+
+def merge(parts: Sequence[Observations]) -> Observations:
+    """All shards as one: the counts of a single pass, bit for bit. Raises UsageError for parts that do not fit."""
+    if not parts:
+        raise UsageError("there are no shards to merge", hint="name the files that --shard wrote")
+    first = parts[0]
+    for part in parts:
+        _require_same(first, part)
+        if not part.finished:
+            raise UsageError(f"{part.said} is not finished", hint="run its command again: it goes on where it stopped")
+    found = sorted(part.index for part in parts)
+    if missing := sorted(set(range(first.shards)) - set(found)):
+        named = ", ".join(f"{index + 1}/{first.shards}" for index in missing)
+        raise UsageError(f"shards are missing: {named}", hint="name all of them")
+    if len(found) != first.shards:
+        twice = next(index for index, after in pairwise(found) if index == after)
+        raise UsageError(f"shard {twice + 1}/{first.shards} is there twice", hint="name each once")
+    whole = Observations(first.campaign, done=first.campaign.batches, images=sum(part.images for part in parts))
+    for part in sorted(parts, key=lambda part: part.index):
+        for name, histogram in part.histograms.items():
+            whole.histograms.setdefault(name, Histogram()).merge(histogram)
+    return whole
+
+
+def _require_same(one: Observations, other: Observations) -> None:
+    if one.shards != other.shards:
+        raise UsageError(f"{one.said} and {other.said} are cut differently", hint="merge the shards of one --shard i/n")
+    for name in (item.name for item in fields(Campaign)):
+        here, there = getattr(one.campaign, name), getattr(other.campaign, name)
+        if here != there:
+            raise UsageError(
+                f"{one.said} and {other.said} do not belong together: {name.replace('_', ' ')} {_short(here)} and "
+                f"{_short(there)}",
+                hint="collect all shards with one network, one set of images and one deploykit",
+            )
+    if one.histograms.keys() != other.histograms.keys():
+        odd = sorted(one.histograms.keys() ^ other.histograms.keys())
+        raise UsageError(f"{one.said} and {other.said} observed different values: {odd[0]!r} is in one of them only")
+
+
+def _short(value: object) -> str:
+    return str(value)[:12] if re.fullmatch(r"[0-9a-f]{64}", str(value)) else repr(value)
+
+
+def _written(found: Histogram) -> dict[str, Any]:
+    filled = np.flatnonzero(found.counts)
+    first, last = (int(filled[0]), int(filled[-1])) if filled.size else (BINS, BINS - 1)
+    ends = {"lo": found.lo, "hi": found.hi}
+    counts = found.counts[first : last + 1].tolist()
+    return {"exponent": found.exponent, "first": first - BINS, "counts": counts, **ends}
+
+
+def _histogram(name: str, found: object) -> Histogram:
+    where = f"the histogram of {name!r}"
+    if not isinstance(found, dict) or found.keys() != {"exponent", "first", "counts", "lo", "hi"}:
+        raise _malformed(f"{where} is not an object with exponent, first, counts, lo and hi")
+    lo, hi = (_real(where, found[end]) for end in ("lo", "hi"))
+    exponent, first, counts = found["exponent"], found["first"], found["counts"]
+    if type(exponent) is not int or exponent != exponent_for(max(-lo, hi)) or lo > hi:
+        raise _malformed(f"{where} has bins that do not fit its extremes {lo:g} and {hi:g}")
+    if type(first) is not int or not isinstance(counts, list) or not counts:
+        raise _malformed(f"{where} has no counts")
+    if first <= -BINS or first + len(counts) > BINS:
+        raise _malformed(f"{where} has counts beyond its last bin")
+    whole = [_whole(where, count, 0, LARGEST_COUNT // BINS) for count in counts]
+    histogram = Histogram(exponent, lo=lo, hi=hi)
+    histogram.counts[BINS + first : BINS + first + len(whole)] = whole
+    ends = [math.trunc(end / histogram.width) for end in (lo, hi)]
+    filled = np.flatnonzero(histogram.counts) - BINS
+    if filled.size == 0 or [int(filled[0]), int(filled[-1])] != ends:
+        raise _malformed(f"{where} has counts where its extremes are not")
+    return histogram
+
+
+def _whole(where: str, value: object, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise _malformed(f"{where} holds {str(value)[:40]}, not a whole number from {least} to {most}")
+    return value
+
+
+def _real(where: str, value: object) -> float:
+    if type(value) not in (int, float) or not abs(value) <= FLOAT32_MAX:  # type: ignore[arg-type]
+        raise _malformed(f"{where} holds {str(value)[:40]}, which is no finite float32")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _malformed(what: str) -> UntrustedArtefact:
+    return UntrustedArtefact(f"the calibration shard is malformed: {what}", hint=COLLECT)
+
+
+_KEYS = {"schema_version", *(item.name for item in fields(Campaign)), "shard", "done", "images", "histograms"}
