@@ -35,17 +35,19 @@ def test_every_exit_code_is_named():
 
 
 def test_every_option_shown_exists():
-    from click import Context
+    from click import Context, Group
 
     from deploykit.cli import deploykit
 
     with Context(deploykit) as context:
-        known = {
-            option
-            for name in COMMANDS
-            for parameter in deploykit.get_command(context, name).params
-            for option in (*parameter.opts, *parameter.secondary_opts)
-        }
+        commands = [deploykit.get_command(context, name) for name in COMMANDS]
+    commands += [inner for command in commands if isinstance(command, Group) for inner in command.commands.values()]
+    known = {
+        option
+        for command in commands
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     shown = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
     assert shown - {"--help"} <= known
 
