@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from deploykit.errors import UnknownName, UsageError
 
@@ -33,6 +34,15 @@ PRICED_FUSIONS = (
     "dilate_pointwise",
 )
 
+LAYER_KINDS = ("pointwise", "depthwise", "spatial", "dense", "first", "last")
+REST = ("fp32", "fp16")
+POLICY_TERMS = (
+    "all",
+    "plan",
+    *(f"no-{kind}" for kind in LAYER_KINDS),
+    "min-channels=16",
+    *(f"rest={precision}" for precision in REST),
+)
 CALIBRATION_METHODS = ("minmax", "percentile", "mse", "entropy")  # precision/calibrate/methods.py
 
 
@@ -291,6 +301,55 @@ class BuilderOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QuantisationPolicy:
+    """Which weighted layers INT8 quantises, and what the others compute in (`rest`, FP32 or FP16).
+
+    Kinds of layer: `pointwise` (1x1 convolutions), `depthwise`, `spatial` (all other convolutions), `dense` (matrix
+    products). `first` and `last` are the weighted layers nearest to the images and to the answer. A convolution other
+    than depthwise with fewer than `min_channels` input or output channels is left, and so are the nodes in `leave`.
+    `auto` stands for a choice that is still to be made by the compiled plan.
+    """
+
+    pointwise: bool = True
+    depthwise: bool = True
+    spatial: bool = True
+    dense: bool = True
+    first: bool = True
+    last: bool = True
+    min_channels: int = 0
+    leave: tuple[str, ...] = ()
+    rest: Precision = Precision.FP32
+    auto: bool = False
+
+    @classmethod
+    def parse(cls, text: str, leave: tuple[str, ...] = ()) -> "QuantisationPolicy":
+        """`all`, `plan`, or terms with commas between: `no-pointwise`, `no-first`, `min-channels=16`, `rest=fp16`."""
+        terms = [term.strip().lower() for term in text.split(",") if term.strip()]
+        if terms == ["plan"]:
+            return cls(leave=leave, auto=True)
+        found: dict[str, Any] = {"leave": leave}
+        for term in terms:
+            name, _, value = term.partition("=")
+            if term.removeprefix("no-") in LAYER_KINDS and term.startswith("no-"):
+                found[term.removeprefix("no-")] = False
+            elif name == "min-channels" and value.isdecimal():
+                found["min_channels"] = int(value)
+            elif name == "rest" and value in REST:
+                found["rest"] = Precision(value)
+            elif term != "all":
+                raise UnknownName("term of an INT8 policy", term, POLICY_TERMS)
+        return cls(**found)
+
+    def __str__(self) -> str:
+        if self.auto:
+            return "plan"
+        terms = [f"no-{kind}" for kind in LAYER_KINDS if not getattr(self, kind)]
+        terms += [f"min-channels={self.min_channels}"] if self.min_channels else []
+        terms += [f"rest={self.rest}"] if self.rest is not Precision.FP32 else []
+        return ",".join([*terms, *(f"without {node}" for node in self.leave)]) or "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """Where INT8's ranges come from: `images` of the calibration set, cut off by `method`, or a `table` made before.
 
@@ -326,6 +385,7 @@ class BuildSpec:
     tf32: bool = False
     data: Path | None = None
     calibration: Calibration = Calibration()
+    policy: QuantisationPolicy = QuantisationPolicy()
     fusions: Fusions = Fusions()
     options: BuilderOptions = BuilderOptions()
 

@@ -9,10 +9,10 @@ import click
 from deploykit.cli.options import (
     budget_option,
     builder_options,
-    calibration_options,
     check_output,
     data_option,
     fuse_option,
+    int8_options,
     io_option,
     json_option,
     model_options,
@@ -21,7 +21,17 @@ from deploykit.cli.options import (
     target_options,
 )
 from deploykit.cli.progress import StageProgress
-from deploykit.spec import BatchRange, BuilderOptions, BuildSpec, Calibration, Fusions, ModelSpec, Precision, Target
+from deploykit.spec import (
+    BatchRange,
+    BuilderOptions,
+    BuildSpec,
+    Calibration,
+    Fusions,
+    ModelSpec,
+    Precision,
+    QuantisationPolicy,
+    Target,
+)
 
 if TYPE_CHECKING:
     from deploykit.plan.gpus import Gpu
@@ -51,7 +61,7 @@ UNDECIDED = "build on a GPU, give --precision fp16 or int8, or let TensorRT-RTX'
 @click.option("--tf32", is_flag=True, help="Let FP32 products round their operands to TF32.")
 @builder_options
 @data_option
-@calibration_options
+@int8_options
 @strict_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Also copy the engine here.")
 @store_option
@@ -71,6 +81,7 @@ def command(
     options: BuilderOptions,
     data: Path | None,
     calibration: Calibration,
+    policy: QuantisationPolicy,
     strict_backend: bool,
     output: Path | None,
     store: Path | None,
@@ -90,6 +101,7 @@ def command(
     from deploykit.pipeline.files import copy_artefact
     from deploykit.pipeline.fusing import Goal, decided
     from deploykit.pipeline.outcome import build_facts, undecided_facts
+    from deploykit.pipeline.policy import decided_policy
     from deploykit.report.outcome import describe_build, describe_undecided
     from deploykit.store import Store
 
@@ -105,6 +117,7 @@ def command(
         tf32=tf32,
         data=data,
         calibration=calibration,
+        policy=policy,
         fusions=fusions,
         options=options,
     )
@@ -114,7 +127,8 @@ def command(
         raise UsageError(f"backend {backend} compiles no engine", hint="use trt or trt-rtx, or `deploykit export`")
     artefacts = Artefacts(Store.open(store), StageProgress())
     goal, decision = decided(artefacts, Goal(spec=spec, backend=backend, gpu=gpu, budget_seconds=fuse_budget))
-    spec, choice = goal.spec, None
+    spec, layers = decided_policy(artefacts, goal.spec, gpu, wanted=best)
+    choice = None
     if best:
         choice = choose_precision(artefacts, spec, compiler, gpu=gpu, accept_rtx_plan=accept_rtx_plan)
         if choice.precision is None:
@@ -122,7 +136,7 @@ def command(
             raise DeploykitError("the precision is undecided, nothing was built", hint=UNDECIDED)
         spec = spec.with_precision(choice.precision)
     built = artefacts.build(spec, compiler)
-    facts = build_facts(artefacts, built, decision=decision, choice=choice)
+    facts = build_facts(artefacts, built, decision=decision, choice=choice, layers=layers)
     if output and built.engine.path:
         facts["engine"] = copy_artefact(built.engine.path, output)
     _print(facts, describe_build, as_json=as_json)

@@ -11,9 +11,9 @@ import click
 from deploykit.cli.options import (
     budget_option,
     builder_options,
-    calibration_options,
     data_option,
     fuse_option,
+    int8_options,
     io_option,
     json_option,
     model_options,
@@ -23,7 +23,17 @@ from deploykit.cli.options import (
     strict_option,
     target_options,
 )
-from deploykit.spec import BatchRange, BuilderOptions, BuildSpec, Calibration, Fusions, ModelSpec, Target
+from deploykit.errors import UsageError
+from deploykit.spec import (
+    BatchRange,
+    BuilderOptions,
+    BuildSpec,
+    Calibration,
+    Fusions,
+    ModelSpec,
+    QuantisationPolicy,
+    Target,
+)
 
 if TYPE_CHECKING:
     from deploykit.pipeline.comparison import Request
@@ -48,6 +58,7 @@ class ComparisonOptions:
     options: BuilderOptions
     data: Path | None
     calibration: Calibration
+    policy: QuantisationPolicy
     strict_backend: bool
     store: Path | None
     as_json: bool
@@ -57,6 +68,10 @@ class ComparisonOptions:
         from deploykit.bench import BenchSettings
         from deploykit.pipeline.comparison import Request
 
+        if self.policy.auto:
+            raise UsageError(
+                "--int8-policy plan is decided by `build` and `inspect`", hint="give the policy that they name"
+            )
         spec = BuildSpec(
             model=self.model,
             batch=BatchRange.parse(self.batch),
@@ -64,6 +79,7 @@ class ComparisonOptions:
             keep_io=self.keep_io,
             data=self.data,
             calibration=self.calibration,
+            policy=self.policy,
             fusions=self.fusions,
             options=self.options,
         )
@@ -107,7 +123,7 @@ def comparison_options(command: Callable[..., None], *, batch_default: str = "1"
             io_option,
             builder_options,
             data_option,
-            calibration_options,
+            int8_options,
             strict_option,
             store_option,
             json_option,

@@ -8,13 +8,13 @@ import click
 
 from deploykit.cli.options import (
     BUILDER,
-    CALIBRATION,
+    INT8,
     builder_options,
-    calibration_options,
     check_output,
     data_option,
     fuse_option,
     given,
+    int8_options,
     io_option,
     json_option,
     model_options,
@@ -23,7 +23,17 @@ from deploykit.cli.options import (
 )
 from deploykit.cli.progress import StageProgress
 from deploykit.errors import UsageError
-from deploykit.spec import BatchRange, BuilderOptions, BuildSpec, Calibration, Fusions, ModelSpec, Precision, Target
+from deploykit.spec import (
+    BatchRange,
+    BuilderOptions,
+    BuildSpec,
+    Calibration,
+    Fusions,
+    ModelSpec,
+    Precision,
+    QuantisationPolicy,
+    Target,
+)
 
 if TYPE_CHECKING:
     from deploykit.backends.protocol import Backend
@@ -34,7 +44,7 @@ if TYPE_CHECKING:
 
 OF_BUILDS = {
     *("weights", "init_from", "image_size", "width_mult", "input_shape", "factory_args", "seed"),
-    *("fusions", "backend", "keep_io", "data", *CALIBRATION, *BUILDER),
+    *("fusions", "backend", "keep_io", "data", *INT8, *BUILDER),
 }
 
 
@@ -49,7 +59,7 @@ OF_BUILDS = {
 @click.option("--tf32", is_flag=True, help="Let FP32 products round their operands to TF32.")
 @builder_options
 @data_option
-@calibration_options
+@int8_options
 @click.option(
     "--diff",
     "beside",
@@ -74,6 +84,7 @@ def command(
     options: BuilderOptions,
     data: Path | None,
     calibration: Calibration,
+    policy: QuantisationPolicy,
     beside: str | None,
     top: int,
     html: Path | None,
@@ -92,6 +103,7 @@ def command(
     from deploykit.backends import get_backend
     from deploykit.pipeline.artefacts import Artefacts
     from deploykit.pipeline.inspection import inspect, is_engine, wider_plans
+    from deploykit.pipeline.policy import decided_policy
     from deploykit.report.document import to_json
     from deploykit.report.inspection import render_inspection
     from deploykit.store import Store
@@ -110,11 +122,14 @@ def command(
         tf32=tf32,
         data=data,
         calibration=calibration,
+        policy=policy,
         fusions=fusions,
         options=options,
     )
     compiler = get_backend(backend)
     artefacts = Artefacts(Store.open(store), StageProgress())
+    if not is_engine(model.name):
+        spec, _ = decided_policy(artefacts, spec, gpu)
     found = inspect(
         _planned(artefacts, model.name, spec, compiler, trusted=trust_engine),
         others=() if is_engine(model.name) else wider_plans(artefacts, spec, compiler),

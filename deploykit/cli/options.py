@@ -12,11 +12,13 @@ from click.core import ParameterSource
 from deploykit.errors import UsageError
 from deploykit.spec import (
     CALIBRATION_METHODS,
+    POLICY_TERMS,
     BuilderOptions,
     Calibration,
     Fusions,
     ModelSpec,
     Precision,
+    QuantisationPolicy,
     Target,
     parse_factory_args,
     parse_input_shape,
@@ -166,7 +168,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 data_option = click.option(
     "--data", type=FILE, help="Folder of images for calibration and parity. Default: demo photographs."
 )
-CALIBRATION_OPTIONS = (
+INT8_OPTIONS = (
     click.option(
         "--calibration-images",
         type=click.IntRange(1, 1_000_000),
@@ -184,16 +186,31 @@ CALIBRATION_OPTIONS = (
         "--percentile", type=float, default=Calibration().percentile, show_default=True, help="For that method."
     ),
     click.option("--table", type=FILE, help="Calibration table of `deploykit calibrate`, in place of images."),
+    click.option(
+        "--int8-policy",
+        default="all",
+        show_default=True,
+        help=f"Layers in INT8: terms with commas between, of {', '.join(POLICY_TERMS)}. plan: what TensorRT-RTX's plan "
+        "favours.",
+    ),
+    click.option("--int8-leave", multiple=True, metavar="NODE", help="A weighted layer that INT8 leaves; repeatable."),
 )
 CALIBRATION = ("calibration_images", "calibration_method", "percentile", "table")
+INT8 = (*CALIBRATION, "int8_policy", "int8_leave")
 
 
-def calibration_options(command: Command) -> Command:
-    """Where INT8's ranges come from; `command` gets it as one `Calibration` named `calibration`."""
+def int8_options(command: Command) -> Command:
+    """Where INT8's ranges come from and which layers have it; `command` gets `calibration` and `policy`."""
 
     @wraps(command)
-    def with_calibration(
-        calibration_images: int, calibration_method: str, percentile: float, table: Path | None, **others: Any
+    def with_int8(
+        calibration_images: int,
+        calibration_method: str,
+        percentile: float,
+        table: Path | None,
+        int8_policy: str,
+        int8_leave: tuple[str, ...],
+        **others: Any,
     ) -> Any:
         if table is not None and (idle := given(CALIBRATION[:-1])):
             raise UsageError(f"{idle} has no meaning with --table", hint="the table has its ranges: leave it out")
@@ -202,9 +219,10 @@ def calibration_options(command: Command) -> Command:
         calibration = Calibration(
             images=calibration_images, method=calibration_method, percentile=percentile, table=table
         )
-        return command(calibration=calibration, **others)
+        policy = QuantisationPolicy.parse(int8_policy, leave=int8_leave)
+        return command(calibration=calibration, policy=policy, **others)
 
-    return _decorated(with_calibration, CALIBRATION_OPTIONS)
+    return _decorated(with_int8, INT8_OPTIONS)
 
 
 def given(names: Collection[str]) -> str:

@@ -263,17 +263,19 @@ class Artefacts:
         return _typed(entry, Precision.FP16, None)
 
     def _int8(self, exported: Exported, spec: BuildSpec, placement: Placement) -> Typed:
+        if spec.policy.auto:
+            raise UsageError("--int8-policy plan is not decided yet", hint="name the layers, or use `build`")
         table, calibration = self.calibrate(exported, spec)
 
         def make(writer: Writer) -> Mapping[str, Any]:
             from deploykit.pipeline import stages
 
             with self.timed(f"type the graph as int8 for {placement.name}"):
-                content, facts = stages.type_int8(exported.path, table, placement)
+                content, facts = stages.type_int8(exported.path, table, placement, spec.policy)
             writer.write("typed.onnx", content)
             return {**facts, "calibration": calibration}
 
-        parts = {"graph": exported.digest, "precision": Precision.INT8, "placement": placement}
+        parts = {"graph": exported.digest, "precision": Precision.INT8, "placement": placement, "policy": spec.policy}
         key = {**parts, "table": table.to_json()}
         entry, _ = self.get_or_make("typed", key, make, request={"model": exported.model, **parts})
         return _typed(entry, Precision.INT8, placement)

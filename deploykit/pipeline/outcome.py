@@ -8,6 +8,7 @@ from deploykit.parity import ParityResult
 from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.best import Choice
 from deploykit.pipeline.fusing import Decision
+from deploykit.pipeline.policy import PolicyDecision
 from deploykit.pipeline.values import Built, Exported
 from deploykit.report.document import SCHEMA_VERSION
 from deploykit.spec import BuildSpec
@@ -31,9 +32,14 @@ def export_facts(artefacts: Artefacts, exported: Exported, checked: ParityResult
 
 
 def build_facts(
-    artefacts: Artefacts, built: Built, *, decision: Decision | None = None, choice: Choice | None = None
+    artefacts: Artefacts,
+    built: Built,
+    *,
+    decision: Decision | None = None,
+    choice: Choice | None = None,
+    layers: PolicyDecision | None = None,
 ) -> dict[str, Any]:
-    """`decision` is what `--fuse auto` came to, `choice` what `--precision best` did."""
+    """What `--fuse auto`, `--precision best` and `--int8-policy plan` came to: `decision`, `choice`, `layers`."""
     engine, entry = built.engine, built.entry
     return {
         "schema_version": SCHEMA_VERSION,
@@ -55,6 +61,7 @@ def build_facts(
         "note": engine.note or None,
         "decision": decision.as_dict() if decision else None,
         "best": choice.as_dict() if choice else None,
+        "int8_layers": layers.as_dict() if layers else None,
         "from_store": built.hit,
         "seconds": dict(artefacts.seconds),
     }

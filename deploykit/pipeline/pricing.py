@@ -214,7 +214,7 @@ def typed_graph(network: ir.Model, spec: BuildSpec, backend: Backend, path: Path
             require_made_up(network)
             feeds = noise_feeds(inputs, count=1, batch=1, seed=spec.model.seed)
             table = collect(copy, feeds, graph_digest="", data_digest="", preprocessing="noise")
-            if not quantise(copy, table, placement).quantised:
+            if not quantise(copy, table, placement, spec.policy).quantised:
                 raise UnsupportedGraph("no layer can read int8", hint="use fp32 or fp16")
     content = graph.serialise(copy)
     path.write_bytes(content)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from deploykit.plan.model import EnginePlan
-    from deploykit.spec import Fusions, Preprocessing
+    from deploykit.spec import Fusions, Preprocessing, QuantisationPolicy
 
 Facts = dict[str, Any]
 
@@ -65,13 +65,15 @@ def type_float16(path: Path, *, keep_io: bool) -> tuple[bytes, Facts]:
     return content, {**facts, "report": report}
 
 
-def type_int8(path: Path, table: CalibrationTable, placement: Placement) -> tuple[bytes, Facts]:
+def type_int8(
+    path: Path, table: CalibrationTable, placement: Placement, policy: QuantisationPolicy
+) -> tuple[bytes, Facts]:
     """Raises UnsupportedGraph where no layer would read int8: a float row must not bear that name.
 
     Raises BuildFailed when the result is not what its placement says, which is a defect of ours.
     """
     network = read_graph(path)
-    report = quantise(network, table, placement)
+    report = quantise(network, table, placement, policy)
     if not report.quantised:
         first = next((f"{refusal.node}: {refusal.reason}" for refusal in report.left), "")
         raise UnsupportedGraph(

@@ -42,13 +42,16 @@ class Float16Report:
     kept: tuple[str, ...]
 
 
-def to_float16(model: ir.Model, *, keep_io: bool = True) -> Float16Report:
+def to_float16(model: ir.Model, *, keep_io: bool = True, quantised: bool = False) -> Float16Report:
     """Retype `model` in place; `keep_io` leaves float32 inputs and outputs with one Cast each.
+
+    `quantised`: its layers may be in INT8 already. The rest becomes float16, scales too, which is what a
+    DequantizeLinear takes the type of its output from.
 
     Raises Float16Overflow, naming layer and value, for a constant beyond 65504 or NaN, and UnsupportedGraph for an
     operator that has no float16 form; neither has changed a type yet.
     """
-    require_plain(model)
+    require_plain(model, quantised=quantised)
     pinned = _pinned_operands(model)
     rounded = {value: _round(value) for value in _float_constants(model) if not _only_pinned(value, pinned)}
     for value, half in rounded.items():

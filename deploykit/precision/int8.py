@@ -12,8 +12,11 @@ import numpy as np
 import onnx_ir as ir
 
 from deploykit.backends.protocol import Placement
+from deploykit.errors import UnsupportedGraph
 from deploykit.graph.rewrite import NAME_SCOPES, Refusal, discard_unused, new_initializer
 from deploykit.precision.calibrate.table import CalibrationTable
+from deploykit.precision.float16 import to_float16
+from deploykit.precision.policy import choose
 from deploykit.precision.preconditions import require_plain
 from deploykit.precision.scales import (
     ActivationScale,
@@ -25,6 +28,7 @@ from deploykit.precision.scales import (
 )
 from deploykit.precision.sites import Site, activation_sites
 from deploykit.precision.weighted import WeightedOp, weighted_ops
+from deploykit.spec import Precision, QuantisationPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +44,26 @@ class Int8Report:
     pairs: int
 
 
-def quantise(model: ir.Model, table: CalibrationTable, placement: Placement) -> Int8Report:
-    """Quantise `model` in place with the ranges of `table`.
+def quantise(
+    model: ir.Model,
+    table: CalibrationTable,
+    placement: Placement,
+    policy: QuantisationPolicy = QuantisationPolicy(),  # noqa: B008 - a frozen value
+) -> Int8Report:
+    """Quantise the layers of `model` that `policy` names, in place, with the ranges of `table`.
 
-    Raises UsageError when the table lacks a value that the placement quantises; the graph is then still float.
+    Raises UsageError when the table lacks a value that the placement quantises, or the policy names a node that is not
+    there; UnsupportedGraph for a rest in float16 under a placement of integer kernels, whose runtime computes it in
+    float32. The graph is then still float.
     """
     require_plain(model)
-    ops, left = weighted_ops(model, placement)
+    if policy.rest is Precision.FP16 and placement.quantise_outputs:
+        raise UnsupportedGraph(
+            f"the {placement.name} placement has no float16 beside int8", hint="leave rest=fp16 out of the policy"
+        )
+    possible, impossible = weighted_ops(model, placement)
+    ops, excluded = choose(possible, policy)
+    left = [*impossible, *excluded]
     sites = activation_sites(model, ops, placement)
     scales = {site: activation_scale(site.range(table), symmetric=placement.symmetric) for site in sites}
     input_scale = {node: scale.scale for site, scale in scales.items() for node, index in site.uses if index == 0}
@@ -54,7 +71,10 @@ def quantise(model: ir.Model, table: CalibrationTable, placement: Placement) -> 
         _quantise_constants(model.graph, op, input_scale[op.node])
     for site, scale in scales.items():
         _insert_pair(model.graph, site, scale)
-    return Int8Report(placement.name, tuple(_node_name(op.node) for op in ops), tuple(left), len(sites))
+    quantised = tuple(_node_name(op.node) for op in ops)
+    if policy.rest is Precision.FP16 and quantised:
+        to_float16(model, quantised=True)
+    return Int8Report(placement.name, quantised, tuple(left), len(sites))
 
 
 def _quantise_constants(graph: ir.Graph, op: WeightedOp, input_scale: np.float32) -> None:

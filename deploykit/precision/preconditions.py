@@ -8,18 +8,18 @@ from deploykit.errors import UnsupportedGraph
 from deploykit.graph.rewrite import WEIGHTED, module_scope
 
 
-def require_plain(model: ir.Model) -> None:
+def require_plain(model: ir.Model, *, quantised: bool = False) -> None:
     """Bring `model`, in place, to the form that the transforms read: constants as initialisers, every value typed.
 
-    Raises UnsupportedGraph for control flow, functions that were not inlined, a graph that is quantised, half or double
-    precision already, a value whose type nothing tells, and one that is no tensor.
+    Raises UnsupportedGraph for control flow, functions that were not inlined, a graph that is quantised (unless that is
+    said), half or double precision already, a value whose type nothing tells, and one that is no tensor.
     """
     if model.functions:
         raise UnsupportedGraph("the graph calls functions", hint="inline them first (deploykit export does)")
     for node in model.graph:
         if any(attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in _attributes(node)):
             raise UnsupportedGraph(f"{node.op_type} node {node.name!r} holds a subgraph", hint="build in fp32")
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and not quantised:
             raise UnsupportedGraph(
                 f"{node.op_type} node {node.name!r}: the graph is quantised already", hint="fp32 leaves it as it is"
             )

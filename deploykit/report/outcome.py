@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS
@@ -85,6 +85,7 @@ def describe_build(facts: Mapping[str, Any]) -> dict[str, str]:
         "model": f"{facts['model']}, {facts['precision']}",
         "precision chosen": _best(facts.get("best")),
         "fusions": _decision(facts.get("decision")),
+        "int8 layers": _layers(facts.get("int8_layers")),
         "compiler": facts["flavour"],
         "onnx": str(facts["onnx"]),
         "typed onnx": str(facts["typed_onnx"]) if facts["typed_onnx"] != facts["onnx"] else "",
@@ -97,6 +98,14 @@ def describe_build(facts: Mapping[str, Any]) -> dict[str, str]:
         lines |= _plan(plan)
     lines |= {"note": facts["note"] or "", "runs here": "yes" if facts["runs_here"] else f"no: {facts['reason']}"}
     return lines | _seconds(facts)
+
+
+def _layers(found: Mapping[str, Any] | None) -> str:
+    """The policy that the plan favours, then every candidate."""
+    if not found:
+        return ""
+    tried = [f"{name}: {figure}" for name, figure in found["candidates"].items()]
+    return "\n".join([found["policy"], f"chosen by {found['objective']}", *tried])
 
 
 def _typing(report: Mapping[str, Any] | None) -> str:
@@ -136,16 +145,19 @@ def _plan(plan: Mapping[str, Any]) -> dict[str, str]:
         "MB moved": f"{plan['mb_moved']:.1f} for a batch of {plan['batch']}",
         "engine MB": f"{plan['engine_mb']:.1f}",
         "precision": f"{accounted} {reads}",
-        "other types": "; ".join(other),
+        "other types": _some(other),
         "not found": ", ".join(plan["unaccounted"]),
     }
 
 
 def _left(items: Iterable[str]) -> str:
     listed = list(items)
-    shown = "; ".join(listed[:NAMED])
+    return f"{len(listed)} left as they are ({_some(listed)})"
+
+
+def _some(listed: Sequence[str]) -> str:
     more = f"; and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
-    return f"{len(listed)} left as they are ({shown}{more})"
+    return "; ".join(listed[:NAMED]) + more
 
 
 def _kept(facts: Mapping[str, Any]) -> str:
