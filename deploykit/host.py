@@ -1,6 +1,7 @@
 """What this machine offers, read from package metadata and the kernel: no framework is imported."""
 
 import os
+import platform
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,6 +40,11 @@ def cpu_facts() -> dict[str, str]:
         key, _, value = line.partition(":")
         facts.setdefault(key.strip(), value.strip())
     return facts
+
+
+def saturates_u8s8() -> bool:
+    """Whether integer kernels here sum pairs of uint8 x int8 products in int16: x86 without VNNI (or none known)."""
+    return platform.machine() in ("x86_64", "AMD64") and not cpu_flags() & {"avx512_vnni", "avx_vnni"}
 
 
 def cpu_flags() -> frozenset[str]:

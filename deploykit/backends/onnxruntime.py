@@ -15,10 +15,20 @@ import numpy as np
 
 from deploykit.backends.device import find_gpu
 from deploykit.backends.feed import check_feed
-from deploykit.backends.protocol import ORT_CPU, TENSORRT, Engine, Feed, Placement, Progress, Reason, Source
+from deploykit.backends.protocol import (
+    ORT_CPU,
+    ORT_CPU_7BIT,
+    TENSORRT,
+    Engine,
+    Feed,
+    Placement,
+    Progress,
+    Reason,
+    Source,
+)
 from deploykit.backends.quoted import quoted
 from deploykit.errors import BackendMissing
-from deploykit.host import installed_version
+from deploykit.host import installed_version, saturates_u8s8
 from deploykit.ort_session import CPU, CUDA, open_session
 from deploykit.spec import BuildSpec, Precision
 
@@ -30,7 +40,10 @@ class OnnxRuntimeBackend:
 
     @property
     def placement(self) -> Placement | None:
-        return TENSORRT if _provider() == CUDA else ORT_CPU
+        """On a CPU whose integer kernels saturate, the same as elsewhere with weights of seven bits."""
+        if _provider() == CUDA:
+            return TENSORRT
+        return ORT_CPU_7BIT if saturates_u8s8() else ORT_CPU
 
     def unavailable(self) -> Reason | None:
         if find_spec("onnxruntime") is None:

@@ -6,7 +6,7 @@ into a `Session`, perhaps in another process.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -46,6 +46,7 @@ class Placement:
     `int32_bias` quantises biases with scale s_x * s_w; otherwise they stay float.
     `quantise_outputs` puts Q/DQ behind every operator; otherwise only on the inputs of weighted ones.
     `residual_branch_only` quantises the shortcut of a residual addition and leaves the other operand to fuse.
+    Weights lie within +/- `weight_limit`: 64, seven bits, where kernels sum two products in int16 (255 * 64 * 2 fits).
     """
 
     name: str
@@ -53,10 +54,12 @@ class Placement:
     int32_bias: bool
     quantise_outputs: bool
     residual_branch_only: bool
+    weight_limit: int = 127
 
 
 TENSORRT = Placement("tensorrt", symmetric=True, int32_bias=False, quantise_outputs=False, residual_branch_only=True)
 ORT_CPU = Placement("ort-cpu", symmetric=False, int32_bias=True, quantise_outputs=True, residual_branch_only=False)
+ORT_CPU_7BIT = replace(ORT_CPU, name="ort-cpu-7bit", weight_limit=64)
 
 
 @dataclass(frozen=True, slots=True)

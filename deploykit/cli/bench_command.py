@@ -6,7 +6,7 @@ from functools import partial
 import click
 
 from deploykit.cli.comparison_options import ComparisonOptions, comparison_options, finish
-from deploykit.cli.options import BUILDER, TARGETS, given, parse_backends, parse_precisions
+from deploykit.cli.options import BUILDER, INT8, TARGETS, given, parse_backends, parse_precisions
 from deploykit.cli.progress import StageProgress
 from deploykit.errors import UsageError
 from deploykit.spec import BatchRange
@@ -17,6 +17,7 @@ OF_TABLES = {
     "max_seconds",
     "throughput",
     *BUILDER,
+    *INT8,
     *TARGETS,
     *(field.name for field in fields(ComparisonOptions)),
 } - MODE_TAKES

@@ -68,7 +68,7 @@ def quantise(
     scales = {site: activation_scale(site.range(table), symmetric=placement.symmetric) for site in sites}
     input_scale = {node: scale.scale for site, scale in scales.items() for node, index in site.uses if index == 0}
     for op in ops:
-        _quantise_constants(model.graph, op, input_scale[op.node])
+        _quantise_constants(model.graph, op, input_scale[op.node], placement.weight_limit)
     for site, scale in scales.items():
         _insert_pair(model.graph, site, scale)
     quantised = tuple(_node_name(op.node) for op in ops)
@@ -77,13 +77,13 @@ def quantise(
     return Int8Report(placement.name, quantised, tuple(left), len(sites))
 
 
-def _quantise_constants(graph: ir.Graph, op: WeightedOp, input_scale: np.float32) -> None:
-    """int8 weight, and where the placement wants it an int32 bias at s_x * s_w, each behind a DequantizeLinear."""
-    scales = weight_scales(op.weight, op.axis)
+def _quantise_constants(graph: ir.Graph, op: WeightedOp, input_scale: np.float32, limit: int) -> None:
+    """int8 weight within +/- `limit`, and where the placement wants it an int32 bias at s_x * s_w, each behind a DequantizeLinear."""
+    scales = weight_scales(op.weight, op.axis, limit=limit)
     if op.bias is not None:
         scales = scales_with_room_for_bias(scales, op.bias, input_scale)
     weight, *rest = op.node.inputs[1:]
-    integers = quantise_weight(op.weight, scales, op.axis)
+    integers = quantise_weight(op.weight, scales, op.axis, limit=limit)
     op.node.replace_input_with(1, _dequantised(graph, op.node, str(_value_name(weight)), integers, scales, op.axis))
     if op.bias is not None:
         bias_scales = (input_scale * scales).astype(np.float32)

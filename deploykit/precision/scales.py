@@ -47,13 +47,16 @@ def activation_scale(found: Range, *, symmetric: bool) -> ActivationScale:
     return ActivationScale(scale, min(255, round(-lo / float(scale))), np.uint8)
 
 
-def weight_scales(weight: Array, axis: int) -> Array:
-    """One positive float32 scale per channel along `axis`; a dead channel takes the largest scale of the tensor."""
+def weight_scales(weight: Array, axis: int, *, limit: int = 127) -> Array:
+    """One positive float32 scale per channel along `axis`; a dead channel takes the largest scale of the tensor.
+
+    The largest weight of a channel becomes `limit`.
+    """
     others = tuple(dimension for dimension in range(weight.ndim) if dimension != axis)
     largest = np.abs(weight).max(axis=others).astype(np.float64)
     dead = largest <= NEGLIGIBLE
-    largest[dead] = largest.max() if not dead.all() else 127.0
-    scales: Array = (largest / 127).astype(np.float32)
+    largest[dead] = largest.max() if not dead.all() else limit
+    scales: Array = (largest / limit).astype(np.float32)
     return scales
 
 
@@ -67,11 +70,11 @@ def scales_with_room_for_bias(scales: Array, bias: Array, input_scale: np.float3
     return widened
 
 
-def quantise_weight(weight: Array, scales: Array, axis: int) -> Array:
-    """int8, round half to even, within +/-127; the error is at most half a scale step."""
+def quantise_weight(weight: Array, scales: Array, axis: int, *, limit: int = 127) -> Array:
+    """int8, round half to even, within +/- `limit`; the error is at most half a scale step."""
     shape = [-1 if dimension == axis else 1 for dimension in range(weight.ndim)]
     steps = np.rint(weight / scales.astype(np.float64).reshape(shape))
-    return np.clip(steps, -127, 127).astype(np.int8)
+    return np.clip(steps, -limit, limit).astype(np.int8)
 
 
 def quantise_bias(bias: Array, scales: Array) -> Array:

@@ -19,10 +19,12 @@ from deploykit.backends.protocol import Feed
 from deploykit.errors import ExecutionFailed, UsageError
 
 
-def quantize_static(model: ir.Model, feeds: Iterable[Feed], *, symmetric: bool = False) -> bytes:
+def quantize_static(
+    model: ir.Model, feeds: Iterable[Feed], *, symmetric: bool = False, seven_bits: bool = False
+) -> bytes:
     """`model`, a float graph, quantised by ONNX Runtime: the serialised ONNX model.
 
-    `feeds` are those given to `collect`. Nothing is printed or logged, and no file is left behind. Raises UsageError
+    `feeds` are those given to `collect`; `seven_bits` is for weights, as CPUs without VNNI want them. Nothing is printed or logged, and no file is left behind. Raises UsageError
     without feeds, ExecutionFailed when ONNX Runtime cannot quantise the graph.
     """
     from onnxruntime import quantization
@@ -50,6 +52,7 @@ def quantize_static(model: ir.Model, feeds: Iterable[Feed], *, symmetric: bool =
                 activation_type=quantization.QuantType.QInt8 if symmetric else quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
                 per_channel=True,
+                reduce_range=seven_bits,
                 calibrate_method=quantization.CalibrationMethod.MinMax,
                 extra_options={"ActivationSymmetric": symmetric},
             )

@@ -57,3 +57,20 @@ def test_only_cores_that_this_process_may_use_are_counted():
     finally:
         os.sched_setaffinity(0, allowed)
     assert host.usable_cores() == len(allowed)
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "expected"),
+    [
+        ("x86_64", "avx2 avx512f", True),
+        ("x86_64", "avx2 avx_vnni", False),
+        ("AMD64", "", True),
+        ("aarch64", "asimddp", False),
+    ],
+)
+def test_x86_without_vnni_saturates(monkeypatch, tmp_path, machine, flags, expected):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"flags\t\t: {flags}\n")
+    monkeypatch.setattr(host, "CPUINFO", cpuinfo)
+    monkeypatch.setattr(host.platform, "machine", lambda: machine)
+    assert host.saturates_u8s8() is expected

@@ -85,3 +85,12 @@ def test_a_bias_that_would_overflow_int32_widens_only_its_channel():
     integers = quantise_bias(bias, step * widened)
     assert np.abs(integers).max() <= 2**30 + 1
     np.testing.assert_allclose(integers * (step * widened).astype(np.float64), bias, atol=float(step * widened[1]) / 2)
+
+
+def test_weights_of_seven_bits_fit_two_products_into_int16():
+    weight = np.random.default_rng(4).standard_normal((5, 3, 3, 3)).astype(np.float32)
+    scales = weight_scales(weight, 0, limit=64)
+    integers = quantise_weight(weight, scales, 0, limit=64)
+    assert np.abs(integers).max(axis=(1, 2, 3)).tolist() == [64] * 5
+    assert 2 * 255 * 64 <= np.iinfo(np.int16).max
+    assert np.abs(weight - integers * scales[:, None, None, None]).max() <= 0.501 * scales.max()
