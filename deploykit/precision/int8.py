@@ -78,7 +78,10 @@ def quantise(
 
 
 def _quantise_constants(graph: ir.Graph, op: WeightedOp, input_scale: np.float32, limit: int) -> None:
-    """int8 weight within +/- `limit`, and where the placement wants it an int32 bias at s_x * s_w, each behind a DequantizeLinear."""
+    """int8 weight, and where the placement wants it an int32 bias at s_x * s_w, each behind a DequantizeLinear.
+
+    Weights lie within +/- `limit`.
+    """
     scales = weight_scales(op.weight, op.axis, limit=limit)
     if op.bias is not None:
         scales = scales_with_room_for_bias(scales, op.bias, input_scale)
