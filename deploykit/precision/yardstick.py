@@ -24,9 +24,9 @@ def quantize_static(
 ) -> bytes:
     """`model`, a float graph, quantised by ONNX Runtime: the serialised ONNX model.
 
-    `feeds` are those given to `collect`; `seven_bits` is for weights, as CPUs without VNNI want them. Nothing is printed
-    or logged, and no file is left behind. Raises UsageError without feeds, ExecutionFailed when ONNX Runtime cannot
-    quantise the graph.
+    `feeds` are those given to `collect`; `seven_bits` is for weights, as CPUs without VNNI want them. Nothing is
+    printed or logged, and no file is left behind. Raises UsageError without feeds, ExecutionFailed when ONNX Runtime
+    cannot quantise the graph.
     """
     from onnxruntime import quantization
 
