@@ -9,7 +9,7 @@ import pytest
 from deploykit.backends import onnxruntime as backend_module
 from deploykit.backends.device import Gpu
 from deploykit.backends.onnxruntime import OnnxRuntimeBackend
-from deploykit.backends.protocol import ORT_CPU, TENSORRT, Source, TypedGraph
+from deploykit.backends.protocol import ORT_CPU, ORT_CPU_7BIT, TENSORRT, Source, TypedGraph
 from deploykit.errors import BackendMissing, DeviceOutOfMemory, ExecutionFailed
 from deploykit.ort_session import CPU, CUDA
 from deploykit.spec import BuildSpec, ModelSpec, Precision, Target, TensorSpec
@@ -39,15 +39,19 @@ def feed(size):
 
 
 @pytest.mark.parametrize(
-    ("gpu", "package", "provider", "placement"),
+    ("gpu", "package", "saturates", "provider", "placement"),
     [
-        (GPU, "onnxruntime-gpu", CUDA, TENSORRT),
-        (GPU, "onnxruntime", CPU, ORT_CPU),
-        (None, "onnxruntime-gpu", CPU, ORT_CPU),
+        (GPU, "onnxruntime-gpu", True, CUDA, TENSORRT),
+        (GPU, "onnxruntime", False, CPU, ORT_CPU),
+        (None, "onnxruntime-gpu", False, CPU, ORT_CPU),
+        (None, "onnxruntime", True, CPU, ORT_CPU_7BIT),
     ],
 )
-def test_cuda_needs_a_gpu_and_the_package_with_the_provider(monkeypatch, built, gpu, package, provider, placement):
+def test_cuda_needs_a_gpu_and_the_package_with_the_provider(
+    monkeypatch, built, gpu, package, saturates, provider, placement
+):
     machine(monkeypatch, gpu=gpu, package=package)
+    monkeypatch.setattr("deploykit.backends.onnxruntime.saturates_u8s8", lambda: saturates)
     assert built().flavour == f"onnxruntime 1.31.1 {provider}"
     assert OnnxRuntimeBackend().placement == placement
 

@@ -43,7 +43,7 @@ def test_samples_outputs_and_cold_times_come_from_the_same_workers():
 
 
 def test_every_round_is_an_order_and_its_reverse():
-    found = run_rows([make_job(label="a"), make_job(label="b")], quick())
+    found = run_rows([make_job(label="a"), make_job(label="b")], quick(max_seconds=3.0))
     for row in found.rows:
         assert [block.round for block in row.blocks] == [k for k in range(found.rounds) for _ in range(2)]
         assert {len(block.samples_ns) for block in row.blocks} == {len(row.blocks[0].samples_ns)}
