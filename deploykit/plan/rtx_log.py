@@ -49,7 +49,7 @@ LAYER = re.compile(
 )
 TENSOR = re.compile(
     r"\{ Name: (.*?), Dimensions: \[([-\d,]*)\], Strides: \[[-\d,]*\], StrideOrder: \[[\d,]*\], "
-    r"Datatype: (\w+), Format: ([^{},]*) \}"
+    r"Datatype: (\w+), Format: ([^{},]*(?:\[[\d,]*\])?) \}"
 )
 ORIGIN = re.compile(r"\[ONNX Layer: ([^\x1f]*)\](?:__\w+)?")  # such as __gemm_from_conv1x1
 SCOPE = " | "
