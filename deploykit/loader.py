@@ -1,21 +1,27 @@
-"""The one door through which foreign files come in; no other module opens a checkpoint, an ONNX file or an image.
+"""The one door through which foreign files come in; no other module opens a checkpoint, an ONNX file, an
+archive of arrays or an image.
 
 What lies behind the door is data: no pickle is ever allowed to run code, no size that a file claims is believed
 before it is checked. A missing file is a `UsageError` (exit 2), a file that is not what it says an
 `UntrustedArtefact` (exit 5); either is one line.
 """
 
+import gzip
+import math
 import re
 import stat
+import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deploykit.errors import UntrustedArtefact, UsageError, one_line
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
     import torch
     from PIL import Image
@@ -27,6 +33,8 @@ CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt")
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MAX_IMAGE_PIXELS = 100_000_000
 MAX_TEXT_BYTES = 256_000_000
+MAX_ARRAY_BYTES = 8_000_000_000
+IDX_BYTES = 0x08  # idx's code for unsigned bytes
 
 
 def read_checkpoint(path: Path) -> "dict[str, torch.Tensor]":
@@ -195,6 +203,75 @@ def read_image(path: Path) -> "Image.Image":
         raise
     except Exception as error:  # hostile bytes make a decoder raise anything
         raise UntrustedArtefact(f"cannot read image {path}: {one_line(error)}") from error
+
+
+def read_npz(path: Path) -> "dict[str, np.ndarray[Any, Any]]":
+    """The arrays of a NumPy archive by name: plain numbers, never a pickle.
+
+    Raises UsageError where there is no such file, and UntrustedArtefact where it is no such archive, holds objects, is
+    damaged, or claims more than `MAX_ARRAY_BYTES` or other sizes than it has.
+    """
+    _require_file(path, "archive")
+    import numpy as np
+
+    if not zipfile.is_zipfile(path):
+        raise UntrustedArtefact(f"{path} is no .npz archive", hint="write it with numpy.savez")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if (total := sum(member.file_size for member in archive.infolist())) > MAX_ARRAY_BYTES:
+                raise UntrustedArtefact(f"{path} unpacks to {total} bytes, more than {MAX_ARRAY_BYTES}")
+            for member in archive.infolist():
+                _vet_array(path, archive, member)
+        with np.load(path, allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
+    except UntrustedArtefact:
+        raise
+    except Exception as error:  # hostile bytes make the reader raise anything
+        raise UntrustedArtefact(f"cannot read {path}: {one_line(error)}") from error
+
+
+def _vet_array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """The size that an array's header claims is that of its data, and it holds no Python objects."""
+    import numpy as np
+    from numpy.lib import format as npy
+
+    if not member.filename.endswith(".npy"):
+        raise UntrustedArtefact(f"{path} holds {member.filename!r}, which is no array")
+    with archive.open(member) as stream:
+        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(npy.read_magic(stream))
+        if read is None:
+            raise UntrustedArtefact(f"{path}: {member.filename} is of an unknown version of NumPy's format")
+        shape, _, dtype = read(stream)
+        if dtype.hasobject:
+            raise UntrustedArtefact(f"{path}: {member.filename} holds Python objects, so it is refused")
+        if math.prod(shape) * np.dtype(dtype).itemsize != member.file_size - stream.tell():
+            raise UntrustedArtefact(f"{path}: {member.filename} claims {dtype}{list(shape)} and has another size")
+
+
+def read_idx(path: Path, axes: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    """An array of bytes with `axes` axes in the MNIST format (idx), plain or gzipped (`.gz`).
+
+    Raises UsageError where there is no such file, and UntrustedArtefact where it is none, or has another size than its
+    header says.
+    """
+    _require_file(path, "idx file")
+    import numpy as np
+
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            header = stream.read(4 + 4 * axes)
+            if header[:4] != bytes((0, 0, IDX_BYTES, axes)) or len(header) != 4 + 4 * axes:
+                raise UntrustedArtefact(f"{path} is no idx file of bytes with {axes} axes")
+            shape = struct.unpack(f">{axes}I", header[4:])
+            size = math.prod(shape)
+            if size > MAX_ARRAY_BYTES:
+                raise UntrustedArtefact(f"{path} claims {size} bytes, more than {MAX_ARRAY_BYTES}")
+            content = stream.read(size + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UntrustedArtefact(f"cannot read {path}: {one_line(error)}") from error
+    if len(content) != size:
+        raise UntrustedArtefact(f"{path} claims {'x'.join(map(str, shape))} bytes and has another size")
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def read_text(path: Path) -> str:

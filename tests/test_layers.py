@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "onnx_vetting": {"errors"},
     "loader": {"errors", "onnx_vetting"},
     "store": {"errors", "cachekey", "filelock"},
-    "images": {"host", "errors", "spec", "cachekey", "loader"},
+    "photographs": {"errors", "cachekey", "loader"},
+    "images": {"host", "errors", "spec", "cachekey", "photographs"},
     "zoo": {"errors", "spec"},
     "weights": {"errors", "spec", "loader", "zoo"},
     "plan": {"errors", "spec"},
@@ -35,8 +36,8 @@ MAY_IMPORT = {
     "backends": {"host", "errors", "spec", "protocol", "plan", "ort_session"},
     "parity": {"errors", "spec", "ort_session"},
     "bench": {"host", "errors", "spec", "protocol", "backends", "ort_session"},
-    "report": {"spec", "bench", "summary", "plan"},
-    "doctor": {"host", "errors", "backends", "images", "store"},
+    "report": {"spec", "bench", "summary", "plan", "parity"},
+    "doctor": {"host", "errors", "backends", "photographs", "store"},
 }
 MAY_IMPORT["pipeline"] = set(MAY_IMPORT) - {"doctor"}
 MAY_IMPORT["cli"] = {*MAY_IMPORT}

@@ -23,6 +23,7 @@ from deploykit.bench.statistics import (
     step_latency,
 )
 from deploykit.bench.steps import StepSamples, StepSettings, time_steps
+from deploykit.bench.stream import stream_outputs
 from deploykit.bench.worker import Workload
 
 __all__ = [
@@ -47,5 +48,6 @@ __all__ = [
     "run_outputs",
     "run_rows",
     "step_latency",
+    "stream_outputs",
     "time_steps",
 ]

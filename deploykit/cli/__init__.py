@@ -17,6 +17,7 @@ COMMANDS = {
     "build": "Typed graph to a TensorRT engine.",
     "inspect": "What was compiled: kernels, precision, bytes, roofline.",
     "verify": "Numerical parity of every backend; exit code 3 when it fails.",
+    "evaluate": "Top-1 and top-5 on labelled images; exit code 3 beyond --max-drop.",
     "bench": "The side-by-side table: speed, parity, and what was compiled.",
     "doctor": "What is installed, what is missing, and how to fix it.",
 }

@@ -135,7 +135,7 @@ def comparison_options(command: Callable[..., None], *, batch_default: str = "1"
 
 def finish(report: "Report", *, as_json: bool) -> None:
     """Print the report and leave with its exit code."""
-    from deploykit.pipeline.comparison import exit_code
+    from deploykit.pipeline.lines import exit_code
     from deploykit.report.document import to_json
     from deploykit.report.table import render_report
 
@@ -143,4 +143,4 @@ def finish(report: "Report", *, as_json: bool) -> None:
         click.echo(to_json(report.as_json()))
     else:
         render_report(report)
-    click.get_current_context().exit(exit_code(report))
+    click.get_current_context().exit(exit_code(report.rows))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit.errors import UsageError
 from deploykit.loader import read_text
 from deploykit.pipeline.files import write_text
-from deploykit.pipeline.inputs import NOISE, SYNTHETIC, Inputs, inputs_for, photographs_fit, preprocessing_of
+from deploykit.pipeline.inputs import NOISE, PREPARED, SYNTHETIC, Inputs, inputs_for, photographs_fit, preprocessing_of
 from deploykit.pipeline.values import Exported
 from deploykit.report.document import SCHEMA_VERSION
 from deploykit.spec import BuildSpec
@@ -153,6 +153,8 @@ def given_table(path: Path, exported: Exported) -> tuple[CalibrationTable, dict[
     facts = {"method": table.method, "images": table.images, "table": str(path)}
     if table.preprocessing.startswith(NOISE):
         return table, {**facts, "note": SYNTHETIC}
+    if table.preprocessing == PREPARED:
+        return table, facts
     if photographs_fit(exported) and table.preprocessing != (wanted := str(preprocessing_of(exported))):
         raise UsageError(
             f"{path} was made of images prepared otherwise: {table.preprocessing}", hint=f"the network takes {wanted}"

@@ -6,20 +6,18 @@ which every requested row has its state and its reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from deploykit.backends import get_backend
 from deploykit.backends.protocol import Feed
 from deploykit.bench import (
     BenchSettings,
     Measurement,
     RowJob,
-    RowSamples,
     describe_inputs,
     fingerprint,
     latency,
@@ -42,6 +40,7 @@ from deploykit.pipeline.inputs import (
     whole_runs,
 )
 from deploykit.pipeline.judging import Judge
+from deploykit.pipeline.lines import Line, build_line, without_twins
 from deploykit.pipeline.values import Built, Exported
 from deploykit.plan.gpus import Gpu
 from deploykit.report.document import Conditions, Report
@@ -50,7 +49,6 @@ from deploykit.spec import BuildSpec, Fusions, Precision
 
 PHOTOGRAPHS, NOISE = 8, 4  # images behind a parity verdict
 ROTATED = 4  # timed inputs that take turns
-FAILED, PARITY_FAILED, NOTHING_AVAILABLE = 1, GateFailed.exit_code, BackendMissing.exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,25 +110,6 @@ def _first_decided(artefacts: Artefacts, request: Request) -> tuple[Goal, Decisi
     raise refusal
 
 
-def exit_code(report: Report) -> int:
-    """1 when a row failed, 3 when parity or another gate did not hold, 4 when nothing was available, else 0."""
-    gates = [row for row in report.rows if row.parity.get("verdict", "pass") != "pass"]
-    if any(row.state == "failed" and row not in gates for row in report.rows):
-        return FAILED
-    if gates:
-        return PARITY_FAILED
-    return NOTHING_AVAILABLE if {row.state for row in report.rows} == {"unavailable"} else 0
-
-
-@dataclass
-class _Line:
-    """One row while it comes into being."""
-
-    row: Row
-    built: Built | None = None
-    samples: RowSamples | None = None
-
-
 @dataclass
 class _Comparison:
     artefacts: Artefacts
@@ -142,7 +121,7 @@ class _Comparison:
         settings, progress = self.request.settings, self.artefacts.progress
         machine = fingerprint(threads=settings.worker_threads, seed=settings.seed, tf32=self.request.spec.tf32)
         asked = [(name, precision) for name in self.request.backends for precision in self.request.precisions]
-        lines = self._fed(_without_twins([self._build(name, precision) for name, precision in asked]))
+        lines = self._fed(without_twins([self._build(name, precision) for name, precision in asked]))
         running = [line for line in lines if line.built and line.built.engine.reason is None]
         jobs = [self._job(line.row, line.built) for line in running if line.built]
         measurement = run_rows(jobs, settings, progress) if self.timed and jobs else None
@@ -154,42 +133,17 @@ class _Comparison:
             rows = _with_ratios(rows, settings.seed)
         return Report(self._conditions(jobs, measurement, machine), machine, rows)
 
-    def _build(self, name: str, precision: Precision) -> _Line:
-        """Build one row; what a backend lacks or a compiler refuses becomes its state, a wrong request is raised."""
-        spec = self.request.spec.with_precision(precision)
-        row = Row(
-            model=spec.model.label, backend=name, precision=precision.value, batch=spec.batch.optimum, state="measured"
-        )
+    def _build(self, name: str, precision: Precision) -> Line:
         adopt = self.request.typed
-        try:
-            typed = self.artefacts.adopt(adopt, self.exported, precision) if adopt else None
-            built = self.artefacts.build(spec, get_backend(name, strict=self.request.strict), typed=typed)
-        except (BackendMissing, UnsupportedGraph) as error:
-            return _Line(replace(row, state="unavailable", reason=str(error)))
-        except BuildFailed as error:
-            return _Line(replace(row, state="failed", reason=str(error)))
-        except GateFailed as error:
-            parity = {"verdict": "fail", "reason": str(error)}
-            return _Line(replace(row, state="failed", reason=str(error), parity=parity))
-        engine = built.engine
-        shown = replace(
-            row,
-            state="built" if engine.reason else "measured",
-            reason=str(engine.reason or ""),
-            flavour=engine.flavour,
-            note="; ".join(filter(None, (engine.note, *_remarks(built)))),
-            typed_digest=engine.typed_digest,
-            build_seconds=built.seconds,
-            cache_hit=built.hit,
-            plan=engine.plan,
-        )
-        return _Line(shown, built)
+        typed = self.artefacts.adopt(adopt, self.exported, precision) if adopt else None
+        spec = self.request.spec.with_precision(precision)
+        return build_line(self.artefacts, spec, name, strict=self.request.strict, typed=typed)
 
     @cached_property
     def exported(self) -> Exported:
         return self.artefacts.export(self.request.spec.model, self.request.spec.fusions)
 
-    def _fed(self, lines: list[_Line]) -> list[_Line]:
+    def _fed(self, lines: list[Line]) -> list[Line]:
         """A network that nothing can be shown to is only compiled: rows that would run say so instead.
 
         Raises UnsupportedGraph where no row is left.
@@ -200,7 +154,7 @@ class _Comparison:
             require_feedable(self.exported)
         except UnsupportedGraph as error:
             fed = [
-                _Line(replace(line.row, state="unavailable", reason=str(error), note=""))
+                Line(replace(line.row, state="unavailable", reason=str(error), note=""))
                 if line.built and line.built.engine.reason is None
                 else line
                 for line in lines
@@ -253,7 +207,7 @@ class _Comparison:
             parity=tuple(self.judge.feeds(inputs)),
         )
 
-    def _finished(self, line: _Line) -> Row:
+    def _finished(self, line: Line) -> Row:
         """The row with what its worker gave, judged. A row that was only compiled is judged by its typed graph."""
         row, samples, built = line.row, line.samples, line.built
         if built is None:
@@ -274,7 +228,7 @@ class _Comparison:
             parity=self._parity(line, built),
         )
 
-    def _parity(self, line: _Line, built: Built) -> dict[str, Any]:
+    def _parity(self, line: Line, built: Built) -> dict[str, Any]:
         """The verdict; what keeps it from being reached costs this row's verdict and no other row's figures."""
         outputs = line.samples.outputs if line.samples else None
         try:
@@ -308,33 +262,6 @@ class _Comparison:
         passed_over = (*self.test.skipped, *(self.calibration.skipped if self.calibration else ()))
         skipped = list(dict.fromkeys(passed_over))
         return f"{said}; {len(skipped)} skipped ({'; '.join(skipped)})" if skipped else said
-
-
-def _remarks(built: Built) -> Iterator[str]:
-    """What a row must own up to that its name does not say."""
-    types = built.exported.facts.get("computes_in")
-    if types and built.engine.precision is Precision.FP32:
-        yield f"the file as it is, which computes in {', '.join(types)}"
-    if built.typed and (note := built.typed.facts.get("calibration", {}).get("note")):
-        yield note
-
-
-def _without_twins(lines: list[_Line]) -> list[_Line]:
-    """Where `trt` and `trt-rtx` were compiled by the same library they are one row, under the name asked for first."""
-    kept: list[_Line] = []
-    for line in lines:
-        twins = {line.row.backend, *(other.row.backend for other in kept if _same_engine(line.row, other.row))}
-        if not {"trt", "trt-rtx"} <= twins:
-            kept.append(line)
-    return kept
-
-
-def _same_engine(one: Row, other: Row) -> bool:
-    return bool(one.flavour) and (one.flavour, one.precision, one.typed_digest) == (
-        other.flavour,
-        other.precision,
-        other.typed_digest,
-    )
 
 
 def _with_ratios(rows: tuple[Row, ...], seed: int) -> tuple[Row, ...]:

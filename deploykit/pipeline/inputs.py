@@ -6,8 +6,9 @@ without a batch in it (a fixed first dimension beside free ones) is drawn anew f
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +18,9 @@ from deploykit.backends.protocol import Feed
 from deploykit.cachekey import cache_key
 from deploykit.errors import UnsupportedGraph, UsageError
 from deploykit.host import library_versions
-from deploykit.images import ImageSet, Role, open_images
+from deploykit.images import ImageSet, open_images
+from deploykit.loader import read_npz
+from deploykit.photographs import ROLES, Role, rank
 from deploykit.pipeline.values import Exported
 from deploykit.spec import Preprocessing, TensorSpec
 from deploykit.zoo import registry
@@ -27,6 +30,8 @@ Array = np.ndarray[Any, Any]
 
 FED = ("float16", "float32", "float64")  # element types whose values noise and photographs may stand for
 NOISE, SYNTHETIC = "seeded noise", "calibrated on noise: speed only"
+PREPARED = "arrays, prepared by whoever made them"
+FEWEST = 2  # photographs that a calibration is made of
 NOISE_SEEDS = {"calibration": 0x0CA1, "test": 0x7E57}  # added to the seed, so that the two never show the same
 
 
@@ -56,6 +61,11 @@ class Inputs(Protocol):
     @property
     def skipped(self) -> tuple[str, ...]:
         """Images that were passed over, and why."""
+        ...
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """A digest of each image that has a content of its own, so that another set can leave it out."""
         ...
 
     @property
@@ -100,12 +110,53 @@ class Photographs:
     def skipped(self) -> tuple[str, ...]:
         return tuple(map(str, self.images.skipped))
 
+    @property
+    def identities(self) -> tuple[str, ...]:
+        return tuple(photograph.digest for photograph in self.images.used)
+
     def __len__(self) -> int:
         return len(self.images)
 
     def feeds(self) -> Iterator[Feed]:
         for images in self.images.batches(self.run):
             yield {self.input.name: images.astype(self.input.dtype, copy=False)}
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Images out of an archive that are prepared already: each goes in as it is, and there are no more than that."""
+
+    path: Path
+    array: Array = field(repr=False)
+    input: TensorSpec
+    run: int
+    rows: tuple[int, ...] = field(repr=False)
+    identities: tuple[str, ...] = field(repr=False)
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        return cache_key({"arrays": self.identities, "run": self.run})
+
+    @property
+    def source(self) -> str:
+        return f"arrays of {self.path.name} as they are"
+
+    @property
+    def preparation(self) -> str:
+        return PREPARED
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return {"photographs": [f"{self.path.name}[{row}]" for row in self.rows], "skipped": []}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def feeds(self) -> Iterator[Feed]:
+        for start in range(0, len(self.rows), self.run):
+            chosen = list(self.rows[start : start + self.run])
+            yield {self.input.name: self.array[chosen].astype(self.input.dtype, copy=False)}
 
 
 @dataclass(frozen=True)
@@ -117,6 +168,7 @@ class Noise:
     seed: int
     run: int
     skipped: tuple[str, ...] = ()
+    identities: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -146,17 +198,24 @@ def inputs_for(exported: Exported, role: Role, *, count: int, batch: int, data: 
     """`count` images, rounded up to whole batches where the graph takes nothing else.
 
     They come from the photographs in `data` (None: the demo photographs), or are noise where photographs cannot fill
-    the network. Raises UnsupportedGraph where noise cannot either, UsageError for `data` that nothing reads.
+    the network. An archive of prepared arrays has as many images as it has: there may be fewer.
+
+    Raises UnsupportedGraph where noise cannot fill the network either, UsageError for `data` that nothing reads or that
+    has too few images to calibrate on, and as `open_images`.
     """
     require_feedable(exported)
     run = exported.run_length(batch, 1)
     count = whole_runs(count, run)
     seed = exported.model.seed
+    if data is not None and (prepared := prepared_arrays(data, exported)) is not None:
+        return _half(data, prepared, exported.inputs[0], role, count=count, run=run)
     if photographs_fit(exported):
         (spec,) = exported.inputs
         recipe, channels = preprocessing_of(exported), spec.shape[1]
         assert isinstance(channels, int)  # noqa: S101 - photographs_fit has just said so
-        images = open_images(role, recipe, channels=channels, count=count, seed=seed, folder=data)
+        images = open_images(role, recipe, channels=channels, count=count, seed=seed, origin=data)
+        if role == "calibration":
+            _require_several(data, len(images.candidates))
         return Photographs(images, spec, run)
     if data is not None:
         takes = ", ".join(map(describe, exported.inputs))
@@ -165,6 +224,52 @@ def inputs_for(exported: Exported, role: Role, *, count: int, batch: int, data: 
             hint="leave out --data; it is shown seeded noise",
         )
     return Noise(exported.inputs, count, seed + NOISE_SEEDS[role], run)
+
+
+def prepared_arrays(path: Path, exported: Exported) -> Array | None:
+    """The images of an archive that are arrays for the network's one input; None where `path` is no such archive.
+
+    Raises UsageError where they do not fit it or hold NaN or infinity, UntrustedArtefact as `read_npz`.
+    """
+    if path.suffix != ".npz":
+        return None
+    images = read_npz(path).get("images")
+    if images is None or images.dtype == np.uint8:
+        return None  # photographs, or what they complain of
+    first, *others = exported.inputs
+    fits = not others and images.dtype.kind == "f" and images.ndim and images.shape[1:] == first.shape[1:]
+    if not fits or not len(images):
+        raise UsageError(
+            f"{path}: images are {images.dtype}{list(images.shape)}",
+            hint=f"{exported.model.label} takes {', '.join(map(describe, exported.inputs))}; photographs are uint8",
+        )
+    if not np.isfinite(images).all():
+        row = int(np.flatnonzero(~np.isfinite(images.reshape(len(images), -1)).all(axis=1))[0])
+        raise UsageError(f"{path}: image {row} holds NaN or infinity", hint="check how the images were prepared")
+    return images
+
+
+def _half(path: Path, images: Array, spec: TensorSpec, role: Role, *, count: int, run: int) -> Arrays:
+    """The images of one role; equal ones have the same."""
+    digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
+    ordered = sorted(set(digests), key=lambda text: rank(0, text))
+    roles = {text: ROLES[place % 2] for place, text in enumerate(ordered)}
+    place = {text: number for number, text in enumerate(ordered)}
+    mine = sorted((row for row, text in enumerate(digests) if roles[text] == role), key=lambda row: place[digests[row]])
+    if role == "calibration":
+        _require_several(path, len({digests[row] for row in mine}))
+    rows = tuple(mine[: min(count, len(mine)) // run * run])
+    if not rows:
+        raise UsageError(f"{path} has {len(mine)} images for {role}, a run takes {run}", hint=f"give {2 * run} or more")
+    return Arrays(path, images, spec, run, rows, tuple(digests[row] for row in rows))
+
+
+def _require_several(data: Path | None, found: int) -> None:
+    if found < FEWEST:
+        raise UsageError(
+            f"{data or 'the demo set'} has {found} image{'' if found == 1 else 's'} to calibrate on",
+            hint="half of a set is kept for tests: give 4 different ones or more, some hundred are usual",
+        )
 
 
 def require_feedable(exported: Exported) -> None:

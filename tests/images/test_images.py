@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploykit import images as images_module
+from deploykit import photographs as photographs_module
 from deploykit.errors import UsageError
-from deploykit.images import assert_disjoint, demo_photographs, open_images
+from deploykit.images import assert_disjoint, open_images
+from deploykit.photographs import demo_photographs
 from deploykit.spec import Preprocessing
 
 RECIPE = Preprocessing(crop=32, resize=40)
@@ -34,7 +35,7 @@ def folder(tmp_path):
 
 
 def opened(folder=None, role="calibration", recipe=RECIPE, *, channels=3, count=4, seed=0):
-    return open_images(role, recipe, channels=channels, count=count, seed=seed, folder=folder)
+    return open_images(role, recipe, channels=channels, count=count, seed=seed, origin=folder)
 
 
 def names(images):
@@ -97,7 +98,7 @@ def test_batches_are_streamed(folder, monkeypatch):
     images = opened(folder, count=4)
     assert len(images.used) == 4  # sound images are known now
     read = []
-    monkeypatch.setattr(images_module, "read_image", lambda path: read.append(path) or photograph(0))
+    monkeypatch.setattr(photographs_module, "read_image", lambda path: read.append(path) or photograph(0))
     batches = images.batches(1)
     assert read == []
     next(batches)
@@ -142,8 +143,8 @@ def test_seeds_cut_different_crops():
 
 
 def test_a_digest_and_opening_decode_no_more_than_one_image(folder, monkeypatch):
-    decoded, read = [], images_module.read_image
-    monkeypatch.setattr(images_module, "read_image", lambda path: decoded.append(path) or read(path))
+    decoded, read = [], photographs_module.read_image
+    monkeypatch.setattr(photographs_module, "read_image", lambda path: decoded.append(path) or read(path))
     assert opened(folder).digest
     assert len(decoded) == 1
 
@@ -202,7 +203,7 @@ def test_demo_photographs_state_where_they_come_from():
 
 
 def test_the_demo_photographs_are_found_without_importing_their_packages():
-    code = "import sys; from deploykit.images import demo_photographs as demo; demo(); print(*sys.modules)"
+    code = "import sys; from deploykit.photographs import demo_photographs as demo; demo(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"skimage", "sklearn", "torch", "onnx"} & set(loaded)
 
@@ -273,15 +274,15 @@ def test_a_dangling_link_that_only_stands_in_does_not_stop_a_digest(folder, role
 
 
 def test_absent_demo_packages_are_named_with_the_fix(monkeypatch):
-    monkeypatch.setattr(images_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(photographs_module, "find_spec", lambda name: None)
     for call in (demo_photographs, opened):
         with pytest.raises(UsageError, match=r'not installed; pip install "deploykit\[demo\]", or give a folder'):
             call()
 
 
 def test_one_demo_package_is_enough(monkeypatch):
-    find_spec = images_module.find_spec
-    monkeypatch.setattr(images_module, "find_spec", lambda name: None if name == "skimage" else find_spec(name))
+    find_spec = photographs_module.find_spec
+    monkeypatch.setattr(photographs_module, "find_spec", lambda name: None if name == "skimage" else find_spec(name))
     images = opened(count=3)
     assert set(names(images)) == {"china"}
     assert len(images.skipped) == 9
@@ -289,8 +290,8 @@ def test_one_demo_package_is_enough(monkeypatch):
 
 
 def test_a_demo_photograph_of_another_version_is_not_used(monkeypatch):
-    digest = images_module.file_digest
-    monkeypatch.setattr(images_module, "file_digest", lambda path: "0" if path.stem == "coffee" else digest(path))
+    digest = photographs_module.file_digest
+    monkeypatch.setattr(photographs_module, "file_digest", lambda path: "0" if path.stem == "coffee" else digest(path))
     assert "coffee" not in [item.name for item in demo_photographs()]
     assert [item.name for item in opened().skipped] == ["coffee"]
 

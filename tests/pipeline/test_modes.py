@@ -4,7 +4,7 @@ import pytest
 
 from deploykit.bench import StepSettings
 from deploykit.errors import CheckpointMismatch, UnknownName, UsageError
-from deploykit.pipeline.comparison import exit_code
+from deploykit.pipeline.lines import exit_code
 from deploykit.pipeline.modes import ModeRequest, bench_mode
 from deploykit.pipeline.stepping import Mode
 from deploykit.spec import ModelSpec
@@ -36,7 +36,7 @@ def test_the_row_has_every_step_and_what_they_say(headed):
     assert (conditions.batch, conditions.threads, conditions.burn_in, conditions.steps) == (3, 1, 2, 4)
     assert conditions.loss == "cross entropy + 0.3 x auxiliary, label smoothing 0.1"
     assert "no optimiser step" in conditions.step
-    assert exit_code(report) == 0
+    assert exit_code(report.rows) == 0
 
 
 def test_forward_has_no_loss():
@@ -59,7 +59,7 @@ def test_a_step_that_fails_fails_the_row_with_its_reason(name, said):
     assert row.state == "failed"
     assert said in row.reason
     assert row.latency_ms is row.per_batch_ms is None
-    assert exit_code(report) == 1
+    assert exit_code(report.rows) == 1
 
 
 def test_a_wrong_checkpoint_is_a_wrong_request(tmp_path):

@@ -1,0 +1,57 @@
+"""`deploykit evaluate MODEL --data LABELLED`: how often is it right?"""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import click
+
+from deploykit.cli.comparison_options import ComparisonOptions, comparison_options
+from deploykit.cli.options import FILE, given
+from deploykit.cli.progress import StageProgress
+from deploykit.errors import UsageError
+
+BATCH = "64"
+
+
+@click.command("evaluate")
+@partial(comparison_options, batch_default=BATCH)
+@click.option("--calibration-data", type=FILE, help="What INT8 is calibrated on. Default: a part of --data, left out.")
+@click.option("--limit", type=click.IntRange(min=1), help="Judge by so many images only, taken by seed.")
+@click.option("--max-drop", type=float, help="Exit code 3 where a row loses more points of top-1 against the first.")
+def command(
+    shared: ComparisonOptions, calibration_data: Path | None, limit: int | None, max_drop: float | None
+) -> None:
+    """Top-1 and top-5 of MODEL on labelled images, for every backend and precision, and which images flip.
+
+    --data is a folder with a subfolder for each class, a folder of MNIST's idx files, or an .npz with `images` and
+    `labels`. All rows see the same images; INT8 was calibrated on none of them.
+    """
+    from deploykit.pipeline.artefacts import Artefacts
+    from deploykit.pipeline.evaluation import EvaluationRequest, evaluate
+    from deploykit.pipeline.lines import exit_code
+    from deploykit.report.accuracy import render_accuracy
+    from deploykit.report.document import to_json
+    from deploykit.store import Store
+
+    if shared.data is None:
+        raise UsageError("evaluate needs labelled images", hint="name them with --data FOLDER or .npz")
+    request = replace(shared, batch=shared.batch if given({"batch"}) else BATCH).request()
+    found = evaluate(
+        Artefacts(Store.open(shared.store), StageProgress()),
+        EvaluationRequest(
+            spec=replace(request.spec, data=calibration_data or shared.data),
+            labelled=shared.data,
+            backends=request.backends,
+            precisions=request.precisions,
+            settings=request.settings,
+            strict=request.strict,
+            limit=limit,
+            max_drop=max_drop,
+        ),
+    )
+    if shared.as_json:
+        click.echo(to_json(found.as_json()))
+    else:
+        render_accuracy(found)
+    click.get_current_context().exit(exit_code([line.row for line in found.rows]))

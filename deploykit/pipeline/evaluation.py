@@ -1,0 +1,168 @@
+"""Accuracy of every row on labelled images, and what each row's flips say against the first.
+
+Images that INT8 was calibrated on are not among those that it is judged by, for no row: all rows see the same images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from deploykit.backends.protocol import Feed
+from deploykit.bench import BenchSettings, fingerprint, stream_outputs
+from deploykit.errors import BackendMissing, DeploykitError, UsageError
+from deploykit.parity.accuracy import TOP, Flips, Predictions, Share
+from deploykit.pipeline.artefacts import Artefacts
+from deploykit.pipeline.inputs import Inputs, inputs_for
+from deploykit.pipeline.labelled import Labelled, Labels, labelled_inputs
+from deploykit.pipeline.lines import Line, build_line, without_twins
+from deploykit.pipeline.values import Exported
+from deploykit.report.accuracy import AccuracyConditions, AccuracyReport, AccuracyRow
+from deploykit.report.row import Row, State
+from deploykit.spec import BuildSpec, Precision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationRequest:
+    """`spec.data` is calibrated on; rows are judged by the labelled images of `labelled`, the first `limit` of them.
+
+    A row that loses more than `max_drop` points of top-1 against the first row fails.
+    """
+
+    spec: BuildSpec
+    labelled: Path
+    backends: tuple[str, ...]
+    precisions: tuple[Precision, ...]
+    settings: BenchSettings
+    strict: bool = False
+    limit: int | None = None
+    max_drop: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.spec.fusions.auto:
+            raise UsageError("evaluate judges one graph", hint="give --fuse the rewrites by name")
+        if self.max_drop is not None and not 0 <= self.max_drop <= 100:
+            raise UsageError(f"--max-drop is {self.max_drop:g}", hint="give points of top-1, from 0 to 100")
+
+
+def evaluate(artefacts: Artefacts, request: EvaluationRequest) -> AccuracyReport:
+    """Top-1 and top-5 of every row that runs here. Raises as `labelled_inputs` and `inputs_for`."""
+    return _Evaluation(artefacts, request).report()
+
+
+@dataclass
+class _Evaluation:
+    artefacts: Artefacts
+    request: EvaluationRequest
+
+    def report(self) -> AccuracyReport:
+        request = self.request
+        machine = fingerprint(
+            threads=request.settings.worker_threads, seed=request.settings.seed, tf32=request.spec.tf32
+        )
+        self.images  # noqa: B018 - what is wrong with the images is said before anything is built
+        asked = product(request.backends, request.precisions)
+        lines = without_twins(
+            [
+                build_line(self.artefacts, request.spec.with_precision(precision), name, strict=request.strict)
+                for name, precision in asked
+            ]
+        )
+        judged = [self._judged(line) for line in lines]
+        rows = tuple(self._compared(judged))
+        return AccuracyReport(self._conditions(), machine, rows)
+
+    @cached_property
+    def exported(self) -> Exported:
+        exported = self.artefacts.export(self.request.spec.model, self.request.spec.fusions)
+        exported.require_batch(self.request.spec.batch)
+        return exported
+
+    @cached_property
+    def images(self) -> Labelled:
+        seen = self._calibration.identities if self._calibration else ()
+        request = self.request
+        return labelled_inputs(self.exported, request.labelled, limit=request.limit, without=frozenset(seen))
+
+    @cached_property
+    def _calibration(self) -> Inputs | None:
+        """What INT8 is calibrated on here; None where no row is INT8, or a table brings its ranges."""
+        spec = self.request.spec
+        if Precision.INT8 not in self.request.precisions or spec.calibration.table is not None:
+            return None
+        return inputs_for(self.exported, "calibration", count=spec.calibration.images, batch=1, data=spec.data)
+
+    def _judged(self, line: Line) -> tuple[Row, Predictions | None]:
+        if not line.runs or line.built is None:
+            return line.row, None
+        parts: list[Predictions] = []
+        stage = f"evaluate {line.row.backend} {line.row.precision}"
+        size = self.request.spec.batch.optimum
+        try:
+            with self.artefacts.timed(stage):
+                (output,) = (spec.name for spec in line.built.engine.outputs)
+                labels: list[Labels] = []
+                for found in stream_outputs(line.built.engine, self._feeds(line, size, labels), self.request.settings):
+                    truth = labels[-1]
+                    parts.append(Predictions.of(found[output][: len(truth)], truth))
+                    done = sum(map(len, parts))
+                    self.artefacts.progress(f"{stage}: image", min(done, len(self.images)), len(self.images))
+        except DeploykitError as error:
+            state: State = "unavailable" if isinstance(error, BackendMissing) else "failed"
+            return replace(line.row, state=state, reason=str(error)), None
+        if not parts:
+            raise UsageError(f"{self.request.labelled} has no sound image, the first: {self.images.skipped[0]}")
+        return line.row, Predictions.joined(parts)
+
+    def _feeds(self, line: Line, size: int, labels: list[Labels]) -> Iterator[Feed]:
+        """The batches, their labels noted; a graph of fixed batch gets its last one filled up."""
+        assert line.built is not None  # noqa: S101 - it runs
+        (spec,) = line.built.engine.inputs
+        for feed, truth in self.images.batches(size):
+            (images,) = feed.values()
+            if isinstance(spec.shape[0], int) and len(images) < size:
+                images = np.concatenate([images, np.repeat(images[-1:], size - len(images), axis=0)])
+            labels.append(truth)
+            yield {spec.name: images.astype(spec.dtype, copy=False)}
+
+    def _compared(self, judged: Sequence[tuple[Row, Predictions | None]]) -> Iterator[AccuracyRow]:
+        first = next((found for _, found in judged if found is not None), None)
+        for row, found in judged:
+            if found is None or first is None:
+                yield AccuracyRow(row)
+                continue
+            flips = None if found is first else Flips.between(first, found)
+            top5 = Share(found.within(TOP), len(found)) if self.images.classes > TOP else None
+            yield AccuracyRow(self._gated(row, flips), Share(found.within(1), len(found)), top5, flips)
+
+    def _gated(self, row: Row, flips: Flips | None) -> Row:
+        limit = self.request.max_drop
+        if limit is None or flips is None or flips.drop <= limit:
+            return row
+        reason = f"{flips.drop:.2f} points of top-1 lost, {limit:g} are allowed"
+        return replace(row, parity={"verdict": "fail", "reason": reason})
+
+    def _conditions(self) -> AccuracyConditions:
+        spec, images = self.request.spec, self.images
+        calibration = self._calibration
+        said = ""
+        if spec.calibration.table is not None:
+            said = f"table {spec.calibration.table}"
+        elif calibration is not None:
+            origin = spec.data or "demo photographs"
+            said = f"{spec.calibration.method} over {len(calibration)} images of {origin}, none of them judged by"
+        weights = f" ({spec.model.provenance})" if spec.model.provenance else ""
+        return AccuracyConditions(
+            model=f"{spec.model.label}{weights}",
+            data=images.source,
+            classes=images.classes,
+            skipped=tuple(images.skipped),
+            calibration=said,
+            batch=spec.batch.optimum,
+            threads=self.request.settings.worker_threads,
+        )

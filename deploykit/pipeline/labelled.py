@@ -1,0 +1,172 @@
+"""Images with labels, as the batches that a network takes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploykit.backends.protocol import Feed
+from deploykit.errors import UnsupportedGraph, UntrustedArtefact, UsageError
+from deploykit.images import centre_crop, normalise
+from deploykit.loader import read_npz
+from deploykit.photographs import Photograph, Skipped, open_labelled, rank
+from deploykit.pipeline.inputs import (
+    describe,
+    photographs_fit,
+    prepared_arrays,
+    preprocessing_of,
+    require_feedable,
+)
+from deploykit.pipeline.values import Exported
+from deploykit.spec import Preprocessing, TensorSpec
+
+Labels = NDArray[np.int64]
+
+
+class Labelled(Protocol):
+    source: str
+    classes: int
+    skipped: list[str]
+
+    def __len__(self) -> int:
+        """Images, the broken ones among them until they were met."""
+        ...
+
+    def batches(self, size: int) -> Iterator[tuple[Feed, Labels]]:
+        """All images, `size` at a time, streamed; the last batch may be smaller."""
+        ...
+
+
+@dataclass
+class LabelledPhotographs:
+    """Each resized and cut at the centre; broken ones are passed over and named in `skipped`."""
+
+    source: str
+    classes: int
+    photographs: tuple[Photograph, ...] = field(repr=False)
+    input: TensorSpec
+    channels: int
+    preprocessing: Preprocessing
+    skipped: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.photographs)
+
+    def batches(self, size: int) -> Iterator[tuple[Feed, Labels]]:
+        sound = self._sound()
+        while found := list(islice(sound, size)):
+            images = np.stack([image for image, _ in found]).astype(self.input.dtype, copy=False)
+            yield {self.input.name: images}, np.array([label for _, label in found], np.int64)
+
+    def _sound(self) -> Iterator[tuple[np.ndarray[Any, Any], int]]:
+        for photograph in self.photographs:
+            try:
+                image = centre_crop(photograph.read(), self.preprocessing)
+            except (UntrustedArtefact, UsageError) as error:
+                said = str(Skipped(photograph.name, error.message))
+                if said not in self.skipped:
+                    self.skipped.append(said)
+                continue
+            assert photograph.label is not None  # noqa: S101 - open_labelled gives each its label
+            yield normalise(image, self.preprocessing, self.channels), photograph.label
+
+
+@dataclass
+class LabelledArrays:
+    """Images that are prepared already."""
+
+    source: str
+    classes: int
+    images: np.ndarray[Any, Any] = field(repr=False)
+    labels: Labels = field(repr=False)
+    input: TensorSpec
+    skipped: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, size: int) -> Iterator[tuple[Feed, Labels]]:
+        for start in range(0, len(self.labels), size):
+            part = slice(start, start + size)
+            yield {self.input.name: self.images[part].astype(self.input.dtype)}, self.labels[part]
+
+
+def labelled_inputs(
+    exported: Exported, data: Path, *, limit: int | None = None, without: Collection[str] = ()
+) -> Labelled:
+    """The labelled images of `data` but those whose content is in `without` (digests), the first `limit` of them.
+
+    An MNIST folder gives its test part, every other origin all of its images, in seeded order. Raises UsageError where
+    there are none, they do not fit the network or are of more classes than it tells apart, and as `open_labelled`.
+    """
+    classes = _classes(exported)
+    prepared = prepared_arrays(data, exported)
+    if prepared is not None:
+        found: Labelled = _arrays(exported, data, prepared, limit=limit, without=without)
+    else:
+        found = _photographs(exported, data, limit=limit, without=without)
+    if found.classes > classes:
+        raise UsageError(
+            f"{data} has {found.classes} classes, {exported.model.label} tells {classes} apart",
+            hint="give the data that it was trained for",
+        )
+    if not len(found):
+        raise UsageError(f"{data} has no image left to be judged by", hint="calibrate on others: --calibration-data")
+    return found
+
+
+def _classes(exported: Exported) -> int:
+    """How many classes the network tells apart. Raises UnsupportedGraph for one that is no classifier."""
+    require_feedable(exported)
+    match exported.outputs:
+        case (TensorSpec(shape=(_, int(classes))),) if classes > 1:
+            return classes
+        case _:
+            said = ", ".join(map(describe, exported.outputs))
+            raise UnsupportedGraph(
+                f"{exported.model.label} returns {said}", hint="a classifier has one output of (batch, classes)"
+            )
+
+
+def _photographs(exported: Exported, data: Path, *, limit: int | None, without: Collection[str]) -> LabelledPhotographs:
+    if not photographs_fit(exported):
+        takes = ", ".join(map(describe, exported.inputs))
+        raise UsageError(
+            f"{exported.model.label} takes {takes}: photographs cannot fill that",
+            hint="give an .npz of arrays that fit, `images` and `labels`",
+        )
+    album = open_labelled(data)
+    shown = [
+        photograph
+        for photograph in album.photographs
+        if not (album.divided and photograph.role == "calibration") and not (without and photograph.digest in without)
+    ]
+    shown.sort(key=lambda photograph: rank(exported.model.seed, photograph.name))
+    (spec,) = exported.inputs
+    channels = spec.shape[1]
+    assert isinstance(channels, int)  # noqa: S101 - photographs_fit has just said so
+    skipped = [str(item) for item in album.unusable]
+    return LabelledPhotographs(
+        str(data), len(album.classes), tuple(shown[:limit]), spec, channels, preprocessing_of(exported), skipped
+    )
+
+
+def _arrays(
+    exported: Exported, data: Path, images: np.ndarray[Any, Any], *, limit: int | None, without: Collection[str]
+) -> LabelledArrays:
+    labels = read_npz(data).get("labels")
+    if labels is None or labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min() < 0:
+        has = "no array `labels`" if labels is None else f"labels {labels.dtype}{list(labels.shape)}"
+        raise UsageError(f"{data} has {has} for {len(images)} images", hint="one whole number from 0 on for each")
+    rows = [row for row, image in enumerate(images) if hashlib.sha256(image.tobytes()).hexdigest() not in without]
+    rows = rows[:limit]
+    return LabelledArrays(
+        str(data), int(labels.max()) + 1, images[rows], labels[rows].astype(np.int64), exported.inputs[0]
+    )

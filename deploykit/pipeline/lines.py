@@ -1,0 +1,103 @@
+"""One row of a table while it comes into being: built, or why not; and what its end means for the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from deploykit.backends import get_backend
+from deploykit.bench import RowSamples
+from deploykit.errors import BackendMissing, BuildFailed, GateFailed, UnsupportedGraph
+from deploykit.pipeline.artefacts import Artefacts
+from deploykit.pipeline.values import Built, Typed
+from deploykit.report.row import Row
+from deploykit.spec import BuildSpec, Precision
+
+FAILED, PARITY_FAILED, NOTHING_AVAILABLE = 1, GateFailed.exit_code, BackendMissing.exit_code
+
+
+@dataclass
+class Line:
+    """`samples` is what its worker gave, if it ran."""
+
+    row: Row
+    built: Built | None = None
+    samples: RowSamples | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is an engine that can run here."""
+        return self.built is not None and self.built.engine.reason is None
+
+
+def build_line(artefacts: Artefacts, spec: BuildSpec, name: str, *, strict: bool, typed: Typed | None = None) -> Line:
+    """Build one row; what a backend lacks or a compiler refuses becomes its state, a wrong request is raised.
+
+    `typed` takes the place of the typed graph of our own making.
+    """
+    row = Row(
+        model=spec.model.label,
+        backend=name,
+        precision=spec.precision.value,
+        batch=spec.batch.optimum,
+        state="measured",
+    )
+    try:
+        built = artefacts.build(spec, get_backend(name, strict=strict), typed=typed)
+    except (BackendMissing, UnsupportedGraph) as error:
+        return Line(replace(row, state="unavailable", reason=str(error)))
+    except BuildFailed as error:
+        return Line(replace(row, state="failed", reason=str(error)))
+    except GateFailed as error:
+        parity = {"verdict": "fail", "reason": str(error)}
+        return Line(replace(row, state="failed", reason=str(error), parity=parity))
+    engine = built.engine
+    shown = replace(
+        row,
+        state="built" if engine.reason else "measured",
+        reason=str(engine.reason or ""),
+        flavour=engine.flavour,
+        note="; ".join(filter(None, (engine.note, *_remarks(built)))),
+        typed_digest=engine.typed_digest,
+        build_seconds=built.seconds,
+        cache_hit=built.hit,
+        plan=engine.plan,
+    )
+    return Line(shown, built)
+
+
+def without_twins(lines: Sequence[Line]) -> list[Line]:
+    """Where `trt` and `trt-rtx` were compiled by the same library they are one row, under the name asked for first."""
+    kept: list[Line] = []
+    for line in lines:
+        twins = {line.row.backend, *(other.row.backend for other in kept if _same_engine(line.row, other.row))}
+        if not {"trt", "trt-rtx"} <= twins:
+            kept.append(line)
+    return kept
+
+
+def exit_code(rows: Sequence[Row]) -> int:
+    """1 when a row failed, 3 when parity or another gate did not hold, 4 when nothing was available, else 0."""
+    gates = [row for row in rows if row.parity.get("verdict", "pass") != "pass"]
+    if any(row.state == "failed" and row not in gates for row in rows):
+        return FAILED
+    if gates:
+        return PARITY_FAILED
+    return NOTHING_AVAILABLE if {row.state for row in rows} == {"unavailable"} else 0
+
+
+def _remarks(built: Built) -> Iterator[str]:
+    """What a row must own up to that its name does not say."""
+    types = built.exported.facts.get("computes_in")
+    if types and built.engine.precision is Precision.FP32:
+        yield f"the file as it is, which computes in {', '.join(types)}"
+    if built.typed and (note := built.typed.facts.get("calibration", {}).get("note")):
+        yield note
+
+
+def _same_engine(one: Row, other: Row) -> bool:
+    return bool(one.flavour) and (one.flavour, one.precision, one.typed_digest) == (
+        other.flavour,
+        other.precision,
+        other.typed_digest,
+    )

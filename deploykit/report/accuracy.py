@@ -1,0 +1,145 @@
+"""The table of `evaluate`: how often each row is right, and on which images it differs from the first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TextIO
+
+from deploykit.parity.accuracy import Flips, Share
+from deploykit.report.document import SCHEMA_VERSION
+from deploykit.report.row import Row
+from deploykit.report.text import render_facts, render_lines, render_table
+
+SWAPS = 5  # changes of class that are named for each row
+RIGHT = ("top-1 %", "top-5 %", "lost", "gained", "p")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccuracyConditions:
+    """What all rows share. `classes` is how many the data has, `calibration` what INT8's ranges come from, in words."""
+
+    model: str
+    data: str
+    classes: int
+    skipped: tuple[str, ...]
+    calibration: str
+    batch: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyRow:
+    """A row that did not run has nothing but its state. `flips` are against the first row that ran."""
+
+    row: Row
+    top1: Share | None = None
+    top5: Share | None = None
+    flips: Flips | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        row = self.row
+        kept = ("model", "backend", "flavour", "precision", "state", "reason", "note", "typed_digest", "batch")
+        return {
+            **{name: getattr(row, name) for name in kept},
+            "gate": dict(row.parity),
+            "images": self.top1.n if self.top1 else None,
+            "top1": _share(self.top1),
+            "top5": _share(self.top5),
+            "against_first": _flips(self.flips),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyReport:
+    conditions: AccuracyConditions
+    environment: Mapping[str, Any]
+    rows: tuple[AccuracyRow, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The documented shape of `evaluate --json`; shares are 0 to 1, drops in points of top-1."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "environment": {**self.environment, "conditions": asdict(self.conditions)},
+            "rows": [row.as_json() for row in self.rows],
+        }
+
+
+def render_accuracy(report: AccuracyReport, *, file: TextIO | None = None) -> None:
+    """Conditions, table, flips: plain text on stdout or on `file`."""
+    shared, rows = report.conditions, report.rows
+    shown = next((row.top1.n for row in rows if row.top1), 0)
+    skipped = f"; {len(shared.skipped)} skipped ({'; '.join(shared.skipped[:SWAPS])})" if shared.skipped else ""
+    cpu = report.environment.get("cpu") or {}
+    facts: dict[str, object] = {
+        "model": shared.model,
+        "data": f"{shared.data}: {shown} images, {shared.classes} classes{skipped}",
+        "INT8 from": shared.calibration,
+        "run": f"batch {shared.batch}, threads {shared.threads}",
+        "CPU": f"{cpu.get('model', 'unknown')} ({', '.join(cpu.get('flags', ()))})",
+    }
+    facts |= {row.row.backend: row.row.flavour for row in rows if row.row.flavour}
+    render_facts(facts, file=file)
+    render_lines([""], file=file)
+    headings = ["backend", "precision", "state", *RIGHT[:2], "95 % CI", "lost", "gained", "drop, points [95 % CI]", "p"]
+    lines = [_cells(row) for row in rows]
+    kept = [index for index, _ in enumerate(headings) if any(line[index] for line in lines)]
+    render_table(
+        [headings[index] for index in kept],
+        [[line[index] for index in kept] for line in lines],
+        right=RIGHT,
+        dim=[index for index, row in enumerate(rows) if row.top1 is None],
+        file=file,
+    )
+    said: dict[str, list[str]] = {}
+    for row in rows:
+        for text in _said(row):
+            said.setdefault(text, []).append(f"{row.row.backend} {row.row.precision}")
+    below = [f"{', '.join(names)}: {text}" for text, names in said.items()]
+    if any(row.flips for row in rows):
+        below.append("lost, gained: images that only the first row, only this row gets right; p: exact McNemar test.")
+    render_lines(["", *below] if below else [], file=file)
+
+
+def _cells(line: AccuracyRow) -> list[str]:
+    row, top1, top5, flips = line.row, line.top1, line.top5, line.flips
+    failed = row.parity.get("verdict") == "fail" and row.state == "measured"
+    low, high = top1.interval if top1 else (0.0, 0.0)
+    return [
+        row.backend,
+        row.precision,
+        "too inaccurate" if failed else row.state,
+        f"{100 * top1.value:.2f}" if top1 else "",
+        f"{100 * top5.value:.2f}" if top5 else "",
+        f"[{100 * low:.2f}, {100 * high:.2f}]" if top1 else "",
+        str(flips.lost) if flips else "",
+        str(flips.gained) if flips else "",
+        f"{flips.drop:+.2f} [{flips.interval[0]:+.2f}, {flips.interval[1]:+.2f}]" if flips else "",
+        f"{flips.p:.3g}" if flips else "",
+    ]
+
+
+def _said(line: AccuracyRow) -> Sequence[str]:
+    row = line.row
+    swaps = line.flips.swaps.most_common(SWAPS) if line.flips else []
+    listed = ", ".join(f"{before} to {after} ({count})" for (before, after), count in swaps)
+    gate = str(row.parity.get("reason", "")) if row.state == "measured" else ""
+    return [text for text in (row.reason, row.note, gate, listed and f"classes that changed: {listed}") if text]
+
+
+def _share(found: Share | None) -> dict[str, Any] | None:
+    return None if found is None else {"value": found.value, "ci95": list(found.interval), "hits": found.hits}
+
+
+def _flips(found: Flips | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    swaps = [[before, after, count] for (before, after), count in found.swaps.most_common()]
+    return {
+        "lost": found.lost,
+        "gained": found.gained,
+        "drop_points": found.drop,
+        "ci95_points": list(found.interval),
+        "p": found.p,
+        "changed": swaps,
+    }

@@ -1,0 +1,87 @@
+"""INT8 and FP16 keep the accuracy of a really trained network: 5-fold over all 1,797 digits, through torch and ORT."""
+
+from collections import defaultdict
+
+import pytest
+from digits import digits, folds, train, write_archive
+
+from deploykit.bench import BenchSettings
+from deploykit.pipeline.artefacts import Artefacts
+from deploykit.pipeline.evaluation import EvaluationRequest, evaluate
+from deploykit.pipeline.lines import exit_code
+from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision
+from deploykit.store import Store
+
+FOLDS = 5
+ALLOWED = {"fp32": 0, "fp16": 2, "int8": 5}  # net flips over all images
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def totals(tmp_path_factory):
+    """(backend, precision) -> [images, right, lost, gained] over all folds."""
+    folder = tmp_path_factory.mktemp("digits")
+    artefacts = Artefacts(Store.open(folder / "store"))
+    pixels, labels = digits()
+    found = defaultdict(lambda: [0, 0, 0, 0])
+    for number, (seen, unseen) in enumerate(folds(len(pixels), FOLDS)):
+        weights = train(folder / f"{number}.safetensors", pixels[seen], labels[seen], seed=number)
+        request = EvaluationRequest(
+            spec=BuildSpec(
+                ModelSpec("lenet5", weights=weights),
+                batch=BatchRange.parse("1:64:64"),
+                data=write_archive(folder / f"train{number}.npz", pixels[seen], labels[seen]),
+            ),
+            labelled=write_archive(folder / f"test{number}.npz", pixels[unseen], labels[unseen]),
+            backends=("torch", "ort"),
+            precisions=tuple(Precision),
+            settings=BenchSettings(),
+        )
+        for line in evaluate(artefacts, request).rows:
+            if line.top1 is not None:
+                flips = (line.flips.lost, line.flips.gained) if line.flips else (0, 0)
+                sums = found[line.row.backend, line.row.precision]
+                sums[:] = [a + b for a, b in zip(sums, (line.top1.n, line.top1.hits, *flips), strict=True)]
+    for (backend, precision), (images, right, lost, gained) in found.items():
+        print(f"{backend:6} {precision}  {right} of {images} = {right / images:.2%}, lost {lost}, gained {gained}")
+    return dict(found)
+
+
+def test_every_row_saw_every_image_and_the_network_is_trained(totals):
+    assert set(totals) == {("torch", "fp32"), ("torch", "fp16"), ("ort", "fp32"), ("ort", "fp16"), ("ort", "int8")}
+    assert {images for images, *_ in totals.values()} == {1797}
+    assert totals["torch", "fp32"][1] > 0.97 * 1797
+
+
+@pytest.mark.parametrize("precision", ALLOWED)
+def test_net_flips_stay_within_what_is_allowed(totals, precision):
+    for (backend, kind), (_, _, lost, gained) in totals.items():
+        if kind == precision:
+            assert lost - gained <= ALLOWED[precision], f"{backend} {precision}: {lost} lost, {gained} gained"
+
+
+def test_ranges_that_cut_too_much_off_close_the_gate(tmp_path):
+    """Ranges that keep 60 % of the activations ruin the network, and `--max-drop` sees it."""
+    pixels, labels = digits()
+    seen, unseen = next(folds(len(pixels), FOLDS))
+    weights = train(tmp_path / "weights.safetensors", pixels[seen], labels[seen])
+    request = EvaluationRequest(
+        spec=BuildSpec(
+            ModelSpec("lenet5", weights=weights),
+            batch=BatchRange.parse("1:64:64"),
+            data=write_archive(tmp_path / "train.npz", pixels[seen], labels[seen]),
+            calibration=Calibration(method="percentile", percentile=60.0),
+        ),
+        labelled=write_archive(tmp_path / "test.npz", pixels[unseen], labels[unseen]),
+        backends=("ort",),
+        precisions=(Precision.FP32, Precision.INT8),
+        settings=BenchSettings(),
+        max_drop=0.3,
+    )
+    report = evaluate(Artefacts(Store.open(tmp_path / "store")), request)
+    whole, cut = report.rows
+    assert not whole.row.parity
+    assert cut.flips.drop > 5
+    assert "points of top-1 lost, 0.3 are allowed" in cut.row.parity["reason"]
+    assert exit_code([line.row for line in report.rows]) == 3
