@@ -43,6 +43,7 @@ POLICY_TERMS = (
     "min-channels=16",
     *(f"rest={precision}" for precision in REST),
 )
+REPAIRS = ("clip", "equalise", "bias")
 CALIBRATION_METHODS = ("minmax", "percentile", "mse", "entropy")  # precision/calibrate/methods.py
 
 
@@ -350,6 +351,33 @@ class QuantisationPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """What is done for INT8's accuracy beyond choosing ranges: each costs time when building, none when running.
+
+    `clip` cuts each weight channel off where its squared error is least, `equalise` evens out the channels of layers
+    that follow each other before anything is measured, `bias` takes the mean error out of the biases.
+    """
+
+    clip: bool = False
+    equalise: bool = False
+    bias: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> "Repair":
+        """`none`, `all`, or names with commas between."""
+        names = [part.strip().lower() for part in text.split(",") if part.strip()]
+        if names == ["all"]:
+            names = list(REPAIRS)
+        for name in names:
+            if name not in REPAIRS and names != ["none"]:
+                raise UnknownName("repair", name, ("none", "all", *REPAIRS))
+        return cls(**dict.fromkeys((name for name in names if name != "none"), True))
+
+    def __str__(self) -> str:
+        return ",".join(name for name in REPAIRS if getattr(self, name)) or "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """Where INT8's ranges come from: `images` of the calibration set, cut off by `method`, or a `table` made before.
 
@@ -386,6 +414,7 @@ class BuildSpec:
     data: Path | None = None
     calibration: Calibration = Calibration()
     policy: QuantisationPolicy = QuantisationPolicy()
+    repair: Repair = Repair()
     fusions: Fusions = Fusions()
     options: BuilderOptions = BuilderOptions()
 

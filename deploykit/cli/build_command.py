@@ -30,6 +30,7 @@ from deploykit.spec import (
     ModelSpec,
     Precision,
     QuantisationPolicy,
+    Repair,
     Target,
 )
 
@@ -82,6 +83,7 @@ def command(
     data: Path | None,
     calibration: Calibration,
     policy: QuantisationPolicy,
+    repair: Repair,
     strict_backend: bool,
     output: Path | None,
     store: Path | None,
@@ -118,6 +120,7 @@ def command(
         data=data,
         calibration=calibration,
         policy=policy,
+        repair=repair,
         fusions=fusions,
         options=options,
     )

@@ -1,7 +1,7 @@
 """`deploykit calibrate MODEL` and `deploykit calibrate merge SHARD...`: ranges of activations for INT8."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,10 +12,17 @@ from deploykit.cli.options import (
     json_option,
     model_options,
     store_option,
+    target_options,
 )
 from deploykit.cli.progress import StageProgress
 from deploykit.errors import UsageError
-from deploykit.spec import CALIBRATION_METHODS, BuildSpec, Calibration, Fusions, ModelSpec
+from deploykit.spec import CALIBRATION_METHODS, BuildSpec, Calibration, Fusions, ModelSpec, Target
+
+if TYPE_CHECKING:
+    from deploykit.pipeline.artefacts import Artefacts
+    from deploykit.pipeline.sensitivity import Aim
+    from deploykit.pipeline.values import Exported
+    from deploykit.plan.gpus import Gpu
 
 METHOD_OPTIONS = (
     click.option(
@@ -54,6 +61,11 @@ def command() -> None:
 @click.option("--images", type=click.IntRange(1, 1_000_000), default=Calibration().images, show_default=True)
 @METHOD_OPTIONS[0]
 @METHOD_OPTIONS[1]
+@click.option("--sensitivity", is_flag=True, help="Also try every layer in INT8 by itself, and show mixed graphs.")
+@click.option("--max-drop", type=float, help="Of --sensitivity: the fewest layers in FP16 that lose so few points.")
+@click.option("--min-sqnr", type=float, help="Of --sensitivity: the same for so many dB of the outputs' SQNR.")
+@click.option("--test-images", type=click.IntRange(min=1), help="Of --sensitivity. Default: 16, with --max-drop 512.")
+@target_options
 @click.option("--shard", help="Count part i of n only (1/4), for `calibrate merge`. An interrupted one goes on.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Write the table, or with --shard its counts, here."
@@ -67,6 +79,12 @@ def calibrate_model(
     images: int,
     method: str,
     percentile: float,
+    sensitivity: bool,
+    max_drop: float | None,
+    min_sqnr: float | None,
+    test_images: int | None,
+    targets: tuple[Target, ...],
+    gpu: "Gpu | None",
     shard: str | None,
     output: Path | None,
     store: Path | None,
@@ -77,6 +95,9 @@ def calibrate_model(
     Activations are counted once, in histograms; every --method reads those counts, so a second method costs nothing.
     `deploykit calibrate merge SHARD... -o TABLE` joins the parts that --shard wrote: the table is that of one pass, bit
     for bit. Build with it: `deploykit build MODEL --precision int8 --table TABLE`.
+
+    --sensitivity shows what INT8 costs each layer by itself, and what mixed graphs lose and move; with --max-drop (on
+    labelled --data) or --min-sqnr it finds the fewest layers to keep in FP16. --target names a GPU for the roofline.
     """
     from deploykit.pipeline.artefacts import Artefacts
     from deploykit.pipeline.calibration import Shard, observe_shard, table_facts, write_shard
@@ -92,7 +113,8 @@ def calibrate_model(
         raise UsageError("--shard writes a file", hint="name it with -o, such as -o shard1.json")
     if part and (idle := given({"method", "percentile"})):
         raise UsageError(f"{idle} has no meaning with --shard: it counts only", hint="give it to `calibrate merge`")
-    spec = BuildSpec(model, data=data, calibration=calibration, fusions=fusions)
+    aim = _aim(max_drop, min_sqnr, sensitivity=sensitivity, sharded=part is not None)
+    spec = BuildSpec(model, data=data, calibration=calibration, fusions=fusions, targets=targets)
     artefacts = Artefacts(Store.open(store), StageProgress())
     exported = artefacts.export(model, fusions)
     if part and output:
@@ -102,6 +124,9 @@ def calibrate_model(
     table, facts = artefacts.calibrate(exported, spec)
     if output:
         write_text(output, table.to_json())
+    if sensitivity:
+        _measure(artefacts, exported, spec, aim=aim, images=test_images, gpu=gpu, as_json=as_json)
+        return
     _print(table_facts(table, output, model=model.label, data=facts), as_json=as_json)
 
 
@@ -121,6 +146,38 @@ def calibrate_merge(shards: tuple[Path, ...], method: str, percentile: float, ou
     table = merge_files(shards).table(calibration.method, percentile=calibration.percentile)
     write_text(output, table.to_json())
     _print(table_facts(table, output), as_json=as_json)
+
+
+def _aim(max_drop: float | None, min_sqnr: float | None, *, sensitivity: bool, sharded: bool) -> "Aim":
+    from deploykit.pipeline.sensitivity import Aim
+
+    idle = given({"max_drop", "min_sqnr", "test_images", "targets"})
+    if idle and not sensitivity:
+        raise UsageError(f"{idle} has a meaning with --sensitivity only", hint="add it, or leave the option out")
+    if sensitivity and sharded:
+        raise UsageError("--sensitivity needs the whole calibration", hint="leave out --shard")
+    return Aim(max_drop=max_drop, min_sqnr=min_sqnr)
+
+
+def _measure(
+    artefacts: "Artefacts",
+    exported: "Exported",
+    spec: BuildSpec,
+    *,
+    aim: "Aim",
+    images: int | None,
+    gpu: "Gpu | None",
+    as_json: bool,
+) -> None:
+    from deploykit.pipeline.sensitivity import measure
+    from deploykit.report.document import SCHEMA_VERSION, to_json
+    from deploykit.report.sensitivity import render_sensitivity
+
+    found = measure(artefacts, exported, spec, aim=aim, images=images, gpu=gpu)
+    if as_json:
+        click.echo(to_json({"schema_version": SCHEMA_VERSION, **found.as_dict()}))
+    else:
+        render_sensitivity(found)
 
 
 def _require_percentile(method: str) -> None:

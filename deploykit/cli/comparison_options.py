@@ -32,6 +32,7 @@ from deploykit.spec import (
     Fusions,
     ModelSpec,
     QuantisationPolicy,
+    Repair,
     Target,
 )
 
@@ -59,6 +60,7 @@ class ComparisonOptions:
     data: Path | None
     calibration: Calibration
     policy: QuantisationPolicy
+    repair: Repair
     strict_backend: bool
     store: Path | None
     as_json: bool
@@ -80,6 +82,7 @@ class ComparisonOptions:
             data=self.data,
             calibration=self.calibration,
             policy=self.policy,
+            repair=self.repair,
             fusions=self.fusions,
             options=self.options,
         )

@@ -32,6 +32,7 @@ from deploykit.spec import (
     ModelSpec,
     Precision,
     QuantisationPolicy,
+    Repair,
     Target,
 )
 
@@ -85,6 +86,7 @@ def command(
     data: Path | None,
     calibration: Calibration,
     policy: QuantisationPolicy,
+    repair: Repair,
     beside: str | None,
     top: int,
     html: Path | None,
@@ -123,6 +125,7 @@ def command(
         data=data,
         calibration=calibration,
         policy=policy,
+        repair=repair,
         fusions=fusions,
         options=options,
     )

@@ -13,12 +13,14 @@ from deploykit.errors import UsageError
 from deploykit.spec import (
     CALIBRATION_METHODS,
     POLICY_TERMS,
+    REPAIRS,
     BuilderOptions,
     Calibration,
     Fusions,
     ModelSpec,
     Precision,
     QuantisationPolicy,
+    Repair,
     Target,
     parse_factory_args,
     parse_input_shape,
@@ -193,14 +195,20 @@ INT8_OPTIONS = (
         help=f"Layers in INT8: terms with commas between, of {', '.join(POLICY_TERMS)}. plan: what TensorRT-RTX's plan "
         "favours.",
     ),
+    click.option(
+        "--int8-repair",
+        default="none",
+        show_default=True,
+        help=f"What is done for accuracy: none, all, or of {', '.join(REPAIRS)}.",
+    ),
     click.option("--int8-leave", multiple=True, metavar="NODE", help="A weighted layer that INT8 leaves; repeatable."),
 )
 CALIBRATION = ("calibration_images", "calibration_method", "percentile", "table")
-INT8 = (*CALIBRATION, "int8_policy", "int8_leave")
+INT8 = (*CALIBRATION, "int8_policy", "int8_repair", "int8_leave")
 
 
 def int8_options(command: Command) -> Command:
-    """Where INT8's ranges come from and which layers have it; `command` gets `calibration` and `policy`."""
+    """Where INT8's ranges come from and which layers have it; `command` gets `calibration`, `policy`, `repair`."""
 
     @wraps(command)
     def with_int8(
@@ -209,6 +217,7 @@ def int8_options(command: Command) -> Command:
         percentile: float,
         table: Path | None,
         int8_policy: str,
+        int8_repair: str,
         int8_leave: tuple[str, ...],
         **others: Any,
     ) -> Any:
@@ -220,7 +229,7 @@ def int8_options(command: Command) -> Command:
             images=calibration_images, method=calibration_method, percentile=percentile, table=table
         )
         policy = QuantisationPolicy.parse(int8_policy, leave=int8_leave)
-        return command(calibration=calibration, policy=policy, **others)
+        return command(calibration=calibration, policy=policy, repair=Repair.parse(int8_repair), **others)
 
     return _decorated(with_int8, INT8_OPTIONS)
 

@@ -271,11 +271,17 @@ class Artefacts:
             from deploykit.pipeline import stages
 
             with self.timed(f"type the graph as int8 for {placement.name}"):
-                content, facts = stages.type_int8(exported.path, table, placement, spec.policy)
+                content, facts = stages.type_int8(exported.path, table, placement, spec.policy, clip=spec.repair.clip)
             writer.write("typed.onnx", content)
             return {**facts, "calibration": calibration}
 
-        parts = {"graph": exported.digest, "precision": Precision.INT8, "placement": placement, "policy": spec.policy}
+        parts = {
+            "graph": exported.digest,
+            "precision": Precision.INT8,
+            "placement": placement,
+            "policy": spec.policy,
+            "repair": spec.repair,
+        }
         key = {**parts, "table": table.to_json()}
         entry, _ = self.get_or_make("typed", key, make, request={"model": exported.model, **parts})
         return _typed(entry, Precision.INT8, placement)

@@ -66,14 +66,14 @@ def type_float16(path: Path, *, keep_io: bool) -> tuple[bytes, Facts]:
 
 
 def type_int8(
-    path: Path, table: CalibrationTable, placement: Placement, policy: QuantisationPolicy
+    path: Path, table: CalibrationTable, placement: Placement, policy: QuantisationPolicy, *, clip: bool = False
 ) -> tuple[bytes, Facts]:
     """Raises UnsupportedGraph where no layer would read int8: a float row must not bear that name.
 
     Raises BuildFailed when the result is not what its placement says, which is a defect of ours.
     """
     network = read_graph(path)
-    report = quantise(network, table, placement, policy)
+    report = quantise(network, table, placement, policy, clip=clip)
     if not report.quantised:
         first = next((f"{refusal.node}: {refusal.reason}" for refusal in report.left), "")
         raise UnsupportedGraph(

@@ -21,6 +21,7 @@ from deploykit.precision.preconditions import require_plain
 from deploykit.precision.scales import (
     ActivationScale,
     activation_scale,
+    clipped_weight_scales,
     quantise_bias,
     quantise_weight,
     scales_with_room_for_bias,
@@ -49,8 +50,12 @@ def quantise(
     table: CalibrationTable,
     placement: Placement,
     policy: QuantisationPolicy = QuantisationPolicy(),  # noqa: B008 - a frozen value
+    *,
+    clip: bool = False,
 ) -> Int8Report:
     """Quantise the layers of `model` that `policy` names, in place, with the ranges of `table`.
+
+    With `clip`, weights are cut off where their squared error is least, else nowhere.
 
     Raises UsageError when the table lacks a value that the placement quantises, or the policy names a node that is not
     there; UnsupportedGraph for a rest in float16 under a placement of integer kernels, whose runtime computes it in
@@ -68,7 +73,8 @@ def quantise(
     scales = {site: activation_scale(site.range(table), symmetric=placement.symmetric) for site in sites}
     input_scale = {node: scale.scale for site, scale in scales.items() for node, index in site.uses if index == 0}
     for op in ops:
-        _quantise_constants(model.graph, op, input_scale[op.node], placement.weight_limit)
+        steps = (clipped_weight_scales if clip else weight_scales)(op.weight, op.axis, limit=placement.weight_limit)
+        _quantise_constants(model.graph, op, input_scale[op.node], steps, placement.weight_limit)
     for site, scale in scales.items():
         _insert_pair(model.graph, site, scale)
     quantised = tuple(_node_name(op.node) for op in ops)
@@ -77,12 +83,13 @@ def quantise(
     return Int8Report(placement.name, quantised, tuple(left), len(sites))
 
 
-def _quantise_constants(graph: ir.Graph, op: WeightedOp, input_scale: np.float32, limit: int) -> None:
+def _quantise_constants(
+    graph: ir.Graph, op: WeightedOp, input_scale: np.float32, scales: np.ndarray, limit: int
+) -> None:
     """int8 weight, and where the placement wants it an int32 bias at s_x * s_w, each behind a DequantizeLinear.
 
     Weights lie within +/- `limit`.
     """
-    scales = weight_scales(op.weight, op.axis, limit=limit)
     if op.bias is not None:
         scales = scales_with_room_for_bias(scales, op.bias, input_scale)
     weight, *rest = op.node.inputs[1:]

@@ -18,6 +18,8 @@ from deploykit.precision.calibrate.ranges import Range
 Array = np.ndarray[Any, Any]
 
 NEGLIGIBLE = 1e-16  # a channel or a range below this counts as dead: s_x * s_w must not leave float32's normal numbers
+CLIP_SHARES = (1.0, *(share / 32 for share in range(31, 15, -1)))  # of a channel's largest weight
+CLIP_ELEMENTS = 1 << 20  # of a weight at a time, so that the temporaries of a large one stay small
 INT32_ROOM = 2.0**30  # a bias leaves the accumulator as much room again for the products
 
 
@@ -58,6 +60,26 @@ def weight_scales(weight: Array, axis: int, *, limit: int = 127) -> Array:
     largest[dead] = largest.max() if not dead.all() else limit
     scales: Array = (largest / limit).astype(np.float32)
     return scales
+
+
+def clipped_weight_scales(weight: Array, axis: int, *, limit: int = 127) -> Array:
+    """As `weight_scales`, cut off where the squared error of the integers is least: rounding inside, clipping outside.
+
+    Of each channel, the best of `CLIP_SHARES` of its largest weight; the whole is among them, so no channel gets worse.
+    """
+    whole = weight_scales(weight, axis, limit=limit)
+    channels = np.moveaxis(weight, axis, 0).reshape(len(whole), -1)
+    best = whole.copy()
+    rows = max(1, CLIP_ELEMENTS // max(1, channels.shape[1]))
+    for start in range(0, len(whole), rows):
+        part = slice(start, start + rows)
+        values, least = channels[part].astype(np.float32), np.full(len(whole[part]), np.inf)
+        for share in CLIP_SHARES:
+            scales = (whole[part] * np.float32(share))[:, None]
+            error = np.square(np.clip(np.rint(values / scales), -limit, limit) * scales - values).sum(axis=1)
+            better = error < least
+            least[better], best[part][better] = error[better], scales[better, 0]
+    return best
 
 
 def scales_with_room_for_bias(scales: Array, bias: Array, input_scale: np.float32) -> Array:

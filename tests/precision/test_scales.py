@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from deploykit.precision.calibrate.ranges import Range
 from deploykit.precision.scales import (
     activation_scale,
+    clipped_weight_scales,
     quantise_bias,
     quantise_weight,
     scales_with_room_for_bias,
@@ -94,3 +95,29 @@ def test_weights_of_seven_bits_fit_two_products_into_int16():
     assert np.abs(integers).max(axis=(1, 2, 3)).tolist() == [64] * 5
     assert np.iinfo(np.int16).max >= 2 * 255 * 64
     assert np.abs(weight - integers * scales[:, None, None, None]).max() <= 0.501 * scales.max()
+
+
+def squared_error(weight, scales, limit=127):
+    steps = quantise_weight(weight, scales, 0, limit=limit)
+    return np.square(steps * scales.astype(np.float64)[:, None] - weight).sum(axis=1)
+
+
+@pytest.mark.parametrize(("limit", "gain"), [(127, 0.99), (64, 0.93)])
+def test_clipped_weights_are_never_worse_and_better_with_long_tails(limit, gain):
+    random = np.random.default_rng(7)
+    weight = random.laplace(size=(40, 5000)).astype(np.float32)
+    weight[0] = np.where(random.random(5000) < 0.5, 1, -1)  # nothing to gain: clipping would touch every weight
+    plain = squared_error(weight, weight_scales(weight, 0, limit=limit), limit)
+    clipped = squared_error(weight, clipped_weight_scales(weight, 0, limit=limit), limit)
+    assert (clipped <= plain * (1 + 1e-6)).all()
+    assert clipped.sum() < gain * plain.sum()
+
+
+def test_clipping_looks_at_each_channel_of_a_large_weight(monkeypatch):
+    """In parts of any size the scales are the same, and a dead channel keeps what it has."""
+    weight = np.random.default_rng(8).standard_normal((3, 9, 2, 2)).astype(np.float32)
+    weight[:, 4] = 0
+    whole = clipped_weight_scales(weight, 1)
+    monkeypatch.setattr("deploykit.precision.scales.CLIP_ELEMENTS", 13)
+    np.testing.assert_array_equal(clipped_weight_scales(weight, 1), whole)
+    assert (whole[4], whole.shape) == (weight_scales(weight, 1)[4], (9,))

@@ -1,0 +1,278 @@
+"""Which layers INT8 hurts, and the fewest to keep in FP16 so that what is left of the accuracy is enough.
+
+Every layer is tried by itself: the graph with this one in INT8 and the rest in float, against the float graph, by the
+SQNR of its outputs and, where the images have labels, by top-1. Then layers are taken out of INT8, the most harmful
+first, until the aim is reached; what turns out not to be needed goes back in, the least harmful first. Both are
+measured with all layers together, since errors add up and cancel; what each stop costs is read from the compiled plan.
+
+Trials run the typed graph of TensorRT's placement literally, node by node in float, so they do not depend on this CPU.
+FP16's own error, some thousandths of INT8's, is left out of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deploykit.backends.protocol import TENSORRT, Feed
+from deploykit.errors import BackendMissing, BuildFailed, GateFailed, UnsupportedGraph, UsageError
+from deploykit.ort_session import compute, open_session
+from deploykit.parity import distance
+from deploykit.parity.accuracy import Flips, Predictions
+from deploykit.pipeline.artefacts import Artefacts
+from deploykit.pipeline.inputs import inputs_for
+from deploykit.pipeline.labelled import Labels, labelled_inputs
+from deploykit.pipeline.pricing import PlanPricing
+from deploykit.pipeline.stages import read_graph
+from deploykit.pipeline.values import Exported
+from deploykit.plan.gpus import Gpu
+from deploykit.precision.int8 import quantise
+from deploykit.precision.policy import kind
+from deploykit.precision.weighted import weighted_ops
+from deploykit.spec import BuildSpec, Precision
+
+if TYPE_CHECKING:
+    from deploykit.precision.calibrate.table import CalibrationTable
+
+UNLABELLED, LABELLED = 16, 512  # images that a trial is judged by
+RUN = 32  # images at a time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aim:
+    """What INT8 has to keep: points of top-1 at most lost, SQNR of the outputs at least, dB. None: not asked for."""
+
+    max_drop: float | None = None
+    min_sqnr: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_drop is not None and not 0 <= self.max_drop <= 100:
+            raise UsageError(f"--max-drop is {self.max_drop:g}", hint="give points of top-1, from 0 to 100")
+        if self.min_sqnr is not None and not 0 <= self.min_sqnr <= 200:
+            raise UsageError(f"--min-sqnr is {self.min_sqnr:g}", hint="give decibels: 20 is a usual limit for INT8")
+
+    def __bool__(self) -> bool:
+        return self.max_drop is not None or self.min_sqnr is not None
+
+    def met_by(self, loss: Loss) -> bool:
+        enough = self.min_sqnr is None or loss.sqnr_db >= self.min_sqnr
+        return enough and (self.max_drop is None or loss.drop is None or loss.drop <= self.max_drop)
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Against the float graph: SQNR of the outputs, dB; points of top-1, 95 % interval, both None without labels."""
+
+    sqnr_db: float
+    drop: float | None = None
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LayerLoss:
+    """A weighted layer, and what is lost when only it is in INT8."""
+
+    node: str
+    kind: str
+    loss: Loss
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A mixed graph: `left` layers in FP16, what is lost then, and its plan in words, or why it has none."""
+
+    left: tuple[str, ...]
+    loss: Loss
+    plan: str
+    chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensitivity:
+    """Layers with the most harmful first. `stops` end with those of the search for `aim`, in order of `left`."""
+
+    model: str
+    images: int
+    judged_by: str
+    objective: str
+    method: str
+    layers: tuple[LayerLoss, ...]
+    stops: tuple[Stop, ...]
+
+    @property
+    def chosen(self) -> Stop | None:
+        return next((stop for stop in self.stops if stop.chosen), None)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def measure(
+    artefacts: Artefacts, exported: Exported, spec: BuildSpec, *, aim: Aim, images: int | None, gpu: Gpu | None
+) -> Sensitivity:
+    """Layer by layer, and the search where there is an `aim`.
+
+    Raises UsageError for an aim of top-1 on images without labels, GateFailed where not even all layers in float reach
+    the aim, UnsupportedGraph where no layer can be quantised, and as calibration does.
+    """
+    spec = spec.with_precision(Precision.INT8)
+    table, _ = artefacts.calibrate(exported, spec)
+    trials = _Trials(artefacts, exported, spec, table, images=images, labelled=aim.max_drop is not None)
+    return _Search(trials, aim, gpu).result()
+
+
+@dataclass
+class _Trials:
+    """Measures graphs with any set of layers in INT8; the images and the float graph's answers are kept."""
+
+    artefacts: Artefacts
+    exported: Exported
+    spec: BuildSpec
+    table: CalibrationTable
+    images: int | None
+    labelled: bool
+    known: dict[frozenset[str], Loss] = field(default_factory=dict)
+
+    @cached_property
+    def network(self) -> Any:
+        return read_graph(self.exported.path)
+
+    @cached_property
+    def layers(self) -> dict[str, str]:
+        """Weighted layers that INT8 can express and the policy does not leave: name -> kind."""
+        copy = self.network.clone()
+        found = {op.node.name: op for op in weighted_ops(copy, TENSORRT)[0]}
+        report = quantise(self.network.clone(), self.table, TENSORRT, self._policy(()))
+        if not report.quantised:
+            raise UnsupportedGraph("no layer can read int8", hint="use fp32 or fp16")
+        return {name: kind(found[name]) for name in report.quantised}
+
+    def loss(self, left: frozenset[str]) -> Loss:
+        """With the layers in `left` in float and all others in INT8."""
+        if left not in self.known:
+            graph = self.network.clone()
+            quantise(graph, self.table, TENSORRT, self._policy(tuple(sorted(left))), clip=self.spec.repair.clip)
+            self.known[left] = self._against_float(self._outputs(open_session(graph, optimise=False)))
+        return self.known[left]
+
+    @cached_property
+    def feeds(self) -> tuple[list[Feed], Labels | None, str]:
+        """The batches, their labels if there are any, and what they are in words."""
+        if self.labelled:
+            if self.spec.data is None:
+                raise UsageError("--max-drop needs labelled images", hint="name them with --data, or use --min-sqnr")
+            seen = inputs_for(
+                self.exported, "calibration", count=self.spec.calibration.images, batch=1, data=self.spec.data
+            )
+            found = labelled_inputs(
+                self.exported, self.spec.data, limit=self.images or LABELLED, without=frozenset(seen.identities)
+            )
+            batches = list(found.batches(self.exported.run_length(1, RUN)))
+            labels = np.concatenate([truth for _, truth in batches])
+            return [feed for feed, _ in batches], labels, f"{len(labels)} labelled images of {found.source}"
+        shown = inputs_for(self.exported, "test", count=self.images or UNLABELLED, batch=1, data=self.spec.data)
+        return list(shown.feeds()), None, f"{len(shown)} {shown.source}"
+
+    @cached_property
+    def exact(self) -> dict[str, Any]:
+        return self._outputs(open_session(self.network.clone(), optimise=False))
+
+    def _outputs(self, session: Any) -> dict[str, Any]:
+        names = [spec.name for spec in self.exported.outputs]
+        answers = [compute(session, names, feed) for feed in self.feeds[0]]
+        return {name: np.concatenate([answer[name] for answer in answers]) for name in names}
+
+    def _against_float(self, found: dict[str, Any]) -> Loss:
+        sqnr = min(distance(found[name], self.exact[name]).sqnr_db for name in found)
+        labels = self.feeds[1]
+        if labels is None:
+            return Loss(sqnr)
+        (name,) = found
+        flips = Flips.between(Predictions.of(self.exact[name], labels), Predictions.of(found[name], labels))
+        return Loss(sqnr, flips.drop, flips.interval)
+
+    def _policy(self, left: tuple[str, ...]) -> Any:
+        return replace(self.spec.policy, leave=(*self.spec.policy.leave, *left), rest=Precision.FP32)
+
+
+@dataclass
+class _Search:
+    trials: _Trials
+    aim: Aim
+    gpu: Gpu | None
+
+    def result(self) -> Sensitivity:
+        trials, layers = self.trials, list(self.trials.layers)
+        found: list[LayerLoss] = []
+        stage = f"try {len(layers)} layers in INT8"
+        with trials.artefacts.timed(stage):
+            for number, name in enumerate(layers):
+                trials.artefacts.progress(stage, number, len(layers))
+                loss = trials.loss(frozenset(layers) - {name})
+                found.append(LayerLoss(name, trials.layers[name], loss))
+        found.sort(key=lambda layer: (-(layer.loss.drop or 0.0), layer.loss.sqnr_db))
+        order = [layer.node for layer in found]
+        if self.aim:
+            with trials.artefacts.timed("search the mixed graph"):
+                chosen: frozenset[str] | None = self._pruned(self._prefix(order), order)
+        else:
+            chosen = None
+        counts = sorted({0, *(2**power for power in range(len(order).bit_length())), len(order) // 2})
+        sets = [frozenset(order[:count]) for count in counts if count < len(order)]
+        return Sensitivity(
+            model=trials.exported.model.label,
+            images=trials.table.images,
+            judged_by=trials.feeds[2],
+            objective=self._pricing.objective,
+            method=trials.table.method,
+            layers=tuple(found),
+            stops=self._stops(sets, chosen),
+        )
+
+    def _prefix(self, order: Sequence[str]) -> int:
+        """The shortest run of the most harmful layers whose absence meets the aim, by bisection."""
+        low, high = 0, len(order) - 1  # at least one layer stays in INT8
+        if not self._meets(frozenset(order[:high])):
+            raise GateFailed(
+                "no mixed graph reaches the aim: one layer alone in INT8 misses it", hint="use fp16, or ask for less"
+            )
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._meets(frozenset(order[:middle])) else (middle + 1, high)
+        return low
+
+    def _pruned(self, count: int, order: Sequence[str]) -> frozenset[str]:
+        """Without those of the first `count` that can go back into INT8, the least harmful tried first."""
+        left = set(order[:count])
+        for name in reversed(order[:count]):
+            if self._meets(frozenset(left - {name})):
+                left.discard(name)
+        return frozenset(left)
+
+    def _meets(self, left: frozenset[str]) -> bool:
+        return self.aim.met_by(self.trials.loss(left))
+
+    @cached_property
+    def _pricing(self) -> PlanPricing:
+        return PlanPricing(self.trials.spec, self.gpu)
+
+    def _stops(self, sets: list[frozenset[str]], chosen: frozenset[str] | None) -> tuple[Stop, ...]:
+        wanted = sorted({*sets, *({chosen} if chosen is not None else ())}, key=lambda left: (len(left), sorted(left)))
+        stops: list[Stop] = []
+        for left in wanted:
+            self.trials.artefacts.progress("compile mixed graphs", len(stops), len(wanted))
+            loss = self.trials.loss(left)
+            stops.append(Stop(tuple(sorted(left)), loss, self._plan(left), left == chosen))
+        return tuple(stops)
+
+    def _plan(self, left: frozenset[str]) -> str:
+        spec = self.trials.spec
+        policy = replace(spec.policy, leave=(*spec.policy.leave, *sorted(left)), rest=Precision.FP16)
+        try:
+            return str(PlanPricing(replace(spec, policy=policy), self.gpu).price(self.trials.network))
+        except (BackendMissing, BuildFailed, GateFailed, UnsupportedGraph) as error:
+            return str(error)

@@ -1,0 +1,52 @@
+"""What `calibrate --sensitivity` answers: layers by what INT8 costs them, mixed graphs, and the options to paste."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TextIO
+
+from deploykit.report.text import render_facts, render_lines, render_table
+
+if TYPE_CHECKING:
+    from deploykit.pipeline.sensitivity import Loss, Sensitivity, Stop
+
+SHOWN = 20  # layers; --json has all of them
+
+
+def render_sensitivity(found: Sensitivity, *, file: TextIO | None = None) -> None:
+    """Plain text on stdout or on `file`."""
+    shown = found.layers[:SHOWN]
+    labelled = any(layer.loss.drop is not None for layer in shown)
+    render_facts(
+        {
+            "model": found.model,
+            "ranges": f"{found.method} over {found.images} images",
+            "judged by": f"{found.judged_by}; TensorRT's placement, run literally",
+            "plans": found.objective,
+        },
+        file=file,
+    )
+    render_lines(["", f"One layer alone in INT8, the worst {len(shown)} of {len(found.layers)}:", ""], file=file)
+    headings = ["layer", "kind", "SQNR dB", *(["top-1 lost, points [95 % CI]"] if labelled else [])]
+    lines = [[layer.node, layer.kind, *_loss(layer.loss)][: len(headings)] for layer in shown]
+    render_table(headings, lines, right=("SQNR dB",), file=file)
+    render_lines(["", "Mixed graphs, the most harmful layers in FP16:", ""], file=file)
+    headings = ["in FP16", "SQNR dB", *(["top-1 lost, points [95 % CI]"] if labelled else []), "plan", ""]
+    rows = [_stop(stop, len(found.layers), labelled=labelled) for stop in found.stops]
+    render_table(headings, rows, right=("SQNR dB",), file=file)
+    if stop := found.chosen:
+        options = " ".join(["--int8-policy rest=fp16", *(f"--int8-leave {node}" for node in stop.left)])
+        render_lines(
+            ["", f"To build the chosen one: {options if stop.left else '--precision int8 as it is'}"], file=file
+        )
+
+
+def _stop(stop: Stop, layers: int, *, labelled: bool) -> list[str]:
+    loss = _loss(stop.loss)
+    return [f"{len(stop.left)} of {layers}", *loss[: 2 if labelled else 1], stop.plan, "chosen" if stop.chosen else ""]
+
+
+def _loss(loss: Loss) -> list[str]:
+    drop = ""
+    if loss.drop is not None and loss.interval is not None:
+        drop = f"{loss.drop:+.2f} [{loss.interval[0]:+.2f}, {loss.interval[1]:+.2f}]"
+    return [f"{loss.sqnr_db:.1f}", drop]
