@@ -16,7 +16,7 @@ from deploykit.cli.options import (
 )
 from deploykit.cli.progress import StageProgress
 from deploykit.errors import UsageError
-from deploykit.spec import CALIBRATION_METHODS, BuildSpec, Calibration, Fusions, ModelSpec, Target
+from deploykit.spec import CALIBRATION_METHODS, BuildSpec, Calibration, Fusions, ModelSpec, Repair, Target
 
 if TYPE_CHECKING:
     from deploykit.pipeline.artefacts import Artefacts
@@ -61,6 +61,12 @@ def command() -> None:
 @click.option("--images", type=click.IntRange(1, 1_000_000), default=Calibration().images, show_default=True)
 @METHOD_OPTIONS[0]
 @METHOD_OPTIONS[1]
+@click.option(
+    "--int8-repair",
+    default="none",
+    show_default=True,
+    help="As INT8 will be built with: a table belongs to the graph, which `equalise` changes.",
+)
 @click.option("--sensitivity", is_flag=True, help="Also try every layer in INT8 by itself, and show mixed graphs.")
 @click.option("--max-drop", type=float, help="Of --sensitivity: the fewest layers in FP16 that lose so few points.")
 @click.option("--min-sqnr", type=float, help="Of --sensitivity: the same for so many dB of the outputs' SQNR.")
@@ -79,6 +85,7 @@ def calibrate_model(
     images: int,
     method: str,
     percentile: float,
+    int8_repair: str,
     sensitivity: bool,
     max_drop: float | None,
     min_sqnr: float | None,
@@ -114,9 +121,10 @@ def calibrate_model(
     if part and (idle := given({"method", "percentile"})):
         raise UsageError(f"{idle} has no meaning with --shard: it counts only", hint="give it to `calibrate merge`")
     aim = _aim(max_drop, min_sqnr, sensitivity=sensitivity, sharded=part is not None)
-    spec = BuildSpec(model, data=data, calibration=calibration, fusions=fusions, targets=targets)
+    repair = Repair.parse(int8_repair)
+    spec = BuildSpec(model, data=data, calibration=calibration, repair=repair, fusions=fusions, targets=targets)
     artefacts = Artefacts(Store.open(store), StageProgress())
-    exported = artefacts.export(model, fusions)
+    exported = artefacts.quantisable(artefacts.export(model, fusions), spec)
     if part and output:
         found = observe_shard(artefacts, exported, spec, shard=part, kept=output)
         _print(write_shard(output, found), as_json=as_json)

@@ -112,6 +112,12 @@ def scale_inputs(linear: Linear, scale: Array, shift: Array) -> Parameters | str
     return checked(linear, weight, linear.bias + alpha * offset.reshape(-1))
 
 
+def input_extents(linear: Linear) -> Array:
+    """The largest magnitude that each input channel is multiplied by, float64."""
+    extents: Array = np.abs(_kernels(linear.node, linear.weight)).max(axis=(1, 3)).reshape(-1).astype(np.float64)
+    return extents
+
+
 def checked(linear: Linear, weight: Array | None, bias: Array | None) -> Parameters | str:
     """The parameters in the weight's type, or which is not finite. No bias is invented to add nothing."""
     kind = linear.weight.dtype

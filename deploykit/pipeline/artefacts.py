@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ from deploykit.errors import BackendMissing, UsageError
 from deploykit.host import library_versions
 from deploykit.loader import external_files
 from deploykit.pipeline.calibration import Shard, given_table, observe_inputs
-from deploykit.pipeline.inputs import inputs_for
+from deploykit.pipeline.inputs import Inputs, grouped, inputs_for
 from deploykit.pipeline.values import Built, Exported, Typed, specs_of
 from deploykit.spec import BuildSpec, Fusions, ModelSpec, Precision, TensorSpec
 from deploykit.store import Entry, Store, Writer
@@ -117,7 +117,7 @@ class Artefacts:
 
         An interrupted collection goes on where it stopped: its counts lie beside the store's entries meanwhile.
         """
-        inputs = inputs_for(exported, "calibration", count=spec.calibration.images, batch=1, data=spec.data)
+        inputs = self._calibration_inputs(exported, spec)
         parts = {"graph": exported.digest, "data": inputs.digest}
         kept = self.store.root / "unfinished" / f"{cache_key({**parts, 'source': _source()})}.json"
 
@@ -136,6 +136,28 @@ class Artefacts:
         from deploykit.precision.calibrate.observations import Observations
 
         return Observations.from_json(entry.path("observations.json").read_bytes()), entry.facts
+
+    def quantisable(self, exported: Exported, spec: BuildSpec) -> Exported:
+        """The graph that INT8 is made of: `exported`, its channels evened out where `spec.repair` says so.
+
+        A calibration table belongs to this graph.
+        """
+        if not spec.repair.equalise:
+            return exported
+        inputs = self._calibration_inputs(exported, spec)
+
+        def make(writer: Writer) -> Mapping[str, Any]:
+            from deploykit.pipeline import stages
+
+            with self.timed("even out channels"):
+                content, facts = stages.equalise_channels(exported.path, inputs.feeds())
+            writer.write("model.onnx", content)
+            return {**exported.facts, **facts}
+
+        parts = {"graph": exported.digest, "data": inputs.digest}
+        entry, hit = self.get_or_make("equalised", parts, make, request={"model": exported.model, "data": spec.data})
+        path, digest = entry.path("model.onnx"), entry.files["model.onnx"].sha256
+        return replace(exported, path=path, digest=digest, facts=entry.facts, hit=hit)
 
     def typed(self, exported: Exported, spec: BuildSpec, placement: Placement | None) -> Typed:
         """The graph whose types are `spec.precision`. Raises Float16Overflow; UsageError without images for INT8."""
@@ -265,26 +287,39 @@ class Artefacts:
     def _int8(self, exported: Exported, spec: BuildSpec, placement: Placement) -> Typed:
         if spec.policy.auto:
             raise UsageError("--int8-policy plan is not decided yet", hint="name the layers, or use `build`")
-        table, calibration = self.calibrate(exported, spec)
+        source = self.quantisable(exported, spec)
+        table, calibration = self.calibrate(source, spec)
+        shown = self._calibration_inputs(source, spec) if spec.repair.bias else None
 
         def make(writer: Writer) -> Mapping[str, Any]:
             from deploykit.pipeline import stages
 
             with self.timed(f"type the graph as int8 for {placement.name}"):
-                content, facts = stages.type_int8(exported.path, table, placement, spec.policy, clip=spec.repair.clip)
+                content, facts = stages.type_int8(
+                    source.path,
+                    table,
+                    placement,
+                    spec.policy,
+                    clip=spec.repair.clip,
+                    feeds=(lambda: grouped(shown)) if shown else None,
+                )
             writer.write("typed.onnx", content)
-            return {**facts, "calibration": calibration}
+            repaired = {"repair": str(spec.repair), "equalised": source.facts.get("equalised")}
+            return {**facts, "calibration": calibration, **repaired}
 
         parts = {
-            "graph": exported.digest,
+            "graph": source.digest,
             "precision": Precision.INT8,
             "placement": placement,
             "policy": spec.policy,
             "repair": spec.repair,
         }
-        key = {**parts, "table": table.to_json()}
+        key = {**parts, "table": table.to_json(), "data": shown.digest if shown else None}
         entry, _ = self.get_or_make("typed", key, make, request={"model": exported.model, **parts})
         return _typed(entry, Precision.INT8, placement)
+
+    def _calibration_inputs(self, exported: Exported, spec: BuildSpec) -> Inputs:
+        return inputs_for(exported, "calibration", count=spec.calibration.images, batch=1, data=spec.data)
 
     def _compile(self, spec: BuildSpec, backend: Backend, source: Source, typed: TypedGraph) -> tuple[Entry, bool]:
         stage = f"compile with {backend.name}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,6 +32,7 @@ Array = np.ndarray[Any, Any]
 FED = ("float16", "float32", "float64")  # element types whose values noise and photographs may stand for
 NOISE, SYNTHETIC = "seeded noise", "calibrated on noise: speed only"
 PREPARED = "arrays, prepared by whoever made them"
+GROUP = 8  # images at a time where only outputs count
 FEWEST = 2  # photographs that a calibration is made of
 NOISE_SEEDS = {"calibration": 0x0CA1, "test": 0x7E57}  # added to the seed, so that the two never show the same
 
@@ -342,6 +344,13 @@ def runs(feed: Feed, inputs: Sequence[TensorSpec], size: int) -> list[Feed]:
 
 def joined_feeds(feeds: Sequence[Feed]) -> Feed:
     return {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
+
+
+def grouped(inputs: Inputs) -> Iterator[Feed]:
+    """All feeds, joined to some images at a time where the batch is free."""
+    feeds = inputs.feeds()
+    while found := list(islice(feeds, GROUP if inputs.run == 1 else 1)):
+        yield joined_feeds(found)
 
 
 def whole_runs(count: int, run: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from deploykit.parity import ParityResult
@@ -51,6 +52,7 @@ def build_facts(
         "typed_onnx": built.typed.graph.path if built.typed else None,
         "typed_digest": engine.typed_digest,
         "typing": built.typed.facts.get("report") if built.typed else None,
+        "repair": _repair(built.typed.facts) if built.typed else None,
         "calibration": built.typed.facts.get("calibration") if built.typed else None,
         "engine": engine.path if entry else None,
         "engine_digest": entry.files["model.engine"].sha256 if entry else None,
@@ -78,3 +80,10 @@ def undecided_facts(artefacts: Artefacts, spec: BuildSpec, backend: str, choice:
         "best": choice.as_dict(),
         "seconds": dict(artefacts.seconds),
     }
+
+
+def _repair(facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What was done for INT8's accuracy; None where nothing was asked for."""
+    if facts.get("repair", "none") == "none":
+        return None
+    return {"asked": facts["repair"], "equalised": facts["equalised"], "correction": facts["correction"]}

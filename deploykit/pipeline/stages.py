@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit import graph
-from deploykit.backends.protocol import ModuleSource, Placement
+from deploykit.backends.protocol import Feed, ModuleSource, Placement
 from deploykit.errors import BuildFailed, UnsupportedGraph
 from deploykit.export import export_module
 from deploykit.graph.stem import prepend_uint8_stem
 from deploykit.loader import read_onnx
 from deploykit.precision.calibrate.table import CalibrationTable
 from deploykit.precision.float16 import to_float16
-from deploykit.precision.int8 import quantise
+from deploykit.precision.int8 import Int8Report, quantise
 from deploykit.precision.lint import lint
+from deploykit.precision.repair.correct_bias import correct_biases
+from deploykit.precision.repair.equalise import equalise
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -65,15 +67,35 @@ def type_float16(path: Path, *, keep_io: bool) -> tuple[bytes, Facts]:
     return content, {**facts, "report": report}
 
 
-def type_int8(
-    path: Path, table: CalibrationTable, placement: Placement, policy: QuantisationPolicy, *, clip: bool = False
-) -> tuple[bytes, Facts]:
-    """Raises UnsupportedGraph where no layer would read int8: a float row must not bear that name.
+def equalise_channels(path: Path, feeds: Iterable[Feed]) -> tuple[bytes, Facts]:
+    """The optimised graph at `path` with its channels evened out by what its activations are on `feeds`."""
+    network = read_graph(path)
+    report = equalise(network, feeds)
+    content, facts = write(network)
+    return content, {**facts, "equalised": report}
 
-    Raises BuildFailed when the result is not what its placement says, which is a defect of ours.
+
+def type_int8(
+    path: Path,
+    table: CalibrationTable,
+    placement: Placement,
+    policy: QuantisationPolicy,
+    *,
+    clip: bool = False,
+    feeds: Callable[[], Iterable[Feed]] | None = None,
+) -> tuple[bytes, Facts]:
+    """With `clip`, weights are cut off where that helps; with `feeds`, calibration batches, biases are corrected.
+
+    Raises UnsupportedGraph where no layer would read int8: a float row must not bear that name. Raises BuildFailed when
+    the result is not what its placement says, which is a defect of ours.
     """
     network = read_graph(path)
-    report = quantise(network, table, placement, policy, clip=clip)
+
+    def typed(graph: ir.Model) -> Int8Report:
+        return quantise(graph, table, placement, policy, clip=clip)
+
+    correction = correct_biases(network, typed, feeds) if feeds else None
+    report = typed(network)
     if not report.quantised:
         first = next((f"{refusal.node}: {refusal.reason}" for refusal in report.left), "")
         raise UnsupportedGraph(
@@ -82,7 +104,7 @@ def type_int8(
     if faults := lint(network, placement, left={refusal.node for refusal in report.left}):
         raise BuildFailed(f"the INT8 graph breaks its own placement {placement.name}: {faults[0]}", hint="report this")
     content, facts = write(network)
-    return content, {**facts, "report": report}
+    return content, {**facts, "report": report, "correction": correction}
 
 
 def plan_with_costs(plan: EnginePlan, typed: Path) -> EnginePlan:

@@ -20,12 +20,18 @@ from deploykit.errors import ExecutionFailed, UsageError
 
 
 def quantize_static(
-    model: ir.Model, feeds: Iterable[Feed], *, symmetric: bool = False, seven_bits: bool = False
+    model: ir.Model,
+    feeds: Iterable[Feed],
+    *,
+    symmetric: bool = False,
+    seven_bits: bool = False,
+    per_channel: bool = True,
+    method: str = "MinMax",
 ) -> bytes:
     """`model`, a float graph, quantised by ONNX Runtime: the serialised ONNX model.
 
-    `feeds` are those given to `collect`; `seven_bits` is for weights, as CPUs without VNNI want them. Nothing is
-    printed or logged, and no file is left behind. Raises UsageError without feeds, ExecutionFailed when ONNX Runtime
+    `feeds` are those given to `collect`; `seven_bits` is for weights, as CPUs without VNNI want them; `method` is one of
+    ONNX Runtime's calibration methods. Nothing is printed or logged, and no file is left behind. Raises UsageError without feeds, ExecutionFailed when ONNX Runtime
     cannot quantise the graph.
     """
     from onnxruntime import quantization
@@ -52,9 +58,9 @@ def quantize_static(
                 quant_format=quantization.QuantFormat.QDQ,
                 activation_type=quantization.QuantType.QInt8 if symmetric else quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
-                per_channel=True,
+                per_channel=per_channel,
                 reduce_range=seven_bits,
-                calibrate_method=quantization.CalibrationMethod.MinMax,
+                calibrate_method=quantization.CalibrationMethod[method],
                 extra_options={"ActivationSymmetric": symmetric},
             )
         except Exception as error:

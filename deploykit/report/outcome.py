@@ -90,6 +90,7 @@ def describe_build(facts: Mapping[str, Any]) -> dict[str, str]:
         "onnx": str(facts["onnx"]),
         "typed onnx": str(facts["typed_onnx"]) if facts["typed_onnx"] != facts["onnx"] else "",
         "typing": _typing(facts["typing"]),
+        "repair": _repair(facts["repair"]),
         "calibration": _calibration(facts["calibration"]),
         "engine": f"{facts['engine']}{_kept(facts)}" if facts["engine"] else "",
         "build log": str(facts["build_log"] or ""),
@@ -119,6 +120,24 @@ def _typing(report: Mapping[str, Any] | None) -> str:
         f"{report['elements']:,} weights to float16: {report['flushed']:,} become 0, "
         f"{report['subnormal']:,} are subnormal, none overflows"
     )
+
+
+def _repair(found: Mapping[str, Any] | None) -> str:
+    if not found:
+        return ""
+    said = [found["asked"]]
+    if (even := found["equalised"]) is not None:
+        factor = f", by factors up to {even['largest_factor']:g}" if even["pairs"] else ""
+        said.append(f"channels evened out between {len(even['pairs'])} pairs of layers{factor}")
+    if (bias := found["correction"]) is not None:
+        before, after = bias["error_before"], bias["error_after"]
+        change = f"squared error of the outputs on the calibration images times {after / before:.2f}" if before else ""
+        said.append(
+            f"biases of {len(bias['corrected'])} layers corrected: {change}"
+            if bias["kept"]
+            else f"biases left as they were: corrected, {change}"
+        )
+    return "\n".join(said)
 
 
 def _calibration(found: Mapping[str, Any] | None) -> str:

@@ -1,0 +1,175 @@
+"""Small networks for grey images of 32 pixels, made of the zoo's blocks, and the training that makes them real.
+
+    python benchmarks/fashion.py [--data FOLDER] [--output calibration/fashion] [--networks small_resnet,...]
+
+Each holds what INT8 finds hard in its family: residual additions, concatenated branches, depthwise convolutions and
+ReLU6, convolutions without a non-linearity between. They are trained on Fashion-MNIST (Xiao, Rasul, Vollgraf, arXiv
+1708.07747; Debian: dataset-fashion-mnist) or another folder in MNIST's format, on images prepared exactly as
+`deploykit evaluate` prepares them, mirrored and shifted at random. A network whose weights are there is not trained
+again. As MODEL: `deploykit evaluate benchmarks.fashion:small_resnet --input-shape 1,32,32 --weights FILE ...`.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from deploykit.bench.process import SPIN_TURNS
+
+os.environ.setdefault("GOMP_SPINCOUNT", str(SPIN_TURNS))  # read when torch is imported
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deploykit.images import centre_crop, normalise
+from deploykit.photographs import open_labelled
+from deploykit.spec import ModelSpec, Preprocessing
+from deploykit.zoo import registry
+from deploykit.zoo.googlenet import ConvBN, Inception
+from deploykit.zoo.mobilenet import DepthwiseSeparable
+from deploykit.zoo.resnet import BasicBlock, convolution, stage
+from deploykit.zoo.xception import Block, SeparableConv2d
+
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # where Debian's dataset-fashion-mnist puts it
+CLASSES, SIDE = 10, 32
+EPOCHS = {"lenet5": 8, "small_resnet": 6, "small_mobilenet": 8, "small_inception": 6, "small_xception": 6}
+BATCH, RATE, DECAY, SMOOTHING, SHIFT = 128, 6e-3, 0.02, 0.05, 2
+
+
+class Classifier(nn.Module):
+    """Grey images (N, 1, 32, 32) -> logits (N, 10): a stem that halves the size, `body`, and the mean over the maps."""
+
+    def __init__(self, stem: int, body: nn.Sequential, width: int) -> None:
+        super().__init__()
+        self.conv1 = convolution(1, stem, 3, stride=2)
+        self.bn1 = nn.BatchNorm2d(stem)
+        self.relu = nn.ReLU6(inplace=True)
+        self.body = body
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(width, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.body(self.relu(self.bn1(self.conv1(images))))
+        logits: Tensor = self.fc(self.pool(maps).flatten(1))
+        return logits
+
+
+def small_resnet() -> Classifier:
+    stages = [
+        stage(BasicBlock, read, width, depth=1, stride=step)
+        for read, width, step in ((16, 16, 1), (16, 32, 2), (32, 64, 2))
+    ]
+    return Classifier(16, nn.Sequential(*stages), 64)
+
+
+def small_mobilenet() -> Classifier:
+    rows = ((16, 32, 1), (32, 64, 2), (64, 64, 1), (64, 128, 2), (128, 128, 1))
+    return Classifier(
+        16, nn.Sequential(*(DepthwiseSeparable(read, width, stride=step) for read, width, step in rows)), 128
+    )
+
+
+def small_inception() -> Classifier:
+    body = nn.Sequential(
+        Inception(ConvBN, 16, (16, 12, 24, 4, 8, 8), large=3),
+        nn.MaxPool2d(3, stride=2, padding=1),
+        Inception(ConvBN, 56, (32, 24, 48, 8, 16, 16), large=3),
+        nn.MaxPool2d(3, stride=2, padding=1),
+        Inception(ConvBN, 112, (48, 32, 64, 8, 24, 24), large=3),
+    )
+    return Classifier(16, body, 160)
+
+
+def small_xception() -> Classifier:
+    body = nn.Sequential(
+        Block(16, 32, 32, halve=True, leading_relu=False),
+        Block(32, 64, 64, halve=True),
+        Block(64, 64, 64, 64),
+        SeparableConv2d(64, 128),
+        nn.BatchNorm2d(128),
+        nn.ReLU(inplace=True),
+    )
+    return Classifier(16, body, 128)
+
+
+FACTORIES: dict[str, Callable[[], nn.Module]] = {
+    factory.__name__: factory for factory in (small_resnet, small_mobilenet, small_inception, small_xception)
+}
+NETWORKS = ("lenet5", *FACTORIES)
+
+
+def spec_of(name: str, folder: Path) -> ModelSpec:
+    """The trained network as a MODEL."""
+    weights = folder / f"{name}.safetensors"
+    if name in FACTORIES:
+        return ModelSpec(f"benchmarks.fashion:{name}", weights=weights, input_shape=(1, SIDE, SIDE))
+    return ModelSpec(name, weights=weights)
+
+
+def train(name: str, data: Path, folder: Path) -> None:
+    """Write `name`.safetensors and what is to be said of it, `name`.json."""
+    spec = spec_of(name, folder)
+    recipe = registry.preprocessing(spec)
+    images, labels = prepared(data, "calibration", recipe)
+    torch.manual_seed(0)
+    network = registry.build_module(ModelSpec(spec.name, input_shape=spec.input_shape)).train()
+    network = network.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=DECAY)
+    steps = EPOCHS[name] * -(-len(images) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
+    began = time.perf_counter()
+    for epoch in range(EPOCHS[name]):
+        for index in torch.randperm(len(images)).split(BATCH):
+            loss = functional.cross_entropy(network(augmented(images[index])), labels[index], label_smoothing=SMOOTHING)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+        print(f"{name}: epoch {epoch + 1} of {EPOCHS[name]}, {time.perf_counter() - began:.0f} s", flush=True)
+    seconds = time.perf_counter() - began
+    network.eval()
+    unseen, truth = prepared(data, "test", recipe)
+    with torch.inference_mode():
+        found = torch.cat([network(part).argmax(1) for part in unseen.split(500)])
+    accuracy = float((found == truth).float().mean())
+    said = {"top1": accuracy, "seconds": round(seconds), "epochs": EPOCHS[name], "torch": torch.__version__}
+    said["parameters"] = sum(parameter.numel() for parameter in network.parameters())
+    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, folder / f"{name}.safetensors")
+    (folder / f"{name}.json").write_text(json.dumps(said) + "\n")
+    print(f"{name}: {said}", flush=True)
+
+
+def prepared(data: Path, role: str, recipe: Preprocessing) -> tuple[Tensor, Tensor]:
+    """The images of one part as `deploykit evaluate` feeds them, and their labels."""
+    photographs = [photograph for photograph in open_labelled(data).photographs if photograph.role == role]
+    images = np.stack([normalise(centre_crop(photograph.read(), recipe), recipe, 1) for photograph in photographs])
+    return torch.from_numpy(images), torch.tensor([photograph.label for photograph in photographs])
+
+
+def augmented(images: Tensor) -> Tensor:
+    """Half of the images mirrored, all of a batch shifted by up to two pixels."""
+    mirrored = torch.where(torch.rand(len(images), 1, 1, 1) < 0.5, images.flip(3), images)
+    down, right = torch.randint(0, 2 * SHIFT + 1, (2,)).tolist()
+    padded = functional.pad(mirrored, (SHIFT, SHIFT, SHIFT, SHIFT), value=float(images.min()))
+    return padded[:, :, down : down + images.shape[2], right : right + images.shape[3]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=FASHION_MNIST, help="a folder with MNIST's idx files")
+    parser.add_argument("--output", type=Path, default=Path("calibration/fashion"))
+    parser.add_argument("--networks", default=",".join(NETWORKS))
+    parsed = parser.parse_args()
+    parsed.output.mkdir(parents=True, exist_ok=True)
+    for name in parsed.networks.split(","):
+        if not (parsed.output / f"{name}.json").exists():
+            train(name, parsed.data, parsed.output)
+
+
+if __name__ == "__main__":
+    main()

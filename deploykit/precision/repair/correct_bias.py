@@ -1,0 +1,192 @@
+"""Take the mean error that INT8 gives a layer out of the layer's bias.
+
+Rounding weights and cutting activations off shifts a layer's output on the average, and shifts add up over layers
+(Nagel et al., arXiv 1906.04721, section 4.2; Finkelstein et al., arXiv 1906.03193). The shift is measured, per output
+channel, on calibration images: the layer on its float inputs against the same layer on those inputs behind
+their Q/DQ, with the weights behind theirs.
+
+    b  <-  b - E[ (Q(W) Q(x) + b) - (W x + b) ]
+
+Every layer is shown what the float graph gives it, so its shift is its own, not its predecessors': one pass measures
+all layers, and all of them are corrected at once. The correction goes into the float bias, before biases are
+quantised, so it serves placements of either kind.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from deploykit.backends.protocol import Feed
+from deploykit.graph.linear import Linear, Parameters, checked, is_linear, read_linear, write
+from deploykit.graph.rewrite import WEIGHTED, Refusal, constant, new_initializer, refuse
+from deploykit.ort_session import compute, open_session
+
+Array = np.ndarray[Any, Any]
+Feeds = Callable[[], Iterable[Feed]]
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionReport:
+    """`corrected` names layers; `largest` is the largest shift of a channel, in its own units.
+
+    `kept` is False where the graph's outputs were further from the float graph's afterwards: nothing was changed then.
+    `error_before` and `error_after` are the mean squared errors of all outputs over the calibration images.
+    """
+
+    corrected: tuple[str, ...]
+    left: tuple[Refusal, ...]
+    largest: float
+    kept: bool
+    error_before: float
+    error_after: float
+
+
+def correct_biases(model: ir.Model, quantise: Callable[[ir.Model], object], feeds: Feeds) -> CorrectionReport:
+    """Correct the biases of `model`, an optimised float graph, in place.
+
+    `quantise` writes Q/DQ into a graph it is given and keeps the names of weighted nodes; `feeds` gives the calibration
+    batches anew at each call: they are seen three times, and memory is that of one batch. Raises as `quantise` and
+    ONNX Runtime do.
+    """
+    quantised = _quantised(model, quantise)
+    twins = {str(node.name): node for node in quantised.graph if node.op_type in WEIGHTED and _is_quantised(node)}
+    probe, means, left = _probe(model, twins)
+    corrected = model.clone()
+    shifts = _means(probe, means, feeds)
+    layers = {str(node.name): node for node in corrected.graph if node.name in shifts}
+    for name, shift in shifts.items():
+        linear = read_linear(layers[name])
+        assert isinstance(linear, Linear)  # noqa: S101 - _probe refused what is none
+        parameters = checked(linear, None, np.broadcast_to(linear.bias, linear.channels_out) - shift)
+        assert isinstance(parameters, Parameters)  # noqa: S101 - finite inputs give finite means
+        write(linear, parameters, corrected.graph)
+    before, after = _errors(model, [quantised, _quantised(corrected, quantise)], feeds)
+    kept = bool(after <= before)
+    if kept:
+        ours = {str(node.name): node for node in model.graph}
+        for name in shifts:
+            _take_bias(ours[name], layers[name], model.graph)
+    largest = max((float(np.abs(shift).max()) for shift in shifts.values()), default=0.0)
+    return CorrectionReport(tuple(shifts) if kept else (), tuple(left), largest, kept, before, after)
+
+
+def _quantised(model: ir.Model, quantise: Callable[[ir.Model], object]) -> ir.Model:
+    copy = model.clone()
+    quantise(copy)
+    return copy
+
+
+def _is_quantised(node: ir.Node) -> bool:
+    return all(_producer(value) == "DequantizeLinear" for value in node.inputs[:2])
+
+
+def _producer(value: ir.Value | None) -> str:
+    node = value.producer() if value is not None else None
+    return node.op_type if node is not None else ""
+
+
+def _probe(model: ir.Model, twins: dict[str, ir.Node]) -> tuple[ir.Model, dict[str, str], list[Refusal]]:
+    """The float graph with each layer's quantised twin beside it, and the mean of their difference as an output."""
+    probe = model.clone()
+    graph = probe.graph
+    outputs: dict[str, str] = {}
+    left: list[Refusal] = []
+    for node in [node for node in graph if node.name in twins]:
+        if not is_linear(node):
+            left.append(refuse(node, f"a {node.op_type} has no bias"))
+            continue
+        linear = read_linear(node)
+        if isinstance(linear, str):
+            left.append(refuse(node, linear))
+            continue
+        if node.op_type == "Gemm" and linear.bias.ndim > 1 and linear.bias.shape[0] > 1:
+            left.append(refuse(node, "its bias differs from row to row"))
+            continue
+        outputs[str(node.name)] = _mean_difference(graph, node, twins[str(node.name)])
+    graph.outputs.clear()
+    for name in outputs.values():
+        value = next(found for each in graph for found in each.outputs if found.name == name)
+        graph.outputs.append(value)
+    return probe, outputs, left
+
+
+def _mean_difference(graph: ir.Graph, node: ir.Node, twin: ir.Node) -> str:
+    """Add the twin behind `node`, on the same float input; the name of its mean difference per channel."""
+    name, rank = str(node.name), len(node.outputs[0].shape or ())
+    activation, weight = (value.producer() for value in twin.inputs[:2] if value is not None)
+    assert activation is not None and weight is not None  # noqa: S101, PT018 - _is_quantised
+    made = _copied_pair(graph, node.inputs[0], activation, name)
+    integers = _copied_pair(graph, None, weight, f"{name}_weight")
+    copy = ir.node(
+        node.op_type,
+        [made[-1].outputs[0], integers[-1].outputs[0], *node.inputs[2:]],
+        node.attributes,
+        outputs=[ir.Value(name=f"{name}_twin")],
+    )
+    axes = new_initializer(graph, f"{name}_axes", np.array([axis for axis in range(rank) if axis != 1], np.int64))
+    difference = ir.node("Sub", [copy.outputs[0], node.outputs[0]], outputs=[ir.Value(name=f"{name}_difference")])
+    mean = ir.node(
+        "ReduceMean", [difference.outputs[0], axes], {"keepdims": 0}, outputs=[ir.Value(name=f"{name}_shift")]
+    )
+    mean.outputs[0].type, mean.outputs[0].shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([None])
+    graph.insert_after(node, [*made, *integers, copy, difference, mean])
+    return str(mean.outputs[0].name)
+
+
+def _copied_pair(graph: ir.Graph, source: ir.Value | None, dequantize: ir.Node, name: str) -> list[ir.Node]:
+    """QuantizeLinear and DequantizeLinear as in the quantised graph, on `source`; of a constant the latter alone."""
+    scale, zero = (
+        new_initializer(graph, f"{name}_{role}", np.asarray(constant(value)))
+        for role, value in zip(("scale", "zero"), dequantize.inputs[1:], strict=True)
+    )
+    nodes = []
+    if source is None:
+        stored = new_initializer(graph, f"{name}_stored", np.asarray(constant(dequantize.inputs[0])))
+    else:
+        nodes.append(ir.node("QuantizeLinear", [source, scale, zero], outputs=[ir.Value(name=f"{name}_stored")]))
+        stored = nodes[0].outputs[0]
+    nodes.append(
+        ir.node(
+            "DequantizeLinear", [stored, scale, zero], dequantize.attributes, outputs=[ir.Value(name=f"{name}_seen")]
+        )
+    )
+    return nodes
+
+
+def _means(probe: ir.Model, outputs: dict[str, str], feeds: Feeds) -> dict[str, Array]:
+    """The mean difference of each layer over all feeds, each feed weighing by its images."""
+    sums = {name: np.zeros(()) for name in outputs}
+    if not outputs:
+        return {}
+    session, weight = open_session(probe), 0
+    for feed in feeds():
+        images = len(next(iter(feed.values())))
+        found = compute(session, list(outputs.values()), feed)
+        sums = {name: total + images * found[outputs[name]].astype(np.float64) for name, total in sums.items()}
+        weight += images
+    return {name: total / max(1, weight) for name, total in sums.items()}
+
+
+def _errors(exact: ir.Model, candidates: Sequence[ir.Model], feeds: Feeds) -> tuple[float, ...]:
+    """The mean squared error of each candidate's outputs, run as written."""
+    names = [str(value.name) for value in exact.graph.outputs]
+    reference = open_session(exact.clone(), optimise=False)
+    sessions = [open_session(candidate.clone(), optimise=False) for candidate in candidates]
+    sums, count = [0.0] * len(sessions), 0
+    for feed in feeds():
+        truth = compute(reference, names, feed)
+        count += sum(array.size for array in truth.values())
+        for index, session in enumerate(sessions):
+            found = compute(session, names, feed)
+            sums[index] += sum(float(np.square(found[name].astype(np.float64) - truth[name]).sum()) for name in names)
+    return tuple(total / max(1, count) for total in sums)
+
+
+def _take_bias(node: ir.Node, other: ir.Node, graph: ir.Graph) -> None:
+    linear = read_linear(node)
+    bias = constant(other.inputs[2])
+    assert isinstance(linear, Linear) and bias is not None  # noqa: S101, PT018 - corrected above
+    write(linear, Parameters(None, bias), graph)
