@@ -6,10 +6,10 @@ SHIM   := .cuda-shim
 PYTEST ?= -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help bench families plans test test-cuda-shim check format clean
+.PHONY: help bench families plans int8-report test test-cuda-shim check format clean
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 bench: $(VENV)/.demo ## Set up, then ResNet-50 in PyTorch, ONNX Runtime and TensorRT, FP32, FP16 and INT8, side by side
 	$(BIN)/deploykit bench resnet50 --backends torch,ort,trt --precision fp32,fp16,int8
@@ -19,6 +19,9 @@ families: $(VENV)/.demo ## Set up, then the same for one network of every family
 
 plans: $(VENV)/.dev ## Set up, then compile the whole zoo beside a naive conversion; the table goes to docs/plans.md
 	$(BIN)/python benchmarks/plans.py --output docs/plans.md
+
+int8-report: $(VENV)/.demo ## Set up, train small networks on Fashion-MNIST, then the INT8 matrix; it goes to docs/int8.md
+	PYTHONPATH=$(CURDIR) $(BIN)/python benchmarks/int8.py --output docs/int8.md
 
 test: $(VENV)/.dev ## Set up, then run every test that this machine can run
 	$(BIN)/python -m pytest $(PYTEST)

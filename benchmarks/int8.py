@@ -138,26 +138,36 @@ def report(found: dict[str, list[Line]]) -> str:
     versions = library_versions(["torch", "onnxruntime-gpu", "onnxruntime"])
     said = ", ".join(f"{library} {version}" for library, version in versions.items() if version)
     shown = next(iter(found.values()))[0].top1.n
+    cores = f"{cpu['model']} ({', '.join(cpu['flags'])})"
+    head = (
+        "network",
+        "float32 top-1",
+        "`tensorrt`: drop",
+        "`ort`: drop",
+        "allowed",
+        "naive",
+        "quantize_static",
+        "worse by",
+    )
     parts = [
         "# What INT8 costs in accuracy",
         "",
-        f"Made by `{COMMAND}`: small members of the zoo's families, trained on Fashion-MNIST, calibrated on {CALIBRATED} of "
-        f"its training images and judged by all {shown} of its test images. CPU: {cpu['model']} "
-        f"({', '.join(cpu['flags'])}); {said}.",
+        f"Made by `{COMMAND}`. Small members of the zoo's families, trained on Fashion-MNIST, are calibrated on "
+        f"{CALIBRATED} of its training images and judged by all {shown} of its test images. CPU: {cores}; {said}.",
         "",
-        "`tensorrt` rows run the typed graph of TensorRT's placement as it is written (no engine ran: there is no GPU in "
-        "this). `ort` rows are ONNX Runtime's integer kernels on this CPU; on a CPU without VNNI their weights have seven "
+        "`tensorrt` rows run the typed graph of TensorRT's placement as it is written: no engine ran, for there is no "
+        "GPU in this. `ort` rows are ONNX Runtime's integer kernels on this CPU; without VNNI their weights have seven "
         "bits. *Lost* and *gained* count test images that only the float32 network, only this row gets right; the drop "
         "is their difference in points of top-1, with its paired 95 % interval (Agresti and Min, 2005).",
         "",
         "## Summary",
         "",
-        f"`--calibration-method {CHOSEN[0]} --int8-repair {CHOSEN[1]}` beside the naive way, symmetric min-max with one "
-        "scale per weight, and beside ONNX Runtime's own quantiser. *Against it*: points that quantize_static (u8s8, per "
-        "channel) has less than the `ort` row, with the interval of that paired difference.",
+        f"INT8 here is `--calibration-method {CHOSEN[0]} --int8-repair {CHOSEN[1]}`. Beside it stand the naive way, "
+        "symmetric min-max with one scale for each weight, and ONNX Runtime's own quantiser (u8s8, per channel, "
+        "min-max). *Worse by* is what quantize_static loses beyond the `ort` row, paired.",
         "",
-        "| network | float32 top-1 | INT8 `tensorrt`: drop | INT8 `ort`: drop | allowed | naive: drop | quantize_static: drop | against it |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(head)} |",
+        "|---" * len(head) + "|",
     ]
     parts += [summary(name, lines) for name, lines in found.items()]
     for name, lines in found.items():
@@ -176,20 +186,23 @@ def summary(name: str, lines: list[Line]) -> str:
     static = next(line for line in lines if "u8s8" in line.placement)
     ours = next(line for line in chosen if line.placement.startswith("ort"))
     against = Flips.between(ours.predictions, static.predictions)
-    drops = " | ".join(drop(line.flips) for line in chosen)
-    return (
-        f"| {name} | {percent(lines[0].top1)} | {drops} | {ALLOWED[name]} | {drop(naive.flips)} | {drop(static.flips)} | "
-        f"{drop(against)} |"
-    )
+    cells = [name, percent(lines[0].top1), *(drop(line.flips) for line in chosen), str(ALLOWED[name])]
+    cells += [drop(naive.flips), drop(static.flips), drop(against)]
+    return f"| {' | '.join(cells)} |"
 
 
 def detail(line: Line) -> str:
     flips = line.flips
     assert flips is not None
-    return (
-        f"| {line.placement} | {line.method} | {line.repair} | {100 * line.top1.value:.2f} | {flips.lost} | {flips.gained} | "
-        f"{drop(flips)} | {line.sqnr_db:.1f} |"
-    )
+    cells = [
+        line.placement,
+        line.method,
+        line.repair,
+        f"{100 * line.top1.value:.2f}",
+        str(flips.lost),
+        str(flips.gained),
+    ]
+    return f"| {' | '.join([*cells, drop(flips), f'{line.sqnr_db:.1f}'])} |"
 
 
 def drop(flips: Flips | None) -> str:

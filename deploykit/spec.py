@@ -12,6 +12,7 @@ from deploykit.errors import UnknownName, UsageError
 
 MAX_BATCH = 65_536
 CROP_SHARE = 0.875  # 224 of 256: the part of a resized photograph that a network without a card is shown
+UNCUT = 64  # pixels
 GREY = (0.5,)
 
 Scalar = str | int | float | bool | None
@@ -138,8 +139,11 @@ class Preprocessing:
 
     @classmethod
     def without_card(cls, *, channels: int, size: int) -> "Preprocessing":
-        """What a network of which nothing else is known is shown: ImageNet's statistics, or [-1, 1] for grey images."""
-        resize = round(size / CROP_SHARE)
+        """What a network of which nothing else is known is shown: ImageNet's statistics, or [-1, 1] for grey images.
+
+        Inputs of `UNCUT` pixels or fewer, the size of MNIST's and CIFAR's, are resized only: there is no margin to cut.
+        """
+        resize = size if size <= UNCUT else round(size / CROP_SHARE)
         return cls(size, resize) if channels == 3 else cls(size, resize, mean=GREY, std=GREY)
 
     def at_size(self, crop: int) -> "Preprocessing":

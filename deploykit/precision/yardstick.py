@@ -26,13 +26,14 @@ def quantize_static(
     symmetric: bool = False,
     seven_bits: bool = False,
     per_channel: bool = True,
+    float_bias: bool = False,
     method: str = "MinMax",
 ) -> bytes:
     """`model`, a float graph, quantised by ONNX Runtime: the serialised ONNX model.
 
-    `feeds` are those given to `collect`; `seven_bits` is for weights, as CPUs without VNNI want them; `method` is one of
-    ONNX Runtime's calibration methods. Nothing is printed or logged, and no file is left behind. Raises UsageError without feeds, ExecutionFailed when ONNX Runtime
-    cannot quantise the graph.
+    `feeds` are those given to `collect`; `seven_bits` is for weights, as CPUs without VNNI want them, `float_bias` is
+    what TensorRT takes; `method` is one of ONNX Runtime's calibration methods. Nothing is printed or logged, and no
+    file is left behind. Raises UsageError without feeds, ExecutionFailed when ONNX Runtime cannot quantise the graph.
     """
     from onnxruntime import quantization
 
@@ -61,7 +62,7 @@ def quantize_static(
                 per_channel=per_channel,
                 reduce_range=seven_bits,
                 calibrate_method=quantization.CalibrationMethod[method],
-                extra_options={"ActivationSymmetric": symmetric},
+                extra_options={"ActivationSymmetric": symmetric, "QuantizeBias": not float_bias},
             )
         except Exception as error:
             if reader.seen == 0:

@@ -68,3 +68,73 @@ def test_a_wrong_request_names_the_fix(run, arguments, said):
     done = run(*arguments)
     assert done.returncode == 2
     assert said in complaint(done)
+
+
+def test_repair_reaches_both_placements(run, photographs):
+    """The same parity run with and without it: other graphs, both clean, and at least as near to float64 in sum."""
+    asked = [
+        "verify",
+        "test_mobilenet",
+        "--backends",
+        "ort,trt",
+        "--precision",
+        "int8",
+        "--data",
+        photographs,
+        "--json",
+    ]
+    plain, repaired = (json.loads(run(*asked, *more).stdout)["rows"] for more in ([], ["--int8-repair", "all"]))
+    assert {row["state"] for row in (*plain, *repaired)} <= {"measured", "built"}
+    assert len({row["typed_digest"] for row in (*plain, *repaired)}) == 4
+    decibels = [sum(row["parity"]["sqnr_db"] for row in rows) for rows in (plain, repaired)]
+    assert decibels[1] > decibels[0]
+
+
+def test_a_build_says_what_was_repaired(run, photographs):
+    done = run("build", "test_resnet", *RTX, "--data", photographs, "--int8-repair", "bias,equalise,clip")
+    assert done.returncode == 0, done.stderr
+    assert "repair       clip,equalise,bias\n" in done.stdout
+    assert "channels evened out between " in done.stdout
+    assert "squared error of the outputs on the calibration images times 0." in done.stdout
+
+
+def test_a_table_is_of_the_graph_that_equalisation_makes(run, photographs, tmp_path):
+    table = tmp_path / "table.json"
+    made = ["calibrate", "test_resnet", "--data", photographs, "--int8-repair", "equalise", "-o", table, "--json"]
+    answer(run(*made))
+    asked = ["build", "test_resnet", *RTX, "--data", photographs, "--table", table, "--json"]
+    assert "belongs to graph" in complaint(run(*asked[:-1]))
+    assert answer(run(*asked, "--int8-repair", "equalise"))["calibration"]["table"] == str(table)
+
+
+def test_an_unknown_repair_is_refused(run):
+    done = run("build", "test_resnet", *RTX, "--int8-repair", "clip,polish")
+    assert done.returncode == 2
+    assert "unknown repair 'polish'" in complaint(done)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--max-drop", "1"], "--max-drop has a meaning with --sensitivity only"),
+        (["--sensitivity", "--max-drop", "1"], "--max-drop needs labelled images"),
+        (["--sensitivity", "--min-sqnr", "-3"], "--min-sqnr is -3"),
+        (["--sensitivity", "--shard", "1/2", "-o", "x.json"], "--sensitivity needs the whole calibration"),
+    ],
+)
+def test_wrong_requests_for_sensitivity_name_the_fix(run, arguments, said):
+    done = run("calibrate", "test_resnet", *arguments)
+    assert done.returncode == 2
+    assert said in complaint(done)
+
+
+def test_a_mixed_graph_is_found_and_can_be_pasted(run, photographs):
+    common = ["test_resnet", "--data", photographs]
+    plain = answer(run("calibrate", *common, "--sensitivity", "--json"))
+    floor = plain["stops"][0]["loss"]["sqnr_db"]
+    done = run("calibrate", *common, "--sensitivity", "--min-sqnr", f"{floor + 2:.1f}")
+    assert done.returncode == 0, done.stderr
+    options = done.stdout.split("To build the chosen one: ")[1].split()
+    built = answer(run("build", *common, *RTX, *options, "--json"))
+    assert {item["node"] for item in built["typing"]["left"]} == set(options[3::2])
+    assert set(built["plan"]["weighted_reads"]) == {"Half", "Int8"}

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from deploykit import photographs as photographs_module
-from deploykit.errors import UsageError
+from deploykit.errors import UntrustedArtefact, UsageError
 from deploykit.images import assert_disjoint, open_images
 from deploykit.photographs import demo_photographs
 from deploykit.spec import Preprocessing
@@ -206,6 +206,60 @@ def test_the_demo_photographs_are_found_without_importing_their_packages():
     code = "import sys; from deploykit.photographs import demo_photographs as demo; demo(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"skimage", "sklearn", "torch", "onnx"} & set(loaded)
+
+
+# Origins other than folders
+
+
+def test_a_recipe_names_files_and_roles(folder, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    rows = [
+        f'[[photograph]]\nfile = "photos/{index}.png"\nrole = "{role}"'
+        for index, role in ((0, "test"), (1, "calibration"))
+    ]
+    recipe.write_text("\n".join([*rows, '[[photograph]]\nfile = "photos/gone.png"']))
+    for role, name in (("test", "photos/0.png"), ("calibration", "photos/1.png")):
+        images = opened(recipe, role=role, count=2)
+        assert names(images) == (name,)
+        assert [str(item) for item in images.skipped] == [f"photos/gone.png: {tmp_path} does not provide it here"]
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("[[photograph", UntrustedArtefact, "is no TOML"),
+        ("other = 1", UntrustedArtefact, r"has no \[\[photograph\]\] tables"),
+        ('[[photograph]]\nname = "a"', UntrustedArtefact, "a photograph has name; texts, with file"),
+        ('[[photograph]]\nfile = "a"\nrole = "train"', UntrustedArtefact, "unknown role 'train'"),
+        ('[[photograph]]\nfile = "a.png"', UsageError, "has no usable photograph, the first: a.png"),
+    ],
+)
+def test_a_recipe_that_is_none_is_refused(tmp_path, text, error, message):
+    (tmp_path / "recipe.toml").write_text(text)
+    with pytest.raises(error, match=message):
+        opened(tmp_path / "recipe.toml")
+
+
+def test_an_archive_gives_the_images_of_its_pixels(folder, tmp_path):
+    """The same photographs as files and as an array: the same inputs, whoever gets them."""
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 48, 64, 3), dtype=np.uint8)
+    np.savez(tmp_path / "pixels.npz", images=pixels)
+    parts = [opened(tmp_path / "pixels.npz", role=role, count=3) for role in ("calibration", "test")]
+    assert sorted(name for images in parts for name in names(images)) == [f"pixels.npz[{index}]" for index in range(6)]
+    (tmp_path / "files").mkdir()
+    for index, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / "files" / f"{index}.png")
+    files = [opened(tmp_path / "files", role=role, count=3) for role in ("calibration", "test")]
+    ours, theirs = (np.concatenate([array(images) for images in both]) for both in (parts, files))
+    assert {image.tobytes() for image in ours} == {image.tobytes() for image in theirs}
+
+
+def test_copies_in_an_archive_stay_on_one_side(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 48, 64), dtype=np.uint8)
+    np.savez(tmp_path / "pixels.npz", images=np.concatenate([pixels, pixels]))
+    sides = [opened(tmp_path / "pixels.npz", role=role, count=8) for role in ("calibration", "test")]
+    assert_disjoint(*sides)
+    assert sum(len(images.used) for images in sides) == 8
 
 
 # What is wrong with them

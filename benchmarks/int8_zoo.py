@@ -1,0 +1,166 @@
+"""INT8 of the whole zoo: both placements linted, a compiled engine, and the error beside ONNX Runtime's own quantiser.
+
+    python benchmarks/int8_zoo.py [--networks 'resnet*'] [--output docs/int8-zoo.md]
+
+Weights are random (seeded), so the SQNR says nothing of accuracy: it compares two quantisers on the same graph and the
+same images. Both graphs are run as they are written, in float between Q and DQ, so that no CPU's kernels matter.
+"""
+
+import argparse
+import gc
+import tempfile
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from deploykit import graph
+from deploykit.backends import get_backend
+from deploykit.backends.protocol import ORT_CPU, Source, TypedGraph
+from deploykit.errors import BuildFailed
+from deploykit.host import library_versions
+from deploykit.ort_session import compute, open_session
+from deploykit.parity import distance
+from deploykit.pipeline.artefacts import Artefacts
+from deploykit.pipeline.inputs import inputs_for
+from deploykit.pipeline.stages import read_graph
+from deploykit.precision.yardstick import quantize_static
+from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision
+from deploykit.store import Store
+from deploykit.zoo.registry import cards
+
+CALIBRATED, SHOWN = 8, 4
+BATCH = BatchRange(1, 8, 8)
+COLUMNS = (
+    "network", "weighted", "`tensorrt`", "`ort-cpu`", "engine reads", "INT8 plan", "naive INT8 plan", "FP16 plan",
+    "`tensorrt` dB", "`ort-cpu` dB", "quantize_static dB",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Line:
+    """`quantised` counts weighted layers by placement; `left` says of each other one why."""
+
+    name: str
+    weighted: int
+    quantised: dict[str, int]
+    left: tuple[str, ...]
+    reads: str
+    plan: str
+    naive: str
+    fp16: str
+    sqnr_db: dict[str, float]
+
+    def cells(self) -> tuple[str, ...]:
+        counts = [f"{self.quantised[placement]} of {self.weighted}, clean" for placement in ("tensorrt", "ort-cpu")]
+        figures = [f"{self.sqnr_db[key]:.1f}" for key in ("tensorrt", "ort-cpu", "quantize_static")]
+        return (self.name, str(self.weighted), *counts, self.reads, self.plan, self.naive, self.fp16, *figures)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", default="*", help="names, with wildcards and commas between")
+    parser.add_argument("--output", type=Path, help="Markdown file to write; default: stdout")
+    options = parser.parse_args()
+    wanted = options.networks.split(",")
+    lines = []
+    for name in [card.name for card in cards().values() if not card.is_miniature]:
+        if any(fnmatch(name, pattern) for pattern in wanted):
+            with tempfile.TemporaryDirectory() as folder:
+                lines.append(line_of(name, Artefacts(Store.open(Path(folder)))))
+            print(f"| {' | '.join(lines[-1].cells())} |", flush=True)
+            gc.collect()
+    command = "python benchmarks/int8_zoo.py" + (f" --networks '{options.networks}'" if options.networks != "*" else "")
+    text = page(lines, command)
+    if options.output:
+        options.output.write_text(text)
+    else:
+        print(text)
+
+
+def line_of(name: str, artefacts: Artefacts) -> Line:
+    spec = BuildSpec(ModelSpec(name), Precision.INT8, batch=BATCH, calibration=Calibration(images=CALIBRATED))
+    compiler = get_backend("trt-rtx")
+    built = artefacts.build(spec, compiler)
+    assert built.typed is not None
+    plan, report = built.engine.plan, built.typed.facts["report"]
+    exported = built.exported
+    integer = artefacts.typed(exported, spec, ORT_CPU)
+    network = read_graph(exported.path)
+    calibration = inputs_for(exported, "calibration", count=CALIBRATED, batch=1, data=None)
+    feeds = list(inputs_for(exported, "test", count=SHOWN, batch=1, data=None).feeds())
+    exact = answers(network, feeds)
+    static = ir.from_proto(onnx.load_model_from_string(quantize_static(network.clone(), calibration.feeds())))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "naive.onnx"
+        path.write_bytes(quantize_static(network.clone(), calibration.feeds(), symmetric=True, float_bias=True))
+        naive = compiled(path, spec)
+    typed = {"tensorrt": built.typed, "ort-cpu": integer}
+    found = {placement: answers(read_graph(each.graph.path), feeds) for placement, each in typed.items()}
+    found["quantize_static"] = answers(static, feeds)
+    unread = [f"{node} reads {kind}" for node, kind in plan["other_precision"].items()]
+    left = [f"{item['node']}: {item['reason']}" for each in typed.values() for item in each.facts["report"]["left"]]
+    return Line(
+        name=name,
+        weighted=len(report["quantised"]) + len(report["left"]),
+        quantised={placement: len(each.facts["report"]["quantised"]) for placement, each in typed.items()},
+        left=tuple(dict.fromkeys([*unread, *left])),
+        reads=", ".join(f"{count} {kind}" for kind, count in plan["weighted_reads"].items()),
+        plan=figures(plan),
+        naive=naive,
+        fp16=figures(artefacts.build(spec.with_precision(Precision.FP16), compiler).engine.plan),
+        sqnr_db={key: distance(each, exact).sqnr_db for key, each in found.items()},
+    )
+
+
+def answers(network: ir.Model, feeds: list) -> np.ndarray:
+    """The first output, run as it is written."""
+    _, (first, *_) = graph.tensor_specs(network)
+    session = open_session(network, optimise=False)
+    return np.concatenate([compute(session, [first.name], feed)[first.name] for feed in feeds])
+
+
+def compiled(path: Path, spec: BuildSpec) -> str:
+    typed = TypedGraph(path, "", Precision.INT8, None, (), ())
+    try:
+        return figures(get_backend("trt-rtx").build(Source(typed=typed), Precision.INT8, spec, None).plan)
+    except BuildFailed as error:
+        return f"refused: {str(error)[:60]}"
+
+
+def figures(plan: dict) -> str:
+    return f"{plan['kernels']} / {plan['mb_moved']:.1f}"
+
+
+def page(lines: list[Line], command: str) -> str:
+    versions = ", ".join(
+        f"{library} {version}" for library, version in library_versions(["onnxruntime-gpu", "tensorrt-rtx"]).items()
+    )
+    parts = [
+        "# INT8 of the whole zoo",
+        "",
+        f"Printed by `{command}`: {versions}, min-max over {CALIBRATED} images, batch {BATCH.optimum}, sm_89. Plans "
+        "are kernels / megabytes moved for one batch, of TensorRT-RTX's ahead-of-time plan; *naive* is "
+        "quantize_static's symmetric Q/DQ (per channel, float bias), FP16 is deploykit's. *Clean*: `lint` finds nothing against the "
+        "placement.",
+        "",
+        f"SQNR of the logits against the float graph on {SHOWN} other images; weights are random, so it compares "
+        "quantisers and says nothing of accuracy. Each graph is run as it is written. *quantize_static*: u8s8, per "
+        "channel, min-max, the same images.",
+        "",
+        f"| {' | '.join(COLUMNS)} |",
+        "|---" * len(COLUMNS) + "|",
+        *(f"| {' | '.join(line.cells())} |" for line in lines),
+        "",
+        "Weighted layers that are not in INT8, or that the compiled plan reads otherwise:",
+        "",
+        *([f"- {line.name}: {reason}" for line in lines for reason in line.left] or ["- none"]),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    main()
