@@ -144,8 +144,8 @@ def page(lines: list[Line], command: str) -> str:
         "",
         f"Printed by `{command}`: {versions}, min-max over {CALIBRATED} images, batch {BATCH.optimum}, sm_89. Plans "
         "are kernels / megabytes moved for one batch, of TensorRT-RTX's ahead-of-time plan; *naive* is "
-        "quantize_static's symmetric Q/DQ (per channel, float bias), FP16 is deploykit's. *Clean*: `lint` finds nothing against the "
-        "placement.",
+        "quantize_static's symmetric Q/DQ (per channel, float bias), FP16 is deploykit's. *Clean*: `lint` finds "
+        "nothing against the placement.",
         "",
         f"SQNR of the logits against the float graph on {SHOWN} other images; weights are random, so it compares "
         "quantisers and says nothing of accuracy. Each graph is run as it is written. *quantize_static*: u8s8, per "

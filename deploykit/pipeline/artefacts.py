@@ -19,7 +19,6 @@ import deploykit
 from deploykit.backends.device import find_gpu
 from deploykit.backends.protocol import (
     Backend,
-    Engine,
     ModuleSource,
     Placement,
     Progress,
@@ -34,7 +33,7 @@ from deploykit.host import library_versions
 from deploykit.loader import external_files
 from deploykit.pipeline.calibration import Shard, given_table, observe_inputs
 from deploykit.pipeline.inputs import Inputs, grouped, inputs_for
-from deploykit.pipeline.values import Built, Exported, Typed, specs_of
+from deploykit.pipeline.values import Built, Exported, Typed, specs_of, stored_engine, stored_typed
 from deploykit.spec import BuildSpec, Fusions, ModelSpec, Precision, TensorSpec
 from deploykit.store import Entry, Store, Writer
 from deploykit.zoo import registry
@@ -185,7 +184,7 @@ class Artefacts:
             return facts
 
         entry, _ = self.get_or_make("adopted", {"file": _digest_onnx(path)}, make, request={"file": path.name})
-        typed = _typed(entry, precision, None)
+        typed = stored_typed(entry, precision, None)
         for ours, theirs in ((exported.inputs, typed.graph.inputs), (exported.outputs, typed.graph.outputs)):
             if [(spec.name, spec.shape[1:]) for spec in ours] != [(spec.name, spec.shape[1:]) for spec in theirs]:
                 raise UsageError(
@@ -209,7 +208,7 @@ class Artefacts:
             engine = backend.build(source, spec.precision, spec, self.progress)
             return Built(exported, typed, engine, entry=None, hit=False, seconds=None)
         entry, hit = self._compile(spec, backend, source, typed.graph)
-        return Built(exported, typed, _engine(entry, typed.graph), entry, hit, entry.facts["seconds"])
+        return Built(exported, typed, stored_engine(entry, typed.graph), entry, hit, entry.facts["seconds"])
 
     def get_or_make(
         self, kind: str, parts: Mapping[str, Any], make: Make, *, request: Mapping[str, Any]
@@ -282,7 +281,7 @@ class Artefacts:
 
         parts = {"graph": exported.digest, "precision": Precision.FP16, "keep_io": keep_io}
         entry, _ = self.get_or_make("typed", parts, make, request={"model": exported.model, **parts})
-        return _typed(entry, Precision.FP16, None)
+        return stored_typed(entry, Precision.FP16, None)
 
     def _int8(self, exported: Exported, spec: BuildSpec, placement: Placement) -> Typed:
         if spec.policy.auto:
@@ -316,7 +315,7 @@ class Artefacts:
         }
         key = {**parts, "table": table.to_json(), "data": shown.digest if shown else None}
         entry, _ = self.get_or_make("typed", key, make, request={"model": exported.model, **parts})
-        return _typed(entry, Precision.INT8, placement)
+        return stored_typed(entry, Precision.INT8, placement)
 
     def _calibration_inputs(self, exported: Exported, spec: BuildSpec) -> Inputs:
         return inputs_for(exported, "calibration", count=spec.calibration.images, batch=1, data=spec.data)
@@ -357,36 +356,6 @@ class Artefacts:
 def _refusal(backend: Backend, exported: Exported, precision: Precision) -> Reason | None:
     """Asked with the graph that would be typed, before any calibration or conversion is paid for."""
     return backend.supports(Source(module=exported.module, typed=exported.as_typed(precision)), precision)
-
-
-def _typed(entry: Entry, precision: Precision, placement: Placement | None) -> Typed:
-    graph = TypedGraph(
-        path=entry.path("typed.onnx"),
-        digest=entry.files["typed.onnx"].sha256,
-        precision=precision,
-        placement=placement.name if placement else None,
-        inputs=specs_of(entry.facts["inputs"]),
-        outputs=specs_of(entry.facts["outputs"]),
-    )
-    return Typed(graph, entry.facts)
-
-
-def _engine(entry: Entry, typed: TypedGraph) -> Engine:
-    """The engine as its build left it, from the store's manifest."""
-    facts = entry.facts
-    reason = facts["reason"]
-    return Engine(
-        backend=facts["backend"],
-        flavour=facts["flavour"],
-        precision=typed.precision,
-        inputs=specs_of(facts["inputs"]),
-        outputs=specs_of(facts["outputs"]),
-        reason=Reason(reason["what"], reason["fix"]) if reason else None,
-        note=facts["note"],
-        path=entry.path("model.engine"),
-        typed_digest=typed.digest,
-        plan=facts["plan"],
-    )
 
 
 @cache

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.errors import UsageError
+from deploykit.host import peak_memory_bytes
 from deploykit.loader import read_text
 from deploykit.pipeline.files import write_text
 from deploykit.pipeline.inputs import NOISE, PREPARED, SYNTHETIC, Inputs, inputs_for, photographs_fit, preprocessing_of
@@ -103,6 +104,7 @@ def table_facts(
         "photographs": list(data["photographs"]) if data else None,
         "skipped": list(data["skipped"]) if data else None,
         "note": SYNTHETIC if synthetic else None,
+        "peak_memory_bytes": peak_memory_bytes(),
     }
 
 
@@ -131,6 +133,7 @@ def write_shard(path: Path, found: Observations) -> dict[str, Any]:
         "batches": len(found.batches),
         "images": found.images,
         "activations": len(found.histograms),
+        "peak_memory_bytes": peak_memory_bytes(),
     }
 
 

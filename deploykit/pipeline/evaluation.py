@@ -155,7 +155,7 @@ class _Evaluation:
             said = f"table {spec.calibration.table}"
         elif calibration is not None:
             origin = spec.data or "demo photographs"
-            said = f"{spec.calibration.method} over {len(calibration)} images of {origin}, none of them judged by"
+            said = f"{spec.calibration.method} over {len(calibration)} images of {origin}, none of which is judged here"
         weights = f" ({spec.model.provenance})" if spec.model.provenance else ""
         return AccuracyConditions(
             model=f"{spec.model.label}{weights}",

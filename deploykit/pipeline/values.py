@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploykit.backends.protocol import Engine, ModuleSource, TypedGraph
+from deploykit.backends.protocol import Engine, ModuleSource, Placement, Reason, TypedGraph
 from deploykit.errors import UsageError
 from deploykit.plan.model import EnginePlan
 from deploykit.spec import BatchRange, ModelSpec, Precision, TensorSpec
@@ -95,6 +95,37 @@ def stored_plan(entry: Entry) -> EnginePlan | None:
     if "plan.json" not in entry.files:
         return None
     return EnginePlan.from_dict(json.loads(entry.path("plan.json").read_bytes()))
+
+
+def stored_typed(entry: Entry, precision: Precision, placement: Placement | None) -> Typed:
+    """The typed graph of a store's entry, with the facts of its making."""
+    graph = TypedGraph(
+        path=entry.path("typed.onnx"),
+        digest=entry.files["typed.onnx"].sha256,
+        precision=precision,
+        placement=placement.name if placement else None,
+        inputs=specs_of(entry.facts["inputs"]),
+        outputs=specs_of(entry.facts["outputs"]),
+    )
+    return Typed(graph, entry.facts)
+
+
+def stored_engine(entry: Entry, typed: TypedGraph) -> Engine:
+    """The engine as its build left it, from the store's manifest."""
+    facts = entry.facts
+    reason = facts["reason"]
+    return Engine(
+        backend=facts["backend"],
+        flavour=facts["flavour"],
+        precision=typed.precision,
+        inputs=specs_of(facts["inputs"]),
+        outputs=specs_of(facts["outputs"]),
+        reason=Reason(reason["what"], reason["fix"]) if reason else None,
+        note=facts["note"],
+        path=entry.path("model.engine"),
+        typed_digest=typed.digest,
+        plan=facts["plan"],
+    )
 
 
 def specs_of(found: list[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:

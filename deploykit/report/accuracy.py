@@ -12,6 +12,7 @@ from deploykit.report.row import Row
 from deploykit.report.text import render_facts, render_lines, render_table
 
 SWAPS = 5  # changes of class that are named for each row
+DROP = "drop, points [95 % CI]"
 RIGHT = ("top-1 %", "top-5 %", "lost", "gained", "p")
 
 
@@ -81,7 +82,7 @@ def render_accuracy(report: AccuracyReport, *, file: TextIO | None = None) -> No
     facts |= {row.row.backend: row.row.flavour for row in rows if row.row.flavour}
     render_facts(facts, file=file)
     render_lines([""], file=file)
-    headings = ["backend", "precision", "state", *RIGHT[:2], "95 % CI", "lost", "gained", "drop, points [95 % CI]", "p"]
+    headings = ["backend", "precision", "state", "top-1 %", "95 % CI", "top-5 %", "lost", "gained", DROP, "p"]
     lines = [_cells(row) for row in rows]
     kept = [index for index, _ in enumerate(headings) if any(line[index] for line in lines)]
     render_table(
@@ -110,8 +111,8 @@ def _cells(line: AccuracyRow) -> list[str]:
         row.precision,
         "too inaccurate" if failed else row.state,
         f"{100 * top1.value:.2f}" if top1 else "",
-        f"{100 * top5.value:.2f}" if top5 else "",
         f"[{100 * low:.2f}, {100 * high:.2f}]" if top1 else "",
+        f"{100 * top5.value:.2f}" if top5 else "",
         str(flips.lost) if flips else "",
         str(flips.gained) if flips else "",
         f"{flips.drop:+.2f} [{flips.interval[0]:+.2f}, {flips.interval[1]:+.2f}]" if flips else "",

@@ -42,7 +42,7 @@ def describe_calibration(facts: Mapping[str, Any]) -> dict[str, str]:
     """A table, or one shard's counts."""
     if "shard" in facts:
         counted = f"{facts['images']} images in {facts['batches']} batches, {facts['activations']} activations"
-        return {"shard": facts["shard"], "file": str(facts["file"]), "counted": counted}
+        return {"shard": facts["shard"], "file": str(facts["file"]), "counted": counted, "memory": _memory(facts)}
     skipped = facts["skipped"] or ()
     photographs = f" of {len(facts['photographs'])} photographs" if facts["photographs"] else ""
     return {
@@ -54,7 +54,13 @@ def describe_calibration(facts: Mapping[str, Any]) -> dict[str, str]:
         "data": facts["data_digest"][:12],
         "skipped": f"{len(skipped)}: {'; '.join(skipped[:NAMED])}" if skipped else "",
         "note": facts["note"] or "",
+        "memory": _memory(facts),
     }
+
+
+def _memory(facts: Mapping[str, Any]) -> str:
+    peak = facts["peak_memory_bytes"]
+    return f"{peak / 1e9:.2f} GB at the most, in this process" if peak else ""
 
 
 def _best(found: Mapping[str, Any] | None) -> str:
