@@ -12,7 +12,7 @@ FP16's own error, some thousandths of INT8's, is left out of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from deploykit.plan.gpus import Gpu
 from deploykit.precision.int8 import quantise
 from deploykit.precision.policy import kind
 from deploykit.precision.weighted import weighted_ops
+from deploykit.report.sensitivity import LayerLoss, Loss, Sensitivity, Stop
 from deploykit.spec import BuildSpec, Precision
 
 if TYPE_CHECKING:
@@ -61,54 +62,6 @@ class Aim:
     def met_by(self, loss: Loss) -> bool:
         enough = self.min_sqnr is None or loss.sqnr_db >= self.min_sqnr
         return enough and (self.max_drop is None or loss.drop is None or loss.drop <= self.max_drop)
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """Against the float graph: SQNR of the outputs, dB; points of top-1, 95 % interval, both None without labels."""
-
-    sqnr_db: float
-    drop: float | None = None
-    interval: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LayerLoss:
-    """A weighted layer, and what is lost when only it is in INT8."""
-
-    node: str
-    kind: str
-    loss: Loss
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """A mixed graph: `left` layers in FP16, what is lost then, and its plan in words, or why it has none."""
-
-    left: tuple[str, ...]
-    loss: Loss
-    plan: str
-    chosen: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sensitivity:
-    """Layers with the most harmful first. `stops` end with those of the search for `aim`, in order of `left`."""
-
-    model: str
-    images: int
-    judged_by: str
-    objective: str
-    method: str
-    layers: tuple[LayerLoss, ...]
-    stops: tuple[Stop, ...]
-
-    @property
-    def chosen(self) -> Stop | None:
-        return next((stop for stop in self.stops if stop.chosen), None)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def measure(

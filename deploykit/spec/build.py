@@ -1,0 +1,115 @@
+"""One engine: rewrites, builder options, and all of it together."""
+
+# ruff: noqa: RUF009 - the defaults are frozen values
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from deploykit.errors import UnknownName, UsageError
+from deploykit.spec.int8 import Calibration, QuantisationPolicy, Repair
+from deploykit.spec.network import ModelSpec
+from deploykit.spec.types import BatchRange, Precision, Target
+
+# The rewrites of deploykit/graph, in the order they run. The first group costs nothing wherever it applies; the second
+# trades bytes, kernels and multiply-accumulates against each other, so it is priced or asked for.
+SAFE_FUSIONS = (
+    "remove_no_ops",
+    "fold_pad",
+    "split_batchnorm",
+    "fold_batchnorm",
+    "fold_scale",
+    "fold_affine_forward",
+)
+PRICED_FUSIONS = (
+    "compose_convolutions",
+    "merge_depthwise_pointwise",
+    "exchange_pool",
+    "merge_siblings",
+    "dilate_pointwise",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fusions:
+    """Which rewrites a graph gets: `names` in the order they run, all sites of each but those in `without`.
+
+    A site is written `fusion@node`. `auto` stands for a choice that is still to be made by price.
+    """
+
+    names: tuple[str, ...] = SAFE_FUSIONS
+    without: tuple[str, ...] = ()
+    auto: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> "Fusions":
+        """`none` (not even BatchNorm), `safe`, `auto`, or names with commas between, `safe` among them."""
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        alone = {"none": cls(()), "auto": cls((*SAFE_FUSIONS, *PRICED_FUSIONS), auto=True)}
+        if len(parts) == 1 and parts[0] in alone:
+            return alone[parts[0]]
+        wanted = {name for part in parts for name in (SAFE_FUSIONS if part == "safe" else (part,))}
+        known = (*SAFE_FUSIONS, *PRICED_FUSIONS)
+        for name in parts:
+            if name != "safe" and name not in known:
+                raise UnknownName("fusion", name, ("none", "safe", "auto", *known))
+        if not wanted:
+            raise UsageError(f"--fuse {text!r} names no fusion", hint="write none, safe, auto or names of fusions")
+        return cls(tuple(name for name in known if name in wanted))
+
+    def sites_without(self, name: str) -> frozenset[str]:
+        """The nodes at which the fusion `name` is left out."""
+        prefix = f"{name}@"
+        return frozenset(site.removeprefix(prefix) for site in self.without if site.startswith(prefix))
+
+    def __str__(self) -> str:
+        if self.auto:
+            return "auto"
+        named = "safe" if self.names == SAFE_FUSIONS else ",".join(self.names) or "none"
+        return f"{named} without {', '.join(self.without)}" if self.without else named
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuilderOptions:
+    """What TensorRT's builder is told beyond the graph; None leaves a setting to TensorRT.
+
+    `max_aux_streams` (0 to 7) lets branches run beside each other on so many further streams; 0 is deploykit's default,
+    for what that costs in memory was measured, and what it gains needs a GPU (docs/decisions/builder-options.md).
+    `optimization_level` (0 to 5) is how long kernels are searched for. `workspace_bytes` limits the builder's scratch
+    memory; an engine that needs more is refused.
+    """
+
+    max_aux_streams: int | None = 0
+    optimization_level: int | None = None
+    workspace_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        limits = {"max_aux_streams": (0, 7), "optimization_level": (0, 5), "workspace_bytes": (1, 2**40)}
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise UsageError(f"{name} is {value}", hint=f"give a whole number from {low} to {high}")
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSpec:
+    """One engine: a network, the precision of its typed graph, and what the compiler may assume.
+
+    `keep_io` leaves the graph's inputs and outputs in float32 whatever the precision inside. `tf32` lets FP32
+    matrix products round their operands to TF32, TensorRT's default; deploykit's is off, so that FP32 means FP32.
+    `data` is the calibration image folder (None: the demo photographs).
+    """
+
+    model: ModelSpec
+    precision: Precision = Precision.FP32
+    batch: BatchRange = BatchRange()
+    targets: tuple[Target, ...] = (Target(8, 9),)
+    keep_io: bool = True
+    tf32: bool = False
+    data: Path | None = None
+    calibration: Calibration = Calibration()
+    policy: QuantisationPolicy = QuantisationPolicy()
+    repair: Repair = Repair()
+    fusions: Fusions = Fusions()
+    options: BuilderOptions = BuilderOptions()
+
+    def with_precision(self, precision: Precision) -> "BuildSpec":
+        return replace(self, precision=precision)

@@ -1,0 +1,70 @@
+"""Numeric types, batches and devices."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from deploykit.errors import UnknownName, UsageError
+
+MAX_BATCH = 65_536
+
+
+class Precision(StrEnum):
+    """The type that a typed graph computes its convolutions and matrix products in."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+    @classmethod
+    def parse(cls, text: str) -> "Precision":
+        try:
+            return cls(text.strip().lower())
+        except ValueError:
+            raise UnknownName("precision", text, [member.value for member in cls]) from None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRange:
+    """The batches an engine accepts, images: it is tuned for `optimum` and takes `minimum` to `maximum`."""
+
+    minimum: int = 1
+    optimum: int = 8
+    maximum: int = 8
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.minimum <= self.optimum <= self.maximum <= MAX_BATCH:
+            raise UsageError(
+                f"batch {self} is not a range of whole numbers with 1 <= min <= opt <= max <= {MAX_BATCH}",
+                hint="write one number (8) or min:opt:max (1:8:32)",
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> "BatchRange":
+        """`"8"` is 1:8:8, `"1:8:32"` is itself."""
+        parts = text.split(":")
+        if len(parts) not in (1, 3) or not all(re.fullmatch(r"-?\d+", part) for part in parts):
+            raise UsageError(f"cannot read batch {text!r}", hint="write one number (8) or min:opt:max (1:8:32)")
+        numbers = [int(part) for part in parts]
+        return cls(*numbers) if len(numbers) == 3 else cls(min(1, numbers[0]), numbers[0], numbers[0])
+
+    def __str__(self) -> str:
+        return f"{self.minimum}:{self.optimum}:{self.maximum}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Target:
+    """A CUDA compute capability, `sm_89` for 8.9."""
+
+    major: int
+    minor: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Target":
+        found = re.fullmatch(r"(?:sm_?)?(\d{1,2})\.?(\d)", text.strip().lower())
+        if found is None:
+            raise UsageError(f"unknown target {text!r}", hint="write a compute capability such as sm_89")
+        return cls(int(found[1]), int(found[2]))
+
+    def __str__(self) -> str:
+        return f"sm_{self.major}{self.minor}"
