@@ -34,7 +34,7 @@ ROLES: tuple[Role, ...] = ("calibration", "test")
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 DEMO_FIX = 'pip install "deploykit[demo]", or give a folder with --data DIR'
 IDX_PARTS = {"train": "calibration", "t10k": "test"}
-CLASSES = "classes.txt"
+CLASSES, MOST_CLASSES = "classes.txt", 1_000_000
 RECIPE_KEYS = {"file", "name", "role", "licence", "source", "sha256", "package"}
 
 
@@ -189,6 +189,8 @@ def _recipe(path: Path) -> Album:
         keys = "file, and a name where it has a package" if "package" in row else "file"
         if not all(isinstance(value, str) for value in row.values()) or "file" not in row or set(row) - RECIPE_KEYS:
             raise UntrustedArtefact(f"recipe {path}: a photograph has {', '.join(row)}", hint=f"texts, with {keys}")
+        if "." in row.get("package", ""):  # whose parent would be imported to find it
+            raise UntrustedArtefact(f"recipe {path}: {row['package']!r} is no top-level package", hint="name that one")
         if row.get("role", "") not in ("", *ROLES):
             raise UntrustedArtefact(f"recipe {path}: unknown role {row['role']!r}", hint=f"known: {', '.join(ROLES)}")
     found, unusable = _listed(rows, path.parent)
@@ -236,6 +238,10 @@ def _by_subfolder(folder: Path, album: Album) -> Album:
     found = sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
     listed = folder / CLASSES
     classes = [line.strip() for line in read_text(listed).splitlines() if line.strip()] if listed.exists() else found
+    if len(set(classes)) < len(classes):
+        raise UsageError(
+            f"{listed} lists {Counter(classes).most_common(1)[0][0]} twice", hint="one name a line, each once"
+        )
     if unknown := sorted(set(found) - set(classes)):
         raise UsageError(
             f"{listed} does not list {', '.join(unknown[:3])}", hint="one name a line, one for each folder"
@@ -257,8 +263,6 @@ def _archive(path: Path) -> Album:
             f"{path}: images are {images.dtype}{list(images.shape)}",
             hint="photographs are uint8 (n, height, width) or (n, height, width, 3)",
         )
-    if 0 in images.shape:
-        raise UsageError(f"{path} has no image", hint=f"images are uint8{list(images.shape)}")
     return _of_pixels(path, images, labels, role=None)
 
 
@@ -284,11 +288,17 @@ def _idx_file(folder: Path, what: str, axes: int, parts: tuple[str, ...]) -> Pat
 def _of_pixels(path: Path, images: Any, labels: Any, *, role: str | None) -> Album:
     """One photograph for each image; `role` None splits them."""
     classes: tuple[str, ...] = ()
+    if 0 in images.shape:
+        raise UsageError(f"{path} has no image", hint=f"images are uint8{list(images.shape)}")
     if labels is not None:
         if labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min() < 0:
             raise UsageError(
                 f"{path}: labels are {labels.dtype}{list(labels.shape)} for {len(images)} images",
                 hint="one whole number from 0 on for each image",
+            )
+        if labels.max() >= MOST_CLASSES:
+            raise UsageError(
+                f"{path}: label {labels.max()} is beyond any class", hint=f"labels end at {MOST_CLASSES - 1}"
             )
         classes = tuple(str(number) for number in range(int(labels.max()) + 1))
     pixels = Pixels(path, images)

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from deploykit.cli.comparison_options import ComparisonOptions, comparison_options
-from deploykit.cli.options import FILE, given
+from deploykit.cli.options import FILE, given, parse_precisions
 from deploykit.cli.progress import StageProgress
 from deploykit.errors import UsageError
+from deploykit.spec import Precision
 
 BATCH = "64"
 
@@ -36,6 +37,8 @@ def command(
 
     if shared.data is None:
         raise UsageError("evaluate needs labelled images", hint="name them with --data FOLDER or .npz")
+    if calibration_data is not None and Precision.INT8 not in parse_precisions(shared.precision):
+        raise UsageError("--calibration-data is for INT8", hint="leave it out, or add int8 to --precision")
     request = replace(shared, batch=shared.batch if given({"batch"}) else BATCH).request()
     found = evaluate(
         Artefacts(Store.open(shared.store), StageProgress()),

@@ -131,6 +131,8 @@ EIGHT = np.zeros((4, 8, 8), np.uint8) + np.arange(4, dtype=np.uint8)[:, None, No
         ({"images": EIGHT}, USAGE, "has no labels"),
         ({"images": EIGHT, "labels": np.zeros(3, np.int64)}, USAGE, "labels are int64[3] for 4 images"),
         ({"images": EIGHT, "labels": np.zeros(4)}, USAGE, "labels are float64[4]"),
+        ({"images": EIGHT[:0], "labels": np.arange(0)}, USAGE, "has no image"),
+        ({"images": EIGHT, "labels": np.array([0, 1, 2, 10**12])}, USAGE, "label 1000000000000 is beyond any class"),
         ({"images": EIGHT, "labels": np.array([0, 1, 2, 10])}, USAGE, "has 11 classes, lenet5 tells 10 apart"),
         ({"images": EIGHT[..., None], "labels": np.arange(4)}, USAGE, "images are uint8[4, 8, 8, 1]"),
         ({"images": np.zeros((4, 1, 28, 28), np.float32), "labels": np.arange(4)}, USAGE, "lenet5 takes images"),
@@ -177,6 +179,7 @@ def test_folders_that_label_nothing_are_refused(run, tmp_path, folder, photograp
     assert "has one class only, 3" in complaint(run(*asked(lonely.parent)))
     assert "does not exist" in complaint(run(*asked(tmp_path / "nowhere")))
     assert "needs labelled images" in complaint(run("evaluate", "lenet5"))
+    assert "--calibration-data is for INT8" in complaint(run(*asked(folder, "--calibration-data", folder)))
 
 
 def test_class_names_take_the_order_of_classes_txt(run, tmp_path, folder):
@@ -188,6 +191,8 @@ def test_class_names_take_the_order_of_classes_txt(run, tmp_path, folder):
     assert rows(run(*asked(copy)))[0]["top1"] == rows(run(*asked(folder)))[0]["top1"]
     (copy / "classes.txt").write_text("0\n1\n")
     assert "does not list 2, 3, 4" in complaint(run(*asked(copy)))
+    (copy / "classes.txt").write_text("0\n1\n0\n")
+    assert "lists 0 twice" in complaint(run(*asked(copy)))
 
 
 def test_a_calibration_needs_several_images(run, tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 
 from deploykit import host
@@ -74,3 +75,14 @@ def test_x86_without_vnni_saturates(monkeypatch, tmp_path, machine, flags, expec
     monkeypatch.setattr(host, "CPUINFO", cpuinfo)
     monkeypatch.setattr(host.platform, "machine", lambda: machine)
     assert host.saturates_u8s8() is expected
+
+
+def test_the_peak_is_what_this_process_had_at_once():
+    """A large array raises it by what it takes, and dropping it does not lower it."""
+    before = host.peak_memory_bytes()
+    array = np.ones(64_000_000, np.uint8)
+    while array.nbytes < before:  # whatever the process had before, this is more
+        array = np.ones(2 * array.nbytes, np.uint8)
+    size = array.nbytes
+    del array
+    assert size < host.peak_memory_bytes() < 8 * (before + size)

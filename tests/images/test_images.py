@@ -231,6 +231,7 @@ def test_a_recipe_names_files_and_roles(folder, tmp_path):
         ("other = 1", UntrustedArtefact, r"has no \[\[photograph\]\] tables"),
         ('[[photograph]]\nname = "a"', UntrustedArtefact, "a photograph has name; texts, with file"),
         ('[[photograph]]\nfile = "a"\nrole = "train"', UntrustedArtefact, "unknown role 'train'"),
+        ('[[photograph]]\nfile = "a"\npackage = "os.path"', UntrustedArtefact, "'os.path' is no top-level package"),
         ('[[photograph]]\nfile = "a.png"', UsageError, "has no usable photograph, the first: a.png"),
     ],
 )
