@@ -168,7 +168,7 @@ store_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 data_option = click.option(
-    "--data", type=FILE, help="Folder of images for calibration and parity. Default: demo photographs."
+    "--data", type=FILE, help="Images: a folder, an .npz, MNIST's idx files, a recipe .toml. Default: demo photographs."
 )
 INT8_OPTIONS = (
     click.option(
