@@ -1,9 +1,9 @@
 """Files that a user asked for, written whole or not at all."""
 
-import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from deploykit.errors import UsageError
@@ -20,16 +20,14 @@ def write_text(target: Path, text: str) -> Path:
 
 
 def _written(target: Path, write: Callable[[Path], object]) -> Path:
-    draft: Path | None = None
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        draft = Path(name)
-        os.close(descriptor)
+        draft.touch(exist_ok=False)  # with the permissions of any new file, unlike tempfile's
         write(draft)
         draft.replace(target)
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror}", hint="give another path") from error
     finally:
-        if draft is not None:
+        with suppress(OSError):
             draft.unlink(missing_ok=True)
     return target

@@ -187,16 +187,23 @@ class _Search:
         )
 
     def _prefix(self, order: Sequence[str]) -> int:
-        """The shortest run of the most harmful layers whose absence meets the aim, by bisection."""
-        low, high = 0, len(order) - 1  # at least one layer stays in INT8
-        if not self._meets(frozenset(order[:high])):
-            raise GateFailed(
-                "no mixed graph reaches the aim: one layer alone in INT8 misses it", hint="use fp16, or ask for less"
-            )
+        """The shortest run of the most harmful layers whose absence meets the aim, as far as bisection can tell.
+
+        It begins with none and doubles: top-1 goes up and down with single images, so what lies far out says little.
+        """
+        most = len(order) - 1  # at least one layer stays in INT8
+        low, high = 0, 0
+        while not self._meets(frozenset(order[:high])):
+            if high == most:
+                raise GateFailed(
+                    "no mixed graph reaches the aim: one layer alone in INT8 misses it",
+                    hint="use fp16, or ask for less",
+                )
+            low, high = high + 1, min(most, max(1, 2 * high))
         while low < high:
             middle = (low + high) // 2
             low, high = (low, middle) if self._meets(frozenset(order[:middle])) else (middle + 1, high)
-        return low
+        return high
 
     def _pruned(self, count: int, order: Sequence[str]) -> frozenset[str]:
         """Without those of the first `count` that can go back into INT8, the least harmful tried first."""
