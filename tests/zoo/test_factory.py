@@ -105,10 +105,14 @@ def test_seeded_weights_repeat_and_differ_by_seed(module):
     assert not torch.equal(first, other)
 
 
-@pytest.mark.parametrize(("shape", "channels"), [("3,64,64", 3), ("1,64,64", 1)])
-def test_photographs_are_shown_as_to_a_network_without_a_card(module, shape, channels):
+@pytest.mark.parametrize(
+    ("shape", "crop", "resize", "channels"),
+    [("3,96,96", 96, 110, 3), ("1,96,96", 96, 110, 1), ("3,64,64", 64, 64, 3), ("1,28,28", 28, 28, 1)],
+)
+def test_photographs_are_shown_as_to_a_network_without_a_card(module, shape, crop, resize, channels):
+    """The middle of a larger image; small ones, such as MNIST's, have no margin and are not cut."""
     recipe = preprocessing(spec(f"{module}:tiny", shape))
-    assert (recipe.crop, recipe.resize, len(recipe.mean), len(recipe.std)) == (64, 73, channels, channels)
+    assert (recipe.crop, recipe.resize, len(recipe.mean), len(recipe.std)) == (crop, resize, channels, channels)
 
 
 @pytest.mark.parametrize(
