@@ -54,6 +54,12 @@ class Line:
     fp16: str
     sqnr_db: dict[str, float]
 
+    @property
+    def is_worse(self) -> bool:
+        """Whether the plan has more kernels or moves more bytes than the naive graph's."""
+        pairs = zip(self.plan.split(" / "), self.naive.split(" / "), strict=False)
+        return self.naive != "refused" and any(float(ours) > float(theirs) for ours, theirs in pairs)
+
     def cells(self) -> tuple[str, ...]:
         counts = [f"{self.quantised[placement]} of {self.weighted}, clean" for placement in ("tensorrt", "ort-cpu")]
         figures = [f"{self.sqnr_db[key]:.1f}" for key in ("tensorrt", "ort-cpu", "quantize_static")]
@@ -139,13 +145,14 @@ def page(lines: list[Line], command: str) -> str:
     versions = ", ".join(
         f"{library} {version}" for library, version in library_versions(["onnxruntime-gpu", "tensorrt-rtx"]).items()
     )
+    worse = [line.name for line in lines if line.is_worse]
     parts = [
         "# INT8 of the whole zoo",
         "",
         f"Printed by `{command}`: {versions}, min-max over {CALIBRATED} images, batch {BATCH.optimum}, sm_89. Plans "
         "are kernels / megabytes moved for one batch, of TensorRT-RTX's ahead-of-time plan; *naive* is "
-        "quantize_static's symmetric Q/DQ (per channel, float bias), FP16 is deploykit's. *Clean*: `lint` finds "
-        "nothing against the placement.",
+        "quantize_static's symmetric Q/DQ (per channel, float bias), FP16 is deploykit's; *refused*: "
+        "TensorRT-RTX does not build it. *Clean*: `lint` finds nothing against the placement.",
         "",
         f"SQNR of the logits against the float graph on {SHOWN} other images; weights are random, so it compares "
         "quantisers and says nothing of accuracy. Each graph is run as it is written. *quantize_static*: u8s8, per "
@@ -154,6 +161,8 @@ def page(lines: list[Line], command: str) -> str:
         f"| {' | '.join(COLUMNS)} |",
         "|---" * len(COLUMNS) + "|",
         *(f"| {' | '.join(line.cells())} |" for line in lines),
+        "",
+        f"More kernels or bytes than the naive graph: {', '.join(worse) or 'none'}.",
         "",
         "Weighted layers that are not in INT8, or that the compiled plan reads otherwise:",
         "",
