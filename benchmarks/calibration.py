@@ -20,18 +20,18 @@ from deploykit.backends import get_backend
 from deploykit.backends.protocol import Engine, Feed, TypedGraph
 from deploykit.bench import BenchSettings, RowJob, fingerprint, latency, ratios_to_first, run_rows
 from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.inputs import inputs_for, joined_feeds
+from deploykit.pipeline.inputs import inputs_for, noise_feeds
 from deploykit.spec import ModelSpec, Precision, TensorSpec
 from deploykit.store import Store
 
 CHILD = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 import benchmarks.calibration as script
+from deploykit.host import peak_memory_bytes
 began = time.perf_counter()
 getattr(script, sys.argv[1])(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), int(sys.argv[5]))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-print(json.dumps({"seconds": time.perf_counter() - began, "peak_gb": peak}))
+print(json.dumps({"seconds": time.perf_counter() - began, "peak_gb": peak_memory_bytes() / 1e9}))
 """
 ROTATED = 4
 
@@ -106,9 +106,7 @@ def race(
     exported: Path, graphs: dict[str, Path], inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
 ) -> None:
     """All three in ONNX Runtime, batch 1; the paired ratio to float32 and of our INT8 to theirs."""
-    from deploykit.pipeline.inputs import noise_feeds
-
-    feeds = tuple(joined_feeds([feed]) for feed in noise_feeds(inputs, count=ROTATED, batch=1, seed=0))
+    feeds = tuple(noise_feeds(inputs, count=ROTATED, batch=1, seed=0))
     jobs = []
     for label, path in (
         ("float32", exported),

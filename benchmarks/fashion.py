@@ -111,6 +111,13 @@ def spec_of(name: str, folder: Path) -> ModelSpec:
     return ModelSpec(name, weights=weights)
 
 
+def ensure_trained(name: str, data: Path, folder: Path) -> None:
+    """Train `name` unless its weights are in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not spec_of(name, folder).weights.exists():
+        train(name, data, folder)
+
+
 def train(name: str, data: Path, folder: Path) -> None:
     """Write `name`.safetensors and what is to be said of it, `name`.json."""
     spec = spec_of(name, folder)
@@ -165,10 +172,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("calibration/fashion"))
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parsed = parser.parse_args()
-    parsed.output.mkdir(parents=True, exist_ok=True)
     for name in parsed.networks.split(","):
-        if not (parsed.output / f"{name}.json").exists():
-            train(name, parsed.data, parsed.output)
+        ensure_trained(name, parsed.data, parsed.output)
 
 
 if __name__ == "__main__":

@@ -61,11 +61,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="write the report here too")
     parser.add_argument("--networks", default=",".join(fashion.NETWORKS))
     parsed = parser.parse_args()
-    parsed.weights.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[Line]] = {}
     for name in parsed.networks.split(","):
-        if not (parsed.weights / f"{name}.safetensors").exists():
-            fashion.train(name, parsed.data, parsed.weights)
+        fashion.ensure_trained(name, parsed.data, parsed.weights)
         with tempfile.TemporaryDirectory() as store:
             found[name] = list(measured(name, Artefacts(Store.open(Path(store))), parsed.data, parsed.weights))
     text = report(found)

@@ -6,16 +6,14 @@ Weights are random (seeded), so the SQNR says nothing of accuracy: it compares t
 same images. Both graphs are run as they are written, in float between Q and DQ, so that no CPU's kernels matter.
 """
 
-import argparse
-import gc
 import tempfile
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+from zoo_table import Plan, run
 
 from deploykit import graph
 from deploykit.backends import get_backend
@@ -30,7 +28,6 @@ from deploykit.pipeline.stages import read_graph
 from deploykit.precision.yardstick import quantize_static
 from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision
 from deploykit.store import Store
-from deploykit.zoo.registry import cards
 
 CALIBRATED, SHOWN = 8, 4
 BATCH = BatchRange(1, 8, 8)
@@ -42,52 +39,40 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Line:
-    """`quantised` counts weighted layers by placement; `left` says of each other one why."""
+    """`quantised` counts weighted layers by placement; `left` says of each other one why. `naive` is None
+    where the compiler refuses that graph."""
 
     name: str
     weighted: int
     quantised: dict[str, int]
     left: tuple[str, ...]
     reads: str
-    plan: str
-    naive: str
-    fp16: str
+    plan: Plan
+    naive: Plan | None
+    fp16: Plan
     sqnr_db: dict[str, float]
 
     @property
     def is_worse(self) -> bool:
         """Whether the plan has more kernels or moves more bytes than the naive graph's."""
-        pairs = zip(self.plan.split(" / "), self.naive.split(" / "), strict=False)
-        return self.naive != "refused" and any(float(ours) > float(theirs) for ours, theirs in pairs)
+        return self.naive is not None and self.plan.against(self.naive) == "worse"
 
     def cells(self) -> tuple[str, ...]:
         counts = [f"{self.quantised[placement]} of {self.weighted}, clean" for placement in ("tensorrt", "ort-cpu")]
         figures = [f"{self.sqnr_db[key]:.1f}" for key in ("tensorrt", "ort-cpu", "quantize_static")]
-        return (self.name, str(self.weighted), *counts, self.reads, self.plan, self.naive, self.fp16, *figures)
+        plans = (str(self.plan), str(self.naive or "refused"), str(self.fp16))
+        return (self.name, str(self.weighted), *counts, self.reads, *plans, *figures)
+
+    def __str__(self) -> str:
+        return f"| {' | '.join(self.cells())} |"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--networks", default="*", help="names, with wildcards and commas between")
-    parser.add_argument("--output", type=Path, help="Markdown file to write; default: stdout")
-    options = parser.parse_args()
-    wanted = options.networks.split(",")
-    lines = []
-    for name in [card.name for card in cards().values() if not card.is_miniature]:
-        if any(fnmatch(name, pattern) for pattern in wanted):
-            with tempfile.TemporaryDirectory() as folder:
-                lines.append(line_of(name, Artefacts(Store.open(Path(folder)))))
-            print(f"| {' | '.join(lines[-1].cells())} |", flush=True)
-            gc.collect()
-    command = "python benchmarks/int8_zoo.py" + (f" --networks '{options.networks}'" if options.networks != "*" else "")
-    text = page(lines, command)
-    if options.output:
-        options.output.write_text(text)
-    else:
-        print(text)
+def line_of(name: str) -> Line:
+    with tempfile.TemporaryDirectory() as folder:
+        return measured(name, Artefacts(Store.open(Path(folder))))
 
 
-def line_of(name: str, artefacts: Artefacts) -> Line:
+def measured(name: str, artefacts: Artefacts) -> Line:
     spec = BuildSpec(ModelSpec(name), Precision.INT8, batch=BATCH, calibration=Calibration(images=CALIBRATED))
     compiler = get_backend("trt-rtx")
     built = artefacts.build(spec, compiler)
@@ -129,16 +114,16 @@ def answers(network: ir.Model, feeds: list) -> np.ndarray:
     return np.concatenate([compute(session, [first.name], feed)[first.name] for feed in feeds])
 
 
-def compiled(path: Path, spec: BuildSpec) -> str:
+def compiled(path: Path, spec: BuildSpec) -> Plan | None:
     typed = TypedGraph(path, "", Precision.INT8, None, (), ())
     try:
         return figures(get_backend("trt-rtx").build(Source(typed=typed), Precision.INT8, spec, None).plan)
     except BuildFailed:
-        return "refused"
+        return None
 
 
-def figures(plan: dict) -> str:
-    return f"{plan['kernels']} / {plan['mb_moved']:.1f}"
+def figures(plan: dict) -> Plan:
+    return Plan(plan["kernels"], plan["bytes_moved"])
 
 
 def page(lines: list[Line], command: str) -> str:
@@ -160,7 +145,7 @@ def page(lines: list[Line], command: str) -> str:
         "",
         f"| {' | '.join(COLUMNS)} |",
         "|---" * len(COLUMNS) + "|",
-        *(f"| {' | '.join(line.cells())} |" for line in lines),
+        *map(str, lines),
         "",
         f"More kernels or bytes than the naive graph: {', '.join(worse) or 'none'}.",
         "",
@@ -172,4 +157,4 @@ def page(lines: list[Line], command: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run("int8_zoo.py", __doc__, line_of, page)

@@ -6,16 +6,13 @@ The naive path is a bare `torch.onnx.export(module, args, dynamo=True)`, whose o
 common's `convert_float_to_float16`. Both paths get the same module, compiler, options and reader of plans.
 """
 
-import argparse
 import contextlib
-import gc
 import io
 import logging
 import tempfile
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
 import onnx
@@ -23,6 +20,7 @@ import onnx_ir as ir
 import torch
 from onnxconverter_common.float16 import convert_float_to_float16
 from torch import nn
+from zoo_table import Plan, run
 
 from deploykit import graph
 from deploykit.backends import get_backend
@@ -31,7 +29,7 @@ from deploykit.export import TRACED_BATCH, export_module
 from deploykit.host import library_versions
 from deploykit.precision.float16 import to_float16
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision, Target
-from deploykit.zoo.registry import build_module, cards, input_spec
+from deploykit.zoo.registry import build_module, input_spec
 
 BATCH, TARGET = BatchRange(1, 8, 8), Target(8, 9)
 LIBRARIES = ("torch", "onnxconverter-common", "tensorrt-rtx")
@@ -51,28 +49,6 @@ IO = {True: "Inputs and outputs in float32", False: "Inputs and outputs in float
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    kernels: int
-    bytes_moved: int
-
-    @property
-    def mb(self) -> float:
-        return self.bytes_moved / 1e6
-
-    def __str__(self) -> str:
-        return f"{self.kernels} / {self.mb:.1f}"
-
-    def against(self, other: "Plan") -> str:
-        """`worse` in either figure, else `better` in one, else `equal`."""
-        if self.kernels > other.kernels or self.bytes_moved > other.bytes_moved:
-            return "worse"
-        return "equal" if self == other else "better"
-
-    def change(self, other: "Plan") -> str:
-        return f"{self.kernels - other.kernels:+d} / {100 * (self.mb / other.mb - 1):+.1f} %"
-
-
-@dataclass(frozen=True, slots=True)
 class Plans:
     """The plans of one network; those in FP16 by whether inputs and outputs are float32."""
 
@@ -81,27 +57,6 @@ class Plans:
     fp16: dict[bool, Plan]
     extra: dict[bool, Plan]
     fp32: Plan
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--networks", default="*", help="names, with wildcards and commas between")
-    parser.add_argument("--output", type=Path, help="Markdown file to write; default: stdout")
-    options = parser.parse_args()
-    wanted = options.networks.split(",")
-    names = [card.name for card in cards().values() if not card.is_miniature]
-    found = []
-    for name in names:
-        if any(fnmatch(name, pattern) for pattern in wanted):
-            found.append(plans_of(name))
-            print(found[-1], flush=True)
-            gc.collect()
-    command = "python benchmarks/plans.py" + (f" --networks '{options.networks}'" if options.networks != "*" else "")
-    text = page(found, command)
-    if options.output:
-        options.output.write_text(text)
-    else:
-        print(text)
 
 
 def plans_of(name: str) -> Plans:
@@ -190,4 +145,4 @@ def table(found: Iterable[Plans], keep_io: bool) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run("plans.py", __doc__, plans_of, page)

@@ -7,13 +7,13 @@ stand in for a checkpoint, is listed apart. Artefacts of a network are deleted b
 """
 
 import argparse
-import resource
 import tempfile
 import time
 from fnmatch import fnmatch
 from pathlib import Path
 
 from deploykit.backends import get_backend
+from deploykit.host import peak_memory_bytes
 from deploykit.pipeline.artefacts import Artefacts
 from deploykit.spec import BuildSpec, ModelSpec, Precision
 from deploykit.store import Store
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def peak_gb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return (peak_memory_bytes() or 0) / 1e9
 
 
 if __name__ == "__main__":

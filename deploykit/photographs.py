@@ -13,12 +13,12 @@ import hashlib
 import os
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -39,16 +39,11 @@ RECIPE_KEYS = {"file", "name", "role", "licence", "source", "sha256", "package"}
 
 
 @dataclass(frozen=True, slots=True)
-class Pixels:
-    """Images that lie in one array, uint8 (n, height, width) or (n, height, width, 3)."""
-
-    path: Path
-    array: "np.ndarray[Any, np.dtype[np.uint8]]" = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Photograph:
-    """A file of its own, or number `index` of `pixels`. `role` is "" where either may have it."""
+    """A file of its own, or number `index` of `pixels`, uint8 (n, height, width) or (n, height, width, 3).
+
+    `role` is "" where either may have it.
+    """
 
     name: str
     path: Path
@@ -56,7 +51,7 @@ class Photograph:
     licence: str = ""
     source: str = ""
     label: int | None = None
-    pixels: Pixels | None = field(default=None, compare=False)
+    pixels: "np.ndarray[Any, np.dtype[np.uint8]] | None" = field(default=None, compare=False, repr=False)
     index: int = 0
 
     def read(self) -> "Image.Image":
@@ -65,13 +60,13 @@ class Photograph:
             return read_image(self.path)
         from PIL import Image
 
-        return Image.fromarray(self.pixels.array[self.index]).convert("RGB")
+        return Image.fromarray(self.pixels[self.index]).convert("RGB")
 
     @property
     def digest(self) -> str:
         """The content's SHA-256 (hex); an unreadable file, which will be skipped as broken, stands for itself."""
         if self.pixels is not None:
-            return hashlib.sha256(self.pixels.array[self.index].tobytes()).hexdigest()
+            return array_digest(self.pixels[self.index])
         try:
             return file_digest(self.path)
         except OSError as error:
@@ -81,7 +76,7 @@ class Photograph:
     def size(self) -> int:
         """In bytes; -1 where a link leads nowhere or the file has gone, which will be skipped as broken."""
         if self.pixels is not None:
-            return int(self.pixels.array[self.index].nbytes)
+            return int(self.pixels[self.index].nbytes)
         try:
             return self.path.stat().st_size
         except OSError:
@@ -94,9 +89,6 @@ class Photograph:
         except (UntrustedArtefact, UsageError) as error:
             return error.message
         return ""
-
-    def as_role(self, role: str) -> Self:
-        return replace(self, role=role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +159,28 @@ def demo_photographs() -> tuple[Photograph, ...]:
 def rank(seed: int, text: str) -> str:
     """What seeded orders sort by."""
     return hashlib.sha256(f"{seed} {text}".encode(errors="surrogateescape")).hexdigest()
+
+
+def array_digest(image: "np.ndarray[Any, Any]") -> str:
+    """SHA-256 (hex) of an image's numbers."""
+    return hashlib.sha256(image.tobytes()).hexdigest()
+
+
+def split_roles(identities: Iterable[str]) -> dict[str, Role]:
+    """Half of the different ones for each role, in the order of a hash; the first one calibrates."""
+    ranked = sorted(set(identities), key=lambda text: rank(0, text))
+    return {text: ROLES[place % 2] for place, text in enumerate(ranked)}
+
+
+def require_labels(path: Path, labels: "np.ndarray[Any, Any]", images: int) -> None:
+    """Raises UsageError unless there is one label for each of so many images, each a whole number from 0 on."""
+    if labels.shape != (images,) or labels.dtype.kind not in "iu" or labels.min() < 0:
+        raise UsageError(
+            f"{path}: labels are {labels.dtype}{list(labels.shape)} for {images} images",
+            hint="one whole number from 0 on for each image",
+        )
+    if labels.max() >= MOST_CLASSES:
+        raise UsageError(f"{path}: label {labels.max()} is beyond any class", hint=f"labels end at {MOST_CLASSES - 1}")
 
 
 def _demo() -> Album:
@@ -291,24 +305,15 @@ def _of_pixels(path: Path, images: Any, labels: Any, *, role: str | None) -> Alb
     if 0 in images.shape:
         raise UsageError(f"{path} has no image", hint=f"images are uint8{list(images.shape)}")
     if labels is not None:
-        if labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min() < 0:
-            raise UsageError(
-                f"{path}: labels are {labels.dtype}{list(labels.shape)} for {len(images)} images",
-                hint="one whole number from 0 on for each image",
-            )
-        if labels.max() >= MOST_CLASSES:
-            raise UsageError(
-                f"{path}: label {labels.max()} is beyond any class", hint=f"labels end at {MOST_CLASSES - 1}"
-            )
+        require_labels(path, labels, len(images))
         classes = tuple(str(number) for number in range(int(labels.max()) + 1))
-    pixels = Pixels(path, images)
     found = [
         Photograph(
             f"{path.name}[{index}]",
             path,
             role or "",
             label=None if labels is None else int(labels[index]),
-            pixels=pixels,
+            pixels=images,
             index=index,
         )
         for index in range(len(images))
@@ -325,6 +330,8 @@ def _split(found: list[Photograph]) -> list[Photograph]:
         f"{size} {photograph.digest}" if common[size] > 1 else str(size)
         for photograph, size in zip(found, sizes, strict=True)
     ]
-    ranked = sorted(set(identities), key=lambda text: rank(0, text))
-    roles = {text: ROLES[place % 2] if len(ranked) > 1 else "" for place, text in enumerate(ranked)}
-    return [photograph.as_role(roles[text]) for photograph, text in zip(found, identities, strict=True)]
+    roles = split_roles(identities)
+    return [
+        replace(photograph, role=roles[text] if len(roles) > 1 else "")
+        for photograph, text in zip(found, identities, strict=True)
+    ]

@@ -32,7 +32,7 @@ from deploykit.errors import BackendMissing, UsageError
 from deploykit.host import library_versions
 from deploykit.loader import external_files
 from deploykit.pipeline.calibration import Shard, given_table, observe_inputs
-from deploykit.pipeline.inputs import Inputs, grouped, inputs_for
+from deploykit.pipeline.inputs import calibration_inputs, grouped
 from deploykit.pipeline.values import Built, Exported, Typed, specs_of, stored_engine, stored_typed
 from deploykit.spec import BuildSpec, Fusions, ModelSpec, Precision, TensorSpec
 from deploykit.store import Entry, Store, Writer
@@ -116,7 +116,7 @@ class Artefacts:
 
         An interrupted collection goes on where it stopped: its counts lie beside the store's entries meanwhile.
         """
-        inputs = self._calibration_inputs(exported, spec)
+        inputs = calibration_inputs(exported, spec)
         parts = {"graph": exported.digest, "data": inputs.digest}
         kept = self.store.root / "unfinished" / f"{cache_key({**parts, 'source': _source()})}.json"
 
@@ -143,7 +143,7 @@ class Artefacts:
         """
         if not spec.repair.equalise:
             return exported
-        inputs = self._calibration_inputs(exported, spec)
+        inputs = calibration_inputs(exported, spec)
 
         def make(writer: Writer) -> Mapping[str, Any]:
             from deploykit.pipeline import stages
@@ -288,7 +288,7 @@ class Artefacts:
             raise UsageError("--int8-policy plan is not decided yet", hint="name the layers, or use `build`")
         source = self.quantisable(exported, spec)
         table, calibration = self.calibrate(source, spec)
-        shown = self._calibration_inputs(source, spec) if spec.repair.bias else None
+        shown = calibration_inputs(source, spec) if spec.repair.bias else None
 
         def make(writer: Writer) -> Mapping[str, Any]:
             from deploykit.pipeline import stages
@@ -316,9 +316,6 @@ class Artefacts:
         key = {**parts, "table": table.to_json(), "data": shown.digest if shown else None}
         entry, _ = self.get_or_make("typed", key, make, request={"model": exported.model, **parts})
         return stored_typed(entry, Precision.INT8, placement)
-
-    def _calibration_inputs(self, exported: Exported, spec: BuildSpec) -> Inputs:
-        return inputs_for(exported, "calibration", count=spec.calibration.images, batch=1, data=spec.data)
 
     def _compile(self, spec: BuildSpec, backend: Backend, source: Source, typed: TypedGraph) -> tuple[Entry, bool]:
         stage = f"compile with {backend.name}"

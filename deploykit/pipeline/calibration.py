@@ -12,7 +12,15 @@ from deploykit.errors import UsageError
 from deploykit.host import peak_memory_bytes
 from deploykit.loader import read_text
 from deploykit.pipeline.files import write_text
-from deploykit.pipeline.inputs import NOISE, PREPARED, SYNTHETIC, Inputs, inputs_for, photographs_fit, preprocessing_of
+from deploykit.pipeline.inputs import (
+    NOISE,
+    PREPARED,
+    SYNTHETIC,
+    Inputs,
+    calibration_inputs,
+    photographs_fit,
+    preprocessing_of,
+)
 from deploykit.pipeline.values import Exported
 from deploykit.report.document import SCHEMA_VERSION
 from deploykit.spec import BuildSpec
@@ -79,7 +87,7 @@ def observe_shard(
     artefacts: Artefacts, exported: Exported, spec: BuildSpec, *, shard: Shard, kept: Path
 ) -> Observations:
     """One part of the calibration that `spec` asks for. Raises as `inputs_for` and `observe_inputs`."""
-    inputs = inputs_for(exported, "calibration", count=spec.calibration.images, batch=1, data=spec.data)
+    inputs = calibration_inputs(exported, spec)
     stage = f"count shard {shard.index + 1}/{shard.count} of {len(inputs)} images"
     with artefacts.timed(stage):
         return observe_inputs(

@@ -32,6 +32,7 @@ from deploykit.pipeline.fusing import BUDGET_SECONDS, PRICED_BY, Decision, Goal,
 from deploykit.pipeline.inputs import (
     Inputs,
     Photographs,
+    calibration_inputs,
     inputs_for,
     joined_feeds,
     require_feedable,
@@ -122,7 +123,7 @@ class _Comparison:
         machine = fingerprint(threads=settings.worker_threads, seed=settings.seed, tf32=self.request.spec.tf32)
         asked = [(name, precision) for name in self.request.backends for precision in self.request.precisions]
         lines = self._fed(without_twins([self._build(name, precision) for name, precision in asked]))
-        running = [line for line in lines if line.built and line.built.engine.reason is None]
+        running = [line for line in lines if line.runs]
         jobs = [self._job(line.row, line.built) for line in running if line.built]
         measurement = run_rows(jobs, settings, progress) if self.timed and jobs else None
         samples = measurement.rows if measurement else run_outputs(jobs, settings, progress)
@@ -154,9 +155,7 @@ class _Comparison:
             require_feedable(self.exported)
         except UnsupportedGraph as error:
             fed = [
-                Line(replace(line.row, state="unavailable", reason=str(error), note=""))
-                if line.built and line.built.engine.reason is None
-                else line
+                Line(replace(line.row, state="unavailable", reason=str(error), note="")) if line.runs else line
                 for line in lines
             ]
             if not any(line.built for line in fed):
@@ -170,7 +169,7 @@ class _Comparison:
         spec = self.request.spec
         if Precision.INT8 not in self.request.precisions:
             return None
-        return inputs_for(self.exported, "calibration", count=spec.calibration.images, batch=1, data=spec.data)
+        return calibration_inputs(self.exported, spec)
 
     @cached_property
     def test(self) -> Inputs:
@@ -201,7 +200,7 @@ class _Comparison:
         inputs, batch = built.engine.inputs, self.request.spec.batch.optimum
         timed = runs(self.images, inputs, batch)[:ROTATED] if self.timed else []
         return RowJob(
-            label=f"{row.backend} {row.precision}",
+            label=row.label,
             engine=built.engine,
             feeds=tuple(timed),
             parity=tuple(self.judge.feeds(inputs)),
@@ -240,9 +239,8 @@ class _Comparison:
         self, jobs: Sequence[RowJob], measurement: Measurement | None, machine: Mapping[str, Any]
     ) -> Conditions:
         spec, settings = self.request.spec, self.request.settings
-        weights = f" ({spec.model.provenance})" if spec.model.provenance else ""
         return Conditions(
-            model=f"{spec.model.label}{weights}",
+            model=spec.model.title,
             batch=spec.batch.optimum,
             threads=settings.worker_threads,
             tf32=spec.tf32,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
+from itertools import product, tee
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,13 @@ from deploykit.bench import BenchSettings, fingerprint, stream_outputs
 from deploykit.errors import BackendMissing, DeploykitError, UsageError
 from deploykit.parity.accuracy import TOP, Flips, Predictions, Share
 from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.inputs import Inputs, inputs_for
-from deploykit.pipeline.labelled import Labelled, Labels, labelled_inputs
+from deploykit.pipeline.inputs import Inputs, calibration_inputs
+from deploykit.pipeline.labelled import Labelled, labelled_inputs, require_max_drop
 from deploykit.pipeline.lines import Line, build_line, without_twins
 from deploykit.pipeline.values import Exported
 from deploykit.report.accuracy import AccuracyConditions, AccuracyReport, AccuracyRow
 from deploykit.report.row import Row, State
-from deploykit.spec import BuildSpec, Precision
+from deploykit.spec import BuildSpec, Precision, TensorSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +46,7 @@ class EvaluationRequest:
     def __post_init__(self) -> None:
         if self.spec.fusions.auto:
             raise UsageError("evaluate judges one graph", hint="give --fuse the rewrites by name")
-        if self.max_drop is not None and not 0 <= self.max_drop <= 100:
-            raise UsageError(f"--max-drop is {self.max_drop:g}", hint="give points of top-1, from 0 to 100")
+        require_max_drop(self.max_drop)
 
 
 def evaluate(artefacts: Artefacts, request: EvaluationRequest) -> AccuracyReport:
@@ -95,20 +94,20 @@ class _Evaluation:
         spec = self.request.spec
         if Precision.INT8 not in self.request.precisions or spec.calibration.table is not None:
             return None
-        return inputs_for(self.exported, "calibration", count=spec.calibration.images, batch=1, data=spec.data)
+        return calibration_inputs(self.exported, spec)
 
     def _judged(self, line: Line) -> tuple[Row, Predictions | None]:
         if not line.runs or line.built is None:
             return line.row, None
         parts: list[Predictions] = []
-        stage = f"evaluate {line.row.backend} {line.row.precision}"
-        size = self.request.spec.batch.optimum
+        engine, stage = line.built.engine, f"evaluate {line.row.label}"
         try:
             with self.artefacts.timed(stage):
-                (output,) = (spec.name for spec in line.built.engine.outputs)
-                labels: list[Labels] = []
-                for found in stream_outputs(line.built.engine, self._feeds(line, size, labels), self.request.settings):
-                    truth = labels[-1]
+                (read,), (output,) = engine.inputs, (spec.name for spec in engine.outputs)
+                shown, known = tee(self.images.batches(self.request.spec.batch.optimum))
+                feeds = (self._filled(feed, read) for feed, _ in shown)
+                outputs = stream_outputs(engine, feeds, self.request.settings)
+                for found, (_, truth) in zip(outputs, known, strict=True):
                     parts.append(Predictions.of(found[output][: len(truth)], truth))
                     done = sum(map(len, parts))
                     self.artefacts.progress(f"{stage}: image", min(done, len(self.images)), len(self.images))
@@ -119,16 +118,13 @@ class _Evaluation:
             raise UsageError(f"{self.request.labelled} has no sound image, the first: {self.images.skipped[0]}")
         return line.row, Predictions.joined(parts)
 
-    def _feeds(self, line: Line, size: int, labels: list[Labels]) -> Iterator[Feed]:
-        """The batches, their labels noted; a graph of fixed batch gets its last one filled up."""
-        assert line.built is not None  # noqa: S101 - it runs
-        (spec,) = line.built.engine.inputs
-        for feed, truth in self.images.batches(size):
-            (images,) = feed.values()
-            if isinstance(spec.shape[0], int) and len(images) < size:
-                images = np.concatenate([images, np.repeat(images[-1:], size - len(images), axis=0)])
-            labels.append(truth)
-            yield {spec.name: images.astype(spec.dtype, copy=False)}
+    def _filled(self, feed: Feed, spec: TensorSpec) -> Feed:
+        """A batch as the engine's input takes it: where that is fixed, the last one is filled up."""
+        (images,) = feed.values()
+        missing = self.request.spec.batch.optimum - len(images) if isinstance(spec.shape[0], int) else 0
+        if missing:
+            images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
+        return {spec.name: images.astype(spec.dtype, copy=False)}
 
     def _compared(self, judged: Sequence[tuple[Row, Predictions | None]]) -> Iterator[AccuracyRow]:
         first = next((found for _, found in judged if found is not None), None)
@@ -156,9 +152,8 @@ class _Evaluation:
         elif calibration is not None:
             origin = spec.data or "demo photographs"
             said = f"{spec.calibration.method} over {len(calibration)} images of {origin}, none of which is judged here"
-        weights = f" ({spec.model.provenance})" if spec.model.provenance else ""
         return AccuracyConditions(
-            model=f"{spec.model.label}{weights}",
+            model=spec.model.title,
             data=images.source,
             classes=images.classes,
             skipped=tuple(images.skipped),

@@ -6,7 +6,6 @@ without a batch in it (a fixed first dimension beside free ones) is drawn anew f
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,9 +20,9 @@ from deploykit.errors import UnsupportedGraph, UsageError
 from deploykit.host import library_versions
 from deploykit.images import ImageSet, open_images
 from deploykit.loader import read_npz
-from deploykit.photographs import ROLES, Role, rank
+from deploykit.photographs import Role, array_digest, split_roles
 from deploykit.pipeline.values import Exported
-from deploykit.spec import Preprocessing, TensorSpec
+from deploykit.spec import BuildSpec, Preprocessing, TensorSpec
 from deploykit.zoo import registry
 from deploykit.zoo.initialise import calibration_noise
 
@@ -210,7 +209,7 @@ def inputs_for(exported: Exported, role: Role, *, count: int, batch: int, data: 
     count = whole_runs(count, run)
     seed = exported.model.seed
     if data is not None and (prepared := prepared_arrays(data, exported)) is not None:
-        return _half(data, prepared, exported.inputs[0], role, count=count, run=run)
+        return _half(data, prepared[0], exported.inputs[0], role, count=count, run=run)
     if photographs_fit(exported):
         (spec,) = exported.inputs
         recipe, channels = preprocessing_of(exported), spec.shape[1]
@@ -228,14 +227,21 @@ def inputs_for(exported: Exported, role: Role, *, count: int, batch: int, data: 
     return Noise(exported.inputs, count, seed + NOISE_SEEDS[role], run)
 
 
-def prepared_arrays(path: Path, exported: Exported) -> Array | None:
-    """The images of an archive that are arrays for the network's one input; None where `path` is no such archive.
+def calibration_inputs(exported: Exported, spec: BuildSpec) -> Inputs:
+    """What INT8 of `exported` is calibrated on. Raises as `inputs_for`."""
+    return inputs_for(exported, "calibration", count=spec.calibration.images, batch=1, data=spec.data)
 
-    Raises UsageError where they do not fit it or hold NaN or infinity, UntrustedArtefact as `read_npz`.
+
+def prepared_arrays(path: Path, exported: Exported) -> tuple[Array, Array | None] | None:
+    """The images of an archive that are arrays for the network's one input, and its labels if it has any.
+
+    None where `path` is no such archive. Raises UsageError where they do not fit it or hold NaN or infinity,
+    UntrustedArtefact as `read_npz`.
     """
     if path.suffix != ".npz":
         return None
-    images = read_npz(path).get("images")
+    arrays = read_npz(path)
+    images = arrays.get("images")
     if images is None or images.dtype == np.uint8:
         return None  # photographs, or what they complain of
     first, *others = exported.inputs
@@ -248,15 +254,14 @@ def prepared_arrays(path: Path, exported: Exported) -> Array | None:
     if not np.isfinite(images).all():
         row = int(np.flatnonzero(~np.isfinite(images.reshape(len(images), -1)).all(axis=1))[0])
         raise UsageError(f"{path}: image {row} holds NaN or infinity", hint="check how the images were prepared")
-    return images
+    return images, arrays.get("labels")
 
 
 def _half(path: Path, images: Array, spec: TensorSpec, role: Role, *, count: int, run: int) -> Arrays:
     """The images of one role; equal ones have the same."""
-    digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
-    ordered = sorted(set(digests), key=lambda text: rank(0, text))
-    roles = {text: ROLES[place % 2] for place, text in enumerate(ordered)}
-    place = {text: number for number, text in enumerate(ordered)}
+    digests = [array_digest(image) for image in images]
+    roles = split_roles(digests)
+    place = {text: number for number, text in enumerate(roles)}
     mine = sorted((row for row, text in enumerate(digests) if roles[text] == role), key=lambda row: place[digests[row]])
     if role == "calibration":
         _require_several(path, len({digests[row] for row in mine}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,8 +14,7 @@ from numpy.typing import NDArray
 from deploykit.backends.protocol import Feed
 from deploykit.errors import UnsupportedGraph, UntrustedArtefact, UsageError
 from deploykit.images import centre_crop, normalise
-from deploykit.loader import read_npz
-from deploykit.photographs import Photograph, Skipped, open_labelled, rank
+from deploykit.photographs import Photograph, Skipped, array_digest, open_labelled, rank, require_labels
 from deploykit.pipeline.inputs import (
     describe,
     photographs_fit,
@@ -52,7 +50,6 @@ class LabelledPhotographs:
     classes: int
     photographs: tuple[Photograph, ...] = field(repr=False)
     input: TensorSpec
-    channels: int
     preprocessing: Preprocessing
     skipped: list[str] = field(default_factory=list)
 
@@ -75,7 +72,7 @@ class LabelledPhotographs:
                     self.skipped.append(said)
                 continue
             assert photograph.label is not None  # noqa: S101 - open_labelled gives each its label
-            yield normalise(image, self.preprocessing, self.channels), photograph.label
+            yield normalise(image, self.preprocessing, len(self.preprocessing.mean)), photograph.label
 
 
 @dataclass
@@ -109,7 +106,7 @@ def labelled_inputs(
     classes = _classes(exported)
     prepared = prepared_arrays(data, exported)
     if prepared is not None:
-        found: Labelled = _arrays(exported, data, prepared, limit=limit, without=without)
+        found: Labelled = _arrays(exported, data, *prepared, limit=limit, without=without)
     else:
         found = _photographs(exported, data, limit=limit, without=without)
     if found.classes > classes:
@@ -120,6 +117,12 @@ def labelled_inputs(
     if not len(found):
         raise UsageError(f"{data} has no image left to be judged by", hint="calibrate on others: --calibration-data")
     return found
+
+
+def require_max_drop(points: float | None) -> None:
+    """Raises UsageError for a loss of top-1 that cannot be asked for."""
+    if points is not None and not 0 <= points <= 100:
+        raise UsageError(f"--max-drop is {points:g}", hint="give points of top-1, from 0 to 100")
 
 
 def _classes(exported: Exported) -> int:
@@ -150,23 +153,27 @@ def _photographs(exported: Exported, data: Path, *, limit: int | None, without: 
     ]
     shown.sort(key=lambda photograph: rank(exported.model.seed, photograph.name))
     (spec,) = exported.inputs
-    channels = spec.shape[1]
-    assert isinstance(channels, int)  # noqa: S101 - photographs_fit has just said so
     skipped = [str(item) for item in album.unusable]
     return LabelledPhotographs(
-        str(data), len(album.classes), tuple(shown[:limit]), spec, channels, preprocessing_of(exported), skipped
+        str(data), len(album.classes), tuple(shown[:limit]), spec, preprocessing_of(exported), skipped
     )
 
 
 def _arrays(
-    exported: Exported, data: Path, images: np.ndarray[Any, Any], *, limit: int | None, without: Collection[str]
+    exported: Exported,
+    data: Path,
+    images: np.ndarray[Any, Any],
+    labels: np.ndarray[Any, Any] | None,
+    *,
+    limit: int | None,
+    without: Collection[str],
 ) -> LabelledArrays:
-    labels = read_npz(data).get("labels")
-    if labels is None or labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min() < 0:
-        has = "no array `labels`" if labels is None else f"labels {labels.dtype}{list(labels.shape)}"
-        raise UsageError(f"{data} has {has} for {len(images)} images", hint="one whole number from 0 on for each")
-    rows = [row for row, image in enumerate(images) if hashlib.sha256(image.tobytes()).hexdigest() not in without]
-    rows = rows[:limit]
+    if labels is None:
+        raise UsageError(
+            f"{data} has no array `labels` for {len(images)} images", hint="one whole number from 0 on for each"
+        )
+    require_labels(data, labels, len(images))
+    rows = [row for row, image in enumerate(images) if not (without and array_digest(image) in without)][:limit]
     return LabelledArrays(
         str(data), int(labels.max()) + 1, images[rows], labels[rows].astype(np.int64), exported.inputs[0]
     )

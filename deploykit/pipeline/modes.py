@@ -110,7 +110,7 @@ def _conditions(request: ModeRequest, machine: Mapping[str, Any], seconds: float
     shape = registry.input_spec(model).at_batch(request.batch)
     size = describe_size(FLOAT32_BYTES * math.prod(shape), machine["cpu"]["cache_bytes"])
     return Conditions(
-        model=f"{model.label} ({model.provenance})",
+        model=model.title,
         batch=request.batch,
         threads=settings.worker_threads,
         tf32=False,

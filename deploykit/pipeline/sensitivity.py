@@ -11,7 +11,7 @@ FP16's own error, some thousandths of INT8's, is left out of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,21 +20,23 @@ import numpy as np
 
 from deploykit.backends.protocol import TENSORRT, Feed
 from deploykit.errors import BackendMissing, BuildFailed, GateFailed, UnsupportedGraph, UsageError
+from deploykit.graph.rewrite import site
 from deploykit.ort_session import compute, open_session
 from deploykit.parity import distance
 from deploykit.parity.accuracy import Flips, Predictions
 from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.inputs import inputs_for
-from deploykit.pipeline.labelled import Labels, labelled_inputs
+from deploykit.pipeline.inputs import calibration_inputs, inputs_for
+from deploykit.pipeline.labelled import Labels, labelled_inputs, require_max_drop
 from deploykit.pipeline.pricing import PlanPricing
 from deploykit.pipeline.stages import read_graph
 from deploykit.pipeline.values import Exported
 from deploykit.plan.gpus import Gpu
 from deploykit.precision.int8 import quantise
-from deploykit.precision.policy import kind
+from deploykit.precision.policy import choose, kind
+from deploykit.precision.preconditions import require_plain
 from deploykit.precision.weighted import weighted_ops
 from deploykit.report.sensitivity import LayerLoss, Loss, Sensitivity, Stop
-from deploykit.spec import BuildSpec, Precision
+from deploykit.spec import BuildSpec, Precision, QuantisationPolicy
 
 if TYPE_CHECKING:
     from deploykit.precision.calibrate.table import CalibrationTable
@@ -51,8 +53,7 @@ class Aim:
     min_sqnr: float | None = None
 
     def __post_init__(self) -> None:
-        if self.max_drop is not None and not 0 <= self.max_drop <= 100:
-            raise UsageError(f"--max-drop is {self.max_drop:g}", hint="give points of top-1, from 0 to 100")
+        require_max_drop(self.max_drop)
         if self.min_sqnr is not None and not 0 <= self.min_sqnr <= 200:
             raise UsageError(f"--min-sqnr is {self.min_sqnr:g}", hint="give decibels: 20 is a usual limit for INT8")
 
@@ -98,17 +99,17 @@ class _Trials:
     def layers(self) -> dict[str, str]:
         """Weighted layers that INT8 can express and the policy does not leave: name -> kind."""
         copy = self.network.clone()
-        found = {op.node.name: op for op in weighted_ops(copy, TENSORRT)[0]}
-        report = quantise(self.network.clone(), self.table, TENSORRT, self._policy(()))
-        if not report.quantised:
+        require_plain(copy)
+        kept, _ = choose(weighted_ops(copy, TENSORRT)[0], self.policy(()))
+        if not kept:
             raise UnsupportedGraph("no layer can read int8", hint="use fp32 or fp16")
-        return {name: kind(found[name]) for name in report.quantised}
+        return {site(op.node): kind(op) for op in kept}
 
     def loss(self, left: frozenset[str]) -> Loss:
         """With the layers in `left` in float and all others in INT8."""
         if left not in self.known:
             graph = self.network.clone()
-            quantise(graph, self.table, TENSORRT, self._policy(tuple(sorted(left))), clip=self.spec.repair.clip)
+            quantise(graph, self.table, TENSORRT, self.policy(left), clip=self.spec.repair.clip)
             self.known[left] = self._against_float(self._outputs(open_session(graph, optimise=False)))
         return self.known[left]
 
@@ -118,9 +119,7 @@ class _Trials:
         if self.labelled:
             if self.spec.data is None:
                 raise UsageError("--max-drop needs labelled images", hint="name them with --data, or use --min-sqnr")
-            seen = inputs_for(
-                self.exported, "calibration", count=self.spec.calibration.images, batch=1, data=self.spec.data
-            )
+            seen = calibration_inputs(self.exported, self.spec)
             found = labelled_inputs(
                 self.exported, self.spec.data, limit=self.images or LABELLED, without=frozenset(seen.identities)
             )
@@ -134,6 +133,12 @@ class _Trials:
     def exact(self) -> dict[str, Any]:
         return self._outputs(open_session(self.network.clone(), optimise=False))
 
+    @cached_property
+    def predicted(self) -> Predictions | None:
+        """What the float graph predicts; None without labels."""
+        labels = self.feeds[1]
+        return None if labels is None else Predictions.of(self._only(self.exact), labels)
+
     def _outputs(self, session: Any) -> dict[str, Any]:
         names = [spec.name for spec in self.exported.outputs]
         answers = [compute(session, names, feed) for feed in self.feeds[0]]
@@ -141,15 +146,20 @@ class _Trials:
 
     def _against_float(self, found: dict[str, Any]) -> Loss:
         sqnr = min(distance(found[name], self.exact[name]).sqnr_db for name in found)
-        labels = self.feeds[1]
-        if labels is None:
+        if self.predicted is None:
             return Loss(sqnr)
-        (name,) = found
-        flips = Flips.between(Predictions.of(self.exact[name], labels), Predictions.of(found[name], labels))
+        flips = Flips.between(self.predicted, Predictions.of(self._only(found), self.predicted.labels))
         return Loss(sqnr, flips.drop, flips.interval)
 
-    def _policy(self, left: tuple[str, ...]) -> Any:
-        return replace(self.spec.policy, leave=(*self.spec.policy.leave, *left), rest=Precision.FP32)
+    @staticmethod
+    def _only(outputs: dict[str, Any]) -> Any:
+        """The logits: images are labelled for networks with one output."""
+        (logits,) = outputs.values()
+        return logits
+
+    def policy(self, left: Collection[str], rest: Precision = Precision.FP32) -> QuantisationPolicy:
+        """That of the request, with the layers in `left` in `rest`."""
+        return replace(self.spec.policy, leave=(*self.spec.policy.leave, *sorted(left)), rest=rest)
 
 
 @dataclass
@@ -230,9 +240,8 @@ class _Search:
         return tuple(stops)
 
     def _plan(self, left: frozenset[str]) -> str:
-        spec = self.trials.spec
-        policy = replace(spec.policy, leave=(*spec.policy.leave, *sorted(left)), rest=Precision.FP16)
+        spec = replace(self.trials.spec, policy=self.trials.policy(left, Precision.FP16))
         try:
-            return str(PlanPricing(replace(spec, policy=policy), self.gpu).price(self.trials.network))
+            return str(PlanPricing(spec, self.gpu).price(self.trials.network))
         except (BackendMissing, BuildFailed, GateFailed, UnsupportedGraph) as error:
             return str(error)

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 from deploykit.parity.accuracy import Flips, Share
 from deploykit.report.document import SCHEMA_VERSION
-from deploykit.report.row import Row
+from deploykit.report.row import Row, remarks
 from deploykit.report.text import render_facts, render_lines, render_table
 
 SWAPS = 5  # changes of class that are named for each row
@@ -92,10 +92,7 @@ def render_accuracy(report: AccuracyReport, *, file: TextIO | None = None) -> No
         dim=[index for index, row in enumerate(rows) if row.top1 is None],
         file=file,
     )
-    said: dict[str, list[str]] = {}
-    for row in rows:
-        for text in _said(row):
-            said.setdefault(text, []).append(f"{row.row.backend} {row.row.precision}")
+    said = remarks((line.row, _said(line)) for line in rows)
     below = [f"{', '.join(names)}: {text}" for text, names in said.items()]
     if any(row.flips for row in rows):
         below.append("lost, gained: images that only the first row, only this row gets right; p: exact McNemar test.")

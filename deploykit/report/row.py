@@ -10,7 +10,7 @@ A row is never dropped and never stands for another; figures it does not have ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -54,6 +54,11 @@ class Row:
     burn_in_ns: tuple[int, ...] = ()
     steps_ns: tuple[int, ...] = ()
 
+    @property
+    def label(self) -> str:
+        """Which row of a table it is: `ort fp16`."""
+        return f"{self.backend} {self.precision}"
+
     def __post_init__(self) -> None:
         if self.state != "measured" and self.latency_ms is not None:
             raise ValueError(f"a row that is {self.state} carries no latency")
@@ -90,6 +95,15 @@ class Row:
             "burn_in_ns": list(self.burn_in_ns),
             "device_samples_ns": [sample for block in self.blocks for sample in block.device_ns],
         }
+
+
+def remarks(said: Iterable[tuple[Row, Sequence[str]]]) -> dict[str, list[str]]:
+    """Text -> the labels of the rows that it is said of, in the order of the rows."""
+    found: dict[str, list[str]] = {}
+    for row, texts in said:
+        for text in texts:
+            found.setdefault(text, []).append(row.label)
+    return found
 
 
 def _latency(found: Latency | None) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from deploykit.bench import Interval, Latency, PerBatch
 from deploykit.report.document import Report
-from deploykit.report.row import Row
+from deploykit.report.row import Row, remarks
 from deploykit.report.text import render_facts, render_lines, render_table
 
 DIGEST_DIGITS = 12
@@ -24,8 +24,8 @@ def render_report(report: Report, *, file: TextIO | None = None) -> None:
     """Conditions, table, remarks: plain text on stdout or on `file`."""
     render_facts(_conditions(report), file=file)
     render_lines([""], file=file)
-    remarks = _remarks(report.rows)
-    columns = [column for column in _columns(report, remarks) if any(column[1](row) for row in report.rows)]
+    said = remarks((row, _said(row)) for row in report.rows)
+    columns = [column for column in _columns(report, said) if any(column[1](row) for row in report.rows)]
     render_table(
         [heading for heading, _ in columns],
         [[cell(row) for _, cell in columns] for row in report.rows],
@@ -33,7 +33,7 @@ def render_report(report: Report, *, file: TextIO | None = None) -> None:
         dim=[index for index, row in enumerate(report.rows) if row.state != "measured"],
         file=file,
     )
-    below = [f"[{number}] {', '.join(names)}: {text}" for number, (text, names) in enumerate(remarks.items(), start=1)]
+    below = [f"[{number}] {', '.join(names)}: {text}" for number, (text, names) in enumerate(said.items(), start=1)]
     below += _different_graphs(report.rows) + _limits(report.rows) + _apart(report.rows)
     if any(row.latency_ms and not row.mode for row in report.rows):
         below.append("The first run of each block is left out of the statistics, by rule; --json has every sample.")
@@ -78,7 +78,7 @@ def _columns(report: Report, remarks: Mapping[str, list[str]]) -> list[Column]:
         ("ms a batch, mean +/- sd", lambda row: _spread(row.per_batch_ms)),
         ("median ms [95 % CI]", lambda row: "" if row.mode else _milliseconds(row.latency_ms)),
         ("device ms [95 % CI]", lambda row: _milliseconds(row.device_ms)),
-        (f"time / {_name(first)}" if first else "", lambda row: _ratio(row, is_first=row is first)),
+        (f"time / {first.label}" if first else "", lambda row: _ratio(row, is_first=row is first)),
         ("images\n/s", lambda row: f"{row.images_per_second:.1f}" if row.images_per_second is not None else ""),
         ("steps", lambda row: str(row.per_batch_ms.n) if row.per_batch_ms else ""),
         ("parity", lambda row: _parity(row.parity)),
@@ -86,15 +86,6 @@ def _columns(report: Report, remarks: Mapping[str, list[str]]) -> list[Column]:
         ("MB\nmoved", lambda row: _figure(row.plan, "mb_moved", "{:.1f}")),
         ("engine\nMB", lambda row: _figure(row.plan, "engine_mb", "{:.1f}")),
     ]
-
-
-def _remarks(rows: tuple[Row, ...]) -> dict[str, list[str]]:
-    """Text -> the rows that it is said of, in the order of the rows."""
-    remarks: dict[str, list[str]] = {}
-    for row in rows:
-        for text in _said(row):
-            remarks.setdefault(text, []).append(_name(row))
-    return remarks
 
 
 def _said(row: Row) -> list[str]:
@@ -111,7 +102,7 @@ def _marks(row: Row, remarks: Mapping[str, list[str]]) -> str:
 
 
 def _different_graphs(rows: tuple[Row, ...]) -> list[str]:
-    graphs = {_name(row): row.typed_digest for row in rows if row.precision == "int8" and row.typed_digest}
+    graphs = {row.label: row.typed_digest for row in rows if row.precision == "int8" and row.typed_digest}
     if len(set(graphs.values())) < 2:
         return []
     listed = ", ".join(f"{name} {digest[:DIGEST_DIGITS]}" for name, digest in graphs.items())
@@ -120,9 +111,9 @@ def _different_graphs(rows: tuple[Row, ...]) -> list[str]:
 
 def _apart(rows: tuple[Row, ...]) -> list[str]:
     """Times that are no latency, in lines of their own."""
-    cold = [f"{_name(row)} {row.cold_ms:.0f} ms" for row in rows if row.cold_ms is not None]
+    cold = [f"{row.label} {row.cold_ms:.0f} ms" for row in rows if row.cold_ms is not None]
     built = [
-        f"{_name(row)} {row.build_seconds:.1f} s{' (then, now from the store)' if row.cache_hit else ''}"
+        f"{row.label} {row.build_seconds:.1f} s{' (then, now from the store)' if row.cache_hit else ''}"
         for row in rows
         if row.build_seconds is not None
     ]
@@ -135,12 +126,8 @@ def _limits(rows: tuple[Row, ...]) -> list[str]:
     limits: dict[str, list[str]] = {}
     for row in rows:
         if said := row.parity.get("precision_limit"):
-            limits.setdefault(str(said), []).append(_name(row))
+            limits.setdefault(str(said), []).append(row.label)
     return [f"Parity limit of {', '.join(names)}: {said}." for said, names in limits.items()]
-
-
-def _name(row: Row) -> str:
-    return f"{row.backend} {row.precision}"
 
 
 def _milliseconds(found: Latency | None) -> str:

@@ -123,6 +123,11 @@ class ModelSpec:
         said = self.weights.name if self.weights else f"random weights, seed {self.seed}"
         return f"layers of {self.init_from} taken over, {said}" if self.init_from else said
 
+    @property
+    def title(self) -> str:
+        """The label, and what its weights are."""
+        return f"{self.label} ({self.provenance})" if self.provenance else self.label
+
     def _given(self, *names: str) -> str:
         """Those of the fields that are not at their default, as the options of the command line."""
         return ", ".join(f"--{name.replace('_', '-')}" for name in names if getattr(self, name) not in (None, ()))

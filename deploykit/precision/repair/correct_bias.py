@@ -23,9 +23,12 @@ from deploykit.backends.protocol import Feed
 from deploykit.graph.linear import Linear, Parameters, checked, is_linear, read_linear, write
 from deploykit.graph.rewrite import WEIGHTED, Refusal, constant, new_initializer, refuse
 from deploykit.ort_session import compute, open_session
+from deploykit.precision.repair.channels import add_channel_output
 
 Array = np.ndarray[Any, Any]
 Feeds = Callable[[], Iterable[Feed]]
+
+SHIFT = "_shift"  # suffix of a layer's output in the probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +56,26 @@ def correct_biases(model: ir.Model, quantise: Callable[[ir.Model], object], feed
     """
     quantised = _quantised(model, quantise)
     twins = {str(node.name): node for node in quantised.graph if node.op_type in WEIGHTED and _is_quantised(node)}
-    probe, means, left = _probe(model, twins)
+    probe, layers, left = _probe(model, twins)
+    shifts = _means(probe, layers, feeds)
     corrected = model.clone()
-    shifts = _means(probe, means, feeds)
-    layers = {str(node.name): node for node in corrected.graph if node.name in shifts}
-    for name, shift in shifts.items():
-        linear = read_linear(layers[name])
-        assert isinstance(linear, Linear)  # noqa: S101 - _probe refused what is none
-        parameters = checked(linear, None, np.broadcast_to(linear.bias, linear.channels_out) - shift)
-        assert isinstance(parameters, Parameters)  # noqa: S101 - finite inputs give finite means
-        write(linear, parameters, corrected.graph)
+    _correct(corrected, shifts)
     before, after = _errors(model, [quantised, _quantised(corrected, quantise)], feeds)
     kept = bool(after <= before)
     if kept:
-        ours = {str(node.name): node for node in model.graph}
-        for name in shifts:
-            _take_bias(ours[name], layers[name], model.graph)
+        _correct(model, shifts)
     largest = max((float(np.abs(shift).max()) for shift in shifts.values()), default=0.0)
     return CorrectionReport(tuple(shifts) if kept else (), tuple(left), largest, kept, before, after)
+
+
+def _correct(model: ir.Model, shifts: dict[str, Array]) -> None:
+    """Take the shift of each layer out of its bias."""
+    for node in [node for node in model.graph if node.name in shifts]:
+        linear = read_linear(node)
+        assert isinstance(linear, Linear)  # noqa: S101 - _probe refused what is none
+        parameters = checked(linear, None, np.broadcast_to(linear.bias, linear.channels_out) - shifts[str(node.name)])
+        assert isinstance(parameters, Parameters)  # noqa: S101 - finite inputs give finite means
+        write(linear, parameters, model.graph)
 
 
 def _quantised(model: ir.Model, quantise: Callable[[ir.Model], object]) -> ir.Model:
@@ -88,11 +93,15 @@ def _producer(value: ir.Value | None) -> str:
     return node.op_type if node is not None else ""
 
 
-def _probe(model: ir.Model, twins: dict[str, ir.Node]) -> tuple[ir.Model, dict[str, str], list[Refusal]]:
-    """The float graph with each layer's quantised twin beside it, and the mean of their difference as an output."""
+def _probe(model: ir.Model, twins: dict[str, ir.Node]) -> tuple[ir.Model, list[str], list[Refusal]]:
+    """The float graph with each layer's quantised twin beside it, and the mean of their difference as an output.
+
+    Also the layers that have one, in the order of these outputs.
+    """
     probe = model.clone()
     graph = probe.graph
-    outputs: dict[str, str] = {}
+    graph.outputs.clear()
+    layers: list[str] = []
     left: list[Refusal] = []
     for node in [node for node in graph if node.name in twins]:
         if not is_linear(node):
@@ -105,17 +114,14 @@ def _probe(model: ir.Model, twins: dict[str, ir.Node]) -> tuple[ir.Model, dict[s
         if node.op_type == "Gemm" and linear.bias.ndim > 1 and linear.bias.shape[0] > 1:
             left.append(refuse(node, "its bias differs from row to row"))
             continue
-        outputs[str(node.name)] = _mean_difference(graph, node, twins[str(node.name)])
-    graph.outputs.clear()
-    for name in outputs.values():
-        value = next(found for each in graph for found in each.outputs if found.name == name)
-        graph.outputs.append(value)
-    return probe, outputs, left
+        _add_mean_difference(graph, node, twins[str(node.name)])
+        layers.append(str(node.name))
+    return probe, layers, left
 
 
-def _mean_difference(graph: ir.Graph, node: ir.Node, twin: ir.Node) -> str:
-    """Add the twin behind `node`, on the same float input; the name of its mean difference per channel."""
-    name, rank = str(node.name), len(node.outputs[0].shape or ())
+def _add_mean_difference(graph: ir.Graph, node: ir.Node, twin: ir.Node) -> None:
+    """Add the twin behind `node`, on the same float input, and the mean of what they differ by for each channel."""
+    name = str(node.name)
     activation, weight = (value.producer() for value in twin.inputs[:2] if value is not None)
     assert activation is not None and weight is not None  # noqa: S101, PT018 - _is_quantised
     made = _copied_pair(graph, node.inputs[0], activation, name)
@@ -126,14 +132,9 @@ def _mean_difference(graph: ir.Graph, node: ir.Node, twin: ir.Node) -> str:
         node.attributes,
         outputs=[ir.Value(name=f"{name}_twin")],
     )
-    axes = new_initializer(graph, f"{name}_axes", np.array([axis for axis in range(rank) if axis != 1], np.int64))
     difference = ir.node("Sub", [copy.outputs[0], node.outputs[0]], outputs=[ir.Value(name=f"{name}_difference")])
-    mean = ir.node(
-        "ReduceMean", [difference.outputs[0], axes], {"keepdims": 0}, outputs=[ir.Value(name=f"{name}_shift")]
-    )
-    mean.outputs[0].type, mean.outputs[0].shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([None])
-    graph.insert_after(node, [*made, *integers, copy, difference, mean])
-    return str(mean.outputs[0].name)
+    graph.insert_after(node, [*made, *integers, copy, difference])
+    add_channel_output(graph, "ReduceMean", difference.outputs[0], len(node.outputs[0].shape or ()), f"{name}{SHIFT}")
 
 
 def _copied_pair(graph: ir.Graph, source: ir.Value | None, dequantize: ir.Node, name: str) -> list[ir.Node]:
@@ -156,16 +157,16 @@ def _copied_pair(graph: ir.Graph, source: ir.Value | None, dequantize: ir.Node, 
     return nodes
 
 
-def _means(probe: ir.Model, outputs: dict[str, str], feeds: Feeds) -> dict[str, Array]:
+def _means(probe: ir.Model, layers: Sequence[str], feeds: Feeds) -> dict[str, Array]:
     """The mean difference of each layer over all feeds, each feed weighing by its images."""
-    sums = {name: np.zeros(()) for name in outputs}
-    if not outputs:
+    if not layers:
         return {}
+    sums = {name: np.zeros(()) for name in layers}
     session, weight = open_session(probe), 0
     for feed in feeds():
         images = len(next(iter(feed.values())))
-        found = compute(session, list(outputs.values()), feed)
-        sums = {name: total + images * found[outputs[name]].astype(np.float64) for name, total in sums.items()}
+        found = compute(session, [f"{name}{SHIFT}" for name in layers], feed)
+        sums = {name: total + images * found[f"{name}{SHIFT}"].astype(np.float64) for name, total in sums.items()}
         weight += images
     return {name: total / max(1, weight) for name, total in sums.items()}
 
@@ -183,10 +184,3 @@ def _errors(exact: ir.Model, candidates: Sequence[ir.Model], feeds: Feeds) -> tu
             found = compute(session, names, feed)
             sums[index] += sum(float(np.square(found[name].astype(np.float64) - truth[name]).sum()) for name in names)
     return tuple(total / max(1, count) for total in sums)
-
-
-def _take_bias(node: ir.Node, other: ir.Node, graph: ir.Graph) -> None:
-    linear = read_linear(node)
-    bias = constant(other.inputs[2])
-    assert isinstance(linear, Linear) and bias is not None  # noqa: S101, PT018 - corrected above
-    write(linear, Parameters(None, bias), graph)

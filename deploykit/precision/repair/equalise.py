@@ -32,6 +32,7 @@ from deploykit.graph.linear import Linear, input_extents, is_linear, read_linear
 from deploykit.graph.rewrite import Refusal, constant, new_initializer, other_use, refuse
 from deploykit.ort_session import compute, open_session
 from deploykit.precision.preconditions import require_plain
+from deploykit.precision.repair.channels import add_channel_output
 
 Array = np.ndarray[Any, Any]
 
@@ -145,23 +146,12 @@ def _extents(model: ir.Model, pairs: list[_Pair], feeds: Iterable[Feed]) -> list
         return []
     probe = model.clone()
     values = {value.name: value for node in probe.graph for value in node.outputs}
-    names = []
-    for number, pair in enumerate(pairs):
+    names = [f"equalise_max_{number}" for number in range(len(pairs))]
+    for name, pair in zip(names, pairs, strict=True):
         value = values[pair.seen.name]
-        axes = [axis for axis in range(len(value.shape or ())) if axis != 1]
-        reduced = new_initializer(probe.graph, f"equalise_axes_{number}", np.array(axes, np.int64))
-        nodes = [
-            ir.node("Abs", [value], outputs=[ir.Value(name=f"equalise_abs_{number}")]),
-            ir.node("ReduceMax", [], {"keepdims": 0}, outputs=[ir.Value(name=f"equalise_max_{number}")]),
-        ]
-        nodes[1].resize_inputs(2)
-        nodes[1].replace_input_with(0, nodes[0].outputs[0])
-        nodes[1].replace_input_with(1, reduced)
-        probe.graph.extend(nodes)
-        output = nodes[1].outputs[0]
-        output.type, output.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([pair.first.channels_out])
-        probe.graph.outputs.append(output)
-        names.append(str(output.name))
+        magnitude = ir.node("Abs", [value], outputs=[ir.Value(name=f"{name}_abs")])
+        probe.graph.append(magnitude)
+        add_channel_output(probe.graph, "ReduceMax", magnitude.outputs[0], len(value.shape or ()), name)
     session = open_session(probe)
     largest = [np.zeros(pair.first.channels_out) for pair in pairs]
     for feed in feeds:
