@@ -12,8 +12,12 @@ convolution's accumulator, and convolution, addition and ReLU fuse into one kern
 
 An Add of which neither operand comes directly from a weighted operator has nothing to fuse with, and stays float.
 
-*Concat rule.* A quantised Concat output and those of its inputs that are quantised share one range (their union):
-then Q moves through the Concat and the branches write integers into one buffer.
+*Pass-through rule.* Where a site's value comes from a Concat, MaxPool or AveragePool, what that reads is a site too, and
+so on upstream: else a value that is only moved or pooled on its way to an INT8 layer would travel there in float. Behind
+a MaxPool the range stays that of its input, so that the second rounding changes nothing.
+
+*Concat rule.* A quantised Concat output and its inputs share one range (their union): then Q moves through the Concat
+and the branches write integers into one buffer.
 
 `quantise_outputs` on (ONNX Runtime's CPU kernels): a site is everything that an integer kernel reads or writes, except
 between an operator and the ReLU or Clip that is its only reader, which the kernel absorbs. Operators that only move
@@ -32,6 +36,7 @@ from deploykit.precision.weighted import WeightedOp
 
 ABSORBED = ("Relu", "Clip")
 MOVERS = ("MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Identity")
+PASSED_THROUGH = ("Concat", "MaxPool", "AveragePool")
 INTEGER_KERNELS = ("Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu")
 
 
@@ -81,9 +86,29 @@ def _sites_of_operands(model: ir.Model, weighted: set[ir.Node], *, residual: boo
         value = None if index is None else node.inputs[index]
         if index is not None and value is not None:
             readers.setdefault(value, []).append((node, index))
-    sites = [Site(value, readers[value], (_name(value),)) for value in _activations(model) if value in readers]
+    source_of = _pass_through(model, readers)
+    sites = [
+        Site(value, readers[value], (_name(source_of.get(value, value)),))
+        for value in _activations(model)
+        if value in readers
+    ]
     _share_concat_ranges(sites)
     return sites
+
+
+def _pass_through(model: ir.Model, readers: dict[ir.Value, list[tuple[ir.Node, int]]]) -> dict[ir.Value, ir.Value]:
+    """Add to `readers` what Concat and poolings read upstream of them; MaxPool's output -> whose range it takes."""
+    for node in reversed(model.graph):
+        if node.op_type in PASSED_THROUGH and node.outputs[0] in readers:
+            for index, value in enumerate(node.inputs):
+                if value is not None and constant(value) is None:
+                    readers.setdefault(value, []).append((node, index))
+    source_of: dict[ir.Value, ir.Value] = {}
+    for node in model.graph:
+        source = node.inputs[0] if node.op_type == "MaxPool" else None
+        if source is not None and node.outputs[0] in readers:
+            source_of[node.outputs[0]] = source_of.get(source, source)
+    return source_of
 
 
 def _shortcut(node: ir.Node, weighted: set[ir.Node], depth: dict[ir.Value, int]) -> int | None:

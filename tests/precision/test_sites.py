@@ -83,15 +83,38 @@ def test_the_residual_rule_is_the_placements_choice(build):
 CONCAT = "a = Conv (x, w1) r = Relu (a) k = Concat <axis=2> (r, x) b = Conv (k, w2) y = Sigmoid (b)"
 
 
-def test_concat_shares_one_range_with_its_quantised_inputs(build):
+def test_concat_shares_one_range_with_its_inputs(build):
     model = graph(build, CONCAT)
-    assert ranges(model, TENSORRT) == {"x": ("k", "x"), "k": ("k", "x")}
+    united = ("k", "r", "x")
+    assert ranges(model, TENSORRT) == {"x": united, "r": united, "k": united}
+    assert sites(model, TENSORRT) == {"x": ["a.0", "k.1"], "r": ["k.0"], "k": ["b.0"]}
     assert ranges(model, ORT_CPU)["x"] == ("x",)
+
+
+def test_a_concat_that_no_weighted_operator_reads_stays_float(build):
+    model = graph(build, "a = Conv (x, w1) k = Concat <axis=2> (a, x) y = Sigmoid (k)")
+    assert sites(model, TENSORRT) == {"x": ["a.0"]}
+
+
+POOL = "a = Conv (x, w1) r = Relu (a) p = {} <kernel_shape=[2, 2]> (r) b = Conv (p, w2) y = Sigmoid (b)"
+
+
+@pytest.mark.parametrize(("pool", "taken"), [("MaxPool", "r"), ("AveragePool", "p")])
+def test_a_pooling_in_front_of_a_weighted_operator_reads_integers(build, pool, taken):
+    model = graph(build, POOL.format(pool))
+    assert sites(model, TENSORRT) == {"x": ["a.0"], "r": ["p.0"], "p": ["b.0"]}
+    assert ranges(model, TENSORRT)["p"] == (taken,)
+
+
+def test_passing_through_goes_on_upstream(build):
+    body = "a = Conv (x, w1) k = Concat <axis=2> (a, x) m = MaxPool <kernel_shape=[2, 2]> (k) y = Conv (m, w2)"
+    found = sites(graph(build, body), TENSORRT)
+    assert found == {"x": ["a.0", "k.1"], "a": ["k.0"], "k": ["m.0"], "m": ["y.0"]}
 
 
 def test_nested_concats_share_one_range(build):
     body = "k = Concat <axis=2> (x, x) a = Conv (k, w1) l = Concat <axis=2> (k, a) y = Conv (l, w2)"
-    united = ("k", "l", "x")
+    united = ("a", "k", "l", "x")
     assert ranges(graph(build, f"z = Conv (x, w3) {body}"), TENSORRT) == dict.fromkeys(united, united)
 
 
@@ -99,7 +122,7 @@ def test_a_shared_range_is_the_union(build, table_of):
     model = graph(build, CONCAT)
     ops, _ = weighted_ops(model, TENSORRT)
     site = activation_sites(model, ops, TENSORRT)[0]
-    found = site.range(table_of(x=(-3, 1), k=(-1, 2)))
+    found = site.range(table_of(x=(-3, 1), r=(0, 1), k=(-1, 2)))
     assert (found.lo, found.hi) == (-3, 2)
 
 
@@ -126,7 +149,7 @@ def test_movers_take_their_input_range(build):
     model = build(f"g (float[N, 4, 6, 6] x) => (float[N, 4, 5, 5] y, float[5, 5, 4, N] t) {WEIGHTS} {{ {body} }}")
     found = ranges(model, ORT_CPU)
     assert (found["m"], found["t"]) == (("r",), ("r",))
-    assert ranges(model, TENSORRT) == {"x": ("x",), "m": ("m",)}
+    assert ranges(model, TENSORRT) == {"x": ("x",), "r": ("r",), "m": ("r",)}
 
 
 def test_a_mover_in_front_of_an_integer_kernel_runs_on_integers(build):
