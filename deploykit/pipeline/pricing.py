@@ -45,6 +45,11 @@ class PlanPrice:
     bytes_moved: int
     roofline_us: float | None = None
 
+    @property
+    def leading(self) -> float:
+        """The figure that comes first: the roofline in microseconds where there is one, else bytes."""
+        return self._figures()[0]
+
     def sign(self, other: PlanPrice) -> int:
         """-1 where this is cheaper, 1 where it is dearer, 0 where neither: by the roofline where there is one, then by
         bytes, then by kernels."""

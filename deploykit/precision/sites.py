@@ -12,9 +12,9 @@ convolution's accumulator, and convolution, addition and ReLU fuse into one kern
 
 An Add of which neither operand comes directly from a weighted operator has nothing to fuse with, and stays float.
 
-*Pass-through rule.* Where a site's value comes from a Concat, MaxPool or AveragePool, what that reads is a site too, and
-so on upstream: else a value that is only moved or pooled on its way to an INT8 layer would travel there in float. Behind
-a MaxPool the range stays that of its input, so that the second rounding changes nothing.
+*Pass-through rule.* Where a site's value comes from a Concat, MaxPool or AveragePool, what that reads is a site too,
+and so on upstream: else a value that is only moved or pooled on its way to an INT8 layer would travel there in float.
+Behind a MaxPool the range stays that of its input, so that the second rounding changes nothing.
 
 *Concat rule.* A quantised Concat output and its inputs share one range (their union): then Q moves through the Concat
 and the branches write integers into one buffer.

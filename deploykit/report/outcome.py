@@ -112,7 +112,8 @@ def _layers(found: Mapping[str, Any] | None) -> str:
     if not found:
         return ""
     tried = [f"{name}: {figure}" for name, figure in found["candidates"].items()]
-    return "\n".join([found["policy"], f"chosen by {found['objective']}", *tried])
+    half = f"without INT8, all in fp16: {found['fp16']}"
+    return "\n".join([found["policy"], f"chosen by {found['objective']}", *tried, half])
 
 
 def _typing(report: Mapping[str, Any] | None) -> str:
