@@ -3,6 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import onnx_ir as ir
 
 from deploykit.backends.protocol import Feed
 from deploykit.errors import ExecutionFailed, UnknownName, UnsupportedGraph, UsageError, one_line
+from deploykit.host import usable_cores
 from deploykit.ort_session import open_session
 from deploykit.precision.calibrate.histogram import Histogram
 from deploykit.precision.calibrate.methods import METHODS, PERCENTILE
@@ -55,15 +58,16 @@ def observe(
         seen.histograms.setdefault(str(value.name), Histogram())
     runner = open_session(probe, optimise=True, threads=threads)
     counted, saved = _counted(inputs), time.monotonic()
-    for feed in islice(feeds, seen.done, None):
-        _observe(runner, inputs, feed, seen.histograms)
-        seen.done += 1
-        seen.images += len(feed[counted])
-        if progress is not None:
-            progress(seen.done)
-        if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
-            checkpoint(seen)
-            saved = time.monotonic()
+    with ThreadPoolExecutor(threads or usable_cores()) as pool:
+        for feed in islice(feeds, seen.done, None):
+            _observe(runner, inputs, feed, seen.histograms, pool)
+            seen.done += 1
+            seen.images += len(feed[counted])
+            if progress is not None:
+                progress(seen.done)
+            if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                checkpoint(seen)
+                saved = time.monotonic()
     if seen.images == 0:
         raise UsageError("there are no calibration images", hint="name a folder that holds some")
     if floats and all(_is_plain(value, seen.histograms[str(value.name)]) for value in floats):
@@ -107,8 +111,13 @@ def _counted(inputs: Sequence[ir.Value]) -> str:
 
 
 def _observe(
-    runner: "InferenceSession", inputs: Sequence[ir.Value], feed: Feed, histograms: dict[str, Histogram]
+    runner: "InferenceSession",
+    inputs: Sequence[ir.Value],
+    feed: Feed,
+    histograms: dict[str, Histogram],
+    pool: ThreadPoolExecutor,
 ) -> None:
+    """Run one batch, then count: each value in a thread, for NumPy lets go of the interpreter while it counts."""
     if any(len(array) == 0 for array in feed.values()):
         return
     fed = [str(value.name) for value in inputs if str(value.name) in histograms]
@@ -121,8 +130,13 @@ def _observe(
     except Exception as error:
         _require_fit(runner, feed)
         raise ExecutionFailed(f"ONNX Runtime could not run the float graph: {one_line(error)}") from error
-    for name, values in (*((name, feed[name]) for name in fed), *zip(names, results, strict=True)):
-        histograms[name].observe(values, *_extremes(name, values))
+    arrays = [*(feed[name] for name in fed), *results]
+    for _ in pool.map(partial(_count, histograms), (*fed, *names), arrays):
+        pass
+
+
+def _count(histograms: dict[str, Histogram], name: str, values: Array) -> None:
+    histograms[name].observe(values, *_extremes(name, values))
 
 
 def _extremes(name: str, values: Array) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 BINS = 4096  # on each side of 0
 FINEST = -126  # exponent: 2**126 is the largest factor that is safe in float32; smaller values are as good as 0
 COARSEST = 128  # of float32's largest number, less log2(BINS)
-CHUNK = 1 << 15  # elements at a time, so that temporaries stay in the cache
+CHUNK = 1 << 16  # elements at a time, so that temporaries stay in the cache
 
 Counts = NDArray[np.int64]
 
@@ -53,7 +53,7 @@ class Histogram:
         factor = np.float32(math.ldexp(1.0, -self.exponent))
         flat = values.reshape(-1)
         scaled = np.empty(min(CHUNK, flat.size), np.float32)
-        bins = np.empty(scaled.shape, np.intp)
+        bins = np.empty(scaled.shape, np.int32)
         first = BINS if lo < 0 else 0  # what is nowhere negative needs no shift
         counts = self.counts[BINS - first :]
         for start in range(0, flat.size, CHUNK):

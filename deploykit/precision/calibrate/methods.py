@@ -105,23 +105,36 @@ def _least_divergent(magnitudes: Array, levels: int) -> int:
     used = int(np.flatnonzero(counts)[-1]) + 1 if counts.any() else 1
     if used <= levels:
         return used
-    candidates: list[int] = [*range(levels, used, ENTROPY_STRIDE), used]
-    divergences = [_divergence(counts[:kept], counts[kept:].sum(), levels) for kept in candidates]
-    return candidates[int(np.argmin(divergences))]
+    candidates = np.array([*range(levels, used, ENTROPY_STRIDE), used])
+    return int(candidates[np.argmin(_divergences(counts, candidates, levels))])
 
 
-def _divergence(kept: Array, outside: float, levels: int) -> float:
-    """KL(P || Q) in nats; infinite where Q has nothing and P has."""
-    edges = np.arange(levels) * kept.size // levels
-    filled = kept > 0
-    shared = np.add.reduceat(kept, edges) / np.maximum(np.add.reduceat(filled.astype(np.float64), edges), 1)
-    quantised = np.where(filled, np.repeat(shared, np.diff(edges, append=kept.size)), 0.0)
-    reference = kept.copy()
-    reference[-1] += outside
-    if quantised.sum() == 0 or (reference[~filled] > 0).any():
-        return float("inf")
-    p, q = reference[filled] / reference.sum(), quantised[filled] / quantised.sum()
-    return float(np.sum(p * np.log(p / q)))
+def _divergences(counts: Array, candidates: Array, levels: int) -> Array:
+    """KL(P || Q) in nats for each number of bins kept; infinite where Q has nothing and P has.
+
+    With T counts in all, K of them kept, and s counts in the n filled bins of a level, every filled bin of Q is
+    s / (n K). So KL = (sum r log r - sum R log(s / n)) / T - log T + log K, where r are P's counts by bin and R those
+    by level: all sums over bins are differences of running sums, and all candidates are one table.
+    """
+    mass, filled, own = (_running(part) for part in (counts, counts > 0, _x_log_x(counts)))
+    edges = np.arange(levels + 1) * candidates[:, None] // levels
+    inside, shared_by = np.diff(mass[edges]), np.diff(filled[edges])
+    kept, last = mass[candidates], counts[candidates - 1]
+    outside = mass[-1] - kept
+    level = np.log(np.where(inside > 0, inside, 1) / np.maximum(shared_by, 1))
+    of_p = own[candidates] - _x_log_x(last) + _x_log_x(last + outside)
+    of_q = (inside * level).sum(axis=1) + outside * level[:, -1]
+    found: Array = (of_p - of_q) / mass[-1] - np.log(mass[-1]) + np.log(np.where(kept > 0, kept, 1))
+    return np.where((last == 0) & (outside > 0), np.inf, found)
+
+
+def _running(values: Array) -> Array:
+    return np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+
+
+def _x_log_x(values: Array) -> Array:
+    found: Array = values * np.log(np.where(values > 0, values, 1))
+    return found
 
 
 METHODS: Mapping[str, Callable[[Histogram, float], Range]] = MappingProxyType(
