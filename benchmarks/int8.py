@@ -133,8 +133,7 @@ def answers(graph: Path | bytes, exported: Exported, batches: Sequence[Feed], *,
 
 def report(found: dict[str, list[Line]]) -> str:
     cpu = fingerprint(threads=0, seed=0, tf32=False)["cpu"]
-    versions = library_versions(["torch", "onnxruntime-gpu", "onnxruntime"])
-    said = ", ".join(f"{library} {version}" for library, version in versions.items() if version)
+    said = ", ".join(" ".join(item) for item in library_versions(["torch", "onnxruntime-gpu"]).items())
     shown = next(iter(found.values()))[0].top1.n
     cores = f"{cpu['model']} ({', '.join(cpu['flags'])})"
     head = (
