@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "graph": {"errors", "spec"},
     "export": {"errors", "spec", "graph"},
     "summary": {"errors", "graph"},
-    "precision": {"errors", "spec", "graph", "protocol", "ort_session"},
+    "precision": {"host", "errors", "spec", "graph", "protocol", "ort_session"},
     "backends": {"host", "errors", "spec", "protocol", "plan", "ort_session"},
     "parity": {"errors", "spec", "ort_session"},
     "bench": {"host", "errors", "spec", "protocol", "backends", "ort_session"},
