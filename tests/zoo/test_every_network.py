@@ -15,7 +15,7 @@ from deploykit.store import Store
 from deploykit.zoo.initialise import calibration_noise
 from deploykit.zoo.registry import cards, input_spec
 
-BATCHES = (1, 5)
+BATCHES = (1, 2)
 READS = {Precision.FP32: "Float", Precision.FP16: "Half"}
 
 
