@@ -17,7 +17,8 @@ and so on upstream: else a value that is only moved or pooled on its way to an I
 Behind a MaxPool the range stays that of its input, so that the second rounding changes nothing.
 
 *Concat rule.* A quantised Concat output and its inputs share one range (their union): then Q moves through the Concat
-and the branches write integers into one buffer.
+and the branches write integers into one buffer. What a MaxPool made keeps that pooling's range: else all blocks of a
+network would share one, through the poolings between them.
 
 `quantise_outputs` on (ONNX Runtime's CPU kernels): a site is everything that an integer kernel reads or writes, except
 between an operator and the ReLU or Clip that is its only reader, which the kernel absorbs. Operators that only move
@@ -137,17 +138,22 @@ def _weighted_depth(model: ir.Model) -> dict[ir.Value, int]:
 
 
 def _share_concat_ranges(sites: list[Site]) -> None:
-    """Unite the ranges of each quantised Concat with its quantised inputs; nested Concats form one group."""
+    """Unite the ranges of each quantised Concat and its inputs, pooled ones apart; nested Concats form one group."""
     by_value = {site.value: site for site in sites}
     for site in sites:
         producer = site.value.producer()
         if producer is None or producer.op_type != "Concat":
             continue
         members = [by_value[value] for value in (*producer.inputs, site.value) if value in by_value]
-        united = {name for member in members for name in member.ranges}
+        united = {name for member in members if not _is_pooled(member.value) for name in member.ranges}
         for other in sites:
             if not united.isdisjoint(other.ranges):
                 other.ranges = tuple(sorted(united | set(other.ranges)))
+
+
+def _is_pooled(value: ir.Value) -> bool:
+    producer = value.producer()
+    return producer is not None and producer.op_type == "MaxPool"
 
 
 def _sites_of_integer_kernels(model: ir.Model, weighted: set[ir.Node]) -> list[Site]:

@@ -112,6 +112,13 @@ def test_passing_through_goes_on_upstream(build):
     assert found == {"x": ["a.0", "k.1"], "a": ["k.0"], "k": ["m.0"], "m": ["y.0"]}
 
 
+def test_a_pooled_branch_of_a_concat_keeps_its_input_s_range(build):
+    body = """m = MaxPool <kernel_shape=[1, 1]> (x) a = Conv (x, w1) r = Relu (a) k = Concat <axis=2> (r, m)
+        y = Conv (k, w2)"""
+    united = ("k", "r")
+    assert ranges(graph(build, body), TENSORRT) == {"x": ("x",), "m": ("x",), "r": united, "k": united}
+
+
 def test_nested_concats_share_one_range(build):
     body = "k = Concat <axis=2> (x, x) a = Conv (k, w1) l = Concat <axis=2> (k, a) y = Conv (l, w2)"
     united = ("a", "k", "l", "x")
