@@ -178,7 +178,7 @@ def test_a_constant_operand_keeps_an_addition_in_float(build):
 
 
 def test_every_site_of_every_placement_is_calibrated(build):
-    for body in (IDENTITY.format("b, x"), PROJECTION.format("p, b"), CONCAT):
+    for body in (IDENTITY.format("b, x"), PROJECTION.format("p, b"), CONCAT, POOL.format("MaxPool")):
         model = graph(build, body)
         known = {value.name for value in calibrated_values(model)}
         for placement in (TENSORRT, ORT_CPU):
