@@ -26,7 +26,7 @@ from deploykit.ort_session import compute, open_session
 from deploykit.parity import distance
 from deploykit.parity.accuracy import Flips, Predictions, Share
 from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.inputs import inputs_for
+from deploykit.pipeline.inputs import calibration_inputs
 from deploykit.pipeline.labelled import labelled_inputs
 from deploykit.pipeline.stages import read_graph
 from deploykit.pipeline.values import Exported
@@ -109,7 +109,7 @@ def measured(name: str, artefacts: Artefacts, data: Path, weights: Path) -> Iter
                 )
                 typed = artefacts.typed(exported, wanted, placement)
                 yield line(typed.graph.path, placement.name, method, repair, first, optimise=optimise)[2]
-    calibration = inputs_for(exported, "calibration", count=CALIBRATED, batch=1, data=data)
+    calibration = calibration_inputs(exported, spec)
     seven = ort.placement is not None and ort.placement.weight_limit < 127
     for label, options in (
         ("quantize_static, symmetric, per tensor", {"symmetric": True, "per_channel": False}),

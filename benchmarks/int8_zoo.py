@@ -23,7 +23,7 @@ from deploykit.host import library_versions
 from deploykit.ort_session import compute, open_session
 from deploykit.parity import distance
 from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.inputs import inputs_for
+from deploykit.pipeline.inputs import calibration_inputs, inputs_for
 from deploykit.pipeline.stages import read_graph
 from deploykit.precision.yardstick import quantize_static
 from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision
@@ -81,7 +81,7 @@ def measured(name: str, artefacts: Artefacts) -> Line:
     exported = built.exported
     integer = artefacts.typed(exported, spec, ORT_CPU)
     network = read_graph(exported.path)
-    calibration = inputs_for(exported, "calibration", count=CALIBRATED, batch=1, data=None)
+    calibration = calibration_inputs(exported, spec)
     feeds = list(inputs_for(exported, "test", count=SHOWN, batch=1, data=None).feeds())
     exact = answers(network, feeds)
     static = ir.from_proto(onnx.load_model_from_string(quantize_static(network.clone(), calibration.feeds())))

@@ -17,7 +17,7 @@ from int8_zoo import BATCH, CALIBRATED, compiled, figures
 
 from deploykit.backends import get_backend
 from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.inputs import inputs_for, joined_feeds
+from deploykit.pipeline.inputs import calibration_inputs, joined_feeds
 from deploykit.spec import BuildSpec, Calibration, ModelSpec, Precision
 from deploykit.store import Store
 
@@ -47,7 +47,7 @@ def plans(name: str, folder: Path, python: str) -> tuple[str, str]:
     artefacts = Artefacts(Store.open(folder / "store"))
     spec = BuildSpec(ModelSpec(name), Precision.INT8, batch=BATCH, calibration=Calibration(images=CALIBRATED))
     built = artefacts.build(spec, get_backend("trt-rtx"))
-    feeds = list(inputs_for(built.exported, "calibration", count=CALIBRATED, batch=1, data=None).feeds())
+    feeds = list(calibration_inputs(built.exported, spec).feeds())
     (images,) = joined_feeds(feeds).values()
     np.save(folder / "images.npy", images)
     # ModelOpt writes beside what it reads, and the store is not its to write to.

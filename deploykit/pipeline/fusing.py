@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit import graph
 from deploykit.backends.protocol import Progress, silent
-from deploykit.errors import BuildFailed, GateFailed, UnsupportedGraph, UsageError
+from deploykit.errors import UsageError
 from deploykit.graph.passes import Ledger
 from deploykit.host import cpu_facts, library_versions, usable_cores
 from deploykit.pipeline.artefacts import COMPILERS, Artefacts
-from deploykit.pipeline.pricing import ORT, RTX, TIMED_SECONDS, PlanPrice, PlanPricing, TimePricing
+from deploykit.pipeline.pricing import ORT, REFUSED, RTX, TIMED_SECONDS, PlanPrice, PlanPricing, TimePricing
 from deploykit.plan.gpus import Gpu
 from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS, BuildSpec, Fusions
 from deploykit.store import Writer
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 PRICED_BY = {"trt": RTX, RTX: RTX, ORT: ORT}  # the backend whose figures decide
 BUDGET_SECONDS = 120.0
 STAGE = "choose fusions by price"
-REFUSED = (BuildFailed, GateFailed, UnsupportedGraph)  # of one candidate, not of the search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

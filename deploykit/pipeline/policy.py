@@ -1,7 +1,10 @@
 """`--int8-policy plan`: the layers that INT8 takes where TensorRT-RTX's plan is the cheapest for it.
 
-TensorRT-RTX gives an INT8 convolution's XX is a fact about TensorRT-RTX's plan; full TensorRT
-fuses the requantisation and was not measured, and accuracy is not looked at.
+TensorRT-RTX gives an INT8 convolution's requantisation a kernel of its own, so all layers in INT8 can move more bytes
+than a part of them beside FP16. Which part is asked of the compiler: each candidate is compiled, and of those within
+1 % of the lowest roofline (where a GPU is named) or of the fewest bytes the one with the fewest kernels wins: neither
+figure holds what it costs to start a kernel. That is a fact about TensorRT-RTX's plan; full TensorRT fuses the
+requantisation and was not measured, and accuracy is not looked at.
 """
 
 from __future__ import annotations
@@ -10,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from deploykit.errors import BuildFailed, GateFailed, UnsupportedGraph
+from deploykit.errors import BuildFailed, UnsupportedGraph
 from deploykit.host import library_versions
 from deploykit.pipeline.artefacts import COMPILERS, Artefacts
-from deploykit.pipeline.pricing import PlanPrice, PlanPricing
+from deploykit.pipeline.pricing import REFUSED, PlanPrice, PlanPricing
 from deploykit.plan.gpus import Gpu
 from deploykit.spec import BuildSpec, Precision, QuantisationPolicy
 from deploykit.store import Writer
@@ -82,8 +85,8 @@ def decided_policy(
         "compilers": library_versions(COMPILERS),
     }
     entry, _ = artefacts.get_or_make("policy", parts, make, request={"spec": spec})
-    policy = QuantisationPolicy.parse(entry.facts["chosen"], leave=spec.policy.leave)
     facts = entry.facts
+    policy = QuantisationPolicy.parse(facts["chosen"], leave=spec.policy.leave)
     return replace(spec, policy=policy), PolicyDecision(
         policy=policy, objective=facts["objective"], figures=facts["figures"], fp16=facts["fp16"]
     )
@@ -116,7 +119,7 @@ def _against_half(network: ir.Model, spec: BuildSpec, gpu: Gpu | None, best: Pla
     """The plan of FP16 alone, and whether it beats the best with INT8."""
     try:
         price = PlanPricing(spec.with_precision(Precision.FP16), gpu).price(network)
-    except (BuildFailed, GateFailed, UnsupportedGraph) as error:
+    except REFUSED as error:
         return str(error)
     beside = {-1: "cheaper", 0: "as cheap", 1: "dearer"}
     return f"{price}, {beside[price.sign(best)]}"

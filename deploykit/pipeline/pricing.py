@@ -16,7 +16,7 @@ from deploykit import graph
 from deploykit.backends import get_backend
 from deploykit.backends.protocol import Backend, Engine, Source, TypedGraph
 from deploykit.bench import BenchSettings, Measurement, Ratio, RowJob, latency, ratios_to_first, run_rows
-from deploykit.errors import BackendMissing, BuildFailed, ExecutionFailed, UnsupportedGraph
+from deploykit.errors import BackendMissing, BuildFailed, ExecutionFailed, GateFailed, UnsupportedGraph
 from deploykit.host import installed_version
 from deploykit.pipeline.inputs import FED, describe, noise_feeds
 from deploykit.pipeline.stages import plan_with_costs
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 RTX, ORT = "trt-rtx", "ort"
+REFUSED = (BuildFailed, GateFailed, UnsupportedGraph)  # of one candidate, not of the search
 WORTH = 5e-4  # a difference below this share of a figure, which reads as 0.0 %, is none
 ROTATED = 4  # timed inputs that take turns
 TIMED_SECONDS = 8.0  # of rounds; starting two workers and warming them up comes on top

@@ -87,7 +87,8 @@ def _sites_of_operands(model: ir.Model, weighted: set[ir.Node], *, residual: boo
         value = None if index is None else node.inputs[index]
         if index is not None and value is not None:
             readers.setdefault(value, []).append((node, index))
-    source_of = _pass_through(model, readers)
+    _pass_through(model, readers)
+    source_of = _range_sources(model, ("MaxPool",), set(readers))
     sites = [
         Site(value, readers[value], (_name(source_of.get(value, value)),))
         for value in _activations(model)
@@ -97,18 +98,23 @@ def _sites_of_operands(model: ir.Model, weighted: set[ir.Node], *, residual: boo
     return sites
 
 
-def _pass_through(model: ir.Model, readers: dict[ir.Value, list[tuple[ir.Node, int]]]) -> dict[ir.Value, ir.Value]:
-    """Add to `readers` what Concat and poolings read upstream of them; MaxPool's output -> whose range it takes."""
+def _pass_through(model: ir.Model, readers: dict[ir.Value, list[tuple[ir.Node, int]]]) -> None:
+    """Add to `readers` what Concat and poolings read upstream of them."""
     for node in reversed(model.graph):
         if node.op_type in PASSED_THROUGH and node.outputs[0] in readers:
             for index, value in enumerate(node.inputs):
                 if value is not None and constant(value) is None:
                     readers.setdefault(value, []).append((node, index))
+
+
+def _range_sources(model: ir.Model, movers: tuple[str, ...], quantised: set[ir.Value]) -> dict[ir.Value, ir.Value]:
+    """What `movers` make of a quantised value, one after the other -> the value whose range it takes."""
     source_of: dict[ir.Value, ir.Value] = {}
     for node in model.graph:
-        source = node.inputs[0] if node.op_type == "MaxPool" else None
-        if source is not None and node.outputs[0] in readers:
-            source_of[node.outputs[0]] = source_of.get(source, source)
+        source = node.inputs[0] if node.op_type in movers and node.inputs else None
+        if source is not None and (source in quantised or source in source_of):
+            for value in node.outputs:
+                source_of[value] = source_of.get(source, source)
     return source_of
 
 
@@ -164,13 +170,8 @@ def _sites_of_integer_kernels(model: ir.Model, weighted: set[ir.Node]) -> list[S
             source = node.inputs[0]
             if source is not None and len(source.uses()) == 1 and constant(source) is None:
                 chosen.add(source)
-    source_of: dict[ir.Value, ir.Value] = {}
-    for node in model.graph:
-        source = node.inputs[0] if node.inputs else None
-        if node.op_type in MOVERS and source is not None and source in chosen:
-            for value in node.outputs:
-                chosen.add(value)
-                source_of[value] = source_of.get(source, source)
+    source_of = _range_sources(model, MOVERS, chosen)
+    chosen |= source_of.keys()
     return [
         Site(value, _uses(value), (_name(source_of.get(value, value)),), value.is_graph_output())
         for value in _activations(model)
