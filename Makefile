@@ -6,7 +6,7 @@ SHIM   := .cuda-shim
 PYTEST ?= -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help bench families plans int8-report test test-cuda-shim check format clean
+.PHONY: help bench families plans int8-report test test-full test-cuda-shim check format clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -23,8 +23,11 @@ plans: $(VENV)/.dev ## Set up, then compile the whole zoo beside a naive convers
 int8-report: $(VENV)/.demo ## Set up, train small networks on Fashion-MNIST, then the INT8 matrix; it goes to docs/int8.md
 	PYTHONPATH=$(CURDIR) $(BIN)/python benchmarks/int8.py --output docs/int8.md
 
-test: $(VENV)/.dev ## Set up, then run every test that this machine can run
-	$(BIN)/python -m pytest $(PYTEST)
+test: $(VENV)/.dev ## Set up, then every test but those of `make test-full`: minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST)
+
+test-full: $(VENV)/.dev ## Set up, then the whole zoo and real trainings; resumed where it stopped (FULL=--again: anew)
+	$(BIN)/python -m pytest -m full -n 1 $(FULL)
 
 test-cuda-shim: $(VENV)/.dev ## Build pycuda and the host-memory CUDA driver, then run the TensorRT session on them
 	bash tests/cuda_shim/setup.sh $(BIN)/python $(SHIM)
@@ -34,7 +37,7 @@ check: $(VENV)/.dev ## Format, lint and types, then the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST)
 
 format: $(VENV)/.dev ## Format and fix what can be fixed
 	$(BIN)/ruff format .

@@ -15,7 +15,7 @@ from deploykit.store import Store
 FOLDS = 5
 ALLOWED = {"fp32": 0, "fp16": 2, "int8": 5}  # net flips over all images
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 
 
 @pytest.fixture(scope="module")

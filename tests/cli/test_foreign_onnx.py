@@ -172,7 +172,7 @@ def own_store(tmp_path):
     shutil.rmtree(tmp_path / "store", ignore_errors=True)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["resnet50", "inception_v1"])
 def test_a_shipped_graph_whose_answer_is_constant_is_inconclusive(run, own_store, name):
     path = LIGHT / f"light_{name}.onnx"
@@ -189,7 +189,7 @@ def test_a_shipped_graph_whose_answer_is_constant_is_inconclusive(run, own_store
         assert "does not vary over 12 different inputs; agreement says nothing" in row["parity"]["reason"]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["shufflenet", "inception_v1", "resnet50"])
 def test_a_shipped_graph_with_weights_goes_all_the_way(run, own_store, tmp_path, name):
     path = write_seeded(name, tmp_path / f"{name}.onnx")

@@ -131,7 +131,7 @@ def test_tensorrt_rtx_parses_the_optimised_graph_and_reports_its_names(network):
     assert {node.name for node in graph.graph if node.op_type == "Conv"} <= layers
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_node_counts_of_resnet50_are_those_of_the_decision_record():
     """docs/decisions/clean-up.md quotes these; torch's exporter decides the first one."""
     module = seeded(torchvision.models.resnet50)

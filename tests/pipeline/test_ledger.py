@@ -126,7 +126,7 @@ def test_what_cannot_be_fed_keeps_its_plan_and_says_why_it_has_no_error(artefact
     assert any("random" in note for note in line.notes)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_eager_has_a_counterpart_for_batchnorm_alone(artefacts):
     line = line_of(ledger_of(artefacts, "test_resnet", seconds=3.0), "fold_batchnorm")
     assert line.eager.ms > 0

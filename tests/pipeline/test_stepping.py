@@ -124,7 +124,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path, workload):
         workload(ModelSpec("test_resnet", weights=path), 2, CPU).prepare(threads=1)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_layers_that_are_taken_over_are_trained():
     model = ModelSpec("vgg13", init_from="vgg11", image_size=32)
     (loss,) = run(ForwardBackward(model, 2, CPU))

@@ -1,4 +1,7 @@
-"""Every network of the zoo, at its own size, through every stage that this machine has."""
+"""Every network of the zoo, at its own size, through every stage that this machine has.
+
+Miniatures stand for their patterns in `make test`; the networks themselves are what `make test-full` runs.
+"""
 
 import shutil
 
@@ -26,8 +29,10 @@ def artefacts(tmp_path):
     shutil.rmtree(tmp_path / "store")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [card.name for card in cards().values() if not card.is_miniature])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(card.name, marks=() if card.is_miniature else pytest.mark.full) for card in cards().values()],
+)
 def test_a_network_is_exported_checked_run_and_compiled(name, artefacts):
     model = ModelSpec(name)
     exported = artefacts.export(model)

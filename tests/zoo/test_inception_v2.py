@@ -208,7 +208,7 @@ def test_the_smallest_image_is_the_one_that_the_network_can_take():
             module(torch.empty(1, 3, 74, 74))
 
 
-@pytest.mark.parametrize("size", [75, pytest.param(171, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [75, pytest.param(171, marks=pytest.mark.full)])
 def test_other_sizes_export_without_the_head_and_with_a_free_batch(size):
     spec = ModelSpec("inception_v2", image_size=size)
     module = inception_v2().eval()  # the head is there

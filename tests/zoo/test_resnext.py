@@ -38,9 +38,9 @@ def randomise(module):
     "name",
     [
         "resnext50_32x4d",
-        pytest.param("resnext101_32x4d", marks=pytest.mark.slow),
-        pytest.param("resnext101_32x8d", marks=pytest.mark.slow),
-        pytest.param("resnext101_64x4d", marks=pytest.mark.slow),
+        pytest.param("resnext101_32x4d", marks=pytest.mark.full),
+        pytest.param("resnext101_32x8d", marks=pytest.mark.full),
+        pytest.param("resnext101_64x4d", marks=pytest.mark.full),
     ],
 )
 def test_the_twins_weights_give_its_logits(name, tmp_path):
