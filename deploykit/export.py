@@ -17,6 +17,8 @@ import onnx_ir as ir
 
 from deploykit.errors import ExportFailed, first_line
 from deploykit.graph.rewrite import NAME_SCOPES
+from deploykit.graph.separate_outputs import separate_outputs
+from deploykit.outputs import returning_a_tuple
 from deploykit.spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ def export_module(
     if model is None:
         raise ExportFailed(f"torch.onnx could not export {kind}: it answered with no graph")
     _require_free_dimensions(kind, input, model.graph.inputs[0])
+    separate_outputs(model)
     _round_down_where_torch_did(model)
     _strip_bulk(model)
     return model
@@ -61,7 +64,7 @@ def export_module(
 def _trace(module: "nn.Module", spec: TensorSpec, output_names: tuple[str, ...]) -> ir.Model | None:
     import torch
 
-    with _quiet(), torch.no_grad():
+    with _quiet(), torch.no_grad(), returning_a_tuple(module):
         program = torch.onnx.export(
             module,
             (_sample(module, spec),),

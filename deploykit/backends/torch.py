@@ -6,7 +6,6 @@ FP32 under that name would be a lie.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +18,7 @@ from deploykit.backends.protocol import Engine, Feed, Placement, Progress, Reaso
 from deploykit.backends.quoted import quoted
 from deploykit.errors import BackendMissing
 from deploykit.host import installed_version
+from deploykit.outputs import flatten_outputs
 from deploykit.spec import BuildSpec, Precision
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class TorchBound:
             torch.from_numpy(np.ascontiguousarray(feed[spec.name])).to(session.device, session.dtype)
             for spec in session.inputs
         )
-        self._result: torch.Tensor | Sequence[torch.Tensor] = ()
+        self._result: object = None
         on_gpu = session.device.type == "cuda"
         self._events = [torch.Event("cuda", enable_timing=True) for _ in range(2)] if on_gpu else []
 
@@ -164,8 +164,7 @@ class TorchBound:
     @quoted("PyTorch")
     def fetch(self) -> dict[str, np.ndarray[Any, Any]]:
         """The outputs on the host, in the types that the specification gives."""
-        results = self._result if isinstance(self._result, list | tuple) else (self._result,)
         return {
-            spec.name: result.float().cpu().numpy().astype(spec.dtype, copy=False)
-            for spec, result in zip(self._session.outputs, results, strict=True)
+            spec.name: result.cpu().numpy().astype(spec.dtype, copy=False)
+            for spec, result in zip(self._session.outputs, flatten_outputs(self._result), strict=True)
         }

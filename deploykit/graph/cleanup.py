@@ -30,6 +30,7 @@ from deploykit.graph.rewrite import (
     is_public,
     refuse,
 )
+from deploykit.graph.separate_outputs import separate_outputs
 
 Definition = tuple[str, ...]
 
@@ -174,6 +175,11 @@ CLEAN_UP: tuple[GraphPass, ...] = (
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
     ),
     CleanUpRule("remove_shape_chains", "the shapes they computed are now constant", common.RemoveUnusedNodesPass()),
+    CleanUpRule(
+        "separate_outputs",
+        "folding may make an output constant; a runtime hands out what a node makes",
+        separate_outputs,
+    ),
     CleanUpRule(
         "remove_unused_opsets",
         "an import of a domain that is gone makes parsers ask for a plugin",

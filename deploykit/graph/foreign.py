@@ -13,6 +13,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from deploykit.errors import ExportFailed, UntrustedArtefact, one_line
+from deploykit.graph.separate_outputs import separate_outputs
 
 OLDEST_OPSET = 17
 TARGET_OPSETS = (20, 19, 18, 17)  # tried in this order for an older file
@@ -40,6 +41,7 @@ def parse(proto: onnx.ModelProto) -> ir.Model:
     _refuse_unsupported(model)
     model.ir_version = max(model.ir_version or 0, IR_VERSION)
     common.RemoveInitializersFromInputsPass()(model)
+    separate_outputs(model)
     _infer_shapes_anew(model)
     return model
 

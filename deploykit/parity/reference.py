@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deploykit.errors import ExecutionFailed, one_line
+from deploykit.outputs import flatten_outputs
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 Outputs = dict[str, Array]
+BatchAxes = Mapping[str, int | None]  # of an output: the axis along which the images of a batch lie
+FIRST: BatchAxes = {}  # axis 0 of every output
 
 RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 EVALUATED_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
@@ -38,20 +41,22 @@ class Reference:
     source: str
 
 
-def module_reference(module: nn.Module, feed: np.ndarray[Any, Any], names: tuple[str, ...]) -> Reference:
-    """`module` (eval mode, float32) on `feed` (N, C, H, W); it comes back as it was."""
+def module_reference(
+    module: nn.Module, feeds: Sequence[Array], names: tuple[str, ...], axes: BatchAxes = FIRST
+) -> Reference:
+    """`module` (eval mode, float32) on each of `feeds` (N, C, H, W), joined; it comes back as it was."""
     import torch
 
-    single = _run_module(module, feed, names, torch.float32)
+    single = _run_module(module, feeds, names, axes, torch.float32)
     try:
-        exact = _run_module(module.double(), feed, names, torch.float64)
+        exact = _run_module(module.double(), feeds, names, axes, torch.float64)
     finally:
         module.float()  # float32 to float64 and back is exact
     return Reference(exact, single, "PyTorch module in float64")
 
 
-def graph_reference(model: ir.Model, feeds: Sequence[Mapping[str, Array]]) -> Reference:
-    """The graph of an `.onnx` file on feeds by input name; what each gives is joined along axis 0.
+def graph_reference(model: ir.Model, feeds: Sequence[Mapping[str, Array]], axes: BatchAxes = FIRST) -> Reference:
+    """The graph of an `.onnx` file on feeds by input name; what each gives is joined.
 
     Raises ExecutionFailed where an operator draws random numbers or is none of ONNX's, where the evaluator fails, and
     for an output that cannot be joined; BuildFailed where ONNX Runtime rejects the graph.
@@ -61,27 +66,30 @@ def graph_reference(model: ir.Model, feeds: Sequence[Mapping[str, Array]]) -> Re
     _require_known(model)
     names = [str(value.name) for value in model.graph.outputs]
     session = open_session(model, optimise=False)
-    float32 = joined([compute(session, names, feed) for feed in feeds])
+    float32 = joined([compute(session, names, feed) for feed in feeds], axes)
     del session  # before the weights exist in double
-    return Reference(double_outputs(model, feeds), float32, "graph in float64")
+    return Reference(double_outputs(model, feeds, axes), float32, "graph in float64")
 
 
-def double_outputs(model: ir.Model, feeds: Sequence[Mapping[str, Array]]) -> Outputs:
+def double_outputs(model: ir.Model, feeds: Sequence[Mapping[str, Array]], axes: BatchAxes = FIRST) -> Outputs:
     """What the graph answers when all of it is computed in float64. Raises ExecutionFailed as `graph_reference`."""
     _require_known(model)
     names = [str(value.name) for value in model.graph.outputs]
     double = _evaluator(model)
-    return joined([double(names, feed) for feed in feeds])
+    return joined([double(names, feed) for feed in feeds], axes)
 
 
-def joined(parts: Sequence[Mapping[str, Array]]) -> Outputs:
-    """The outputs of several runs, one after the other along axis 0; a scalar counts as one row.
+def joined(parts: Sequence[Mapping[str, Array]], axes: BatchAxes = FIRST) -> Outputs:
+    """The outputs of several runs, one after the other, images first.
+
+    `axes` says along which axis of an output the images of a batch lie (0 where it says nothing): that axis comes
+    first. With None there is none, as in a scalar, and each run is one row.
 
     Raises ExecutionFailed for an output whose other dimensions differ from run to run.
     """
     found: Outputs = {}
     for name in parts[0]:
-        arrays = [np.atleast_1d(part[name]) for part in parts]
+        arrays = [_images_first(part[name], axes.get(name, 0)) for part in parts]
         try:
             found[name] = np.concatenate(arrays)
         except ValueError:
@@ -90,6 +98,10 @@ def joined(parts: Sequence[Mapping[str, Array]]) -> Outputs:
                 f"output {name} has another shape for other inputs, {shapes}: rows cannot be compared"
             ) from None
     return found
+
+
+def _images_first(array: Array, axis: int | None) -> Array:
+    return array[None] if axis is None or not array.ndim else np.moveaxis(array, axis, 0)
 
 
 def _require_known(model: ir.Model) -> None:
@@ -142,16 +154,15 @@ def _not_evaluated(error: Exception) -> ExecutionFailed:
     return ExecutionFailed(f"onnx's reference evaluator cannot compute the graph in float64: {one_line(error)}")
 
 
-def _run_module(module: nn.Module, feed: np.ndarray[Any, Any], names: tuple[str, ...], dtype: Any) -> Outputs:
+def _run_module(
+    module: nn.Module, feeds: Sequence[Array], names: tuple[str, ...], axes: BatchAxes, dtype: Any
+) -> Outputs:
     import torch
 
-    pieces: list[tuple[np.ndarray[Any, Any], ...]] = []
     with torch.inference_mode():
-        for start in range(0, len(feed), CHUNK):
-            result = module(torch.from_numpy(feed[start : start + CHUNK]).to(dtype))
-            results = result if isinstance(result, list | tuple) else (result,)
-            pieces.append(tuple(tensor.numpy() for tensor in results))
-    return {name: np.concatenate(parts) for name, parts in zip(names, zip(*pieces, strict=True), strict=True)}
+        results = [flatten_outputs(module(torch.from_numpy(feed).to(dtype))) for feed in feeds]
+    parts = [{name: tensor.numpy() for name, tensor in zip(names, found, strict=True)} for found in results]
+    return joined(parts, axes)
 
 
 def _widen(array: Array) -> Array:

@@ -32,7 +32,7 @@ def check_export(artefacts: Artefacts, exported: Exported) -> ParityResult:
             reference = reference_outputs(exported, feeds)
             session = open_session(exported.path)
             names = [output.name for output in exported.outputs]
-            engine = joined([compute(session, names, feed) for feed in feeds])
+            engine = joined([compute(session, names, feed) for feed in feeds], exported.batch_axes)
     except DeploykitError as error:
         if exported.module is not None:
             raise

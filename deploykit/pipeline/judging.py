@@ -66,7 +66,7 @@ class Judge:
         engine = literal = None
         blame = ""
         if outputs is not None:
-            engine = self._first(joined(outputs), shown)
+            engine = self._first(joined(outputs, self.exported.batch_axes), shown)
         if built.typed is not None:
             literal = self._first(self._literally(built.typed), shown)
             if precision is Precision.FP16 and not all(np.isfinite(array).all() for array in literal.values()):
@@ -110,7 +110,8 @@ class Judge:
         if digest not in self.literal:
             with self.artefacts.timed(f"run the {precision} graph literally"):
                 session = open_session(literal_graph(read_graph(typed.graph.path), precision), optimise=False)
-                self.literal[digest] = joined([compute(session, names, feed) for feed in self._feeds_of(typed)])
+                answers = [compute(session, names, feed) for feed in self._feeds_of(typed)]
+                self.literal[digest] = joined(answers, self.exported.batch_axes)
         return self.literal[digest]
 
     def _overflow(self, typed: Typed) -> str:
@@ -152,8 +153,10 @@ class Judge:
         }
         entry, _ = self.artefacts.get_or_make("yardstick", parts, make, request=parts)
         session = open_session(entry.path("model.onnx"), optimise=False)
-        shown = runs(self.images, self.exported.inputs, 1)[: self.photographs]
-        found = joined([compute(session, list(self.reference.exact), feed) for feed in shown])
+        size = self.exported.run_length(self.batch, 1)
+        shown = runs(self.images, self.exported.inputs, size)[: self.photographs // size]
+        names, axes = list(self.reference.exact), self.exported.batch_axes
+        found = joined([compute(session, names, feed) for feed in shown], axes)
         exact = self._first(self.reference.exact, self.photographs)
         return min(distance(found[name], exact[name]).sqnr_db for name in exact)
 
@@ -164,6 +167,7 @@ def reference_outputs(exported: Exported, feeds: Sequence[Feed]) -> Reference:
     Raises as `graph_reference`.
     """
     if exported.module is None:
-        return graph_reference(read_graph(Path(exported.model.name)), feeds)
-    images = np.concatenate([feed[exported.inputs[0].name] for feed in feeds])
-    return module_reference(exported.module.load(), images, tuple(output.name for output in exported.outputs))
+        return graph_reference(read_graph(Path(exported.model.name)), feeds, exported.batch_axes)
+    images = [feed[exported.inputs[0].name] for feed in feeds]
+    names = tuple(output.name for output in exported.outputs)
+    return module_reference(exported.module.load(), images, names, exported.batch_axes)

@@ -22,7 +22,7 @@ from deploykit.backends.protocol import TENSORRT, Feed
 from deploykit.errors import BackendMissing, BuildFailed, GateFailed, UnsupportedGraph, UsageError
 from deploykit.graph.rewrite import site
 from deploykit.ort_session import compute, open_session
-from deploykit.parity import distance
+from deploykit.parity import distance, joined
 from deploykit.parity.accuracy import Flips, Predictions
 from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.inputs import calibration_inputs, inputs_for
@@ -141,8 +141,7 @@ class _Trials:
 
     def _outputs(self, session: Any) -> dict[str, Any]:
         names = [spec.name for spec in self.exported.outputs]
-        answers = [compute(session, names, feed) for feed in self.feeds[0]]
-        return {name: np.concatenate([answer[name] for answer in answers]) for name in names}
+        return joined([compute(session, names, feed) for feed in self.feeds[0]], self.exported.batch_axes)
 
     def _against_float(self, found: dict[str, Any]) -> Loss:
         sqnr = min(distance(found[name], self.exact[name]).sqnr_db for name in found)

@@ -67,5 +67,6 @@ def check_stem(artefacts: Artefacts, exported: Exported, stemmed: Exported) -> P
     with artefacts.timed("compare with float64"):
         reference = reference_outputs(exported, [{exported.inputs[0].name: planes}])
         session = open_session(stemmed.path)
-        engine = joined([compute(session, [output.name for output in stemmed.outputs], {spec.name: pixels})])
+        names = [output.name for output in stemmed.outputs]
+        engine = joined([compute(session, names, {spec.name: pixels})], exported.batch_axes)
     return judge(engine, None, reference, Limits(Precision.FP32, random_weights=exported.random_weights))

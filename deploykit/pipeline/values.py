@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +39,21 @@ class Exported:
         sizes = [spec.shape[0] for spec in self.inputs if spec.shape]
         return None if any(isinstance(size, str) for size in sizes) else next(iter(sizes), 1)  # type: ignore[return-value]
 
+    @property
+    def batch_axes(self) -> dict[str, int | None]:
+        """The axis of each output along which the images of a batch lie; None where it has no such axis.
+
+        It is the axis whose size has the name that the batch has among the inputs, else the first free one; where the
+        batch is fixed, the first of that size.
+        """
+        free = next((spec.shape[0] for spec in self.inputs if spec.shape and isinstance(spec.shape[0], str)), None)
+        return {spec.name: _axis_of(spec.shape, free, self.fixed_batch) for spec in self.outputs}
+
     def run_length(self, batch: int, preferred: int) -> int:
         """Images a run where `preferred` would do best: an input or output that has no free batch needs whole ones."""
-        whole = any(not spec.shape or isinstance(spec.shape[0], int) for spec in (*self.inputs, *self.outputs))
+        whole = any(not spec.shape or isinstance(spec.shape[0], int) for spec in self.inputs) or None in (
+            self.batch_axes.values()
+        )
         return (self.fixed_batch or batch) if whole else preferred
 
     def require_batch(self, batch: BatchRange) -> None:
@@ -88,6 +101,12 @@ class Built:
     def plan(self) -> EnginePlan | None:
         """What was compiled, layer by layer; None where the compiler tells nothing."""
         return stored_plan(self.entry) if self.entry else None
+
+
+def _axis_of(shape: tuple[int | str, ...], free: int | str | None, fixed: int | None) -> int | None:
+    texts = {axis: size for axis, size in enumerate(shape) if isinstance(size, str)}
+    named = [axis for axis, size in texts.items() if free in re.split(r"\W+", size)]
+    return next(iter(named or [axis for axis, size in enumerate(shape) if size == fixed] or texts), None)
 
 
 def stored_plan(entry: Entry) -> EnginePlan | None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.errors import UnknownName, UsageError, one_line
+from deploykit.outputs import output_specs_of
 from deploykit.spec import ModelSpec, Preprocessing, TensorSpec
 from deploykit.zoo.factory import call_factory, search_current_directory
 from deploykit.zoo.sources import files_behind
@@ -33,6 +34,7 @@ ENTRY_POINTS = "deploykit.models"
 MAX_SEED = 2**63 - 1
 MAX_IMAGE_SIZE = 8192  # pixels; VGG-11's first activation of one such image takes 17 GB
 MAX_WIDTH_MULT = 16.0
+PROBED_BATCHES = (2, 3)  # images a run: what differs between the two grows with the batch
 LISTS = ("options", "auxiliary", "init_from", "deviations")  # keys of a card that hold several texts
 
 
@@ -182,10 +184,10 @@ def input_spec(spec: ModelSpec) -> TensorSpec:
 
 
 def output_specs(spec: ModelSpec) -> tuple[TensorSpec, ...]:
-    """The output `logits`: float32, (batch, classes). A factory is called and run on two images to find out.
+    """The output `logits`: float32, (batch, classes). A factory is called, and run at two batch sizes to find out.
 
-    Several outputs (a tuple or list) are called `output_0` and so on. Raises as `card_of`, and UsageError for a module
-    that cannot be run on such images, or returns something other than tensors with one row per image.
+    What it returns is flattened and named as `deploykit.outputs` says. Raises as `card_of`, and UsageError for a module
+    that cannot be run on such images, or returns something other than tensors.
     """
     card = card_of(spec)
     return _outputs_of(spec) if spec.is_factory else (TensorSpec("logits", ("batch", card.classes), "float32"),)
@@ -231,29 +233,41 @@ def construct(spec: ModelSpec, *, training: bool = False) -> "nn.Module":
 
 
 def _outputs_of(spec: ModelSpec) -> tuple[TensorSpec, ...]:
+    module, source = build_module(spec), input_spec(spec)
+    found = []
+    for batch in PROBED_BATCHES:
+        try:
+            found.append(_run_at(module, source, batch))
+        except Exception as error:  # a user's code raises what it likes
+            raise _cannot_run(spec, module, source, batch, error) from error
+    try:
+        return output_specs_of(found, PROBED_BATCHES, taken=(source.name,))
+    except UsageError as error:
+        raise UsageError(f"{spec.name}: {error.message}", hint=error.hint) from error
+
+
+def _run_at(module: "nn.Module", source: TensorSpec, batch: int) -> object:
     import torch
 
-    module, batch = build_module(spec), 2
-    try:
-        with torch.inference_mode():
-            found = module(torch.zeros(input_spec(spec).at_batch(batch)))
-    except Exception as error:  # a user's code raises what it likes
-        shape = "x".join(map(str, spec.input_shape or ()))
-        raise UsageError(
-            f"{spec.name} cannot run on images of {shape}: {one_line(error)}", hint="give the --input-shape it takes"
-        ) from error
-    outputs = list(found) if isinstance(found, list | tuple) else [found]
-    strange = next((item for item in outputs if not torch.is_tensor(item)), None)
-    if strange is not None or not outputs:
-        raise UsageError(f"{spec.name} returns {type(found).__name__}", hint="return a tensor, or a tuple of tensors")
-    if any(tensor.dim() == 0 or len(tensor) != batch for tensor in outputs):
-        raise UsageError(f"{spec.name} mixes the images of a batch", hint="return tensors with one row per image")
-    names = ["logits"] if len(outputs) == 1 else [f"output_{index}" for index in range(len(outputs))]
-    kinds = (str(tensor.dtype).removeprefix("torch.") for tensor in outputs)
-    return tuple(
-        TensorSpec(name, ("batch", *tensor.shape[1:]), kind)
-        for name, tensor, kind in zip(names, outputs, kinds, strict=True)
-    )
+    with torch.inference_mode():
+        return module(torch.zeros(source.at_batch(batch)))
+
+
+def _cannot_run(spec: ModelSpec, module: "nn.Module", source: TensorSpec, batch: int, error: Exception) -> UsageError:
+    """Why the network failed on `batch` images of the shape asked for: the shape, or that number of images."""
+    shape, said = "x".join(map(str, spec.input_shape or ())), f"{type(error).__name__}: {one_line(error)}"
+    for other in (1, *PROBED_BATCHES):
+        if other == batch:
+            break
+        try:
+            _run_at(module, source, other)
+        except Exception:  # noqa: BLE001, S112 - the error of the batch that was asked for first is told
+            continue
+        return UsageError(
+            f"{spec.name} runs on {other} image{'s' if other > 1 else ''} of {shape} and not on {batch}: {said}",
+            hint="take the batch from the input (x.shape[0], x.flatten(1)) instead of writing it down",
+        )
+    return UsageError(f"{spec.name} cannot run on images of {shape}: {said}", hint="give the --input-shape it takes")
 
 
 def check_training_size(spec: ModelSpec) -> None:

@@ -92,3 +92,26 @@ def test_another_failure_is_quoted():
     with pytest.raises(ExecutionFailed, match="PyTorch failed: cuDNN error") as caught:
         run(Raises(RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")))
     assert not isinstance(caught.value, DeviceOutOfMemory)
+
+
+class Structured(nn.Module):
+    def forward(self, x):
+        return {"label": (1 << 30) + 1 + x.argmax(1), "rest": [None, (x > 0, x)]}
+
+
+def test_a_nested_result_comes_out_by_name_and_whole_numbers_stay_whole():
+    recipe = Recipe(Structured())
+    recipe.outputs = (
+        TensorSpec("label", ("batch",), "int64"),
+        TensorSpec("rest_1_0", ("batch", 4), "bool"),
+        TensorSpec("rest_1_1", ("batch", 4), "float32"),
+    )
+    built = Engine("torch", "torch 2.15 (cpu)", Precision.FP16, recipe.inputs, recipe.outputs, module=recipe)
+    with TorchBackend().open(built, threads=1) as session:
+        found = session.run({"x": np.eye(4, dtype=np.float32)})
+    assert found["label"].tolist() == [(1 << 30) + 1 + index for index in range(4)]
+    assert {name: array.dtype.name for name, array in found.items()} == {
+        "label": "int64",
+        "rest_1_0": "bool",
+        "rest_1_1": "float32",
+    }

@@ -34,7 +34,7 @@ def test_graph_and_module_give_the_same_float64_outputs():
     module, model = _twins()
     feed = np.random.default_rng(0).normal(size=(6, 3, 8, 8)).astype(np.float32)
     graph = graph_reference(model, [{"x": feed[:4]}, {"x": feed[4:]}])
-    eager = module_reference(module, feed, ("y",))
+    eager = module_reference(module, [feed], ("y",))
     assert graph.exact["y"].dtype == np.float64
     assert eager.exact["y"].dtype == np.float64
     assert distance(graph.exact["y"], eager.exact["y"]).relative_l2 < 1e-14
@@ -45,8 +45,8 @@ def test_graph_and_module_give_the_same_float64_outputs():
 def test_chunks_do_not_change_the_reference():
     module, _ = _twins()
     feed = np.random.default_rng(1).normal(size=(9, 3, 8, 8)).astype(np.float32)
-    whole = module_reference(module, feed, ("y",)).exact["y"]
-    alone = module_reference(module, feed[8:], ("y",)).exact["y"]
+    whole = module_reference(module, [feed[:8], feed[8:]], ("y",)).exact["y"]
+    alone = module_reference(module, [feed[8:]], ("y",)).exact["y"]
     np.testing.assert_allclose(whole[8:], alone, rtol=1e-13)
 
 
@@ -123,3 +123,31 @@ def test_outputs_of_several_runs_are_joined_or_refused():
     assert found["b"].tolist() == [1, 2]
     with pytest.raises(ExecutionFailed, match=r"output a has another shape for other inputs, \[2, 3\] and \[2, 4\]"):
         joined([{"a": np.ones((2, 3))}, {"a": np.ones((2, 4))}])
+
+
+def test_runs_are_joined_along_the_batch_wherever_it_stands():
+    runs = [
+        {"rows": np.full((n, 2), n), "time_major": np.full((5, n, 2), n), "whole": np.array([n, n]), "one": np.array(n)}
+        for n in (1, 3)
+    ]
+    found = joined(runs, {"rows": 0, "time_major": 1, "whole": None, "one": None})
+    assert {name: array.shape for name, array in found.items()} == {
+        "rows": (4, 2),
+        "time_major": (4, 5, 2),
+        "whole": (2, 2),
+        "one": (2,),
+    }
+    assert found["time_major"][:, 0, 0].tolist() == [1, 3, 3, 3]
+
+
+class HandsOutMore(nn.Module):
+    def forward(self, x):
+        return {"time_major": x.flatten(2).permute(2, 0, 1), "none": None, "total": x.sum()}
+
+
+def test_a_module_s_outputs_are_flattened_and_joined_images_first():
+    feed = np.random.default_rng(0).normal(size=(3, 2, 2, 2)).astype(np.float32)
+    axes = {"time_major": 1, "total": None}
+    exact = module_reference(HandsOutMore().eval(), [feed[:2], feed[2:]], ("time_major", "total"), axes).exact
+    np.testing.assert_allclose(exact["time_major"], feed.reshape(3, 2, 4).transpose(0, 2, 1))
+    np.testing.assert_allclose(exact["total"], [feed[:2].sum(dtype=float), feed[2:].sum(dtype=float)])

@@ -49,9 +49,21 @@ class Named(Wrapped):
     def forward(self, images):
         return {"logits": self.network(images)}
 
-class Mixing(Wrapped):
+class Worded(Wrapped):
     def forward(self, images):
-        return self.network(images).mean(0)
+        return {"logits": self.network(images), "note": "fine"}
+
+class PerImage(Wrapped):
+    def forward(self, images):
+        return list(self.network(images))
+
+class OneImage(Wrapped):
+    def forward(self, images):
+        return self.network(images.reshape(1, 3, 8, 8))
+
+class Pairs(Wrapped):
+    def forward(self, images):
+        return self.network(images).reshape(2, -1, 5)[:, :1].reshape(-1, 5) + images.reshape(2, -1)[:, :5]
 
 MODULE = tiny()
 NUMBER = 3
@@ -96,6 +108,10 @@ def test_a_class_is_a_factory_and_several_outputs_are_numbered(module, name):
     )
 
 
+def test_an_output_in_a_dictionary_has_its_key_for_a_name(module):
+    assert output_specs(spec(f"{module}:Named")) == (TensorSpec("logits", ("batch", 5), "float32"),)
+
+
 def test_seeded_weights_repeat_and_differ_by_seed(module):
     factory = f"{module}:tiny"
     first, again, other = (
@@ -137,8 +153,14 @@ def test_a_factory_that_makes_no_network_is_one_clear_line(module, function, arg
     [
         ("tiny", "4,8,8", r"cannot run on images of 4x8x8: .*; give the --input-shape it takes"),
         ("tiny", "3,2,2", r"cannot run on images of 3x2x2"),
-        ("Named", "3,8,8", r"returns dict; return a tensor, or a tuple of tensors"),
-        ("Mixing", "3,8,8", r"mixes the images of a batch"),
+        ("Worded", "3,8,8", r":Worded: the network returns a str at note; return tensors, in tuples, lists"),
+        ("PerImage", "3,8,8", r"returns 2 tensors for 2 images and 3 for 3; return stacked tensors"),
+        (
+            "OneImage",
+            "3,8,8",
+            r"runs on 1 image of 3x8x8 and not on 2: RuntimeError: .*; take the batch from the input",
+        ),
+        ("Pairs", "3,8,8", r"runs on 2 images of 3x8x8 and not on 3: RuntimeError"),
     ],
 )
 def test_a_network_that_cannot_be_shown_images_is_one_clear_line(module, function, shape, message):
