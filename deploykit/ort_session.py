@@ -31,8 +31,9 @@ def open_session(
 ) -> Any:
     """An `onnxruntime.InferenceSession` (the library is untyped) on `threads` CPU threads (0: one per core).
 
-    `optimise=False` runs the graph node by node as it is written. float32 stays float32: TF32 is off. Raises
-    BuildFailed with ONNX Runtime's own words, BackendMissing where another provider loads than was asked for.
+    `optimise=False` runs the graph node by node as it is written. Names that repeat in a graph in memory are made
+    unique there, in place. float32 stays float32: TF32 is off. Raises BuildFailed with ONNX Runtime's own
+    words, BackendMissing where another provider loads than was asked for.
     """
     import onnxruntime
 
@@ -87,5 +88,8 @@ def _readable(model: Path | ir.Model) -> str | bytes:
         return str(model)
     import onnx_ir as ir
 
+    from deploykit.graph.naming import separate_names
+
+    separate_names(model)
     content: bytes = ir.to_proto(model).SerializeToString()
     return content

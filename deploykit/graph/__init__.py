@@ -8,6 +8,7 @@ with a ledger; `serialise` makes the bytes that every backend gets. One pass per
 from deploykit.graph.cleanup import CLEAN_UP
 from deploykit.graph.costs import node_modules, weighted_costs
 from deploykit.graph.foreign import parse
+from deploykit.graph.naming import separate_names
 from deploykit.graph.passes import CNN_PASSES, FUSIONS, Ledger, PassRecord, cnn_passes, fusion_passes, optimise
 from deploykit.graph.wire import check, computing_types, graph_digest, serialise, tensor_specs
 
@@ -25,6 +26,7 @@ __all__ = [
     "node_modules",
     "optimise",
     "parse",
+    "separate_names",
     "serialise",
     "tensor_specs",
     "weighted_costs",

@@ -23,10 +23,11 @@ from deploykit.graph.fold_pad import fold_pad
 from deploykit.graph.fold_scale import fold_scale
 from deploykit.graph.merge_depthwise_pointwise import merge_depthwise_pointwise
 from deploykit.graph.merge_siblings import merge_siblings
+from deploykit.graph.naming import separate_values
 from deploykit.graph.remove_no_ops import remove_no_ops
 from deploykit.graph.rewrite import Fusion, GraphPass, PassResult, Refusal
 from deploykit.graph.split_batchnorm import split_batchnorm
-from deploykit.graph.verify import Interface, verify, verify_names
+from deploykit.graph.verify import Interface, breach_of, verify, verify_names
 from deploykit.spec import Fusions
 
 FUSIONS: Mapping[str, Fusion] = {
@@ -96,11 +97,15 @@ class Ledger:
 
 
 def optimise(model: ir.Model, *, passes: Sequence[GraphPass] = CNN_PASSES, observe: Observe | None = None) -> Ledger:
-    """Run `passes` over `model`, in place, and verify the graph after each.
+    """Run `passes` over `model`, in place, and verify the graph before the first and after each.
 
-    `observe` sees the graph after every pass, with the pass's name, and must leave it alone. Raises DeploykitError,
-    naming the pass, when one fails or leaves a broken graph.
+    Names are made unique at each of these points. `observe` sees the graph after every pass, with the pass's name, and
+    must leave it alone. Raises DeploykitError, naming the pass, when one fails or leaves a broken graph; naming none
+    when the graph was broken before.
     """
+    separate_values(model)
+    if breach := breach_of(model):
+        raise DeploykitError(f"the graph is broken before any pass has seen it: {breach}")
     interface = Interface.of(model)
     records = []
     for graph_pass in passes:
@@ -115,6 +120,7 @@ def optimise(model: ir.Model, *, passes: Sequence[GraphPass] = CNN_PASSES, obser
 def _record(graph_pass: GraphPass, model: ir.Model, interface: Interface) -> PassRecord:
     nodes_before, started = len(model.graph), time.perf_counter()
     result = _run(graph_pass, model)
+    separate_values(model)
     verify(model, interface, after=result.name)
     return PassRecord(
         name=result.name,

@@ -1,4 +1,7 @@
-"""What must hold between two passes, cheaply enough to be checked each time. A breach names the pass that made it."""
+"""What must hold between two passes, cheaply enough to be checked each time. A breach names the pass that made it.
+
+The same is asked of a graph before the first pass, so that no pass is blamed for what came in.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,11 +36,16 @@ def verify(model: ir.Model, interface: Interface, *, after: str) -> None:
     of an earlier node; every value has a name of its own. The two branches of an If may use the same names.
     """
     found = Interface.of(model)
-    breach = next(_breaches(model.graph, frozenset(), set()), None)
+    breach = breach_of(model)
     if found != interface:
         breach = f"inputs or outputs changed from {interface} to {found}"
     if breach is not None:
         raise DeploykitError(f"graph pass {after} broke the graph: {breach}", hint="this is a defect; please report it")
+
+
+def breach_of(model: ir.Model) -> str | None:
+    """The first thing wrong with a graph that no pass has touched, in words; None where everything holds."""
+    return next(_breaches(model.graph, frozenset(), set()), None)
 
 
 def verify_names(model: ir.Model, *, after: str) -> None:

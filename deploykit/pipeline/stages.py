@@ -116,6 +116,7 @@ def plan_with_costs(plan: EnginePlan, typed: Path) -> EnginePlan:
 
 def write(network: ir.Model) -> tuple[bytes, Mapping[str, Any]]:
     """The graph as one checked file, and its inputs and outputs."""
+    graph.separate_names(network)
     graph.check(network)
     content = graph.serialise(network)
     inputs, outputs = graph.tensor_specs(network)
