@@ -1,6 +1,10 @@
-"""`deploykit` and `python -m deploykit`: run the command line and turn every ending into its exit code."""
+"""`deploykit` and `python -m deploykit`: run the command line and turn every ending into its exit code.
+
+Whatever ends a command is one line on stderr. With DEPLOYKIT_DEBUG=1 the traceback stands above it.
+"""
 
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -10,7 +14,7 @@ from typing import NoReturn
 import click
 
 from deploykit.cli import deploykit
-from deploykit.errors import DeploykitError
+from deploykit.errors import DEBUG_VARIABLE, DeploykitError, debugging, unforeseen
 
 INTERRUPTED, TERMINATED = 130, 143
 
@@ -50,10 +54,18 @@ def _run() -> int:
         return _fail(f"out of memory: {error}; use a smaller network, image size or batch", 1)
     except OSError as error:
         return _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
+    except Exception as error:  # noqa: BLE001 - a defect of deploykit's, whatever it is
+        again = f"{DEBUG_VARIABLE}=1 {shlex.join(['deploykit', *sys.argv[1:]])}"
+        return _fail(f"{unforeseen(error)}; please report it with the output of `{again}`", 1)
     return code if isinstance(code, int) else 0
 
 
 def _fail(message: str, code: int) -> int:
+    """Called while the exception is handled, so that its traceback can be shown."""
+    if debugging():
+        import traceback
+
+        traceback.print_exc()
     click.echo(f"deploykit: error: {' '.join(message.split())}", err=True)
     return code
 

@@ -18,9 +18,13 @@ DeploykitError                 1   something failed that deploykit foresaw
 """
 
 import difflib
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 LONGEST_QUOTE = 200  # characters that a message quotes of somebody else's
+DEBUG_VARIABLE = "DEPLOYKIT_DEBUG"
+PACKAGE = Path(__file__).parent
 
 
 class DeploykitError(Exception):
@@ -116,6 +120,29 @@ def one_line(error: BaseException) -> str:
 def first_line(error: BaseException) -> str:
     """The first line with text, for libraries that let pages of advice follow; the class when there is none."""
     return _cut(next((line.strip() for line in str(error).splitlines() if line.strip()), "")) or type(error).__name__
+
+
+def debugging() -> bool:
+    """Whether tracebacks are wanted: DEPLOYKIT_DEBUG is set, and not to 0."""
+    return os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0")
+
+
+def own_frame(error: BaseException) -> str | None:
+    """The innermost place in deploykit that `error` passed through, `deploykit/export.py:88`; None if there is none."""
+    import traceback
+
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_relative_to(PACKAGE):
+            return f"{path.relative_to(PACKAGE.parent).as_posix()}:{frame.lineno}"
+    return None
+
+
+def unforeseen(error: BaseException) -> str:
+    """An exception that nothing here expected, in one line: its class, what it says, and where it came through."""
+    kind, said, where = type(error).__name__, one_line(error), own_frame(error)
+    what = kind if said == kind else f"{kind}: {said}"
+    return f"internal error: {what}" + (f" (at {where})" if where else "")
 
 
 def _cut(text: str) -> str:

@@ -37,7 +37,7 @@ from deploykit.bench.worker import (
     Warmed,
     WarmUp,
 )
-from deploykit.errors import BackendMissing, DeploykitError, ExecutionFailed
+from deploykit.errors import BackendMissing, DeploykitError, ExecutionFailed, debugging
 
 CLOSING_SECONDS = 10.0
 LOG_TAIL_BYTES = 4000
@@ -94,6 +94,8 @@ class WorkerProcess:
             raise ExecutionFailed(f"no answer within {self._answer_seconds:g} s; its worker was killed")
         if isinstance(answer, DeploykitError):
             logger.debug("worker %d wrote: %s", self.pid, self._tail())
+            if debugging():
+                print(self._tail(), file=sys.stderr)
             raise answer
         return answer
 

@@ -29,8 +29,9 @@ from typing import Any, NoReturn, Protocol
 
 from deploykit.backends.protocol import Bound, Engine, Feed, Session
 from deploykit.bench.settings import TARGET, WARM_UP_RUNS, WARM_UP_SECONDS
-from deploykit.errors import DeploykitError, ExecutionFailed, first_line
+from deploykit.errors import DEBUG_VARIABLE, DeploykitError, ExecutionFailed, first_line, own_frame, unforeseen
 
+WHERE_FOREIGN_CODE_IS_CALLED = "deploykit/bench/worker.py:"
 WINDOW = 5  # runs whose median is compared with that of the runs before
 
 
@@ -158,9 +159,15 @@ def _end() -> NoReturn:
 
 
 def _portable(error: Exception) -> DeploykitError:
-    """The error as one that the coordinator can rebuild, in one line."""
+    """The error as one that the coordinator can rebuild, in one line.
+
+    What a plug-in's backend or a workload raised is told as it is; what came through our own code is a defect of ours.
+    """
     if type(error).__module__ == DeploykitError.__module__ and isinstance(error, DeploykitError):
         return error
+    where = own_frame(error)
+    if where is not None and not where.startswith(WHERE_FOREIGN_CODE_IS_CALLED):
+        return ExecutionFailed(unforeseen(error), hint=f"please report it with the output under {DEBUG_VARIABLE}=1")
     kind, said = type(error).__name__, first_line(error)
     return ExecutionFailed(f"{kind}: {said}" if said != kind else kind)
 
