@@ -2,12 +2,15 @@
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
+STATUS = Path("/proc/self/status")
 
 
 def installed_version(*names: str) -> str | None:
@@ -31,7 +34,14 @@ def usable_cores() -> int:
 
 
 def peak_memory_bytes() -> int | None:
-    """The most memory that this process had resident at once; None where the system does not say."""
+    """The most memory that this process had resident at once; None where the system does not say.
+
+    Linux's `ru_maxrss` survives exec, so a process would answer with what its parent had; VmHWM does not.
+    """
+    with suppress(OSError):
+        found = re.search(r"^VmHWM:\s+(\d+) kB$", STATUS.read_text(), re.MULTILINE)
+        if found:
+            return int(found[1]) * 1024
     try:
         import resource
     except ImportError:
