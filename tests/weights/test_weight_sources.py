@@ -163,7 +163,20 @@ except BackendMissing as error:
 DEEP = ModelSpec("vgg13_bn", image_size=32, init_from="vgg11_bn")
 
 
-def test_a_deep_vgg_starts_from_net_a_s_layers(tmp_path):
+@pytest.fixture(params=[16, pytest.param(4096, marks=pytest.mark.full)])
+def hidden_units(request, monkeypatch):
+    """VGG's hidden linear layers, narrow and as they are (seven gigabytes of several networks at once)."""
+    widths = {4096: request.param}
+
+    class Linear(nn.Linear):
+        def __init__(self, inputs, outputs):
+            super().__init__(widths.get(inputs, inputs), widths.get(outputs, outputs))
+
+    monkeypatch.setattr(nn, "Linear", Linear)
+    return request.param
+
+
+def test_a_deep_vgg_starts_from_net_a_s_layers(hidden_units, tmp_path):
     donor = build_module(ModelSpec("vgg11_bn", image_size=32, seed=3))
     write_state(donor.state_dict(), tmp_path / "a.safetensors")
     plain = seeded_state(ModelSpec("vgg13_bn", image_size=32))
@@ -173,8 +186,9 @@ def test_a_deep_vgg_starts_from_net_a_s_layers(tmp_path):
     )
     same_seed = build_module(ModelSpec("vgg11_bn", image_size=32))
 
-    convolutions = [nn.Conv2d, nn.Linear]
-    ours = [name for name, layer in build_module(DEEP).named_modules() if type(layer) in convolutions]
+    module = build_module(DEEP)
+    assert module.classifier[0].out_features == hidden_units
+    ours = [name for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     for state, source in ((seeded, same_seed.state_dict()), (loaded, donor.state_dict())):
         given = {tensor.numpy().tobytes() for name, tensor in source.items() if name.endswith("weight")}
         taken = [name for name in ours if state[f"{name}.weight"].numpy().tobytes() in given]
