@@ -147,15 +147,15 @@ def test_a_broken_image_is_skipped_counted_and_named(run, photographs, tmp_path)
     assert "Traceback" not in done.stderr
 
 
-def test_trt_without_tensorrt_rtx_is_missing_with_the_install_line(run, tmp_path):
+def test_trt_without_tensorrt_rtx_is_missing_with_the_install_line(run_process, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['tensorrt_rtx'] = None\n")
-    done = run("build", "test_convnet", path=tmp_path)
+    done = run_process("build", "test_convnet", path=tmp_path)
     assert "pip install tensorrt-rtx" in complaint(done)
     assert done.returncode == MISSING
-    bench = run("verify", "test_convnet", "--backends", "trt", path=tmp_path)
+    bench = run_process("verify", "test_convnet", "--backends", "trt", path=tmp_path)
     assert bench.returncode == MISSING
     assert "unavailable" in bench.stdout
-    beside = run("verify", "test_convnet", "--backends", "ort,trt", path=tmp_path)
+    beside = run_process("verify", "test_convnet", "--backends", "ort,trt", path=tmp_path)
     assert beside.returncode == 0, beside.stderr
     assert "pip install tensorrt-rtx" in beside.stdout
 
@@ -207,7 +207,7 @@ def test_a_full_store_is_one_line_and_leaves_nothing(tmp_path):
 def test_an_interrupted_build_leaves_no_partial_artefact(tmp_path, number, code, stage):
     """The signal comes soon after `stage` has been reported: in the middle of the stage that follows."""
     store = tmp_path / "store"
-    command = [sys.executable, "-m", "deploykit", "build", "vgg11", "--image-size", "64", "--store", str(store)]
+    command = [sys.executable, "-m", "deploykit", "build", "resnet18", "--image-size", "64", "--store", str(store)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as build:
         while stage and stage not in build.stderr.readline():
             assert build.poll() is None
