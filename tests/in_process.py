@@ -52,7 +52,7 @@ def _descriptor_replaced(number: int, name: str, file: IO[bytes]) -> Iterator[No
     kept = os.dup(number)
     os.dup2(file.fileno(), number)
     errors = "backslashreplace" if name == "stderr" else "strict"
-    stream = open(number, "w", encoding="utf-8", errors=errors, closefd=False)  # noqa: PTH123, SIM115 - a descriptor
+    stream = open(number, "w", encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115 - a descriptor
     try:
         with patch.object(sys, name, stream):
             yield
