@@ -47,6 +47,7 @@ class Placement:
     `quantise_outputs` puts Q/DQ behind every operator; otherwise only on the inputs of weighted ones.
     `residual_branch_only` quantises the shortcut of a residual addition and leaves the other operand to fuse.
     Weights lie within +/- `weight_limit`: 64, seven bits, where kernels sum two products in int16 (255 * 64 * 2 fits).
+    Weighted operators in `without_integer_kernel` would be computed in float between their pairs, and stay in float.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Placement:
     quantise_outputs: bool
     residual_branch_only: bool
     weight_limit: int = 127
+    without_integer_kernel: tuple[str, ...] = ("ConvTranspose", "DeformConv", "GRU", "LSTM", "RNN")
 
 
 TENSORRT = Placement("tensorrt", symmetric=True, int32_bias=False, quantise_outputs=False, residual_branch_only=True)

@@ -13,9 +13,10 @@ from deploykit.backends.tensorrt_rtx import NO_RTX, compile_with_rtx, describe_t
 from deploykit.errors import BackendMissing, BuildFailed, ExecutionFailed
 from deploykit.host import installed_version
 from deploykit.plan.inspector import read_inspector
-from deploykit.plan.model import WEIGHTED_OPS, EnginePlan
+from deploykit.plan.model import EnginePlan
 from deploykit.plan.summary import summarise
 from deploykit.spec import BuildSpec, Precision
+from deploykit.spec.operators import WEIGHTED_OPS
 
 OLDEST = (10, 12)  # the first release whose strongly typed networks take what deploykit writes
 INSTALL = "pip install 'deploykit[gpu]'"
@@ -121,7 +122,7 @@ def _inspected(trt: Any, content: bytes, typed: TypedGraph, spec: BuildSpec, *, 
     from deploykit.backends.nvinfer_session import inspect_engine
 
     gpu = find_gpu()
-    nodes = ir.load(typed.path).graph
+    graph = ir.load(typed.path).graph
     return read_inspector(
         inspect_engine(trt, content, batch=spec.batch.optimum),
         compiler=compiler,
@@ -129,5 +130,6 @@ def _inspected(trt: Any, content: bytes, typed: TypedGraph, spec: BuildSpec, *, 
         batch=spec.batch.optimum,
         targets=(str(gpu.capability),) if gpu else (),
         engine_bytes=len(content),
-        weighted={node.name: node.op_type for node in nodes if node.name and node.op_type in WEIGHTED_OPS},
+        weighted={node.name: node.op_type for node in graph if node.name and node.op_type in WEIGHTED_OPS},
+        idle={str(value.name) for value in graph.inputs if not value.uses()},
     )

@@ -9,12 +9,14 @@ import click
 from deploykit.cli.options import (
     budget_option,
     builder_options,
+    check_exceptions,
     check_output,
     data_option,
     fuse_option,
     int8_options,
     io_option,
     json_option,
+    keep_option,
     model_options,
     store_option,
     strict_option,
@@ -59,6 +61,7 @@ UNDECIDED = "build on a GPU, give --precision fp16 or int8, or let TensorRT-RTX'
 @click.option("--batch", default="8", show_default=True, help="Largest batch, or min:opt:max (1:8:32).")
 @target_options
 @io_option
+@keep_option
 @click.option("--tf32", is_flag=True, help="Let FP32 products round their operands to TF32.")
 @builder_options
 @data_option
@@ -78,6 +81,7 @@ def command(
     targets: tuple[Target, ...],
     gpu: "Gpu | None",
     keep_io: bool,
+    keep_fp32: tuple[str, ...],
     tf32: bool,
     options: BuilderOptions,
     data: Path | None,
@@ -116,6 +120,7 @@ def command(
         batch=BatchRange.parse(batch),
         targets=targets,
         keep_io=keep_io,
+        keep_fp32=keep_fp32,
         tf32=tf32,
         data=data,
         calibration=calibration,
@@ -124,6 +129,7 @@ def command(
         fusions=fusions,
         options=options,
     )
+    check_exceptions(CONTENDERS if best else (spec.precision,), keep_fp32=keep_fp32, policy=policy)
     check_output(output)
     compiler = get_backend(backend, strict=strict_backend)
     if not compiler.compiles:

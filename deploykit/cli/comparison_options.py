@@ -11,11 +11,13 @@ import click
 from deploykit.cli.options import (
     budget_option,
     builder_options,
+    check_exceptions,
     data_option,
     fuse_option,
     int8_options,
     io_option,
     json_option,
+    keep_option,
     model_options,
     parse_backends,
     parse_precisions,
@@ -56,6 +58,7 @@ class ComparisonOptions:
     targets: tuple[Target, ...]
     gpu: "Gpu | None"
     keep_io: bool
+    keep_fp32: tuple[str, ...]
     options: BuilderOptions
     data: Path | None
     calibration: Calibration
@@ -74,11 +77,14 @@ class ComparisonOptions:
             raise UsageError(
                 "--int8-policy plan is decided by `build` and `inspect`", hint="give the policy that they name"
             )
+        precisions = parse_precisions(self.precision)
+        check_exceptions(precisions, keep_fp32=self.keep_fp32, policy=self.policy)
         spec = BuildSpec(
             model=self.model,
             batch=BatchRange.parse(self.batch),
             targets=self.targets,
             keep_io=self.keep_io,
+            keep_fp32=self.keep_fp32,
             data=self.data,
             calibration=self.calibration,
             policy=self.policy,
@@ -92,7 +98,7 @@ class ComparisonOptions:
         return Request(
             spec=spec,
             backends=parse_backends(self.backends),
-            precisions=parse_precisions(self.precision),
+            precisions=precisions,
             settings=settings,
             strict=self.strict_backend,
             typed=typed,
@@ -124,6 +130,7 @@ def comparison_options(command: Callable[..., None], *, batch_default: str = "1"
             click.option("--threads", type=int, default=0, help="CPU threads of each row. Default: one per core."),
             target_options,
             io_option,
+            keep_option,
             builder_options,
             data_option,
             int8_options,

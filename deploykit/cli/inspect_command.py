@@ -10,6 +10,7 @@ from deploykit.cli.options import (
     BUILDER,
     INT8,
     builder_options,
+    check_exceptions,
     check_output,
     data_option,
     fuse_option,
@@ -17,6 +18,7 @@ from deploykit.cli.options import (
     int8_options,
     io_option,
     json_option,
+    keep_option,
     model_options,
     store_option,
     target_options,
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
 OF_BUILDS = {
     *("weights", "init_from", "image_size", "width_mult", "input_shape", "factory_args", "seed"),
-    *("fusions", "backend", "keep_io", "data", *INT8, *BUILDER),
+    *("fusions", "backend", "keep_io", "keep_fp32", "data", *INT8, *BUILDER),
 }
 
 
@@ -57,6 +59,7 @@ OF_BUILDS = {
 @click.option("--batch", default="8", show_default=True, help="Largest batch, or min:opt:max (1:8:32).")
 @target_options
 @io_option
+@keep_option
 @click.option("--tf32", is_flag=True, help="Let FP32 products round their operands to TF32.")
 @builder_options
 @data_option
@@ -81,6 +84,7 @@ def command(
     targets: tuple[Target, ...],
     gpu: "Gpu | None",
     keep_io: bool,
+    keep_fp32: tuple[str, ...],
     tf32: bool,
     options: BuilderOptions,
     data: Path | None,
@@ -121,6 +125,7 @@ def command(
         batch=BatchRange.parse(batch),
         targets=targets,
         keep_io=keep_io,
+        keep_fp32=keep_fp32,
         tf32=tf32,
         data=data,
         calibration=calibration,
@@ -129,6 +134,11 @@ def command(
         fusions=fusions,
         options=options,
     )
+    precisions = [
+        spec.precision,
+        *((Precision(beside.lower()),) if beside and beside.lower() in list(Precision) else ()),
+    ]
+    check_exceptions(precisions, keep_fp32=keep_fp32, policy=policy)
     compiler = get_backend(backend)
     artefacts = Artefacts(Store.open(store), StageProgress())
     if not is_engine(model.name):

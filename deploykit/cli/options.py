@@ -263,9 +263,28 @@ budget_option = click.option(
 io_option = click.option(
     "--keep-io/--half-io", default=True, help="FP16: float32 inputs and outputs (default), or FP16 ones."
 )
+keep_option = click.option(
+    "--keep-fp32",
+    multiple=True,
+    metavar="NODE|op=TYPE",
+    help="What FP16 leaves in float32: a node, a module, a glob of either, or an operator (op=Pow); repeatable.",
+)
 strict_option = click.option(
     "--strict-backend", is_flag=True, help="Never let TensorRT-RTX compile in place of TensorRT."
 )
+
+
+def check_exceptions(
+    precisions: Collection[Precision], *, keep_fp32: Collection[str], policy: QuantisationPolicy
+) -> None:
+    """Raises UsageError for --keep-fp32 where nothing becomes float16, --int8-leave where nothing becomes INT8."""
+    half = Precision.FP16 in precisions or (Precision.INT8 in precisions and policy.rest is Precision.FP16)
+    if keep_fp32 and not half and not (policy.auto and Precision.INT8 in precisions):
+        raise UsageError(
+            "--keep-fp32 is for fp16, and for int8 with rest=fp16", hint="add --precision fp16, or leave it out"
+        )
+    if policy.leave and Precision.INT8 not in precisions:
+        raise UsageError("--int8-leave is for int8", hint="leave it out; --keep-fp32 names what fp16 leaves in float32")
 
 
 def parse_precisions(text: str) -> tuple[Precision, ...]:

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from deploykit.graph.rewrite import NAME_SCOPES, WEIGHTED, PassResult, bodies, unused
+from deploykit.graph.rewrite import NAME_SCOPES, PassResult, bodies, unused
+from deploykit.spec.operators import WEIGHTED_OPS
 
 LONGEST_NAME = 200  # characters; TensorRT cuts names at 4096, and a build log repeats them in every line
 # Brackets, braces, quotes, commas and bars delimit names in build logs, as do blanks and everything beyond ASCII.
@@ -110,4 +111,4 @@ def _readable(node: ir.Node) -> str:
     *modules, call = ast.literal_eval(recorded)
     if not modules or not modules[-1]:
         return str(call) or node.op_type
-    return str(modules[-1]) if node.op_type in WEIGHTED else f"{modules[-1]}/{node.op_type}"
+    return str(modules[-1]) if node.op_type in WEIGHTED_OPS else f"{modules[-1]}/{node.op_type}"

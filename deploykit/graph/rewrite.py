@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # operators that multiply by a weight
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"  # the exporter's record of the module path that made a node
 FOLDED_SCOPE = "deploykit.folded_scope"  # the module whose output a convolution computes since it was folded into it
 
@@ -159,9 +158,11 @@ def bodies(attribute: ir.Attr) -> tuple[ir.Graph, ...]:
 
 def module_scope(node: ir.Node) -> str:
     """The PyTorch module that made this node (`layer1.0.conv1`), or the node's name where none is recorded."""
+    scopes = module_scopes(node)
+    return scopes[-1] if scopes else node.name or node.op_type
+
+
+def module_scopes(node: ir.Node) -> tuple[str, ...]:
+    """The PyTorch modules around this node, outermost first (`layer1`, `layer1.0`, `layer1.0.conv1`)."""
     recorded = node.metadata_props.get(NAME_SCOPES)
-    if recorded:
-        scopes = [scope for scope in ast.literal_eval(recorded)[:-1] if scope]
-        if scopes:
-            return str(scopes[-1])
-    return node.name or node.op_type
+    return tuple(str(scope) for scope in ast.literal_eval(recorded)[:-1] if scope) if recorded else ()

@@ -8,11 +8,10 @@ import onnx
 import onnx_ir as ir
 
 from deploykit.errors import DeploykitError, UntrustedArtefact, one_line
-from deploykit.graph.rewrite import WEIGHTED
 from deploykit.spec import TensorSpec
+from deploykit.spec.operators import QUANTIZED_OPS, WEIGHTED_OPS
 
 MAX_BYTES = 2**31 - 1  # a protobuf message cannot be longer
-QUANTISED = ("ConvInteger", "DequantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QuantizeLinear")
 BULK_BYTES = 1024  # initialisers from this size on bypass protobuf
 
 # Protobuf field numbers of onnx.proto, with wire type 2 (a length, then that many bytes).
@@ -121,9 +120,9 @@ def computing_types(model: ir.Model) -> set[str]:
     """In which types the convolutions and matrix products compute, bodies included; "int8" for anything quantised."""
     found = set()
     for node in model.graph.all_nodes():
-        if node.op_type in QUANTISED:
+        if node.op_type in QUANTIZED_OPS:
             found.add("int8")
-        elif node.op_type in WEIGHTED and node.outputs[0].dtype is not None:
+        elif node.op_type in WEIGHTED_OPS and node.outputs[0].dtype is not None:
             found.add(node.outputs[0].dtype.numpy().name)
     return found
 

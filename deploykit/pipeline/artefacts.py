@@ -164,7 +164,7 @@ class Artefacts:
             case Precision.FP32:
                 return Typed(exported.as_typed(Precision.FP32), {})
             case Precision.FP16:
-                return self._float16(exported, keep_io=spec.keep_io)
+                return self._float16(exported, keep_io=spec.keep_io, keep=spec.keep_fp32)
             case Precision.INT8:
                 if placement is None:
                     raise BackendMissing("this backend names no INT8 placement")
@@ -270,16 +270,16 @@ class Artefacts:
         entry, _ = self.get_or_make("outputs", parts, make, request={"model": model})
         return specs_of(entry.facts["outputs"])
 
-    def _float16(self, exported: Exported, *, keep_io: bool) -> Typed:
+    def _float16(self, exported: Exported, *, keep_io: bool, keep: tuple[str, ...]) -> Typed:
         def make(writer: Writer) -> Mapping[str, Any]:
             from deploykit.pipeline import stages
 
             with self.timed("type the graph as fp16"):
-                content, facts = stages.type_float16(exported.path, keep_io=keep_io)
+                content, facts = stages.type_float16(exported.path, keep_io=keep_io, keep=keep)
             writer.write("typed.onnx", content)
             return facts
 
-        parts = {"graph": exported.digest, "precision": Precision.FP16, "keep_io": keep_io}
+        parts = {"graph": exported.digest, "precision": Precision.FP16, "keep_io": keep_io, "keep_fp32": keep}
         entry, _ = self.get_or_make("typed", parts, make, request={"model": exported.model, **parts})
         return stored_typed(entry, Precision.FP16, None)
 
@@ -300,6 +300,7 @@ class Artefacts:
                     placement,
                     spec.policy,
                     clip=spec.repair.clip,
+                    keep_fp32=spec.keep_fp32,
                     feeds=(lambda: grouped(shown)) if shown else None,
                 )
             writer.write("typed.onnx", content)
@@ -312,6 +313,7 @@ class Artefacts:
             "placement": placement,
             "policy": spec.policy,
             "repair": spec.repair,
+            "keep_fp32": spec.keep_fp32,
         }
         key = {**parts, "table": table.to_json(), "data": shown.digest if shown else None}
         entry, _ = self.get_or_make("typed", key, make, request={"model": exported.model, **parts})

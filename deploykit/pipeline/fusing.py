@@ -152,6 +152,7 @@ def decide(artefacts: Artefacts, goal: Goal) -> Decision:
         "target": None if timed else spec.targets[0],
         "gpu": goal.gpu,
         "keep_io": spec.keep_io,
+        "keep_fp32": spec.keep_fp32,
         "tf32": spec.tf32,
         "options": spec.options,
         "priced by": goal.priced_by,

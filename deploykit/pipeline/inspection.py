@@ -162,9 +162,9 @@ def wider_plans(artefacts: Artefacts, spec: BuildSpec, backend: Backend) -> tupl
 
 
 def _reasons(built: Built) -> dict[str, str]:
-    """What the typing report says of the nodes that it left in float."""
-    report = built.typed.facts.get("report") if built.typed else None
-    return {item["node"]: item["reason"] for item in (report or {}).get("left", ())}
+    """What the typing report says of the nodes that it left in float: out of INT8, or out of float16."""
+    report = (built.typed.facts.get("report") if built.typed else None) or {}
+    return {item["node"]: item["reason"] for item in (*report.get("left", ()), *report.get("float32", ()))}
 
 
 def _by_type(plan: EnginePlan) -> Iterator[dict[str, Any]]:

@@ -78,6 +78,7 @@ def decided_policy(
         "batch": spec.batch,
         "target": spec.targets[0],
         "gpu": gpu,
+        "keep_fp32": spec.keep_fp32,
         "tf32": spec.tf32,
         "options": spec.options,
         "candidates": CANDIDATES,

@@ -211,7 +211,7 @@ def typed_graph(network: ir.Model, spec: BuildSpec, backend: Backend, path: Path
         case Precision.FP32:
             pass
         case Precision.FP16:
-            to_float16(copy, keep_io=spec.keep_io)
+            to_float16(copy, keep_io=spec.keep_io, keep=spec.keep_fp32)
         case Precision.INT8:
             placement = backend.placement
             if placement is None:
@@ -220,7 +220,7 @@ def typed_graph(network: ir.Model, spec: BuildSpec, backend: Backend, path: Path
             require_made_up(network)
             feeds = noise_feeds(inputs, count=1, batch=1, seed=spec.model.seed)
             table = collect(copy, feeds, graph_digest="", data_digest="", preprocessing="noise")
-            if not quantise(copy, table, placement, spec.policy).quantised:
+            if not quantise(copy, table, placement, spec.policy, keep_fp32=spec.keep_fp32).quantised:
                 raise UnsupportedGraph("no layer can read int8", hint="use fp32 or fp16")
     content = graph.serialise(copy)
     path.write_bytes(content)

@@ -59,10 +59,10 @@ def prepend_stem(path: Path, recipe: Preprocessing, fusions: Fusions) -> tuple[b
     return optimise(network, fusions)
 
 
-def type_float16(path: Path, *, keep_io: bool) -> tuple[bytes, Facts]:
-    """Raises Float16Overflow with the layer's name."""
+def type_float16(path: Path, *, keep_io: bool, keep: tuple[str, ...]) -> tuple[bytes, Facts]:
+    """Raises Float16Overflow with the layer's name, UnknownName for one of `keep` that the graph has not."""
     network = read_graph(path)
-    report = to_float16(network, keep_io=keep_io)
+    report = to_float16(network, keep_io=keep_io, keep=keep)
     content, facts = write(network)
     return content, {**facts, "report": report}
 
@@ -82,6 +82,7 @@ def type_int8(
     policy: QuantisationPolicy,
     *,
     clip: bool = False,
+    keep_fp32: tuple[str, ...] = (),
     feeds: Callable[[], Iterable[Feed]] | None = None,
 ) -> tuple[bytes, Facts]:
     """With `clip`, weights are cut off where that helps; with `feeds`, calibration batches, biases are corrected.
@@ -92,7 +93,7 @@ def type_int8(
     network = read_graph(path)
 
     def typed(graph: ir.Model) -> Int8Report:
-        return quantise(graph, table, placement, policy, clip=clip)
+        return quantise(graph, table, placement, policy, clip=clip, keep_fp32=keep_fp32)
 
     correction = correct_biases(network, typed, feeds) if feeds else None
     report = typed(network)

@@ -26,6 +26,7 @@ from typing import Any
 
 from deploykit.plan.model import COMPUTE_TYPE, POINTWISE, TYPES_OF_SIZE, EnginePlan, PlanLayer, PlanTensor
 from deploykit.spec import Precision
+from deploykit.spec.operators import RECURRENT
 
 CONVERTING_KINDS = POINTWISE | {"runtime_function", "reformat"}
 EIGHT_BITS = frozenset(TYPES_OF_SIZE[1]) - {"Bool"}
@@ -33,6 +34,7 @@ REQUANTISE, CAST, REFORMAT, COPY = "requantise", "cast", "reformat", "copy"
 GENERATED, OPERATION = re.compile(r"__myl_((?:[A-Z][a-z]+)+)_"), re.compile(r"[A-Z][a-z]+")
 MOVES = frozenset({"Cast", "Conc", "Move", "Repl", "Resh", "Slic", "Tran"})
 UNCLAIMED = "folded away, or run by a layer that does not name it"
+TAKEN_APART = "taken apart into products and generated code that do not name it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +123,12 @@ class Audit:
 def audit(plan: EnginePlan, reasons: Mapping[str, str] | None = None) -> Audit:
     """Check every weighted node; `reasons` is the typing report's, by node, and stands before what the plan tells."""
     wanted = COMPUTE_TYPE[plan.precision]
+    runners = plan.runners()
     computes_in = plan.computes_in()
     return Audit(
         precision=plan.precision,
         wanted=wanted,
-        nodes=tuple(_audited(plan, node, op, wanted, reasons or {}) for node, op in plan.weighted.items()),
+        nodes=tuple(_audited(plan, node, op, runners.get(node), reasons or {}) for node, op in plan.weighted.items()),
         conversions=tuple(
             found for layer in plan.kernels if (found := _conversion(layer, plan.batch, computes_in)) is not None
         ),
@@ -134,16 +137,18 @@ def audit(plan: EnginePlan, reasons: Mapping[str, str] | None = None) -> Audit:
     )
 
 
-def _audited(plan: EnginePlan, node: str, op: str, wanted: str, reasons: Mapping[str, str]) -> AuditedNode:
-    layer = next((layer for layer in reversed(plan.layers) if layer.runs({node})), None)
+def _audited(plan: EnginePlan, node: str, op: str, layer: PlanLayer | None, reasons: Mapping[str, str]) -> AuditedNode:
+    wanted = COMPUTE_TYPE[plan.precision]
     if layer is None:
-        return AuditedNode(node, op, wanted, None, None, reasons.get(node) or _why_unclaimed(plan, node))
+        return AuditedNode(node, op, wanted, None, None, reasons.get(node) or _why_unclaimed(plan, node, op))
     if layer.reads == wanted:
         return AuditedNode(node, op, wanted, wanted, layer.name, "")
     return AuditedNode(node, op, wanted, layer.reads, layer.name, reasons.get(node) or _why_other(plan, layer))
 
 
-def _why_unclaimed(plan: EnginePlan, node: str) -> str:
+def _why_unclaimed(plan: EnginePlan, node: str, op: str) -> str:
+    if op in RECURRENT:
+        return TAKEN_APART
     carriers = [layer.name for layer in plan.layers if node in layer.nodes]
     return f"only generated pointwise code carries its name: {', '.join(carriers)}" if carriers else UNCLAIMED
 

@@ -24,7 +24,7 @@ such as "thirty-two wide channel vectorized"; of layers that tell no weights, th
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from deploykit.errors import BuildFailed
@@ -63,19 +63,18 @@ def read_inspector(
     targets: tuple[str, ...],
     engine_bytes: int,
     weighted: Mapping[str, str],
+    idle: Collection[str] = (),
 ) -> EnginePlan:
     """The plan of an engine's first optimisation profile. `weighted` has the typed graph's nodes, {} if it is not here.
+
+    `idle` names inputs that no node of the graph reads, so that no layer has to.
 
     Raises BuildFailed for an engine without details, and for a form that is not in the sources above.
     """
     found = _decode(text)
     layers = tuple(_layer(item) for item in _layers(found))
-    _check_io(found, layers)
-    if weighted and not any(layer.runs(weighted) for layer in layers):
-        raise _unreadable(
-            f"has no layer that runs any of the {len(weighted)} Conv, Gemm and MatMul nodes", layers[0].name
-        )
-    return EnginePlan(
+    _check_io(found, layers, idle)
+    plan = EnginePlan(
         compiler=compiler,
         source=SOURCE,
         precision=precision,
@@ -85,6 +84,9 @@ def read_inspector(
         weighted=weighted,
         engine_bytes=engine_bytes,
     )
+    if weighted and not plan.runners():
+        raise _unreadable(f"has no layer that runs any of the {len(weighted)} nodes with weights", layers[0].name)
+    return plan
 
 
 def _decode(text: str) -> dict[str, Any]:
@@ -177,13 +179,13 @@ def _nodes(item: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(ORIGIN.findall(metadata))
 
 
-def _check_io(found: Mapping[str, Any], layers: tuple[PlanLayer, ...]) -> None:
-    """Layers read and write every input and output of the engine: else some of them are missing."""
+def _check_io(found: Mapping[str, Any], layers: tuple[PlanLayer, ...], idle: Collection[str]) -> None:
+    """Layers read and write every input and output of the engine that is not `idle`: else some of them are missing."""
     tensors = found.get("I/O Tensors", found.get("Bindings"))
     if not isinstance(tensors, list) or not tensors:
         raise _unreadable("names neither I/O Tensors nor Bindings", sorted(found))
     names = [tensor if isinstance(tensor, str) else _text(tensor, "Name") for tensor in tensors]
-    touched = {tensor.name for layer in layers for tensor in (*layer.inputs, *layer.outputs)}
+    touched = {tensor.name for layer in layers for tensor in (*layer.inputs, *layer.outputs)}.union(idle)
     for name in names:
         if name not in touched and not OTHER_PROFILE.search(name):
             raise _unreadable(f"has no layer that touches {name!r}", names)

@@ -5,9 +5,10 @@ A layer moves every input and output once per batch and every constant once:
     bytes = sum over inputs and outputs of size(type) * prod(dimensions at the batch) + sum over constants
 
 Some layers launch no kernel: bookkeeping (`shape_call`, `signal`, `wait`), and views of another's memory (`NoOp`). A
-Conv, Gemm or MatMul computes in the type of the first input of the layer that carries its name. Layers that only work
-point by point do not count as carrying it: `kgen`, generated code, takes a convolution's name when all it does is to
-requantise that convolution's result.
+convolution or a product computes in the type of the first input of the layer that carries its name. Layers that only
+work point by point do not count as carrying it: `kgen`, generated code, takes a convolution's name when all it does is
+to requantise that convolution's result. A recurrent operator is taken apart into products without a name, and computes
+in the type that the generated code around them reads.
 
 Which type of layer is which is data (`LayerKinds`), one table per compiler. Myelin compiles all of TensorRT-RTX's
 layers and some of TensorRT's; TensorRT's own have other names, so that one union serves both.
@@ -20,12 +21,12 @@ from typing import Any
 
 from deploykit.errors import UntrustedArtefact
 from deploykit.spec import Precision
+from deploykit.spec.operators import RECURRENT
 
 SCHEMA_VERSION = 1
 TYPES_OF_SIZE = {8: ("Int64",), 4: ("Float", "Int32"), 2: ("BFloat16", "Half"), 1: ("Bool", "FP8", "Int8", "UInt8")}
 ELEMENT_SIZE = {dtype: size for size, dtypes in TYPES_OF_SIZE.items() for dtype in dtypes}  # bytes
 COMPUTE_TYPE = {Precision.FP32: "Float", Precision.FP16: "Half", Precision.INT8: "Int8"}
-WEIGHTED_OPS = ("Conv", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ MYELIN = LayerKinds(  # as seen with tensorrt-rtx 1.7
     no_kernel=frozenset({"shape_call", "signal", "wait"}),
     no_bytes=frozenset({"shape_call"}),
     pointwise=frozenset({"kgen"}),
-    weighted=frozenset({"correlation", "gemm"}),
+    weighted=frozenset({"correlation", "deconv", "gemm"}),
 )
 TENSORRT = LayerKinds(  # as documented, see plan.inspector
     no_kernel=frozenset({"Constant", "NoOp"}),
@@ -127,8 +128,8 @@ class EnginePlan:
     """What a compiler made of a typed graph. Layers stand in the order of execution.
 
     `compiler` is library and version ("tensorrt-rtx 1.7.1"), `source` what the plan was read from ("build log, grammar
-    1", "engine inspector"), `batch` the one that sizes are for. `weighted` has the typed graph's Conv, Gemm and MatMul
-    nodes with their operator. Sizes are bytes, None where the source keeps quiet about one.
+    1", "engine inspector"), `batch` the one that sizes are for. `weighted` has the typed graph's nodes with weights
+    (`spec.operators`) and their operator. Sizes are bytes, None where the source keeps quiet about one.
     """
 
     compiler: str
@@ -155,9 +156,18 @@ class EnginePlan:
     def macs(self) -> int:
         return sum(layer.macs for layer in self.layers)
 
+    def runners(self) -> dict[str, PlanLayer]:
+        """The layer that computes each weighted node; a node that no layer claims is left out."""
+        recurrent = {node for node, op in self.weighted.items() if op in RECURRENT}
+        found: dict[str, PlanLayer] = {}
+        for layer in self.layers:
+            unrolled = (node for node in layer.nodes if node in recurrent and layer.inputs)
+            found |= dict.fromkeys((*layer.runs(self.weighted), *unrolled), layer)
+        return found
+
     def computes_in(self) -> dict[str, str]:
         """The type that each weighted node computes in; a node that no layer claims is left out."""
-        return {node: layer.reads for layer in self.layers for node in layer.runs(self.weighted)}
+        return {node: layer.reads for node, layer in self.runners().items()}
 
     def with_costs(self, costs: Mapping[str, tuple[int, str]]) -> "EnginePlan":
         """The same plan, each layer with its MACs and modules; `costs` has MACs and module of nodes by name.

@@ -23,7 +23,8 @@ where a layer is one line, <US> is the byte 0x1F, and a tensor reads
 An ONNX node in a function or a branch is called `c1 | block (Block)` in a layer's metadata and `c1` when it is parsed.
 
 A form that is not in the grammar is an error, as is whatever does not add up: layers number themselves (`_myl0_2`)
-without a gap, every tensor of the engine is one that a layer reads or writes, and as many as were detected; every
+without a gap, every output of the engine is one that a layer writes (an input may be one that no layer reads), inputs
+and outputs are as many as were detected; every
 node in a layer's metadata is one that was parsed; the builder's layers are those whose memory is listed or skipped,
 and the largest scratch memory among them is the maximum. So no line is lost in silence.
 
@@ -36,8 +37,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 from deploykit.errors import BuildFailed
-from deploykit.plan.model import ELEMENT_SIZE, WEIGHTED_OPS, EnginePlan, PlanLayer, PlanTensor
+from deploykit.plan.model import ELEMENT_SIZE, EnginePlan, PlanLayer, PlanTensor
 from deploykit.spec import Precision
+from deploykit.spec.operators import WEIGHTED_OPS
 
 GRAMMAR = 1
 CHECKED_WITH = ("1.7",)  # releases of tensorrt-rtx
@@ -194,15 +196,18 @@ def _check_numbers(layers: Sequence[re.Match[str]]) -> None:
 
 
 def _check_io(log: str, layers: Sequence[PlanLayer], tensors: Sequence[re.Match[str]]) -> None:
-    """The engine's inputs and outputs are as many as the builder detected, and layers read and write them."""
+    """The engine's inputs and outputs are as many as the builder detected, and layers write the outputs.
+
+    An input may be idle: networks have inputs that their answer does not depend on.
+    """
     modes = [found[2] for found in tensors]
     detected = DETECTED.findall(log)
     if detected != [(str(modes.count("Input")), str(modes.count("Output")))]:
         raise _unreadable(f"lists {len(tensors)} I/O tensors, and detected {detected or 'none'} inputs and outputs")
-    touched = {tensor.name for layer in layers for tensor in (*layer.inputs, *layer.outputs)}
+    written = {tensor.name for layer in layers for tensor in layer.outputs}
     for found in tensors:
-        if found[1] not in touched:
-            raise _unreadable(f"has no layer that touches {found[1]!r}", found[0])
+        if found[2] == "Output" and found[1] not in written:
+            raise _unreadable(f"has no layer that writes {found[1]!r}", found[0])
 
 
 def _check_origins(layers: Iterable[PlanLayer], parsed: dict[str, str]) -> None:

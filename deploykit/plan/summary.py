@@ -12,9 +12,9 @@ from deploykit.plan.model import COMPUTE_TYPE, WEIGHTED_KINDS, EnginePlan
 class PlanSummary:
     """A plan in figures: sizes in bytes, or megabytes of 1e6, and None where the log keeps quiet about one.
 
-    "Weighted" means Conv, Gemm and MatMul. Their layers are tallied by what they read (`weighted_reads`), and the nodes
-    that ended up in another type than the precision's are listed with it (`other_precision`). A node that was folded
-    into a constant, say, is in no layer, hence `unaccounted`.
+    "Weighted" means the operators of `spec.operators`. Their layers are tallied by what they read (`weighted_reads`),
+    and the nodes that ended up in another type than the precision's are listed with it (`other_precision`). A node that
+    was folded into a constant, say, is in no layer, hence `unaccounted`.
     """
 
     kernels: int

@@ -6,6 +6,7 @@ docs/decisions/int8-placement.md), `sites` finds the values, and this module mak
 collected on the float graph, serves every placement.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,10 +53,12 @@ def quantise(
     policy: QuantisationPolicy = QuantisationPolicy(),  # noqa: B008 - a frozen value
     *,
     clip: bool = False,
+    keep_fp32: Collection[str] = (),
 ) -> Int8Report:
     """Quantise the layers of `model` that `policy` names, in place, with the ranges of `table`.
 
-    With `clip`, weights are cut off where their squared error is least, else nowhere.
+    With `clip`, weights are cut off where their squared error is least, else nowhere. `keep_fp32` names what a rest in
+    float16 leaves in float32, see `to_float16`.
 
     Raises UsageError when the table lacks a value that the placement quantises, or the policy names a node that is not
     there; UnsupportedGraph for a rest in float16 under a placement of integer kernels, whose runtime computes it in
@@ -79,7 +82,7 @@ def quantise(
         _insert_pair(model.graph, site, scale)
     quantised = tuple(_node_name(op.node) for op in ops)
     if policy.rest is Precision.FP16 and quantised:
-        to_float16(model, quantised=True)
+        to_float16(model, keep=keep_fp32)
     return Int8Report(placement.name, quantised, tuple(left), len(sites))
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import onnx_ir as ir
 
 from deploykit.backends.protocol import Placement
-from deploykit.graph.rewrite import WEIGHTED, constant
+from deploykit.graph.rewrite import constant
 from deploykit.precision.weighted import channel_axis
+from deploykit.spec.operators import WEIGHTED_OPS
 
 
 def lint(model: ir.Model, placement: Placement, *, left: Collection[str] = ()) -> list[str]:
@@ -20,7 +21,7 @@ def lint(model: ir.Model, placement: Placement, *, left: Collection[str] = ()) -
     """
     complaints: list[str] = []
     for node in model.graph:
-        if node.op_type in WEIGHTED and node.domain == "" and _name(node) not in left:
+        if node.op_type in WEIGHTED_OPS and node.domain == "" and _name(node) not in left:
             complaints += [f"{_name(node)}: {what}" for what in _weighted_faults(node, placement)]
         elif node.op_type == "QuantizeLinear":
             complaints += [f"{_name(node)}: {what}" for what in _pair_faults(node, placement)]

@@ -1,25 +1,30 @@
 """What the precision transforms ask of a graph before they touch it."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 from deploykit.errors import UnsupportedGraph
-from deploykit.graph.rewrite import WEIGHTED, module_scope
+from deploykit.graph.rewrite import module_scope
+from deploykit.spec.operators import QUANTIZED_OPS, WEIGHTED_OPS
 
 
-def require_plain(model: ir.Model, *, quantised: bool = False) -> None:
+def require_plain(model: ir.Model, *, typed: bool = False) -> None:
     """Bring `model`, in place, to the form that the transforms read: constants as initialisers, every value typed.
 
-    Raises UnsupportedGraph for control flow, functions that were not inlined, a graph that is quantised (unless that is
-    said), half or double precision already, a value whose type nothing tells, and one that is no tensor.
+    `typed`: parts of it may be quantised or float16 already. Raises UnsupportedGraph for those otherwise, and for
+    control flow, functions that were not inlined, bfloat16 or double precision, a value whose type nothing tells, and
+    one that is no tensor.
     """
     if model.functions:
         raise UnsupportedGraph("the graph calls functions", hint="inline them first (deploykit export does)")
     for node in model.graph:
         if any(attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in _attributes(node)):
             raise UnsupportedGraph(f"{node.op_type} node {node.name!r} holds a subgraph", hint="build in fp32")
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and not quantised:
+        if node.op_type in QUANTIZED_OPS and not typed:
             raise UnsupportedGraph(
                 f"{node.op_type} node {node.name!r}: the graph is quantised already", hint="fp32 leaves it as it is"
             )
@@ -39,34 +44,37 @@ def require_plain(model: ir.Model, *, quantised: bool = False) -> None:
                     f"{value.name!r}, made by {module_scope(node)}, is a sequence or an optional, not a tensor",
                     hint="build in fp32",
                 )
-            if value.dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16):
+            if value.dtype == ir.DataType.BFLOAT16 or (value.dtype == ir.DataType.FLOAT16 and not typed):
                 raise UnsupportedGraph(
                     f"{value.name!r} is {value.dtype.name.lower()}: the graph is typed already",
                     hint="fp32 leaves it as it is",
                 )
     for node in model.graph:
-        if node.op_type in WEIGHTED and node.outputs[0].dtype == ir.DataType.DOUBLE:
+        if node.op_type in WEIGHTED_OPS and node.outputs[0].dtype == ir.DataType.DOUBLE:
             raise UnsupportedGraph(
                 f"{node.op_type} {module_scope(node)} computes in float64", hint="export the network in float32"
             )
 
 
-def formal_types(node: ir.Node, version: int) -> tuple[list[str], list[str], dict[str, set[str]]]:
-    """The operator's schema: type of each input, of each output, and what every type variable may stand for.
+@dataclass(frozen=True, slots=True)
+class FormalTypes:
+    """An operator's schema: type of each input, of each output, and what every type variable may stand for."""
 
-    A variadic last parameter is repeated. Raises UnsupportedGraph for an operator that ONNX does not define.
-    """
+    inputs: list[str]
+    outputs: list[str]
+    allowed: Mapping[str, set[str]]
+
+
+def formal_types(node: ir.Node, version: int) -> FormalTypes | None:
+    """What ONNX says of the node's types, a variadic last parameter repeated; None where it does not know it."""
     try:
         schema = onnx.defs.get_schema(node.op_type, version, node.domain)
     except onnx.defs.SchemaError:
-        raise UnsupportedGraph(
-            f"{module_scope(node)}: {node.domain or 'ai.onnx'}.{node.op_type} is not a standard operator",
-            hint="its types are unknown, so build this network in fp32",
-        ) from None
+        return None
     allowed = {constraint.type_param_str: set(constraint.allowed_type_strs) for constraint in schema.type_constraints}
     inputs = _repeat_last([formal.type_str for formal in schema.inputs], len(node.inputs))
     outputs = _repeat_last([formal.type_str for formal in schema.outputs], len(node.outputs))
-    return inputs, outputs, allowed
+    return FormalTypes(inputs, outputs, allowed)
 
 
 def _repeat_last(types: list[str], count: int) -> list[str]:

@@ -30,10 +30,11 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from deploykit.backends.protocol import Placement
-from deploykit.graph.rewrite import WEIGHTED, constant
+from deploykit.graph.rewrite import constant
 from deploykit.precision.calibrate.ranges import Range
 from deploykit.precision.calibrate.table import CalibrationTable
 from deploykit.precision.weighted import WeightedOp
+from deploykit.spec.operators import WEIGHTED_OPS
 
 ABSORBED = ("Relu", "Clip")
 MOVERS = ("MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Identity")
@@ -139,7 +140,7 @@ def _weighted_depth(model: ir.Model) -> dict[ir.Value, int]:
     for node in model.graph:
         deepest = max((depth.get(value, 0) for value in node.inputs if value is not None), default=0)
         for value in node.outputs:
-            depth[value] = deepest + (node.op_type in WEIGHTED)
+            depth[value] = deepest + (node.op_type in WEIGHTED_OPS)
     return depth
 
 

@@ -1,4 +1,4 @@
-"""The operators that carry weights, and whether INT8 can express one of them.
+"""The operators that carry weights (`spec.operators`), and whether INT8 can express one of them.
 
 | operator | weight | output channel |
 |---|---|---|
@@ -6,6 +6,9 @@
 | ConvTranspose | (in, out / group, ...) | axis 1, ambiguous for group > 1 |
 | Gemm | (in, out), with transB (out, in) | axis 1, axis 0 |
 | MatMul | (in, out) | axis 1 |
+
+Of the others no runtime has an integer kernel that Q/DQ pairs lead to, and of these not every one has all: a pair in
+front of an operator without one costs accuracy and time and saves nothing (`Placement.without_integer_kernel`).
 """
 
 from dataclasses import dataclass
@@ -15,7 +18,8 @@ import numpy as np
 import onnx_ir as ir
 
 from deploykit.backends.protocol import Placement
-from deploykit.graph.rewrite import WEIGHTED, Refusal, constant, refuse
+from deploykit.graph.rewrite import Refusal, constant, refuse
+from deploykit.spec.operators import WEIGHTED_OPS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +36,7 @@ def weighted_ops(model: ir.Model, placement: Placement) -> tuple[list[WeightedOp
     """Every weighted node of a float graph: those that INT8 can express under `placement`, and the others with why."""
     quantisable, left = [], []
     for node in model.graph:
-        if node.op_type in WEIGHTED and node.domain == "":
+        if node.op_type in WEIGHTED_OPS and node.domain == "":
             found = _describe(node, placement)
             if isinstance(found, str):
                 left.append(refuse(node, found))
@@ -43,6 +47,8 @@ def weighted_ops(model: ir.Model, placement: Placement) -> tuple[list[WeightedOp
 
 def _describe(node: ir.Node, placement: Placement) -> WeightedOp | str:
     """The operator, or the first reason why it stays in float."""
+    if node.op_type in placement.without_integer_kernel:
+        return f"the {placement.name} placement has no integer kernel for {node.op_type}"
     value, weight = node.inputs[0], constant(node.inputs[1])
     if weight is None:
         return "its weight is not a constant"

@@ -123,10 +123,18 @@ def _typing(report: Mapping[str, Any] | None) -> str:
         left = [f"{item['node']}: {item['reason']}" for item in report["left"]]
         said = f"{len(report['quantised'])} weighted layers read int8, {report['pairs']} Q/DQ pairs"
         return f"{said}, placement {report['placement']}" + (f", {_left(left)}" if left else "")
-    return (
+    lines = [
         f"{report['elements']:,} weights to float16: {report['flushed']:,} become 0, "
         f"{report['subnormal']:,} are subnormal, none overflows"
-    )
+    ]
+    if kept := report["float32"]:
+        said = _some([f"{item['node']}: {item['reason']}" for item in kept])
+        lines.append(f"{report['half_nodes']} nodes compute in float16, {len(kept)} in float32 ({said})")
+    lines += [
+        f"{item['exact']:g} in {item['value']} is stored as {item['stored']:g}: {item['why']}"
+        for item in report["clamped"]
+    ]
+    return "\n".join(lines)
 
 
 def _repair(found: Mapping[str, Any] | None) -> str:

@@ -93,7 +93,8 @@ class BuilderOptions:
 class BuildSpec:
     """One engine: a network, the precision of its typed graph, and what the compiler may assume.
 
-    `keep_io` leaves the graph's inputs and outputs in float32 whatever the precision inside. `tf32` lets FP32
+    `keep_io` leaves the graph's inputs and outputs in float32 whatever the precision inside, and `keep_fp32` names what
+    else float16 leaves: nodes, modules, globs of either, or `op=TYPE`. `tf32` lets FP32
     matrix products round their operands to TF32, TensorRT's default; deploykit's is off, so that FP32 means FP32.
     `data` is the calibration image folder (None: the demo photographs).
     """
@@ -103,6 +104,7 @@ class BuildSpec:
     batch: BatchRange = BatchRange()
     targets: tuple[Target, ...] = (Target(8, 9),)
     keep_io: bool = True
+    keep_fp32: tuple[str, ...] = ()
     tf32: bool = False
     data: Path | None = None
     calibration: Calibration = Calibration()

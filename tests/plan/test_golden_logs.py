@@ -88,7 +88,7 @@ MUTATIONS = [
     (r"^Name: \S+_myl0_3, .*\n", "", "has layer 4 where layer 3 is due"),
     (CLASSIFIER, r"\g<1>32, ", "has layer 32 where layer 31 is due"),
     (r"^(Name: \S+_myl0_7, .*\n)", r"\1\1", "has layer 7 where layer 8 is due"),
-    (r"^Name: \S+_myl0_31, .*\n", "", "no layer that touches 'logits'"),
+    (r"^Name: \S+_myl0_31, .*\n", "", "no layer that writes 'logits'"),
     (r"^I/O Tensors:$", "Bindings:", "breaks off after the layers, or goes on in an unknown form"),
     (r"^ Name: logits, IOMode: Output.*\n", "", "lists 1 I/O tensors, and detected"),
     (r"^ Name: logits, IOMode: Output", " Name: logits, Mode: Output", "an I/O tensor in a form"),

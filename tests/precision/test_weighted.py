@@ -1,5 +1,7 @@
 """Each kind of weighted operator: quantised along the right channel axis, or left in float with the reason."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -49,8 +51,24 @@ def test_conv(build, run, calibrated, images, placement, group, bias):
 
 
 @PLACEMENTS
-def test_conv_transpose(build, run, calibrated, images, placement):
-    check(build(TRANSPOSE.format(per=8, g=1)), placement, run, calibrated, images(3, 4, 6, 6), axis=1)
+def test_conv_transpose_under_a_placement_that_has_a_kernel_for_it(build, run, calibrated, images, placement):
+    able = replace(placement, without_integer_kernel=())
+    check(build(TRANSPOSE.format(per=8, g=1)), able, run, calibrated, images(3, 4, 6, 6), axis=1)
+
+
+LSTM = (
+    "g (float[5, N, 8] x) => (float[5, 1, N, 4] y) <float[1, 16, 8] w, float[1, 16, 4] r>"
+    "{ y = LSTM <hidden_size=4> (x, w, r) }"
+)
+
+
+@PLACEMENTS
+@pytest.mark.parametrize(("text", "op"), [(TRANSPOSE.format(per=8, g=1), "ConvTranspose"), (LSTM, "LSTM")])
+def test_an_operator_without_an_integer_kernel_stays_float(build, table_of, placement, text, op):
+    model = build(text)
+    report = quantise(model, table_of(x=(-1, 1), y=(-1, 1)), placement)
+    assert (report.quantised, report.pairs) == ((), 0)
+    assert [item.reason for item in report.left] == [f"the {placement.name} placement has no integer kernel for {op}"]
 
 
 @PLACEMENTS
@@ -69,7 +87,11 @@ def test_matmul(build, run, calibrated, images, placement):
 @pytest.mark.parametrize(
     ("text", "placement", "reason"),
     [
-        (TRANSPOSE.format(per=4, g=2), TENSORRT, "a grouped ConvTranspose has no single channel axis"),
+        (
+            TRANSPOSE.format(per=4, g=2),
+            replace(TENSORRT, without_integer_kernel=()),
+            "a grouped ConvTranspose has no single channel axis",
+        ),
         (
             GEMM.format(shape="4, 8", attributes="alpha=2.0", bias="[8]"),
             ORT_CPU,

@@ -21,9 +21,10 @@ import onnx_ir as ir
 
 from deploykit.backends.protocol import Feed
 from deploykit.graph.linear import Linear, Parameters, checked, is_linear, read_linear, write
-from deploykit.graph.rewrite import WEIGHTED, Refusal, constant, new_initializer, refuse
+from deploykit.graph.rewrite import Refusal, constant, new_initializer, refuse
 from deploykit.ort_session import compute, open_session
 from deploykit.precision.repair.channels import add_channel_output
+from deploykit.spec.operators import WEIGHTED_OPS
 
 Array = np.ndarray[Any, Any]
 Feeds = Callable[[], Iterable[Feed]]
@@ -55,7 +56,7 @@ def correct_biases(model: ir.Model, quantise: Callable[[ir.Model], object], feed
     ONNX Runtime do.
     """
     quantised = _quantised(model, quantise)
-    twins = {str(node.name): node for node in quantised.graph if node.op_type in WEIGHTED and _is_quantised(node)}
+    twins = {str(node.name): node for node in quantised.graph if node.op_type in WEIGHTED_OPS and _is_quantised(node)}
     probe, layers, left = _probe(model, twins)
     shifts = _means(probe, layers, feeds)
     corrected = model.clone()
