@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
-from deploykit.errors import ExportFailed, first_line
+from deploykit.errors import ExportFailed
 from deploykit.graph.rewrite import NAME_SCOPES
 from deploykit.graph.separate_outputs import separate_outputs
 from deploykit.outputs import returning_a_tuple
 from deploykit.spec import TensorSpec
+from deploykit.torch_errors import explain
 
 if TYPE_CHECKING:
     import torch
@@ -46,12 +47,12 @@ def export_module(
     that is to stay free.
     """
     kind = type(module).__name__
-    if any(part.training for part in module.modules()):
-        raise ExportFailed(f"{kind} is in training mode", hint="call .eval() on it before the export")
+    _require_traceable(kind, module)
     try:
         model = _trace(module, input, output_names)
     except Exception as error:
-        raise ExportFailed(f"torch.onnx could not export {kind}: {_root_cause(error)}") from error
+        reason = explain(error)
+        raise ExportFailed(f"torch.onnx could not export {kind}: {reason.what}", hint=reason.hint) from error
     if model is None:
         raise ExportFailed(f"torch.onnx could not export {kind}: it answered with no graph")
     _require_free_dimensions(kind, input, model.graph.inputs[0])
@@ -59,6 +60,19 @@ def export_module(
     _round_down_where_torch_did(model)
     _strip_bulk(model)
     return model
+
+
+def _require_traceable(kind: str, module: "nn.Module") -> None:
+    import torch
+
+    if any(part.training for part in module.modules()):
+        raise ExportFailed(f"{kind} is in training mode", hint="call .eval() on it before the export")
+    scripted = next((name for name, part in module.named_modules() if isinstance(part, torch.jit.ScriptModule)), None)
+    if scripted is not None:
+        raise ExportFailed(
+            f"torch.onnx could not export {kind}: {scripted or 'it'} is a TorchScript module",
+            hint="build it from its Python class and load the weights into that",
+        )
 
 
 def _trace(module: "nn.Module", spec: TensorSpec, output_names: tuple[str, ...]) -> ir.Model | None:
@@ -98,7 +112,8 @@ def _require_free_dimensions(kind: str, spec: TensorSpec, found: ir.Value) -> No
         if isinstance(asked, str) and isinstance(got, int):
             raise ExportFailed(
                 f"{kind} works only where dimension {axis} ({asked}) of its input is {got}, as traced",
-                hint="take that size from the input (x.shape[0], x.flatten(1)) instead of writing it down",
+                hint="take that size from the input (x.shape[0], x.flatten(1)) instead of writing it down, and do not "
+                "loop over the images of a batch",
             )
 
 
@@ -153,14 +168,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
-
-
-def _root_cause(error: BaseException) -> str:
-    """The innermost error's first line: torch wraps it in pages of advice."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    kind, said = type(error).__name__, first_line(error)
-    return f"{kind}: {said}" if said != kind else kind
 
 
 def _strip_bulk(model: ir.Model) -> None:

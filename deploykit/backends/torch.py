@@ -137,8 +137,7 @@ class TorchBound:
         self._torch = torch
         self._session = session
         self._arguments = tuple(
-            torch.from_numpy(np.ascontiguousarray(feed[spec.name])).to(session.device, session.dtype)
-            for spec in session.inputs
+            torch.from_numpy(np.array(feed[spec.name])).to(session.device, session.dtype) for spec in session.inputs
         )
         self._result: object = None
         on_gpu = session.device.type == "cuda"

@@ -160,7 +160,7 @@ def _run_module(
     import torch
 
     with torch.inference_mode():
-        results = [flatten_outputs(module(torch.from_numpy(feed).to(dtype))) for feed in feeds]
+        results = [flatten_outputs(module(torch.from_numpy(feed).to(dtype, copy=True))) for feed in feeds]
     parts = [{name: tensor.numpy() for name, tensor in zip(names, found, strict=True)} for found in results]
     return joined(parts, axes)
 

@@ -21,9 +21,10 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploykit.errors import UnknownName, UsageError, one_line
+from deploykit.errors import UnknownName, UsageError
 from deploykit.outputs import output_specs_of
 from deploykit.spec import ModelSpec, Preprocessing, TensorSpec
+from deploykit.torch_errors import explain
 from deploykit.zoo.factory import call_factory, search_current_directory
 from deploykit.zoo.sources import files_behind
 
@@ -255,7 +256,7 @@ def _run_at(module: "nn.Module", source: TensorSpec, batch: int) -> object:
 
 def _cannot_run(spec: ModelSpec, module: "nn.Module", source: TensorSpec, batch: int, error: Exception) -> UsageError:
     """Why the network failed on `batch` images of the shape asked for: the shape, or that number of images."""
-    shape, said = "x".join(map(str, spec.input_shape or ())), f"{type(error).__name__}: {one_line(error)}"
+    shape, reason = "x".join(map(str, spec.input_shape or ())), explain(error)
     for other in (1, *PROBED_BATCHES):
         if other == batch:
             break
@@ -264,10 +265,13 @@ def _cannot_run(spec: ModelSpec, module: "nn.Module", source: TensorSpec, batch:
         except Exception:  # noqa: BLE001, S112 - the error of the batch that was asked for first is told
             continue
         return UsageError(
-            f"{spec.name} runs on {other} image{'s' if other > 1 else ''} of {shape} and not on {batch}: {said}",
+            f"{spec.name} runs on {other} image{'s' if other > 1 else ''} of {shape} and not on {batch}: {reason.what}",
             hint="take the batch from the input (x.shape[0], x.flatten(1)) instead of writing it down",
         )
-    return UsageError(f"{spec.name} cannot run on images of {shape}: {said}", hint="give the --input-shape it takes")
+    return UsageError(
+        f"{spec.name} cannot run on images of {shape}: {reason.what}",
+        hint=reason.hint or "give the --input-shape it takes",
+    )
 
 
 def check_training_size(spec: ModelSpec) -> None:

@@ -115,3 +115,15 @@ def test_a_nested_result_comes_out_by_name_and_whole_numbers_stay_whole():
         "rest_1_0": "bool",
         "rest_1_1": "float32",
     }
+
+
+class WritesToItsInput(nn.Module):
+    def forward(self, x):
+        return x.mul_(2)
+
+
+def test_a_network_that_writes_to_its_input_leaves_the_caller_s_array_alone():
+    array = np.ones((2, 4), np.float32)
+    with TorchBackend().open(engine(WritesToItsInput()), threads=1) as session:
+        assert session.run({"x": array})["y"].tolist() == [[2] * 4] * 2
+    assert (array == 1).all()
