@@ -1,14 +1,24 @@
 """Networks of a few thousand parameters, for tests that take milliseconds and still meet each pattern of the zoo.
 
-Images (N, 3, H, W), meant for 32x32 -> logits (N, 10). `test_convnet` has what VGG has, biases in front of BatchNorm
-included; `test_resnet` the residual additions of ResNet, identity and projected; `test_mobilenet` the depthwise
-convolutions and ReLU6 of MobileNet.
+Images (N, 3, H, W), meant for 32x32 -> logits (N, 10). Each is made of its family's own blocks: `test_convnet` has what
+VGG has, biases in front of BatchNorm included; `test_resnet` the residual additions of ResNet, identity and projected;
+`test_mobilenet` the depthwise convolutions and ReLU6 of MobileNet; `test_alexnet` the grouped convolutions, response
+normalisation and overlapping poolings of AlexNet; `test_googlenet` the concatenated branches and rounded-up poolings of
+GoogLeNet; `test_inception` the 1x7 and 7x1 convolutions, averaged branches and reductions of Inception v2 to v4;
+`test_inception_resnet` scaled residuals; `test_resnext` grouped bottlenecks; `test_xception` separable convolutions and
+additions that no activation follows. LeNet-5 is small as it is.
 """
 
 from torch import Tensor, nn
 
+from deploykit.zoo.alexnet import LocalResponseNorm
+from deploykit.zoo.googlenet import ConvBN, Inception
+from deploykit.zoo.inception_resnet import ResidualInception
+from deploykit.zoo.inception_v4 import Concat, PoolProjection, ReductionA, Tower
 from deploykit.zoo.mobilenet import DepthwiseSeparable
 from deploykit.zoo.resnet import BasicBlock, convolution, stage
+from deploykit.zoo.resnext import AggregatedBottlenecks
+from deploykit.zoo.xception import Block, SeparableConv2d
 
 CLASSES = 10
 
@@ -71,6 +81,38 @@ class MiniatureMobileNet(nn.Module):
         return logits
 
 
+class MiniatureAlexNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 8, 5, stride=2),
+            nn.ReLU(inplace=True),
+            LocalResponseNorm(),
+            nn.MaxPool2d(3, stride=2),
+            nn.Conv2d(8, 16, 5, padding=2, groups=2),
+            nn.ReLU(inplace=True),
+            LocalResponseNorm(),
+            nn.MaxPool2d(3, stride=2),
+            nn.Conv2d(16, 16, 3, padding=1, groups=2),
+            nn.ReLU(inplace=True),
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d(2)
+        self.classifier = nn.Sequential(
+            nn.Dropout(), nn.Linear(64, 32), nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(32, CLASSES)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.avgpool(self.features(images)).flatten(1))
+        return logits
+
+
+class MiniatureClassifier(nn.Sequential):
+    """`stages` that end in `width` maps, and a linear layer on their averages."""
+
+    def __init__(self, *stages: nn.Module, width: int) -> None:
+        super().__init__(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(width, CLASSES))
+
+
 def test_convnet() -> ConvNet:
     return ConvNet()
 
@@ -81,3 +123,67 @@ def test_resnet() -> MiniatureResNet:
 
 def test_mobilenet() -> MiniatureMobileNet:
     return MiniatureMobileNet()
+
+
+def test_alexnet() -> MiniatureAlexNet:
+    return MiniatureAlexNet()
+
+
+def test_googlenet() -> MiniatureClassifier:
+    return MiniatureClassifier(
+        ConvBN(3, 8, 7, stride=2, padding=3),
+        nn.MaxPool2d(3, stride=2, ceil_mode=True),
+        Inception(ConvBN, 8, (8, 4, 8, 4, 4, 4), large=3),
+        nn.MaxPool2d(3, stride=2, ceil_mode=True),
+        Inception(ConvBN, 24, (8, 8, 16, 4, 8, 8), large=5),
+        width=40,
+    )
+
+
+def test_inception() -> MiniatureClassifier:
+    halves = Concat(Tower(8, (8, (1, 3))), Tower(8, (8, (3, 1))))
+    return MiniatureClassifier(
+        ConvBN(3, 8, 3, stride=2),
+        Concat(
+            ConvBN(8, 8, 1),
+            Tower(8, (8, 1), (8, (1, 7)), (8, (7, 1))),
+            nn.Sequential(ConvBN(8, 8, 1), halves),
+            PoolProjection(8, 8),
+        ),
+        ReductionA(40, klm=(8, 8, 8), n=8),
+        width=56,
+    )
+
+
+def test_inception_resnet() -> MiniatureClassifier:
+    return MiniatureClassifier(
+        ConvBN(3, 16, 3, stride=2),
+        ResidualInception(ConvBN(16, 8, 1), Tower(16, (8, 1), (8, 3)), width=16, channels=16, scale=0.17),
+        ReductionA(16, klm=(8, 8, 8), n=8),
+        ResidualInception(
+            ConvBN(32, 8, 1), Tower(32, (8, 1), (8, (1, 3))), width=16, channels=32, scale=1.0, activate=False
+        ),
+        width=32,
+    )
+
+
+def test_resnext() -> MiniatureClassifier:
+    blocks = AggregatedBottlenecks(cardinality=4, width_per_group=16)
+    return MiniatureClassifier(
+        ConvBN(3, 16, 3, stride=2, padding=1),
+        stage(blocks, 16, 8, depth=2, stride=1),
+        stage(blocks, 32, 16, depth=1, stride=2),
+        width=64,
+    )
+
+
+def test_xception() -> MiniatureClassifier:
+    return MiniatureClassifier(
+        ConvBN(3, 8, 3, stride=2),
+        Block(8, 16, 16, halve=True, leading_relu=False),
+        Block(16, 16, 16, 16),
+        SeparableConv2d(16, 32),
+        nn.BatchNorm2d(32),
+        nn.ReLU(inplace=True),
+        width=32,
+    )
