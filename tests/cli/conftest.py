@@ -16,12 +16,6 @@ from PIL import Image
 
 
 @pytest.fixture(scope="session")
-def shared_store(tmp_path_factory):
-    """One store for the tests that do not care which artefacts are there already."""
-    return tmp_path_factory.mktemp("store")
-
-
-@pytest.fixture(scope="session")
 def elsewhere(tmp_path_factory):
     """A working directory away from the checkout."""
     return tmp_path_factory.mktemp("elsewhere")
@@ -29,7 +23,7 @@ def elsewhere(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def run(shared_store, elsewhere):
-    """`deploykit ARGUMENTS` in this process; `store` defaults to the shared one, `path` is searched for modules."""
+    """`deploykit ARGUMENTS` in this process; `store` defaults to that of the whole run, `path` holds modules."""
 
     def start(*arguments, store=None, path=None):
         environment = {"DEPLOYKIT_STORE": str(store or shared_store)}

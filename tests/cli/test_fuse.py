@@ -20,9 +20,9 @@ def batchnorms(path):
     return sum(node.op_type == "BatchNormalization" for node in onnx.load(path).graph.node)
 
 
-def test_rewrites_are_chosen_by_name_and_belong_to_the_key(run):
+def test_rewrites_are_chosen_by_name_and_belong_to_the_key(run, tmp_path):
     found = {
-        fuse: answer(run("export", "test_mobilenet", "--fuse", fuse, "--no-check", "--json"))
+        fuse: answer(run("export", "test_mobilenet", "--fuse", fuse, "--no-check", "--json", store=tmp_path))
         for fuse in ("none", "safe", "fold_batchnorm")
     }
     assert batchnorms(found["none"]["onnx"]) == 7

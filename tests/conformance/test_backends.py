@@ -10,17 +10,10 @@ import pytest
 from deploykit.backends import BACKENDS, backend_names, get_backend
 from deploykit.backends.protocol import Source
 from deploykit.errors import BackendMissing, InvalidFeed, UnknownName
-from deploykit.pipeline.artefacts import Artefacts
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
-from deploykit.store import Store
 
 SPEC = BuildSpec(ModelSpec("test_convnet"), batch=BatchRange(1, 2, 4))
 FRAMEWORKS = {"torch", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "pycuda"}
-
-
-@pytest.fixture(scope="module")
-def artefacts(tmp_path_factory):
-    return Artefacts(Store.open(tmp_path_factory.mktemp("store")))
 
 
 @pytest.fixture(scope="module")

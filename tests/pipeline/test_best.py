@@ -8,18 +8,11 @@ from deploykit.backends.device import find_gpu
 from deploykit.bench import Interval, Ratio
 from deploykit.errors import BackendMissing
 from deploykit.pipeline import best
-from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.pricing import TimePrice
 from deploykit.plan.gpus import find_gpu_spec
 from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision
-from deploykit.store import Store
 
 NO_GPU = pytest.mark.skipif(find_gpu() is not None, reason="a GPU is here, so engines are timed")
-
-
-@pytest.fixture(scope="module")
-def artefacts(tmp_path_factory):
-    return Artefacts(Store.open(tmp_path_factory.mktemp("store")))
 
 
 def choose(artefacts, backend, *, name="test_resnet", gpu=None, accept=False, strict=False):

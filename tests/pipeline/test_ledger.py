@@ -5,19 +5,12 @@ import onnx
 import pytest
 from fusing_graphs import scaled_residual, siblings, write
 
-from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.fusing import Goal
 from deploykit.pipeline.ledger import ALREADY, NOTHING, price_fusions
 from deploykit.pipeline.pricing import PlanPricing
 from deploykit.pipeline.stages import read_graph
 from deploykit.report.ledger import render_ledger
 from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS, BatchRange, BuildSpec, Fusions, ModelSpec, Precision
-from deploykit.store import Store
-
-
-@pytest.fixture(scope="module")
-def artefacts(tmp_path_factory):
-    return Artefacts(Store.open(tmp_path_factory.mktemp("store")))
 
 
 def ledger_of(artefacts, name, fusions="safe", seconds=1.0):

@@ -8,17 +8,10 @@ from deploykit.backends import get_backend
 from deploykit.bench import Interval, Ratio
 from deploykit.errors import UnsupportedGraph
 from deploykit.graph import cnn_passes, optimise, serialise
-from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.pricing import PlanPrice, PlanPricing, TimePrice, TimePricing, require_made_up
 from deploykit.plan.gpus import find_gpu_spec
 from deploykit.plan.roofline import roofline
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
-from deploykit.store import Store
-
-
-@pytest.fixture(scope="module")
-def artefacts(tmp_path_factory):
-    return Artefacts(Store.open(tmp_path_factory.mktemp("store")))
 
 
 def optimised(artefacts, model):

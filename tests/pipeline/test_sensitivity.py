@@ -6,17 +6,10 @@ import numpy as np
 import pytest
 
 from deploykit.errors import GateFailed, UsageError
-from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.sensitivity import Aim, measure
 from deploykit.pipeline.stages import read_graph
 from deploykit.precision.calibrate.ranges import Range
 from deploykit.spec import BuildSpec, Calibration, ModelSpec
-from deploykit.store import Store
-
-
-@pytest.fixture(scope="module")
-def artefacts(tmp_path_factory):
-    return Artefacts(Store.open(tmp_path_factory.mktemp("store")))
 
 
 @pytest.fixture(scope="module")

@@ -4,16 +4,13 @@ import pytest
 
 from deploykit.backends import get_backend
 from deploykit.graph import weighted_costs
-from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.stages import read_graph
 from deploykit.plan.summary import summarise
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
-from deploykit.store import Store
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    artefacts = Artefacts(Store.open(tmp_path_factory.mktemp("store")))
+def built(artefacts):
     spec = BuildSpec(ModelSpec("test_resnet"), Precision.FP16, BatchRange(1, 4, 4))
     artefacts.build(spec, get_backend("trt-rtx"))
     return artefacts.build(spec, get_backend("trt-rtx"))
