@@ -125,22 +125,19 @@ def _require_tensors(path: Path, found: object) -> "dict[str, torch.Tensor]":
 
 
 def read_onnx(path: Path) -> "onnx.ModelProto":
-    """An ONNX model with its external data in memory, after nothing was found against it (see `onnx_vetting`).
+    """An ONNX model as it came, its external data in memory, after nothing was found against it (see `onnx_vetting`).
+
+    What strays from the standard, and runtimes let pass, is still in it: see `onnx_repair`.
 
     Raises UsageError where there is no such file, and UntrustedArtefact where it is not valid ONNX, would take more
     room than its limits allow, or has data outside its own folder.
     """
-    import onnx
-
-    from deploykit.onnx_vetting import OnnxLimits, load_external_data, vet_values
+    from deploykit.onnx_vetting import OnnxLimits, load_external_data, vet_validity, vet_values
 
     limits = OnnxLimits()
     path = path.absolute()
     model = _parse_onnx(path, limits)
-    try:
-        onnx.checker.check_model(path)
-    except Exception as error:  # the C++ checker raises what it likes, and the file made it
-        raise UntrustedArtefact(f"{path} is not valid ONNX: {one_line(error)}") from error
+    vet_validity(model, path)
     vet_values(model, path, limits)
     load_external_data(model, path)
     return model
