@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
+from deploykit.calling import arguments
 from deploykit.errors import ExportFailed
 from deploykit.graph.rewrite import NAME_SCOPES
 from deploykit.graph.separate_outputs import separate_outputs
+from deploykit.graph.sizes import note_ranges
 from deploykit.outputs import returning_a_tuple
 from deploykit.spec import TensorSpec
 from deploykit.torch_errors import explain
@@ -33,13 +35,14 @@ POOLINGS = ("AveragePool", "MaxPool")
 
 def export_module(
     module: "nn.Module",
-    input: TensorSpec,  # noqa: A002 - the graph's input, in ONNX's word
+    inputs: TensorSpec | tuple[TensorSpec, ...],
     *,
     output_names: tuple[str, ...] = ("logits",),
 ) -> ir.Model:
-    """The raw graph of `module` for one input, opset 20; weights are shared with the module, not copied.
+    """The raw graph of `module` for its inputs, opset 20; weights are shared with the module, not copied.
 
-    Dimensions that `input` names (`"batch"`) stay free. Each node keeps its module path under
+    Dimensions that `inputs` name (`"batch"`) stay free. Inputs with the names of forward's parameters are those; any
+    others are given in their order. Each node keeps its module path under
     `rewrite.NAME_SCOPES`; stack traces and other texts that would carry source paths into the file are dropped, so
     that two exports of one module, in any two processes, serialise to the same bytes.
 
@@ -48,17 +51,21 @@ def export_module(
     """
     kind = type(module).__name__
     _require_traceable(kind, module)
+    specs = (inputs,) if isinstance(inputs, TensorSpec) else inputs
     try:
-        model = _trace(module, input, output_names)
+        model = _trace(module, specs, output_names)
     except Exception as error:
         reason = explain(error)
         raise ExportFailed(f"torch.onnx could not export {kind}: {reason.what}", hint=reason.hint) from error
     if model is None:
         raise ExportFailed(f"torch.onnx could not export {kind}: it answered with no graph")
-    _require_free_dimensions(kind, input, model.graph.inputs[0])
+    made = {str(value.name): value for value in model.graph.inputs}
+    for spec in specs:
+        _require_free_dimensions(kind, spec, made[spec.name])
     separate_outputs(model)
     _round_down_where_torch_did(model)
     _strip_bulk(model)
+    note_ranges(model, {name: sizes for spec in specs for name, sizes in spec.ranges})
     return model
 
 
@@ -75,20 +82,25 @@ def _require_traceable(kind: str, module: "nn.Module") -> None:
         )
 
 
-def _trace(module: "nn.Module", spec: TensorSpec, output_names: tuple[str, ...]) -> ir.Model | None:
+def _trace(module: "nn.Module", specs: tuple[TensorSpec, ...], output_names: tuple[str, ...]) -> ir.Model | None:
     import torch
 
+    samples = {spec.name: _sample(module, spec) for spec in specs}
+    positional, named = arguments(module, samples)
+    free = _free_dimensions(specs)
+    shapes = {name: free[name] for name in named} if named else tuple(free.values())
     with _quiet(), torch.no_grad(), returning_a_tuple(module):
         program = torch.onnx.export(
             module,
-            (_sample(module, spec),),
+            positional,
+            kwargs=named or None,
             dynamo=True,
             optimize=False,
             verbose=False,
             opset_version=OPSET,
-            input_names=[spec.name],
+            input_names=list(named or samples),
             output_names=list(output_names),
-            dynamic_shapes=(_free_dimensions(spec),),
+            dynamic_shapes=shapes,
         )
     return None if program is None else program.model
 
@@ -100,10 +112,19 @@ def _sample(module: "nn.Module", spec: TensorSpec) -> "torch.Tensor":
     return torch.zeros(spec.at_batch(TRACED_BATCH), dtype=getattr(torch, spec.dtype), device=device)
 
 
-def _free_dimensions(spec: TensorSpec) -> dict[int, Any]:
+def _free_dimensions(specs: tuple[TensorSpec, ...]) -> dict[str, dict[int, Any]]:
+    """By input and axis; a dimension that has the same name in two inputs is one dimension."""
     from torch.export import Dim
 
-    return {axis: Dim(size) for axis, size in enumerate(spec.shape) if isinstance(size, str)}
+    ranges = {name: sizes for spec in specs for name, sizes in spec.ranges}
+    names = dict.fromkeys(size for spec in specs for size in spec.shape if isinstance(size, str))
+    dims = {
+        name: Dim(name, min=ranges[name].minimum, max=ranges[name].maximum) if name in ranges else Dim(name)
+        for name in names
+    }
+    return {
+        spec.name: {axis: dims[size] for axis, size in enumerate(spec.shape) if isinstance(size, str)} for spec in specs
+    }
 
 
 def _require_free_dimensions(kind: str, spec: TensorSpec, found: ir.Value) -> None:

@@ -2,8 +2,8 @@
 
 Without data of one's own they are the demo photographs (`demo.toml`), which lie inside the wheels of scikit-learn and
 scikit-image; seeded random-resized crops (Szegedy et al., arXiv 1409.4842, section 6) make any number of inputs from
-them. Of one's own, each image is used once, resized and cut at the centre; only when there are fewer than asked for do
-such crops follow. Calibration and test never get the same photograph, or a copy of it.
+them. Of one's own, each image is used once, brought to size as the recipe says; only when there are fewer than asked
+for do such crops follow. Calibration and test never get the same photograph, or a copy of it.
 """
 
 import math
@@ -83,7 +83,7 @@ class ImageSet:
         return self._sound[0]
 
     def batches(self, batch: int) -> Iterator["np.ndarray[Any, np.dtype[np.float32]]"]:
-        """Inputs as float32 (n, channels, crop, crop), normalised; the last batch may be smaller. Streamed."""
+        """Inputs as float32, normalised, in the recipe's layout; the last batch may be smaller. Streamed."""
         if batch < 1:
             raise UsageError(f"a batch of {batch} images", hint="give 1 or more")
         inputs = self._inputs()
@@ -97,7 +97,7 @@ class ImageSet:
             if self.crops_only or index >= len(self.used):
                 image = _random_crop(image, self.preprocessing, np.random.default_rng([self.seed % 2**32, index]))
             else:
-                image = centre_crop(image, self.preprocessing)
+                image = fitted(image, self.preprocessing)
             yield normalise(image, self.preprocessing, self.channels)
 
     def _photographs(self) -> Iterator[Photograph]:
@@ -172,38 +172,83 @@ def assert_disjoint(calibration: ImageSet, test: ImageSet) -> None:
 def _resampling(preprocessing: Preprocessing) -> "Image.Resampling":
     from PIL import Image
 
-    known = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+    known = {
+        "nearest": Image.Resampling.NEAREST,
+        "bilinear": Image.Resampling.BILINEAR,
+        "bicubic": Image.Resampling.BICUBIC,
+        "lanczos": Image.Resampling.LANCZOS,
+        "area": Image.Resampling.BOX,
+    }
     if preprocessing.interpolation not in known:
         raise UsageError(f"unknown interpolation {preprocessing.interpolation!r}", hint=f"known: {', '.join(known)}")
     return known[preprocessing.interpolation]
 
 
+def fitted(image: "Image.Image", recipe: Preprocessing) -> "Image.Image":
+    """The whole photograph brought to the input's size, as `recipe.fit` says."""
+    match recipe.fit:
+        case "stretch":
+            return image.resize((recipe.width, recipe.height), _resampling(recipe))
+        case "letterbox":
+            return _letterboxed(image, recipe)
+        case _:
+            return centre_crop(image, recipe)
+
+
 def centre_crop(image: "Image.Image", recipe: Preprocessing) -> "Image.Image":
-    """Short side to `resize` (never below `crop`), then the middle; rounding as torchvision's Resize and CenterCrop."""
-    short, side = min(image.size), max(recipe.resize, recipe.crop)
-    width, height = (side if length == short else int(side * length / short) for length in image.size)
+    """Short side to `resize` (never below `crop`), then the middle; rounding as torchvision's Resize and CenterCrop.
+
+    Of an input that is not square, the side on which the photograph is shorter for the input's ratio is resized, by as
+    much more than that side of the input as `resize` is more than its short one.
+    """
+    short = min(recipe.width, recipe.height)
+    margin = max(recipe.resize, short)
+    sides = [round(margin * length / short) for length in (recipe.width, recipe.height)]
+    tight = int(image.width * sides[1] > image.height * sides[0])  # the axis that the photograph just fills
+    length, side = image.size[tight], sides[tight]
+    width, height = (
+        side if axis == tight else max(int(side * other / length), (recipe.width, recipe.height)[axis])
+        for axis, other in enumerate(image.size)
+    )
     image = image.resize((width, height), _resampling(recipe))
-    left, top = (round((length - recipe.crop) / 2) for length in (width, height))
-    return image.crop((left, top, left + recipe.crop, top + recipe.crop))
+    left = round((width - recipe.width) / 2)
+    top = round((height - recipe.height) / 2)
+    return image.crop((left, top, left + recipe.width, top + recipe.height))
+
+
+def _letterboxed(image: "Image.Image", recipe: Preprocessing) -> "Image.Image":
+    """All of the photograph at its own ratio, in the middle of grey."""
+    from PIL import Image
+
+    share = min(recipe.width / image.width, recipe.height / image.height)
+    width, height = (max(1, round(length * share)) for length in image.size)
+    canvas = Image.new("RGB", (recipe.width, recipe.height), (recipe.pad,) * 3)
+    small = image.resize((width, height), _resampling(recipe))
+    canvas.paste(small, ((recipe.width - width) // 2, (recipe.height - height) // 2))
+    return canvas
 
 
 def _random_crop(image: "Image.Image", recipe: Preprocessing, random: np.random.Generator) -> "Image.Image":
     """A part of random area, ratio and place, resized to the input; it always lies inside the photograph."""
     area = image.width * image.height * random.uniform(*CROP_AREA)
     ratio = math.exp(random.uniform(math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])))
+    ratio *= recipe.width / recipe.height
     width = min(image.width, max(1, round(math.sqrt(area * ratio))))
     height = min(image.height, max(1, round(math.sqrt(area / ratio))))
     left = int(random.integers(image.width - width + 1))
     top = int(random.integers(image.height - height + 1))
     box = (left, top, left + width, top + height)
-    return image.resize((recipe.crop, recipe.crop), _resampling(recipe), box=box)
+    if recipe.fit == "letterbox":
+        return _letterboxed(image.crop(box), recipe)
+    return image.resize((recipe.width, recipe.height), _resampling(recipe), box=box)
 
 
 def normalise(image: "Image.Image", recipe: Preprocessing, channels: int) -> "np.ndarray[Any, np.dtype[np.float32]]":
-    """(pixel / 255 - mean) / std, channels first and in the recipe's order."""
+    """(pixel / scale - mean) / std, in the recipe's layout and order of channels."""
     pixels = np.asarray(image.convert("L") if channels == 1 else image, dtype=np.float32)
     if channels == 3:
         pixels = pixels[..., CHANNEL_ORDERS[recipe.channel_order]]
-    planes = pixels.reshape(recipe.crop, recipe.crop, channels).transpose(2, 0, 1) / np.float32(255)
+    planes = pixels.reshape(recipe.height, recipe.width, channels).transpose(2, 0, 1) / np.float32(recipe.scale)
     mean, std = (np.array(values, dtype=np.float32)[:, None, None] for values in (recipe.mean, recipe.std))
-    return np.ascontiguousarray((planes - mean) / std)
+    ready = (planes - mean) / std
+    return np.ascontiguousarray(ready.transpose(1, 2, 0) if recipe.layout == "NHWC" else ready)

@@ -62,15 +62,17 @@ def returning_a_tuple(module: "nn.Module") -> AbstractContextManager[object]:
     its own.
     """
 
-    def flat(_module: "nn.Module", inputs: tuple[Any, ...], result: object) -> tuple["torch.Tensor", ...]:
-        seen = {id(tensor) for tensor in inputs}
+    def flat(
+        _module: "nn.Module", inputs: tuple[Any, ...], named: Mapping[str, Any], result: object
+    ) -> tuple["torch.Tensor", ...]:
+        seen = {id(tensor) for tensor in (*inputs, *named.values())}
         outputs = []
         for tensor in flatten_outputs(result):
             outputs.append(tensor.clone() if id(tensor) in seen else tensor)
             seen.add(id(tensor))
         return tuple(outputs)
 
-    return module.register_forward_hook(flat)
+    return module.register_forward_hook(flat, with_kwargs=True)
 
 
 def _leaves(result: object, path: tuple[Key, ...] = ()) -> Iterator[tuple[tuple[Key, ...], "torch.Tensor"]]:

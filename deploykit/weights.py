@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from deploykit.errors import BackendMissing, CheckpointMismatch, DeploykitError, UsageError, one_line
 from deploykit.loader import read_checkpoint
 from deploykit.spec import ModelSpec
-from deploykit.zoo.registry import build_module, card_of, cards, construct, find_card, input_spec
+from deploykit.zoo.registry import build_module, card_of, cards, construct, find_card, input_specs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -66,15 +66,18 @@ def seeded_state(model: ModelSpec) -> "dict[str, Tensor]":
     """
     import torch
 
-    from deploykit.zoo.initialise import calibration_noise, estimate_batchnorm
+    from deploykit.data.noise import noise_feeds
+    from deploykit.zoo.initialise import estimate_batchnorm
 
     module = build_module(model)
     if model.init_from is not None:
         donor = ModelSpec(model.init_from, image_size=model.image_size, seed=model.seed)
         taken = build_module(donor) if model.weights is None else load_module(donor, model.weights)
         cast("VGG", module).initialise_from(cast("VGG", taken))
-    noise = calibration_noise(input_spec(model), batches=NOISE_BATCHES, batch=NOISE_BATCH, seed=model.seed)
-    estimate_batchnorm(module, (torch.from_numpy(batch) for batch in noise))
+    noise = noise_feeds(
+        input_specs(model), count=NOISE_BATCHES, batch=NOISE_BATCH, seed=model.seed, ranges=model.input_ranges
+    )
+    estimate_batchnorm(module, ({name: torch.from_numpy(array) for name, array in feed.items()} for feed in noise))
     return dict(module.state_dict())
 
 

@@ -6,7 +6,7 @@ from deploykit.spec import TensorSpec
 
 
 def check_feed(inputs: tuple[TensorSpec, ...], feed: Feed) -> int:
-    """The batch of the feed: the size that all free dimensions share (1 where none is free). Raises InvalidFeed."""
+    """The batch of the feed: the size that free first dimensions share (1 where none is free). Raises InvalidFeed."""
     names = {spec.name for spec in inputs}
     if unknown := sorted(set(feed) - names):
         raise InvalidFeed(f"unknown input {unknown[0]!r}", hint=f"the inputs are {', '.join(sorted(names))}")
@@ -23,7 +23,8 @@ def check_feed(inputs: tuple[TensorSpec, ...], feed: Feed) -> int:
         )
         if not fits:
             raise InvalidFeed(f"input {spec.name!r} has shape {tuple(array.shape)}", hint=f"feed {_describe(spec)}")
-    return next(iter(free.values()), 1)
+    batches = (free[str(spec.shape[0])] for spec in inputs if spec.shape and isinstance(spec.shape[0], str))
+    return next(batches, 1)
 
 
 def _describe(spec: TensorSpec) -> str:

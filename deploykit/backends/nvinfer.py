@@ -21,7 +21,9 @@ from typing import Any
 from deploykit.backends.protocol import Progress, TypedGraph
 from deploykit.errors import BuildFailed, UsageError
 from deploykit.spec import BuilderOptions, BuildSpec, Target
+from deploykit.spec.shapes import End
 
+ENDS: tuple[End, ...] = ("minimum", "optimum", "maximum")  # of an optimisation profile
 IN_SOURCE = re.compile(r"\.? In \w+ at [^ ()]+:\d+")  # ". In checkType at /_src/optimizer/common/nodeBase.cpp:456"
 
 
@@ -199,15 +201,14 @@ def _configure(trt: Any, builder: Any, network: Any, typed: TypedGraph, spec: Bu
     if not dynamic:
         return config
     profile = builder.create_optimization_profile()
+    known = {each.name: each for each in typed.inputs}
     for tensor in dynamic:
-        shape = tuple(tensor.shape)
-        at = [
-            tuple(batch if size == -1 else size for size in shape)
-            for batch in (spec.batch.minimum, spec.batch.optimum, spec.batch.maximum)
-        ]
+        at = [known[tensor.name].at_batch(getattr(spec.batch, end), end) for end in ENDS]
         profile.set_shape(tensor.name, *at)
     if config.add_optimization_profile(profile) < 0:
-        raise BuildFailed(f"{trt.__name__} does not take the batches {spec.batch} for {typed.path.name}")
+        raise BuildFailed(
+            f"{trt.__name__} does not take the batches {spec.batch} of {', '.join(map(str, typed.inputs))}"
+        )
     return config
 
 

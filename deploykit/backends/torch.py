@@ -16,6 +16,7 @@ from deploykit.backends.device import find_gpu
 from deploykit.backends.feed import check_feed
 from deploykit.backends.protocol import Engine, Feed, Placement, Progress, Reason, Source
 from deploykit.backends.quoted import quoted
+from deploykit.calling import call
 from deploykit.errors import BackendMissing
 from deploykit.host import installed_version
 from deploykit.outputs import flatten_outputs
@@ -136,9 +137,10 @@ class TorchBound:
 
         self._torch = torch
         self._session = session
-        self._arguments = tuple(
-            torch.from_numpy(np.array(feed[spec.name])).to(session.device, session.dtype) for spec in session.inputs
-        )
+        placed = {spec.name: torch.from_numpy(np.array(feed[spec.name])).to(session.device) for spec in session.inputs}
+        self._arguments = {
+            name: tensor.to(session.dtype) if tensor.is_floating_point() else tensor for name, tensor in placed.items()
+        }
         self._result: object = None
         on_gpu = session.device.type == "cuda"
         self._events = [torch.Event("cuda", enable_timing=True) for _ in range(2)] if on_gpu else []
@@ -148,7 +150,7 @@ class TorchBound:
         with self._torch.inference_mode():
             for event in self._events[:1]:
                 event.record()
-            self._result = self._session.module(*self._arguments)
+            self._result = call(self._session.module, self._arguments)
             for event in self._events[1:]:
                 event.record()
 

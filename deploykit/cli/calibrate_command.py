@@ -16,7 +16,7 @@ from deploykit.cli.options import (
 )
 from deploykit.cli.progress import StageProgress
 from deploykit.errors import UsageError
-from deploykit.spec import CALIBRATION_METHODS, BuildSpec, Calibration, Fusions, ModelSpec, Repair, Target
+from deploykit.spec import CALIBRATION_METHODS, BuildSpec, Calibration, DataSource, Fusions, ModelSpec, Repair, Target
 
 if TYPE_CHECKING:
     from deploykit.pipeline.artefacts import Artefacts
@@ -81,7 +81,7 @@ def command() -> None:
 def calibrate_model(
     model: ModelSpec,
     fusions: Fusions,
-    data: Path | None,
+    data: DataSource,
     images: int,
     method: str,
     percentile: float,

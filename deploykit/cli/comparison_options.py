@@ -31,6 +31,7 @@ from deploykit.spec import (
     BuilderOptions,
     BuildSpec,
     Calibration,
+    DataSource,
     Fusions,
     ModelSpec,
     QuantisationPolicy,
@@ -60,7 +61,7 @@ class ComparisonOptions:
     keep_io: bool
     keep_fp32: tuple[str, ...]
     options: BuilderOptions
-    data: Path | None
+    data: DataSource
     calibration: Calibration
     policy: QuantisationPolicy
     repair: Repair

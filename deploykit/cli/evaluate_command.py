@@ -35,7 +35,7 @@ def command(
     from deploykit.report.document import to_json
     from deploykit.store import Store
 
-    if shared.data is None:
+    if not isinstance(shared.data, Path):
         raise UsageError("evaluate needs labelled images", hint="name them with --data FOLDER or .npz")
     if calibration_data is not None and Precision.INT8 not in parse_precisions(shared.precision):
         raise UsageError("--calibration-data is for INT8", hint="leave it out, or add int8 to --precision")

@@ -30,6 +30,7 @@ from deploykit.spec import (
     BuilderOptions,
     BuildSpec,
     Calibration,
+    DataSource,
     Fusions,
     ModelSpec,
     Precision,
@@ -46,7 +47,8 @@ if TYPE_CHECKING:
 
 
 OF_BUILDS = {
-    *("weights", "init_from", "image_size", "width_mult", "input_shape", "factory_args", "seed"),
+    *("weights", "init_from", "image_size", "width_mult", "factory_args", "seed"),
+    *("input_shapes", "input_ranges", "preprocess"),
     *("fusions", "backend", "keep_io", "keep_fp32", "data", *INT8, *BUILDER),
 }
 
@@ -87,7 +89,7 @@ def command(
     keep_fp32: tuple[str, ...],
     tf32: bool,
     options: BuilderOptions,
-    data: Path | None,
+    data: DataSource,
     calibration: Calibration,
     policy: QuantisationPolicy,
     repair: Repair,

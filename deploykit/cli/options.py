@@ -16,13 +16,17 @@ from deploykit.spec import (
     REPAIRS,
     BuilderOptions,
     Calibration,
+    DataSource,
     Fusions,
     ModelSpec,
     Precision,
+    PreprocessRequest,
     QuantisationPolicy,
     Repair,
+    Synthetic,
     Target,
     parse_factory_args,
+    parse_input_range,
     parse_input_shape,
 )
 
@@ -40,7 +44,24 @@ MODEL_OPTIONS = (
     click.option("--init-from", help="VGG: take layers over from net A (vgg11); --weights is then a checkpoint of it."),
     click.option("--image-size", type=int, help="Side of the square input, pixels. Default: the network's own."),
     click.option("--width-mult", type=float, help="MobileNet's width multiplier. Default: 1."),
-    click.option("--input-shape", help="Of a factory MODEL: channels,height,width (3,224,224)."),
+    click.option(
+        "--input-shape",
+        "input_shapes",
+        multiple=True,
+        help="channels,height,width of the images (3,224,224), or name=1x3x224x224 for each input of a factory or an "
+        ".onnx file, repeatable; a free batch is -1, a free size a range [224:320:640].",
+    ),
+    click.option(
+        "--input-range",
+        "input_ranges",
+        multiple=True,
+        help="Numbers that an input holds: ids=0:30000 (30000 left out), mask=false:true; repeatable.",
+    ),
+    click.option(
+        "--preprocess",
+        help="How images are prepared: imagenet, unit ([0, 1]), minus-one-one, bytes, or mean=0.5/0.5/0.5,"
+        "std=0.2/0.2/0.2,order=bgr,layout=nhwc,resize=letterbox|stretch|crop|PIXELS,interpolation=bicubic,pad=114.",
+    ),
     click.option("--factory-args", help="JSON object of keyword arguments that the network's function is called with."),
     click.option("--seed", type=int, default=0, show_default=True, help="Seed of random weights and of crops."),
 )
@@ -57,7 +78,9 @@ def model_options(command: Command) -> Command:
         init_from: str | None,
         image_size: int | None,
         width_mult: float | None,
-        input_shape: str | None,
+        input_shapes: tuple[str, ...],
+        input_ranges: tuple[str, ...],
+        preprocess: str | None,
         factory_args: str | None,
         seed: int,
         **others: Any,
@@ -68,9 +91,11 @@ def model_options(command: Command) -> Command:
             width_mult=width_mult,
             weights=Path(weights) if weights else None,
             seed=seed,
-            input_shape=parse_input_shape(input_shape) if input_shape else None,
+            input_shape=tuple(map(parse_input_shape, input_shapes)),
             factory_args=parse_factory_args(factory_args) if factory_args else (),
             init_from=init_from,
+            preprocess=None if preprocess is None else PreprocessRequest.parse(preprocess),
+            input_ranges=tuple(map(parse_input_range, input_ranges)),
         )
         if weights == TORCHVISION:
             from deploykit.weights import published_checkpoint
@@ -168,7 +193,10 @@ store_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 data_option = click.option(
-    "--data", type=FILE, help="Images: a folder, an .npz, MNIST's idx files, a recipe .toml. Default: demo photographs."
+    "--data",
+    callback=lambda _context, _parameter, text: parse_data(text),
+    help="Images: a folder, an .npz (of images, or of arrays by input), MNIST's idx files, a recipe .toml, or noise. "
+    "Default: demo photographs.",
 )
 INT8_OPTIONS = (
     click.option(
@@ -285,6 +313,13 @@ def check_exceptions(
         )
     if policy.leave and Precision.INT8 not in precisions:
         raise UsageError("--int8-leave is for int8", hint="leave it out; --keep-fp32 names what fp16 leaves in float32")
+
+
+def parse_data(text: str | None) -> DataSource:
+    """A place, or noise; a folder of that name is written ./noise."""
+    if text is None:
+        return None
+    return Synthetic.NOISE if text == Synthetic.NOISE else Path(text)
 
 
 def parse_precisions(text: str) -> tuple[Precision, ...]:

@@ -9,7 +9,9 @@ from deploykit.graph.cleanup import CLEAN_UP
 from deploykit.graph.costs import node_modules, weighted_costs
 from deploykit.graph.foreign import parse
 from deploykit.graph.naming import separate_names
+from deploykit.graph.normalisation import own_normalisation
 from deploykit.graph.passes import CNN_PASSES, FUSIONS, Ledger, PassRecord, cnn_passes, fusion_passes, optimise
+from deploykit.graph.sizes import set_input_sizes
 from deploykit.graph.wire import check, computing_types, graph_digest, serialise, tensor_specs
 
 __all__ = [
@@ -25,9 +27,11 @@ __all__ = [
     "graph_digest",
     "node_modules",
     "optimise",
+    "own_normalisation",
     "parse",
     "separate_names",
     "serialise",
+    "set_input_sizes",
     "tensor_specs",
     "weighted_costs",
 ]

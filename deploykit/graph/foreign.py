@@ -15,6 +15,7 @@ import onnx_ir.passes.common as common
 from deploykit.errors import ExportFailed, UntrustedArtefact, one_line
 from deploykit.graph.naming import separate_values
 from deploykit.graph.separate_outputs import separate_outputs
+from deploykit.graph.sizes import name_free_sizes
 from deploykit.graph.upgrade import TARGET, upgrade
 from deploykit.graph.verify import breach_of
 from deploykit.onnx_repair import repaired
@@ -44,6 +45,7 @@ def parse(proto: onnx.ModelProto) -> ir.Model:
         raise UntrustedArtefact(f"the ONNX graph cannot be read: {one_line(error)}") from error
     _refuse_explosions(model)
     common.RemoveInitializersFromInputsPass()(model)
+    name_free_sizes(model)
     _bring_up(model, version)
     _inline(model)
     _refuse_unsupported(model)

@@ -4,7 +4,9 @@
 
 which is (x / 255 - mean) / std, the recipe of a card. Written in this order, the factor stands next to the first
 convolution and folds into its weights whatever the padding; the subtraction folds too where nothing is padded
-(`fold_affine_forward`). A quarter of the bytes of float32 then cross the bus, and no host normalises pixels.
+(`fold_affine_forward`). A quarter of the bytes of float32 then cross the bus, and no host normalises pixels. The rest
+of the recipe, how an image comes to its size and in which order its channels stand, is noted in the file's metadata
+under `PREPROCESS`, in the words of `--preprocess`.
 
 Refuses, with a UsageError, a graph that does not have one float32 input of shape (batch, C, H, W), or whose channels
 are not those of the recipe.
@@ -17,7 +19,7 @@ from deploykit.errors import UsageError
 from deploykit.graph.rewrite import new_initializer
 from deploykit.spec import Preprocessing
 
-WHITE = 255.0
+PREPROCESS = "deploykit.preprocess"
 STEM = "stem"
 
 
@@ -27,8 +29,13 @@ def prepend_uint8_stem(model: ir.Model, recipe: Preprocessing) -> None:
     image = _image(graph, recipe)
     batch, channels, height, width = image.shape  # type: ignore[misc]
     inside = (batch, channels, height, width)
-    offset = new_initializer(graph, f"{STEM}.offset", _per_channel([WHITE * mean for mean in recipe.mean]))
-    factor = new_initializer(graph, f"{STEM}.factor", _per_channel([1 / (WHITE * std) for std in recipe.std]))
+    scale = recipe.scale
+    offset = new_initializer(graph, f"{STEM}.offset", _per_channel([scale * mean for mean in recipe.mean]))
+    factor = new_initializer(graph, f"{STEM}.factor", _per_channel([1 / (scale * std) for std in recipe.std]))
+    model.metadata_props[PREPROCESS] = (
+        f"bytes,order={recipe.channel_order.lower()},interpolation={recipe.interpolation},pad={recipe.pad},"
+        f"resize={recipe.resize if recipe.fit == 'crop' else recipe.fit}"
+    )
     pixels = ir.Value(
         name=image.name, shape=ir.Shape((batch, height, width, channels)), type=ir.TensorType(ir.DataType.UINT8)
     )

@@ -2,13 +2,15 @@
 
 import hashlib
 import sys
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
 from deploykit.errors import DeploykitError, UntrustedArtefact, one_line
-from deploykit.spec import TensorSpec
+from deploykit.graph.sizes import size_ranges
+from deploykit.spec import SizeRange, TensorSpec
 from deploykit.spec.operators import QUANTIZED_OPS, WEIGHTED_OPS
 
 MAX_BYTES = 2**31 - 1  # a protobuf message cannot be longer
@@ -113,7 +115,11 @@ def check(model: ir.Model) -> None:
 
 def tensor_specs(model: ir.Model) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Inputs and outputs. A free dimension without a name is called `batch` on axis 0, else `<tensor>_<axis>`."""
-    return tuple(map(_spec, model.graph.inputs)), tuple(map(_spec, model.graph.outputs))
+    known = size_ranges(model)
+    inputs, outputs = (
+        [_spec(value, known) for value in values] for values in (model.graph.inputs, model.graph.outputs)
+    )
+    return tuple(inputs), tuple(outputs)
 
 
 def computing_types(model: ir.Model) -> set[str]:
@@ -127,11 +133,12 @@ def computing_types(model: ir.Model) -> set[str]:
     return found
 
 
-def _spec(value: ir.Value) -> TensorSpec:
+def _spec(value: ir.Value, known: Mapping[str, SizeRange]) -> TensorSpec:
     if value.shape is None or value.dtype is None or not value.name:
         raise UntrustedArtefact(f"the shape or type of {value.name!r} is unknown", hint="state it in the ONNX file")
     anonymous = ("batch", *(f"{value.name}_{axis}" for axis in range(1, len(value.shape))))
     shape = tuple(
         size if isinstance(size, int) else size.value or anonymous[axis] for axis, size in enumerate(value.shape)
     )
-    return TensorSpec(value.name, shape, value.dtype.numpy().name)
+    ranges = tuple((str(name), known[str(name)]) for name in dict.fromkeys(shape) if name in known)
+    return TensorSpec(value.name, shape, value.dtype.numpy().name, ranges)

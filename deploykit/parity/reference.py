@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deploykit.calling import call
 from deploykit.errors import ExecutionFailed, one_line
 from deploykit.outputs import flatten_outputs
 
@@ -42,9 +43,9 @@ class Reference:
 
 
 def module_reference(
-    module: nn.Module, feeds: Sequence[Array], names: tuple[str, ...], axes: BatchAxes = FIRST
+    module: nn.Module, feeds: Sequence[Mapping[str, Array]], names: tuple[str, ...], axes: BatchAxes = FIRST
 ) -> Reference:
-    """`module` (eval mode, float32) on each of `feeds` (N, C, H, W), joined; it comes back as it was."""
+    """`module` (eval mode, float32) on each of `feeds`, by input name, joined; it comes back as it was."""
     import torch
 
     single = _run_module(module, feeds, names, axes, torch.float32)
@@ -155,14 +156,22 @@ def _not_evaluated(error: Exception) -> ExecutionFailed:
 
 
 def _run_module(
-    module: nn.Module, feeds: Sequence[Array], names: tuple[str, ...], axes: BatchAxes, dtype: Any
+    module: nn.Module, feeds: Sequence[Mapping[str, Array]], names: tuple[str, ...], axes: BatchAxes, dtype: Any
 ) -> Outputs:
     import torch
 
     with torch.inference_mode():
-        results = [flatten_outputs(module(torch.from_numpy(feed).to(dtype, copy=True))) for feed in feeds]
+        results = [flatten_outputs(call(module, _tensors(feed, dtype))) for feed in feeds]
     parts = [{name: tensor.numpy() for name, tensor in zip(names, found, strict=True)} for found in results]
     return joined(parts, axes)
+
+
+def _tensors(feed: Mapping[str, Array], dtype: Any) -> dict[str, Any]:
+    """A copy of a feed as torch takes it, its real numbers in `dtype`; a forward may write into its input."""
+    import torch
+
+    found = {name: torch.from_numpy(np.array(array)) for name, array in feed.items()}
+    return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in found.items()}
 
 
 def _widen(array: Array) -> Array:

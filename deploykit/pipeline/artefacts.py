@@ -89,7 +89,7 @@ class Artefacts:
     def identity(self, model: ModelSpec) -> Mapping[str, Any]:
         """What the raw graph of `model` is made from: part of the key of whatever is made from that graph."""
         if model.is_onnx:
-            return {"file": True, "weights": _digest_onnx(Path(model.name)), "inputs": None}
+            return {"file": True, "weights": _digest_onnx(Path(model.name)), "inputs": model.shapes}
         module = self._module(model)
         return {**_architecture(model), "weights": _digest(module.weights), "inputs": module.inputs}
 
@@ -232,11 +232,11 @@ class Artefacts:
 
         source = Path(model.name) if model.is_onnx else self._module(model)
         with self.timed("export to ONNX"):
-            return stages.trace(source)
+            return stages.trace(source, model.shapes if model.is_onnx else ())
 
     def _module(self, model: ModelSpec) -> ModuleSource:
         """The recipe for a network; seeded weights and their BatchNorm statistics are made once and kept."""
-        inputs, outputs = (registry.input_spec(model),), self._outputs(model)
+        inputs, outputs = registry.input_specs(model), self._outputs(model)
         if model.weights is not None and model.init_from is None:
             return ModuleSource(model, model.weights, inputs, outputs)
 
@@ -266,7 +266,7 @@ class Artefacts:
             with self.timed(f"run {model.label} for its outputs"):
                 return {"outputs": registry.output_specs(model)}
 
-        parts = {**_architecture(model), "input": registry.input_spec(model)}
+        parts = {**_architecture(model), "inputs": registry.input_specs(model)}
         entry, _ = self.get_or_make("outputs", parts, make, request={"model": model})
         return specs_of(entry.facts["outputs"])
 

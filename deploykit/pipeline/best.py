@@ -13,9 +13,10 @@ from typing import Any
 
 from deploykit.backends.protocol import Backend
 from deploykit.bench import RowJob
+from deploykit.data.noise import noise_feeds
 from deploykit.errors import BackendMissing, BuildFailed, DeploykitError, GateFailed, UnsupportedGraph
 from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.inputs import noise_feeds, require_feedable
+from deploykit.pipeline.inputs import require_feedable
 from deploykit.pipeline.pricing import RTX, PlanPrice, paired, price_of
 from deploykit.pipeline.values import Built
 from deploykit.plan.gpus import Gpu
@@ -70,7 +71,13 @@ def _by_time(artefacts: Artefacts, spec: BuildSpec, built: Mapping[Precision, Bu
     jobs = []
     for precision, each in built.items():
         require_feedable(each.exported)
-        feeds = noise_feeds(each.engine.inputs, count=ROTATED, batch=spec.batch.optimum, seed=spec.model.seed)
+        feeds = noise_feeds(
+            each.engine.inputs,
+            count=ROTATED,
+            batch=spec.batch.optimum,
+            seed=spec.model.seed,
+            ranges=spec.model.input_ranges,
+        )
         jobs.append(RowJob(f"{each.engine.backend} {precision}", each.engine, tuple(feeds)))
     with artefacts.timed("time fp16 against int8"):
         price = paired(jobs, seconds=TIMED_SECONDS)

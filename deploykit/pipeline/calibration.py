@@ -18,9 +18,8 @@ from deploykit.pipeline.inputs import (
     SYNTHETIC,
     Inputs,
     calibration_inputs,
-    photographs_fit,
-    preprocessing_of,
 )
+from deploykit.pipeline.preparation import photographs_fit, preprocessing_of
 from deploykit.pipeline.values import Exported
 from deploykit.report.document import SCHEMA_VERSION
 from deploykit.spec import BuildSpec

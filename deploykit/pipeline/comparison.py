@@ -25,6 +25,8 @@ from deploykit.bench import (
     run_outputs,
     run_rows,
 )
+from deploykit.data.feeds import joined_feeds, runs, whole_runs
+from deploykit.data.noise import can_draw, white_noise
 from deploykit.errors import BackendMissing, BuildFailed, DeploykitError, GateFailed, UnsupportedGraph, UsageError
 from deploykit.images import assert_disjoint
 from deploykit.pipeline.artefacts import Artefacts
@@ -34,11 +36,7 @@ from deploykit.pipeline.inputs import (
     Photographs,
     calibration_inputs,
     inputs_for,
-    joined_feeds,
     require_feedable,
-    runs,
-    white_noise,
-    whole_runs,
 )
 from deploykit.pipeline.judging import Judge
 from deploykit.pipeline.lines import Line, build_line, without_twins
@@ -152,7 +150,7 @@ class _Comparison:
         if not any(line.built for line in lines):
             return lines
         try:
-            require_feedable(self.exported)
+            require_feedable(self.exported, self.request.spec.data)
         except UnsupportedGraph as error:
             fed = [
                 Line(replace(line.row, state="unavailable", reason=str(error), note="")) if line.runs else line
@@ -192,8 +190,11 @@ class _Comparison:
         inputs, run = self.exported.inputs, self.test.run
         shown, noise = whole_runs(PHOTOGRAPHS, run), whole_runs(NOISE, run)
         photographs = joined_feeds(runs(self.images, inputs, run)[: shown // run])
-        white = white_noise(inputs, count=noise, run=run, seed=self.request.settings.seed)
-        images, batch = joined_feeds([photographs, white]), self.request.spec.batch.optimum
+        batch, ranges = self.request.spec.batch.optimum, self.request.spec.model.input_ranges
+        if not all(can_draw(spec, ranges) for spec in inputs):  # nor was anything but given arrays shown
+            return Judge(self.artefacts, self.exported, photographs, shown, shown, batch, self.calibration)
+        white = white_noise(inputs, count=noise, run=run, seed=self.request.settings.seed, ranges=ranges)
+        images = joined_feeds([photographs, white])
         return Judge(self.artefacts, self.exported, images, shown + noise, shown, batch, self.calibration)
 
     def _job(self, row: Row, built: Built) -> RowJob:

@@ -13,7 +13,8 @@ from deploykit.backends.protocol import ModuleSource
 from deploykit.backends.quoted import quoted
 from deploykit.backends.torch import configure, flavour_here
 from deploykit.bench import RowJob
-from deploykit.pipeline.inputs import noise_feeds
+from deploykit.calling import call
+from deploykit.data.noise import noise_feeds
 from deploykit.pipeline.pricing import TIMED_SECONDS, TimePrice, paired
 from deploykit.pipeline.stepping import Step
 
@@ -41,12 +42,13 @@ class EagerForward:
         if self.folded:
             module = fuse(module, inplace=True)
         module = module.to(device)
-        (feed,) = noise_feeds(self.source.inputs, count=1, batch=self.batch, seed=0)
-        images = tuple(torch.from_numpy(feed[spec.name]).to(device) for spec in self.source.inputs)
+        ranges = self.source.model.input_ranges
+        (feed,) = noise_feeds(self.source.inputs, count=1, batch=self.batch, seed=0, ranges=ranges)
+        images = {spec.name: torch.from_numpy(feed[spec.name]).to(device) for spec in self.source.inputs}
 
         def work() -> Tensor:
             with torch.inference_mode():
-                found: Tensor = module(*images)
+                found: Tensor = call(module, images)
             return found
 
         return Step(work, device)

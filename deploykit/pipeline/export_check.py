@@ -7,10 +7,11 @@ import math
 import numpy as np
 
 from deploykit.backends.protocol import Feed
+from deploykit.data.noise import noise_feeds
 from deploykit.errors import DeploykitError
 from deploykit.parity import Limits, OutputParity, ParityResult, joined, judge
 from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.inputs import noise_feeds, require_feedable
+from deploykit.pipeline.inputs import require_feedable
 from deploykit.pipeline.judging import reference_outputs
 from deploykit.pipeline.values import Exported
 from deploykit.spec import Precision
@@ -42,14 +43,18 @@ def check_export(artefacts: Artefacts, exported: Exported) -> ParityResult:
 
 def _feeds(exported: Exported) -> list[Feed]:
     require_feedable(exported)
-    inputs, fixed = exported.inputs, exported.fixed_batch
+    inputs, fixed, ranges = exported.inputs, exported.fixed_batch, exported.model.input_ranges
     if fixed is not None:
-        return list(noise_feeds(inputs, count=2, batch=fixed, seed=SEED))
+        return list(noise_feeds(inputs, count=2, batch=fixed, seed=SEED, ranges=ranges))
     if exported.run_length(2, 1) == 1:
-        (images,) = noise_feeds(inputs, count=1, batch=sum(BATCHES), seed=SEED)
+        (images,) = noise_feeds(inputs, count=1, batch=sum(BATCHES), seed=SEED, ranges=ranges)
         parts = {name: np.split(array, np.cumsum(BATCHES)[:-1]) for name, array in images.items()}
         return [{name: parts[name][index] for name in parts} for index in range(len(BATCHES))]
-    return [feed for batch in BATCHES for feed in noise_feeds(inputs, count=1, batch=batch, seed=SEED + batch)]
+    return [
+        feed
+        for batch in BATCHES
+        for feed in noise_feeds(inputs, count=1, batch=batch, seed=SEED + batch, ranges=ranges)
+    ]
 
 
 def _unchecked(exported: Exported, reason: str) -> ParityResult:

@@ -12,6 +12,7 @@ import numpy as np
 
 from deploykit.backends import get_backend
 from deploykit.backends.protocol import ORT_CPU, Feed
+from deploykit.data.feeds import runs
 from deploykit.errors import DeploykitError
 from deploykit.ort_session import compute, open_session
 from deploykit.parity import (
@@ -26,7 +27,7 @@ from deploykit.parity import (
     module_reference,
 )
 from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.inputs import Inputs, runs
+from deploykit.pipeline.inputs import Inputs
 from deploykit.pipeline.stages import read_graph
 from deploykit.pipeline.values import Built, Exported, Typed
 from deploykit.precision.emulate import emulate_rounding, find_overflow, literal_graph
@@ -168,6 +169,5 @@ def reference_outputs(exported: Exported, feeds: Sequence[Feed]) -> Reference:
     """
     if exported.module is None:
         return graph_reference(read_graph(Path(exported.model.name)), feeds, exported.batch_axes)
-    images = [feed[exported.inputs[0].name] for feed in feeds]
     names = tuple(output.name for output in exported.outputs)
-    return module_reference(exported.module.load(), images, names, exported.batch_axes)
+    return module_reference(exported.module.load(), feeds, names, exported.batch_axes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -13,17 +13,13 @@ from numpy.typing import NDArray
 
 from deploykit.backends.protocol import Feed
 from deploykit.errors import UnsupportedGraph, UntrustedArtefact, UsageError
-from deploykit.images import centre_crop, normalise
-from deploykit.photographs import Photograph, Skipped, array_digest, open_labelled, rank, require_labels
-from deploykit.pipeline.inputs import (
-    describe,
-    photographs_fit,
-    prepared_arrays,
-    preprocessing_of,
-    require_feedable,
-)
+from deploykit.images import fitted, normalise
+from deploykit.photographs import Photograph, Skipped, open_labelled, rank, require_labels
+from deploykit.pipeline.archive import prepared_arrays, row_digests, takes
+from deploykit.pipeline.inputs import PREPARED, require_feedable
+from deploykit.pipeline.preparation import Preparation, photographs_fit, preparation_of
 from deploykit.pipeline.values import Exported
-from deploykit.spec import Preprocessing, TensorSpec
+from deploykit.spec import TensorSpec
 
 Labels = NDArray[np.int64]
 
@@ -32,6 +28,11 @@ class Labelled(Protocol):
     source: str
     classes: int
     skipped: list[str]
+
+    @property
+    def preparation(self) -> str:
+        """How they were prepared, and who says so."""
+        ...
 
     def __len__(self) -> int:
         """Images, the broken ones among them until they were met."""
@@ -44,14 +45,18 @@ class Labelled(Protocol):
 
 @dataclass
 class LabelledPhotographs:
-    """Each resized and cut at the centre; broken ones are passed over and named in `skipped`."""
+    """Each brought to size as its recipe says; broken ones are passed over and named in `skipped`."""
 
     source: str
     classes: int
     photographs: tuple[Photograph, ...] = field(repr=False)
     input: TensorSpec
-    preprocessing: Preprocessing
+    how: Preparation
     skipped: list[str] = field(default_factory=list)
+
+    @property
+    def preparation(self) -> str:
+        return str(self.how)
 
     def __len__(self) -> int:
         return len(self.photographs)
@@ -65,14 +70,14 @@ class LabelledPhotographs:
     def _sound(self) -> Iterator[tuple[np.ndarray[Any, Any], int]]:
         for photograph in self.photographs:
             try:
-                image = centre_crop(photograph.read(), self.preprocessing)
+                image = fitted(photograph.read(), self.how.recipe)
             except (UntrustedArtefact, UsageError) as error:
                 said = str(Skipped(photograph.name, error.message))
                 if said not in self.skipped:
                     self.skipped.append(said)
                 continue
             assert photograph.label is not None  # noqa: S101 - open_labelled gives each its label
-            yield normalise(image, self.preprocessing, len(self.preprocessing.mean)), photograph.label
+            yield normalise(image, self.how.recipe, len(self.how.recipe.mean)), photograph.label
 
 
 @dataclass
@@ -81,10 +86,14 @@ class LabelledArrays:
 
     source: str
     classes: int
-    images: np.ndarray[Any, Any] = field(repr=False)
+    arrays: Mapping[str, np.ndarray[Any, Any]] = field(repr=False)
     labels: Labels = field(repr=False)
-    input: TensorSpec
+    inputs: tuple[TensorSpec, ...]
     skipped: list[str] = field(default_factory=list)
+
+    @property
+    def preparation(self) -> str:
+        return PREPARED
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -92,7 +101,8 @@ class LabelledArrays:
     def batches(self, size: int) -> Iterator[tuple[Feed, Labels]]:
         for start in range(0, len(self.labels), size):
             part = slice(start, start + size)
-            yield {self.input.name: self.images[part].astype(self.input.dtype)}, self.labels[part]
+            feed = {spec.name: self.arrays[spec.name][part].astype(spec.dtype) for spec in self.inputs}
+            yield feed, self.labels[part]
 
 
 def labelled_inputs(
@@ -103,6 +113,7 @@ def labelled_inputs(
     An MNIST folder gives its test part, every other origin all of its images, in seeded order. Raises UsageError where
     there are none, they do not fit the network or are of more classes than it tells apart, and as `open_labelled`.
     """
+    require_feedable(exported, data)
     classes = _classes(exported)
     prepared = prepared_arrays(data, exported)
     if prepared is not None:
@@ -127,12 +138,11 @@ def require_max_drop(points: float | None) -> None:
 
 def _classes(exported: Exported) -> int:
     """How many classes the network tells apart. Raises UnsupportedGraph for one that is no classifier."""
-    require_feedable(exported)
     match exported.outputs:
         case (TensorSpec(shape=(_, int(classes))),) if classes > 1:
             return classes
         case _:
-            said = ", ".join(map(describe, exported.outputs))
+            said = ", ".join(map(str, exported.outputs))
             raise UnsupportedGraph(
                 f"{exported.model.label} returns {said}", hint="a classifier has one output of (batch, classes)"
             )
@@ -140,10 +150,9 @@ def _classes(exported: Exported) -> int:
 
 def _photographs(exported: Exported, data: Path, *, limit: int | None, without: Collection[str]) -> LabelledPhotographs:
     if not photographs_fit(exported):
-        takes = ", ".join(map(describe, exported.inputs))
         raise UsageError(
-            f"{exported.model.label} takes {takes}: photographs cannot fill that",
-            hint="give an .npz of arrays that fit, `images` and `labels`",
+            f"{exported.model.label} takes {takes(exported)}: photographs cannot fill that",
+            hint="give an .npz of arrays that fit, one for each input, and `labels`",
         )
     album = open_labelled(data)
     shown = [
@@ -155,25 +164,25 @@ def _photographs(exported: Exported, data: Path, *, limit: int | None, without: 
     (spec,) = exported.inputs
     skipped = [str(item) for item in album.unusable]
     return LabelledPhotographs(
-        str(data), len(album.classes), tuple(shown[:limit]), spec, preprocessing_of(exported), skipped
+        str(data), len(album.classes), tuple(shown[:limit]), spec, preparation_of(exported), skipped
     )
 
 
 def _arrays(
     exported: Exported,
     data: Path,
-    images: np.ndarray[Any, Any],
+    arrays: Mapping[str, np.ndarray[Any, Any]],
     labels: np.ndarray[Any, Any] | None,
     *,
     limit: int | None,
     without: Collection[str],
 ) -> LabelledArrays:
+    first = arrays[exported.inputs[0].name]
     if labels is None:
         raise UsageError(
-            f"{data} has no array `labels` for {len(images)} images", hint="one whole number from 0 on for each"
+            f"{data} has no array `labels` for {len(first)} images", hint="one whole number from 0 on for each"
         )
-    require_labels(data, labels, len(images))
-    rows = [row for row, image in enumerate(images) if not (without and array_digest(image) in without)][:limit]
-    return LabelledArrays(
-        str(data), int(labels.max()) + 1, images[rows], labels[rows].astype(np.int64), exported.inputs[0]
-    )
+    require_labels(data, labels, len(first))
+    rows = [row for row, digest in enumerate(row_digests(arrays, exported)) if digest not in without][:limit]
+    chosen = {name: array[rows] for name, array in arrays.items()}
+    return LabelledArrays(str(data), int(labels.max()) + 1, chosen, labels[rows].astype(np.int64), exported.inputs)

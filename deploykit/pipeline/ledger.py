@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from deploykit import graph
 from deploykit.backends.protocol import Feed
+from deploykit.data.noise import noise_feeds
 from deploykit.errors import DeploykitError
 from deploykit.graph.passes import PassRecord
 from deploykit.parity import distance, double_outputs
 from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.fusing import Decision, Goal
-from deploykit.pipeline.inputs import noise_feeds, require_feedable
+from deploykit.pipeline.inputs import require_feedable
 from deploykit.pipeline.pricing import TIMED_SECONDS, PlanPrice, PlanPricing, TimePrice, TimePricing
 from deploykit.pipeline.values import Exported
 from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS, BatchRange, Fusions, Precision
@@ -250,7 +251,15 @@ class _Ledger:
 
     def _noise(self) -> list[Feed]:
         require_feedable(self.exported)
-        return list(noise_feeds(self.exported.inputs, count=1, batch=self.batch, seed=NOISE_SEED))
+        return list(
+            noise_feeds(
+                self.exported.inputs,
+                count=1,
+                batch=self.batch,
+                seed=NOISE_SEED,
+                ranges=self.exported.model.input_ranges,
+            )
+        )
 
     def _kept(self, compute: Callable[[], Priced]) -> Priced | None:
         """The figure; None where it cannot be had, for a reason that is noted."""

@@ -8,6 +8,7 @@ named GPU the roofline's lower bound. It is the same every time, and no time tha
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,9 @@ from deploykit import graph
 from deploykit.backends import get_backend
 from deploykit.backends.protocol import Backend, Engine, Source, TypedGraph
 from deploykit.bench import BenchSettings, Measurement, Ratio, RowJob, latency, ratios_to_first, run_rows
+from deploykit.data.noise import can_draw, noise_feeds
 from deploykit.errors import BackendMissing, BuildFailed, ExecutionFailed, GateFailed, UnsupportedGraph
 from deploykit.host import installed_version
-from deploykit.pipeline.inputs import FED, describe, noise_feeds
 from deploykit.pipeline.stages import plan_with_costs
 from deploykit.plan.gpus import Gpu
 from deploykit.plan.model import EnginePlan
@@ -26,7 +27,7 @@ from deploykit.plan.roofline import roofline
 from deploykit.precision.calibrate.collect import collect
 from deploykit.precision.float16 import to_float16
 from deploykit.precision.int8 import quantise
-from deploykit.spec import BuildSpec, Precision
+from deploykit.spec import BuildSpec, InputRange, Precision
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -217,8 +218,9 @@ def typed_graph(network: ir.Model, spec: BuildSpec, backend: Backend, path: Path
             if placement is None:
                 raise BackendMissing(f"backend {backend.name} names no INT8 placement")
             inputs, _ = graph.tensor_specs(copy)
-            require_made_up(network)
-            feeds = noise_feeds(inputs, count=1, batch=1, seed=spec.model.seed)
+            require_made_up(network, spec.model.input_ranges)
+            ranges = spec.model.input_ranges
+            feeds = noise_feeds(inputs, count=1, batch=1, seed=spec.model.seed, ranges=ranges)
             table = collect(copy, feeds, graph_digest="", data_digest="", preprocessing="noise")
             if not quantise(copy, table, placement, spec.policy, keep_fp32=spec.keep_fp32).quantised:
                 raise UnsupportedGraph("no layer can read int8", hint="use fp32 or fp16")
@@ -229,11 +231,11 @@ def typed_graph(network: ir.Model, spec: BuildSpec, backend: Backend, path: Path
     return TypedGraph(path, graph.graph_digest(content), spec.precision, name, inputs, outputs)
 
 
-def require_made_up(network: ir.Model) -> None:
+def require_made_up(network: ir.Model, ranges: Sequence[InputRange] = ()) -> None:
     """Raises UnsupportedGraph where noise cannot stand for an input."""
     for spec in graph.tensor_specs(network)[0]:
-        if spec.dtype not in FED or any(isinstance(size, str) for size in spec.shape[1:]):
-            raise UnsupportedGraph(f"input {describe(spec)} cannot be made up, so nothing can be timed on it")
+        if spec.open or not can_draw(spec, ranges):
+            raise UnsupportedGraph(f"input {spec} cannot be made up, so nothing can be timed on it")
 
 
 def _with_costs(plan: EnginePlan, network: ir.Model, typed: Path) -> EnginePlan:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,7 +118,7 @@ class _Trials:
     def feeds(self) -> tuple[list[Feed], Labels | None, str]:
         """The batches, their labels if there are any, and what they are in words."""
         if self.labelled:
-            if self.spec.data is None:
+            if not isinstance(self.spec.data, Path):
                 raise UsageError("--max-drop needs labelled images", hint="name them with --data, or use --min-sqnr")
             seen = calibration_inputs(self.exported, self.spec)
             found = labelled_inputs(

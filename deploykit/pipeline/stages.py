@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from deploykit import graph
 from deploykit.backends.protocol import Feed, ModuleSource, Placement
 from deploykit.errors import BuildFailed, UnsupportedGraph
 from deploykit.export import export_module
-from deploykit.graph.stem import prepend_uint8_stem
+from deploykit.graph.stem import PREPROCESS, prepend_uint8_stem
 from deploykit.loader import read_onnx
 from deploykit.precision.calibrate.table import CalibrationTable
 from deploykit.precision.float16 import to_float16
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from deploykit.plan.model import EnginePlan
-    from deploykit.spec import Fusions, Preprocessing, QuantisationPolicy
+    from deploykit.spec import Fusions, InputShape, Preprocessing, QuantisationPolicy
 
 Facts = dict[str, Any]
 
@@ -33,23 +33,28 @@ def read_graph(path: Path) -> ir.Model:
     return graph.parse(read_onnx(path))
 
 
-def trace(source: ModuleSource | Path) -> ir.Model:
-    """The raw graph of a module, or of an `.onnx` file."""
+def trace(source: ModuleSource | Path, shapes: Sequence[InputShape] = ()) -> ir.Model:
+    """The raw graph of a module, or of an `.onnx` file whose free sizes become what `shapes` says."""
     if isinstance(source, Path):
-        return read_graph(source)
+        network = read_graph(source)
+        graph.set_input_sizes(network, shapes)
+        return network
     names = tuple(spec.name for spec in source.outputs)
-    return export_module(source.load(), source.inputs[0], output_names=names)
+    return export_module(source.load(), source.inputs, output_names=names)
 
 
 def optimise(network: ir.Model, fusions: Fusions) -> tuple[bytes, Facts]:
     """Clean-up and the fusions asked for, in place.
 
-    `computes_in` lists the types of a file that is not plainly float32.
+    `computes_in` lists the types of a file that is not plainly float32; `normalises` says what the graph does to its
+    input by itself, `preprocess` what the file notes of the preprocessing that it wants.
     """
+    said = {"normalises": graph.own_normalisation(network), "preprocess": network.metadata_props.get(PREPROCESS)}
     ledger = graph.optimise(network, passes=graph.cnn_passes(fusions))
     content, facts = write(network)
     types = graph.computing_types(network) - {"float32"}
-    return content, {**facts, "ledger": ledger, **({"computes_in": sorted(types)} if types else {})}
+    noted = {name: text for name, text in said.items() if text}
+    return content, {**facts, **noted, "ledger": ledger, **({"computes_in": sorted(types)} if types else {})}
 
 
 def prepend_stem(path: Path, recipe: Preprocessing, fusions: Fusions) -> tuple[bytes, Facts]:

@@ -12,7 +12,7 @@ from typing import Any
 from deploykit.backends.protocol import Engine, ModuleSource, Placement, Reason, TypedGraph
 from deploykit.errors import UsageError
 from deploykit.plan.model import EnginePlan
-from deploykit.spec import BatchRange, ModelSpec, Precision, TensorSpec
+from deploykit.spec import BATCH, BatchRange, ModelSpec, Precision, SizeRange, TensorSpec
 from deploykit.store import Entry
 
 
@@ -64,14 +64,17 @@ class Exported:
             raise UsageError(f"{self.model.name} takes batches of {fixed} only", hint=f"give --batch {fixed}")
 
     def require_sizes(self) -> None:
-        """Raises UsageError where a size other than the batch is free."""
+        """Raises UsageError where a size other than the batch is free, and nobody said within which range."""
         for spec in self.inputs:
-            free = [size for size in spec.shape[1:] if isinstance(size, str)]
-            if free:
-                raise UsageError(
-                    f"{self.model.name}: input {spec.name} leaves {', '.join(free)} open",
-                    hint="export it with fixed sizes; only the batch may be free",
-                )
+            if not spec.open:
+                continue
+            fixed = ["224" if size in spec.open else str(size) for size in spec.shape]
+            ranged = ["[32:224:512]" if size in spec.open else str(size) for size in spec.shape]
+            raise UsageError(
+                f"{self.model.name}: input {spec.name} leaves {', '.join(dict.fromkeys(spec.open))} open",
+                hint=f"fix it: --input-shape {spec.name}={'x'.join(_pasted(fixed))}, or keep it free within a range of "
+                f"min:opt:max: --input-shape '{spec.name}={'x'.join(_pasted(ranged))}'",
+            )
 
     def as_typed(self, precision: Precision) -> TypedGraph:
         """This graph as the typed graph of FP32, and as a stand-in for one that is still to be made."""
@@ -107,6 +110,11 @@ def _axis_of(shape: tuple[int | str, ...], free: int | str | None, fixed: int | 
     texts = {axis: size for axis, size in enumerate(shape) if isinstance(size, str)}
     named = [axis for axis, size in texts.items() if free in re.split(r"\W+", size)]
     return next(iter(named or [axis for axis, size in enumerate(shape) if size == fixed] or texts), None)
+
+
+def _pasted(sizes: list[str]) -> list[str]:
+    """As --input-shape takes them: a free batch by that name."""
+    return [sizes[0] if sizes[0].isdecimal() else BATCH, *sizes[1:]]
 
 
 def stored_plan(entry: Entry) -> EnginePlan | None:
@@ -149,4 +157,12 @@ def stored_engine(entry: Entry, typed: TypedGraph) -> Engine:
 
 def specs_of(found: list[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
     """Tensor specifications as a manifest keeps them."""
-    return tuple(TensorSpec(item["name"], tuple(item["shape"]), item["dtype"]) for item in found)
+    return tuple(
+        TensorSpec(
+            item["name"],
+            tuple(item["shape"]),
+            item["dtype"],
+            tuple((name, SizeRange(**sizes)) for name, sizes in item.get("ranges", ())),
+        )
+        for item in found
+    )

@@ -1,11 +1,14 @@
 """What the user asks for, as frozen values. Nothing here imports a framework."""
 
-from deploykit.spec.build import PRICED_FUSIONS, SAFE_FUSIONS, BuilderOptions, BuildSpec, Fusions
+from deploykit.spec.build import PRICED_FUSIONS, SAFE_FUSIONS, BuilderOptions, BuildSpec, DataSource, Fusions, Synthetic
 from deploykit.spec.int8 import CALIBRATION_METHODS, POLICY_TERMS, REPAIRS, Calibration, QuantisationPolicy, Repair
-from deploykit.spec.network import ModelSpec, Preprocessing, Scalar, TensorSpec, parse_factory_args, parse_input_shape
+from deploykit.spec.network import ImageAxes, ModelSpec, Scalar, TensorSpec, parse_factory_args, tensor_spec
+from deploykit.spec.preprocessing import Preprocessing, PreprocessRequest
+from deploykit.spec.shapes import BATCH, InputRange, InputShape, SizeRange, parse_input_range, parse_input_shape
 from deploykit.spec.types import MAX_BATCH, BatchRange, Precision, Target
 
 __all__ = [
+    "BATCH",
     "CALIBRATION_METHODS",
     "MAX_BATCH",
     "POLICY_TERMS",
@@ -16,15 +19,24 @@ __all__ = [
     "BuildSpec",
     "BuilderOptions",
     "Calibration",
+    "DataSource",
     "Fusions",
+    "ImageAxes",
+    "InputRange",
+    "InputShape",
     "ModelSpec",
     "Precision",
+    "PreprocessRequest",
     "Preprocessing",
     "QuantisationPolicy",
     "Repair",
     "Scalar",
+    "SizeRange",
+    "Synthetic",
     "Target",
     "TensorSpec",
     "parse_factory_args",
+    "parse_input_range",
     "parse_input_shape",
+    "tensor_spec",
 ]

@@ -2,6 +2,7 @@
 
 # ruff: noqa: RUF009 - the defaults are frozen values
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 from deploykit.errors import UnknownName, UsageError
@@ -89,6 +90,15 @@ class BuilderOptions:
                 raise UsageError(f"{name} is {value}", hint=f"give a whole number from {low} to {high}")
 
 
+class Synthetic(StrEnum):
+    """Data that is made up."""
+
+    NOISE = "noise"
+
+
+DataSource = Path | Synthetic | None
+
+
 @dataclass(frozen=True, slots=True)
 class BuildSpec:
     """One engine: a network, the precision of its typed graph, and what the compiler may assume.
@@ -96,7 +106,7 @@ class BuildSpec:
     `keep_io` leaves the graph's inputs and outputs in float32 whatever the precision inside, and `keep_fp32` names what
     else float16 leaves: nodes, modules, globs of either, or `op=TYPE`. `tf32` lets FP32
     matrix products round their operands to TF32, TensorRT's default; deploykit's is off, so that FP32 means FP32.
-    `data` is the calibration image folder (None: the demo photographs).
+    `data` is where calibration images are (None: the demo photographs), or noise where that is asked for.
     """
 
     model: ModelSpec
@@ -106,7 +116,7 @@ class BuildSpec:
     keep_io: bool = True
     keep_fp32: tuple[str, ...] = ()
     tf32: bool = False
-    data: Path | None = None
+    data: DataSource = None
     calibration: Calibration = Calibration()
     policy: QuantisationPolicy = QuantisationPolicy()
     repair: Repair = Repair()

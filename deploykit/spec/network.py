@@ -1,60 +1,70 @@
-"""One network, what goes into it and how an image becomes that."""
+"""One network, and what goes into it."""
 
 import json
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from deploykit.errors import UsageError
+from deploykit.spec.preprocessing import PreprocessRequest
+from deploykit.spec.shapes import BATCH, End, InputRange, InputShape, Size, SizeRange
 
-CROP_SHARE = 0.875  # 224 of 256: the part of a resized photograph that a network without a card is shown
-UNCUT = 64  # pixels
-GREY = (0.5,)
+IMAGE_CHANNELS = (1, 3)
 
 Scalar = str | int | float | bool | None
 
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One input or output: a dimension is a number, or a name such as `"batch"` where it is free."""
+    """One input or output: a dimension is a number, or a name such as `"batch"` where it is free.
+
+    `ranges` has, by name, the sizes between which a free dimension other than the batch may lie.
+    """
 
     name: str
     shape: tuple[int | str, ...]
     dtype: str  # numpy's name: float32, float16, ...
+    ranges: tuple[tuple[str, SizeRange], ...] = ()
 
-    def at_batch(self, batch: int) -> tuple[int, ...]:
-        """The shape with every free dimension set to `batch`."""
-        return tuple(batch if isinstance(size, str) else size for size in self.shape)
+    def at_batch(self, batch: int, end: End = "optimum") -> tuple[int, ...]:
+        """The shape with every free dimension set: one that has a range to its `end`, the others to `batch`."""
+        known = {name: getattr(sizes, end) for name, sizes in self.ranges}
+        return tuple(known.get(size, batch) if isinstance(size, str) else size for size in self.shape)
+
+    @property
+    def open(self) -> tuple[str, ...]:
+        """Free dimensions behind the first of which nobody said what they may be."""
+        known = {name for name, _ in self.ranges}
+        return tuple(size for size in self.shape[1:] if isinstance(size, str) and size not in known)
+
+    def __str__(self) -> str:
+        known = {name: str(sizes) for name, sizes in self.ranges}
+        sizes = (f"{size}{known.get(size, '')}" if isinstance(size, str) else str(size) for size in self.shape)
+        return f"{self.name} {self.dtype}[{', '.join(sizes)}]"
 
 
 @dataclass(frozen=True, slots=True)
-class Preprocessing:
-    """How a photograph becomes a network's input: resize the short side, cut, scale to [0, 1], normalise.
+class ImageAxes:
+    """An input that images fill: one or three channels, and where they stand."""
 
-    `resize` and `crop` in pixels; `mean` and `std` per channel on the [0, 1] scale, as many as the input has channels
-    (one: the image is converted to grey first), in the order of the channels.
-    """
-
-    crop: int
-    resize: int
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    interpolation: str = "bilinear"  # or "bicubic"
-    channel_order: str = "RGB"  # or "BGR"
+    layout: str  # NCHW or NHWC
+    channels: int
+    height: int
+    width: int
 
     @classmethod
-    def without_card(cls, *, channels: int, size: int) -> "Preprocessing":
-        """What a network of which nothing else is known is shown: ImageNet's statistics, or [-1, 1] for grey images.
-
-        Inputs of `UNCUT` pixels or fewer, the size of MNIST's and CIFAR's, are resized only: there is no margin to cut.
-        """
-        resize = size if size <= UNCUT else round(size / CROP_SHARE)
-        return cls(size, resize) if channels == 3 else cls(size, resize, mean=GREY, std=GREY)
-
-    def at_size(self, crop: int) -> "Preprocessing":
-        """The same recipe for another input size, the resize scaled along."""
-        return replace(self, crop=crop, resize=round(self.resize * crop / self.crop))
+    def of(cls, spec: TensorSpec, layout: str | None = None) -> "ImageAxes | None":
+        """None where `spec` is no batch of images. Without `layout`, channels are last where only the last axis
+        can be them."""
+        sizes = spec.at_batch(1)
+        if len(sizes) != 4 or spec.open:
+            return None
+        _, first, middle, last = sizes
+        if first in IMAGE_CHANNELS and layout != "NHWC":
+            return cls("NCHW", first, middle, last)
+        if last in IMAGE_CHANNELS and layout != "NCHW":
+            return cls("NHWC", last, first, middle)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +72,11 @@ class ModelSpec:
     """One network; None means "as its card says".
 
     `name` is a name of the zoo, the path of an `.onnx` file, or a factory `package.module:function`, which is called
-    with `factory_args` and takes images of `input_shape` (channels, height, width). `image_size` is the side of a zoo
-    network's square input, pixels. `weights` is a checkpoint (None: seeded weights), `seed` the seed of those weights.
+    with `factory_args`. `input_shape` gives the shapes of its inputs, or (channels, height, width) of the images that
+    are its only one; of an `.onnx` file it fixes sizes that are free there, or gives them a range. `image_size` is the
+    side of a zoo network's square input, pixels. `input_ranges` says which numbers may stand in inputs that are neither
+    images nor real, `preprocess` how an image becomes an input. `weights` is a checkpoint (None: seeded weights),
+    `seed` the seed of those weights.
     With `init_from`, only the layers that the paper of the network takes over from that other one have its weights
     (from the checkpoint `weights`, else seeded ones).
     """
@@ -73,23 +86,41 @@ class ModelSpec:
     width_mult: float | None = None
     weights: Path | None = None
     seed: int = 0
-    input_shape: tuple[int, int, int] | None = None
+    input_shape: tuple[InputShape, ...] | tuple[Size, ...] | None = None
     factory_args: tuple[tuple[str, Scalar], ...] = ()
     init_from: str | None = None
+    preprocess: PreprocessRequest | None = None
+    input_ranges: tuple[InputRange, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.is_onnx and (
-            extra := self._given("weights", "image_size", "width_mult", "input_shape", "factory_args", "init_from")
-        ):
-            raise UsageError(f"{self.name} has its weights and its size in it", hint=f"leave out {extra}")
+        if self.is_onnx and (extra := self._given("weights", "image_size", "width_mult", "factory_args", "init_from")):
+            raise UsageError(f"{self.name} has its weights and its layers in it", hint=f"leave out {extra}")
         if self.is_factory and (extra := self._given("image_size", "width_mult", "init_from")):
             raise UsageError(
                 f"{self.name} is no network of the zoo", hint=f"leave out {extra}; it has --input-shape, --factory-args"
             )
-        if self.is_factory and self.input_shape is None:
+        if self.is_factory and not self.input_shape:
             raise UsageError(f"the input of {self.name} is not known", hint="give it: --input-shape 3,224,224")
-        if not (self.is_factory or self.is_onnx) and self.input_shape is not None:
-            raise UsageError(f"{self.name} knows its channels", hint="give --image-size, not --input-shape")
+        if self.image_size is not None and self.input_shape:
+            raise UsageError("--image-size and --input-shape both say the size", hint="leave one of them out")
+        for kind, names in (
+            ("shape", [shape.name for shape in self.shapes]),
+            ("range", [span.name for span in self.input_ranges]),
+        ):
+            if len(set(names)) < len(names):
+                raise UsageError(f"two input {kind}s are given for one input", hint="name each input once")
+
+    @property
+    def shapes(self) -> tuple[InputShape, ...]:
+        """What is said of the inputs' shapes."""
+        given = self.input_shape or ()
+        named = tuple(shape for shape in given if isinstance(shape, InputShape))
+        sizes = tuple(size for size in given if not isinstance(size, InputShape))
+        return (*named, InputShape("", None, sizes)) if sizes else named
+
+    def range_of(self, name: str) -> InputRange | None:
+        """The numbers that the input `name` may hold, where that is said."""
+        return next((span for span in self.input_ranges if span.name == name), None)
 
     @property
     def is_onnx(self) -> bool:
@@ -108,6 +139,8 @@ class ModelSpec:
             parts.append(f"w{self.width_mult:g}")
         if self.image_size is not None:
             parts.append(str(self.image_size))
+        if not self.is_factory:
+            parts.extend(str(shape).replace("=", "-") for shape in self.shapes)
         return "-".join(parts)
 
     @property
@@ -133,14 +166,13 @@ class ModelSpec:
         return ", ".join(f"--{name.replace('_', '-')}" for name in names if getattr(self, name) not in (None, ()))
 
 
-def parse_input_shape(text: str) -> tuple[int, int, int]:
-    """`"3,224,224"` or `"3x224x224"`: channels, height, width."""
-    if not re.fullmatch(r"[1-9]\d{0,4}([,x][1-9]\d{0,4}){2}", text.strip()):
-        raise UsageError(
-            f"cannot read input shape {text!r}", hint="write channels,height,width of one image: 3,224,224"
-        )
-    channels, height, width = map(int, re.split("[,x]", text))
-    return channels, height, width
+def tensor_spec(shape: InputShape, *, name: str, dtype: str) -> TensorSpec:
+    """The input that `shape` describes; its batch is free unless `shape` fixes it."""
+    image = ("height", "width") if len(shape.sizes) == 3 and not shape.name else ()
+    names = {axis: image[axis - 1] if image and axis else f"{name}_{axis + 1}" for axis in range(len(shape.sizes))}
+    sizes = tuple(names[axis] if isinstance(size, SizeRange) else size for axis, size in enumerate(shape.sizes))
+    ranges = tuple((names[axis], size) for axis, size in enumerate(shape.sizes) if isinstance(size, SizeRange))
+    return TensorSpec(name, (BATCH if shape.batch is None else shape.batch, *sizes), shape.dtype or dtype, ranges)
 
 
 def parse_factory_args(text: str) -> tuple[tuple[str, Scalar], ...]:

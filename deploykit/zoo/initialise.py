@@ -6,11 +6,12 @@ weights scaled by fan-in, BatchNorm statistics estimated on images, and images w
 Importing this module imports no torch; noise needs none.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deploykit.calling import call
 from deploykit.errors import UsageError
 from deploykit.spec import TensorSpec
 
@@ -61,7 +62,7 @@ def _fill_weighted(weight: "Tensor", bias: "Tensor | None", random: "Generator")
         bias.normal_(0.0, BIAS_SPREAD, generator=random)
 
 
-def estimate_batchnorm(module: "nn.Module", batches: "Iterable[Tensor]") -> int:
+def estimate_batchnorm(module: "nn.Module", batches: "Iterable[Tensor | Mapping[str, Tensor]]") -> int:
     """Set, in place, each BatchNorm's running statistics to their average over `batches`; return how many were set.
 
     While this runs the BatchNorms normalise by the batch at hand, and everything else is in eval mode (no dropout).
@@ -83,7 +84,7 @@ def estimate_batchnorm(module: "nn.Module", batches: "Iterable[Tensor]") -> int:
             layer.train()
         with torch.no_grad():
             for seen, batch in enumerate(batches, start=1):  # noqa: B007
-                module(batch)
+                call(module, batch if isinstance(batch, Mapping) else {"": batch})
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum

@@ -15,15 +15,17 @@ Importing this module imports no torch.
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deploykit.calling import call, require_inputs
 from deploykit.errors import UnknownName, UsageError
 from deploykit.outputs import output_specs_of
-from deploykit.spec import ModelSpec, Preprocessing, TensorSpec
+from deploykit.spec import ImageAxes, InputShape, ModelSpec, Preprocessing, SizeRange, TensorSpec, tensor_spec
+from deploykit.spec.shapes import SHAPE_HINT
 from deploykit.torch_errors import explain
 from deploykit.zoo.factory import call_factory, search_current_directory
 from deploykit.zoo.sources import files_behind
@@ -31,6 +33,7 @@ from deploykit.zoo.sources import files_behind
 if TYPE_CHECKING:
     from torch import nn
 
+IMAGES = "images"  # the input of a network of the zoo, and of a factory that names none
 ENTRY_POINTS = "deploykit.models"
 MAX_SEED = 2**63 - 1
 MAX_IMAGE_SIZE = 8192  # pixels; VGG-11's first activation of one such image takes 17 GB
@@ -113,7 +116,8 @@ def card_of(spec: ModelSpec) -> Card:
     Raises UnknownName, and UsageError for an image size, option or seed that the network does not take.
     """
     card = _factory_card(spec) if spec.is_factory else find_card(spec.name)
-    _check_size(card, _image_size(card, spec))
+    for size in _sides(card, spec):
+        _check_size(card, size)
     _check_options(card, spec)
     if spec.init_from is not None and spec.init_from not in card.init_from:
         able = ", ".join(card.init_from)
@@ -165,23 +169,57 @@ def _foreign_card(entry: metadata.EntryPoint) -> Card:
 
 def _factory_card(spec: ModelSpec) -> Card:
     """What is known of a factory: the input that `spec` gives it, and how images without a card are shown."""
-    assert spec.input_shape is not None  # noqa: S101 - a ModelSpec holds its factory to that
-    channels, height, width = spec.input_shape
+    images = [found for each in _factory_inputs(spec) if (found := ImageAxes.of(each)) is not None]
+    axes = images[0] if images else ImageAxes("NCHW", 3, 1, 1)
     return Card(
         name=spec.name,
         factory=spec.name,
         family="",
-        preprocessing=Preprocessing.without_card(channels=channels, size=height),
-        image_size=max(height, width),
-        channels=channels,
+        preprocessing=Preprocessing.without_card(channels=axes.channels, height=axes.height, width=axes.width),
+        image_size=max(axes.height, axes.width),
+        channels=axes.channels,
     )
 
 
-def input_spec(spec: ModelSpec) -> TensorSpec:
-    """The input `images`: float32, (batch, channels, height, width). Raises as `card_of`."""
+def _factory_inputs(spec: ModelSpec) -> tuple[TensorSpec, ...]:
+    """float32 unless the shape or the range of an input says another type."""
+    unnamed = [shape for shape in spec.shapes if not shape.name]
+    if unnamed and len(spec.shapes) > 1:
+        raise UsageError(f"{spec.name} has several inputs, and {unnamed[0]} names none", hint=SHAPE_HINT)
+    found = []
+    for shape in spec.shapes:
+        name = shape.name or IMAGES
+        span = spec.range_of(name)
+        found.append(tensor_spec(shape, name=name, dtype=span.dtype if span else "float32"))
+    return tuple(found)
+
+
+def input_specs(spec: ModelSpec) -> tuple[TensorSpec, ...]:
+    """What the network takes: of the zoo one input, `images`, float32 (batch, channels, height, width).
+
+    A factory's are those that `spec` names. Raises as `card_of`, and UsageError for a shape that is not an image's.
+    """
     card = card_of(spec)
+    return _factory_inputs(spec) if spec.is_factory else (_image_spec(card, spec),)
+
+
+def input_spec(spec: ModelSpec) -> TensorSpec:
+    """The one input of a network that has one. Raises as `input_specs`, and UsageError for one that has several."""
+    found = input_specs(spec)
+    if len(found) != 1:
+        raise UsageError(f"{spec.name} takes {', '.join(map(str, found))}, and this takes one input")
+    return found[0]
+
+
+def _image_spec(card: Card, spec: ModelSpec) -> TensorSpec:
     size = _image_size(card, spec)
-    return TensorSpec("images", ("batch", *(spec.input_shape or (card.channels, size, size))), "float32")
+    shape = spec.shapes[0] if spec.shapes else InputShape("", None, (card.channels, size, size))
+    hint = f"give channels,height,width: {card.channels},{card.image_size},{card.image_size}"
+    if len(spec.shapes) > 1 or shape.name not in ("", IMAGES) or len(shape.sizes) != 3 or shape.dtype:
+        raise UsageError(f"{card.name} takes images, not {' and '.join(map(str, spec.shapes))}", hint=hint)
+    if shape.sizes[0] != card.channels:
+        raise UsageError(f"{card.name} takes images of {card.channels} channels, not {shape.sizes[0]}", hint=hint)
+    return tensor_spec(replace(shape, name=""), name=IMAGES, dtype="float32")
 
 
 def output_specs(spec: ModelSpec) -> tuple[TensorSpec, ...]:
@@ -197,7 +235,9 @@ def output_specs(spec: ModelSpec) -> tuple[TensorSpec, ...]:
 def preprocessing(spec: ModelSpec) -> Preprocessing:
     """How photographs become this network's input at the size that `spec` asks for."""
     card = card_of(spec)
-    return card.preprocessing.at_size(_image_size(card, spec))
+    if (axes := ImageAxes.of(input_spec(spec))) is None:
+        raise UsageError(f"{spec.name} takes {input_spec(spec)}, which is no image")
+    return card.preprocessing.at_size(axes.height, axes.width)
 
 
 def build_module(spec: ModelSpec, *, training: bool = False) -> "nn.Module":
@@ -234,44 +274,61 @@ def construct(spec: ModelSpec, *, training: bool = False) -> "nn.Module":
 
 
 def _outputs_of(spec: ModelSpec) -> tuple[TensorSpec, ...]:
-    module, source = build_module(spec), input_spec(spec)
+    module, inputs = build_module(spec), input_specs(spec)
+    require_inputs(spec.name, module, [each.name for each in inputs])
     found = []
     for batch in PROBED_BATCHES:
         try:
-            found.append(_run_at(module, source, batch))
+            found.append(_run_at(module, inputs, batch))
         except Exception as error:  # a user's code raises what it likes
-            raise _cannot_run(spec, module, source, batch, error) from error
+            raise _cannot_run(spec, module, inputs, batch, error) from error
     try:
-        return output_specs_of(found, PROBED_BATCHES, taken=(source.name,))
+        return output_specs_of(found, PROBED_BATCHES, taken=[each.name for each in inputs])
     except UsageError as error:
         raise UsageError(f"{spec.name}: {error.message}", hint=error.hint) from error
 
 
-def _run_at(module: "nn.Module", source: TensorSpec, batch: int) -> object:
+def _run_at(module: "nn.Module", inputs: tuple[TensorSpec, ...], batch: int) -> object:
     import torch
 
+    shown = {each.name: torch.zeros(each.at_batch(batch), dtype=getattr(torch, each.dtype)) for each in inputs}
     with torch.inference_mode():
-        return module(torch.zeros(source.at_batch(batch)))
+        return call(module, shown)
 
 
-def _cannot_run(spec: ModelSpec, module: "nn.Module", source: TensorSpec, batch: int, error: Exception) -> UsageError:
+def _cannot_run(
+    spec: ModelSpec, module: "nn.Module", inputs: tuple[TensorSpec, ...], batch: int, error: Exception
+) -> UsageError:
     """Why the network failed on `batch` images of the shape asked for: the shape, or that number of images."""
-    shape, reason = "x".join(map(str, spec.input_shape or ())), explain(error)
+    reason = explain(error)
     for other in (1, *PROBED_BATCHES):
         if other == batch:
             break
         try:
-            _run_at(module, source, other)
+            _run_at(module, inputs, other)
         except Exception:  # noqa: BLE001, S112 - the error of the batch that was asked for first is told
             continue
+        shape = "x".join(map(str, inputs[0].at_batch(1)[1:]))
         return UsageError(
             f"{spec.name} runs on {other} image{'s' if other > 1 else ''} of {shape} and not on {batch}: {reason.what}",
             hint="take the batch from the input (x.shape[0], x.flatten(1)) instead of writing it down",
         )
     return UsageError(
-        f"{spec.name} cannot run on images of {shape}: {reason.what}",
-        hint=reason.hint or "give the --input-shape it takes",
+        f"{spec.name} cannot run on {_shown(inputs)}: {reason.what}", hint=reason.hint or _other_inputs(inputs)
     )
+
+
+def _shown(inputs: tuple[TensorSpec, ...]) -> str:
+    if len(inputs) == 1 and inputs[0].name == IMAGES:
+        return f"images of {'x'.join(map(str, inputs[0].at_batch(1)[1:]))}"
+    return ", ".join(map(str, inputs))
+
+
+def _other_inputs(inputs: tuple[TensorSpec, ...]) -> str:
+    if any(each.dtype != "float32" for each in inputs):
+        return "give the --input-shape and the --input-range it takes"
+    name = inputs[0].name
+    return f"give the --input-shape it takes; whole numbers are --input-range {name}=0:1000"
 
 
 def check_training_size(spec: ModelSpec) -> None:
@@ -311,6 +368,18 @@ def _check_size(card: Card, size: int) -> None:
         raise UsageError(f"images of {size} pixels are too small for {card.name}", hint=f"the minimum is {smallest}")
     if size > largest:
         raise UsageError(f"images of {size} pixels are too large for {card.name}", hint=f"the maximum is {largest}")
+
+
+def _sides(card: Card, spec: ModelSpec) -> set[int]:
+    """The smallest and the largest side of the images that are asked for."""
+    shapes = [shape for shape in spec.shapes if len(shape.sizes) == 3]
+    if not shapes:
+        return {_image_size(card, spec)}
+    if spec.is_factory:
+        return {card.image_size}
+    sides = [size for shape in shapes for size in shape.sizes[1:]]
+    ends = [(size.minimum, size.maximum) if isinstance(size, SizeRange) else (size, size) for size in sides]
+    return {min(low for low, _ in ends), max(high for _, high in ends)}
 
 
 def _image_size(card: Card, spec: ModelSpec) -> int:

@@ -34,7 +34,7 @@ def test_graph_and_module_give_the_same_float64_outputs():
     module, model = _twins()
     feed = np.random.default_rng(0).normal(size=(6, 3, 8, 8)).astype(np.float32)
     graph = graph_reference(model, [{"x": feed[:4]}, {"x": feed[4:]}])
-    eager = module_reference(module, [feed], ("y",))
+    eager = module_reference(module, [{"x": feed[:4]}, {"x": feed[4:]}], ("y",))
     assert graph.exact["y"].dtype == np.float64
     assert eager.exact["y"].dtype == np.float64
     assert distance(graph.exact["y"], eager.exact["y"]).relative_l2 < 1e-14
@@ -45,8 +45,8 @@ def test_graph_and_module_give_the_same_float64_outputs():
 def test_chunks_do_not_change_the_reference():
     module, _ = _twins()
     feed = np.random.default_rng(1).normal(size=(9, 3, 8, 8)).astype(np.float32)
-    whole = module_reference(module, [feed[:8], feed[8:]], ("y",)).exact["y"]
-    alone = module_reference(module, [feed[8:]], ("y",)).exact["y"]
+    whole = module_reference(module, [{"x": feed[:8]}, {"x": feed[8:]}], ("y",)).exact["y"]
+    alone = module_reference(module, [{"x": feed[8:]}], ("y",)).exact["y"]
     np.testing.assert_allclose(whole[8:], alone, rtol=1e-13)
 
 

@@ -43,7 +43,7 @@ def test_a_network_is_exported_checked_run_and_compiled(name, artefacts):
     assert [value.name for value in graph.output] == ["logits"]
 
     images = next(calibration_noise(input_spec(model), batches=1, batch=sum(BATCHES), seed=1))
-    reference = module_reference(exported.module.load(), [images], ("logits",))
+    reference = module_reference(exported.module.load(), [{"images": images}], ("logits",))
     exact = reference.exact["logits"]
     floor = distance(reference.float32["logits"], exact).relative_l2
     assert floor < 1e-4

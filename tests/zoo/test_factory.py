@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from deploykit.errors import UnknownName, UsageError
-from deploykit.spec import ModelSpec, TensorSpec, parse_factory_args, parse_input_shape
+from deploykit.spec import InputShape, ModelSpec, TensorSpec, parse_factory_args, parse_input_shape
 from deploykit.zoo.registry import build_module, card_of, input_spec, output_specs, preprocessing, source_files
 from deploykit.zoo.sources import imported_names
 
@@ -81,7 +81,7 @@ def module(tmp_path, monkeypatch) -> str:
 
 
 def spec(factory: str, shape: str = "3,8,8", arguments: str = "{}") -> ModelSpec:
-    return ModelSpec(factory, input_shape=parse_input_shape(shape), factory_args=parse_factory_args(arguments))
+    return ModelSpec(factory, input_shape=(parse_input_shape(shape),), factory_args=parse_factory_args(arguments))
 
 
 def test_a_factory_in_the_current_directory_is_found_and_built(module):
@@ -246,7 +246,10 @@ print(sys.argv[1] in sys.path)
             {"name": "net:tiny", "input_shape": (3, 8, 8), "width_mult": 0.5, "image_size": 8},
             r"net:tiny is no network of the zoo; leave out --image-size, --width-mult",
         ),
-        ({"name": "resnet18", "input_shape": (3, 8, 8)}, r"resnet18 knows its channels; give --image-size"),
+        (
+            {"name": "resnet18", "image_size": 8, "input_shape": (3, 8, 8)},
+            r"--image-size and --input-shape both say the size",
+        ),
         ({"name": "net.onnx", "factory_args": (("width", 1),)}, r"leave out --factory-args"),
         ({"name": "net.onnx", "init_from": "vgg11"}, r"leave out --init-from"),
     ],
@@ -263,14 +266,16 @@ def test_a_zoo_network_takes_the_arguments_of_its_card_only():
         card_of(ModelSpec("mobilenet", factory_args=(("width_mult", 0.5),)))
 
 
-@pytest.mark.parametrize("text", ["3,224", "3,224,224,1", "0,8,8", "-3,8,8", "3,a,8", "", "3,999999,8", "3,8x8,"])
+@pytest.mark.parametrize(
+    "text", ["0,8,8", "-3,8,8", "3,a,8", "", "3,99999999,8", "3,8x8,", "x=", "=3,8,8", "3x[8:16]x8", "x=1x0x3"]
+)
 def test_an_input_shape_that_is_none_is_refused(text):
     with pytest.raises(UsageError, match=r"cannot read input shape .*channels,height,width"):
         parse_input_shape(text)
 
 
 def test_an_input_shape_is_read_in_either_notation():
-    assert parse_input_shape("3,224,192") == parse_input_shape("3x224x192") == (3, 224, 192)
+    assert parse_input_shape("3,224,192") == parse_input_shape("3x224x192") == InputShape("", None, (3, 224, 192))
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "3", '{"a": [1]}', '{"a": {}}'])

@@ -1,0 +1,1 @@
+"""What networks are shown: noise, and feeds cut into runs."""
