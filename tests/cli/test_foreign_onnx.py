@@ -60,7 +60,7 @@ def test_several_inputs_and_four_channels_are_fed_noise_which_is_said(run, netwo
         c = Conv (x, w) a = Relu (c) p = GlobalAveragePool (a) f = Flatten (p) h = Mul (f, z)
         y = Gemm <transB = 1> (h, v) }""", channels=4)  # fmt: skip
     done = run("bench", path, "--backends", "ort,trt", "--precision", "fp32,int8", "--batch", "3", "--max-seconds", "2",
-               "--json")  # fmt: skip
+               "--data", "noise", "--json")  # fmt: skip
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)["environment"]["conditions"]["inputs"]
     assert "seeded noise: the network takes x float32[N, 4, 24, 32], z float32[N, 8]" in said
@@ -70,8 +70,11 @@ def test_several_inputs_and_four_channels_are_fed_noise_which_is_said(run, netwo
         assert "noise" not in rows[backend, "fp32"]["note"]
         assert rows[backend, "fp32"]["parity"]["verdict"] == "pass"
     assert rows["ort", "int8"]["latency_ms"]["median"] > 0
-    built = run("build", path, "--precision", "int8")
+    built = run("build", path, "--precision", "int8", "--data", "noise")
     assert "calibrated on noise: speed only" in built.stdout
+    unasked = run("build", path, "--precision", "int8")
+    assert unasked.returncode == USAGE
+    assert "nothing to calibrate INT8 on; give --data FILE.npz" in complaint(unasked)
     refused = run("verify", path, "--backends", "ort", "--data", path.parent)
     assert refused.returncode == USAGE
     assert "photographs cannot fill that" in complaint(refused)
@@ -131,13 +134,13 @@ def test_an_operator_that_no_runtime_knows_is_named_in_every_row(run, network, p
 
 
 def test_integers_are_not_made_up_but_the_network_is_compiled(run, network):
-    path = network(f"""g (uint8[N, 3, 32, 32] pixels) => (float[N, 10] y) {{
-        x = Cast <to = 1> (pixels) c = Conv (x, w) a = Relu (c) {HEAD} }}""")
+    path = network(f"""g (int32[N, 3, 32, 32] counts) => (float[N, 10] y) {{
+        x = Cast <to = 1> (counts) c = Conv (x, w) a = Relu (c) {HEAD} }}""")
     done = run("verify", path, "--backends", "ort,trt", "--json")
     assert done.returncode == GATE, done.stderr
     rows = rows_of(done)
     assert (rows["ort", "fp32"]["state"], rows["trt", "fp32"]["state"]) == ("unavailable", "built")
-    assert "input pixels uint8[N, 3, 32, 32] cannot be made up" in rows["ort", "fp32"]["reason"]
+    assert "input counts int16[N, 3, 32, 32] cannot be made up" in rows["ort", "fp32"]["reason"]
     assert rows["trt", "fp32"]["plan"]["kernels"] > 0
     alone = run("verify", path, "--backends", "ort")
     assert alone.returncode == USAGE
@@ -162,7 +165,7 @@ def test_open_sizes_are_exported_and_said(run, network):
         "export", network(f"g (float[N, 3, H, W] x) => (float[N, 10] y) {{ c = Conv (x, w) a = Relu (c) {HEAD} }}")
     )
     assert done.returncode == GATE
-    assert "leaves H, W open; export it with fixed sizes" in done.stdout
+    assert "leaves H, W open; fix it: --input-shape x=batchx3x224x224" in done.stdout
 
 
 @pytest.fixture

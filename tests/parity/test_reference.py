@@ -148,6 +148,7 @@ class HandsOutMore(nn.Module):
 def test_a_module_s_outputs_are_flattened_and_joined_images_first():
     feed = np.random.default_rng(0).normal(size=(3, 2, 2, 2)).astype(np.float32)
     axes = {"time_major": 1, "total": None}
-    exact = module_reference(HandsOutMore().eval(), [feed[:2], feed[2:]], ("time_major", "total"), axes).exact
+    feeds = [{"x": feed[:2]}, {"x": feed[2:]}]
+    exact = module_reference(HandsOutMore().eval(), feeds, ("time_major", "total"), axes).exact
     np.testing.assert_allclose(exact["time_major"], feed.reshape(3, 2, 4).transpose(0, 2, 1))
     np.testing.assert_allclose(exact["total"], [feed[:2].sum(dtype=float), feed[2:].sum(dtype=float)])
