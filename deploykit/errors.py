@@ -23,6 +23,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 LONGEST_QUOTE = 200  # characters that a message quotes of somebody else's
+LISTED = 80  # names in a hint before "and n more"
 DEBUG_VARIABLE = "DEPLOYKIT_DEBUG"
 PACKAGE = Path(__file__).parent
 
@@ -59,8 +60,10 @@ class UnknownName(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+        lowered = {each.lower(): each for each in reversed(names)}
+        near = [lowered[each] for each in difflib.get_close_matches(name.lower(), list(lowered), n=3, cutoff=0.5)]
+        more = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:LISTED])}{more}"
         super().__init__(f"unknown {kind} {name!r}", hint=hint)
 
 

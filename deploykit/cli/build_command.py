@@ -108,6 +108,7 @@ def command(
     from deploykit.pipeline.files import copy_artefact
     from deploykit.pipeline.fusing import Goal, decided
     from deploykit.pipeline.outcome import build_facts, undecided_facts
+    from deploykit.pipeline.overflow import overflow_facts, overflow_warning
     from deploykit.pipeline.policy import decided_policy
     from deploykit.report.outcome import describe_build, describe_undecided
     from deploykit.store import Store
@@ -146,10 +147,13 @@ def command(
             raise DeploykitError("the precision is undecided, nothing was built", hint=UNDECIDED)
         spec = spec.with_precision(choice.precision)
     built = artefacts.build(spec, compiler)
-    facts = build_facts(artefacts, built, decision=decision, choice=choice, layers=layers)
+    overflow = overflow_facts(artefacts, built.exported, spec)
+    facts = build_facts(artefacts, built, decision=decision, choice=choice, layers=layers, overflow=overflow)
     if output and built.engine.path:
         facts["engine"] = copy_artefact(built.engine.path, output)
     _print(facts, describe_build, as_json=as_json)
+    if warning := overflow_warning(overflow):
+        click.echo(f"deploykit: warning: {warning}", err=True)
 
 
 def _print(facts: dict[str, Any], describe: Callable[[Mapping[str, Any]], dict[str, str]], *, as_json: bool) -> None:

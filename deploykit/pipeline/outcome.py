@@ -39,8 +39,12 @@ def build_facts(
     decision: Decision | None = None,
     choice: Choice | None = None,
     layers: PolicyDecision | None = None,
+    overflow: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What `--fuse auto`, `--precision best` and `--int8-policy plan` came to: `decision`, `choice`, `layers`."""
+    """What `--fuse auto`, `--precision best` and `--int8-policy plan` came to: `decision`, `choice`, `layers`.
+
+    `overflow` is what `overflow_facts` found.
+    """
     engine, entry = built.engine, built.entry
     return {
         "schema_version": SCHEMA_VERSION,
@@ -52,6 +56,7 @@ def build_facts(
         "typed_onnx": built.typed.graph.path if built.typed else None,
         "typed_digest": engine.typed_digest,
         "typing": built.typed.facts.get("report") if built.typed else None,
+        "overflow": dict(overflow) if overflow else None,
         "repair": _repair(built.typed.facts) if built.typed else None,
         "calibration": built.typed.facts.get("calibration") if built.typed else None,
         "engine": engine.path if entry else None,

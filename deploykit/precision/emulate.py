@@ -14,6 +14,7 @@ because removing them would change the result; run the graph with graph optimisa
 Inputs and outputs keep the typed graph's names and types, so both take the same feed.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,22 +23,25 @@ import onnx_ir as ir
 
 from deploykit.backends.protocol import Feed
 from deploykit.errors import InvalidFeed, one_line
-from deploykit.graph.rewrite import module_scope, new_initializer
+from deploykit.graph.rewrite import module_scope, new_initializer, site
 from deploykit.ort_session import open_session
 from deploykit.spec import Precision
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 ROUNDED = "_rounded"  # suffix of a value after its trip through float16
+PEAK = "deploykit_peak_"  # prefix of what a probe adds to the graph
+BEYOND = 65520.0  # the smallest magnitude that float16 rounds to infinity
 
 
 @dataclass(frozen=True, slots=True)
 class OverflowSite:
-    """The first node whose result float16 cannot hold: its module, operator and output.
+    """The first node whose result float16 cannot hold: its module, name, operator and output.
 
     `magnitude` is the largest absolute value it computed (infinite or NaN where the arithmetic itself broke down).
     """
 
     layer: str
+    node: str
     op_type: str
     output: str
     magnitude: float
@@ -78,47 +82,62 @@ def emulate_rounding(model: ir.Model) -> ir.Model:
     return emulated
 
 
-def find_overflow(emulated: ir.Model, feed: Feed) -> OverflowSite | None:
+def find_overflow(emulated: ir.Model, feed: Feed, *, infinite: Collection[str] = ()) -> OverflowSite | None:
     """The first node, in execution order, whose output on `feed` leaves float16's range or is not finite.
 
-    None when nothing does. Raises InvalidFeed when ONNX Runtime refuses the feed.
+    None when nothing does. Nodes named in `infinite` are passed over: their results are infinite in float32 as well.
+    Raises InvalidFeed when ONNX Runtime refuses the feed.
     """
     probe = emulated.clone()
-    graph_inputs = {value.name for value in probe.graph.inputs}
-    sites = _rounded_values(probe)
-    computed = [name for name in sites if name not in graph_inputs]
-    exposed = {output.name for output in probe.graph.outputs}
-    for name in computed:
-        if name not in exposed:
-            probe.graph.outputs.append(sites[name].outputs[0])
-    values = dict(zip(computed, _run(probe, computed, feed), strict=True))
-    for name, node in sites.items():
-        exact = values[name] if name in values else np.asarray(feed[name])
-        with np.errstate(over="ignore"):
-            if np.isfinite(exact.astype(np.float16)).all():
-                continue
-        layer = "the input" if name in graph_inputs else module_scope(node)
-        return OverflowSite(layer, node.op_type, name, float(np.abs(exact).max()))
+    found = _rounded_values(probe)
+    inputs = set(probe.graph.inputs)
+    for (value, node), peak in zip(found.items(), peaks(probe, list(found), feed), strict=True):
+        if peak < BEYOND or site(node) in infinite:
+            continue
+        layer = "the input" if value in inputs else module_scope(node)
+        return OverflowSite(layer, site(node), node.op_type, str(value.name), peak)
     return None
 
 
-def _rounded_values(probe: ir.Model) -> dict[str, ir.Node]:
-    """Every value that is rounded, before it is, in execution order: its name and the node that made it.
+def peaks(probe: ir.Model, values: Sequence[ir.Value], feed: Feed) -> list[float]:
+    """The largest magnitude of each of `values`, floats of `probe`, on `feed`; NaN where there is one.
+
+    `probe` is changed: it reduces every value to two numbers, so that none has to be kept. Raises InvalidFeed.
+    """
+    if not values:
+        return []
+    graph, names = probe.graph, []
+    for number, value in enumerate(values):
+        last = value
+        for op_type, attributes in (("Cast", {"to": FLOAT}), ("Abs", {}), ("ReduceMax", {"keepdims": 0})):
+            made = ir.Value(name=f"{PEAK}{op_type}_{number}", type=ir.TensorType(FLOAT))
+            graph.append(ir.node(op_type, [last], attributes, outputs=[made]))
+            if op_type == "Abs":  # a maximum may pass over NaN, a sum does not
+                total = ir.Value(name=f"{PEAK}sum_{number}", type=ir.TensorType(FLOAT), shape=ir.Shape(()))
+                graph.append(ir.node("ReduceSum", [made], {"keepdims": 0}, outputs=[total]))
+            last = made
+        last.shape = ir.Shape(())
+        graph.outputs.extend((last, total))
+        names += [str(last.name), str(total.name)]
+    numbers = [float(number) for number in _run(probe, names, feed)]
+    return [sum_ if np.isnan(sum_) else largest for largest, sum_ in zip(numbers[::2], numbers[1::2], strict=True)]
+
+
+def _rounded_values(probe: ir.Model) -> dict[ir.Value, ir.Node]:
+    """Every value that is rounded, before it is, in execution order, and the node that made it.
 
     A graph input has no such node; it stands with the cast that rounds it.
     """
-    sites: dict[str, ir.Node] = {}
+    found: dict[ir.Value, ir.Node] = {}
     for node in probe.graph:
         if node.op_type == "Cast" and node.attributes["to"].as_int() == HALF:
             exact = node.inputs[0]
             assert exact is not None  # noqa: S101 - Cast has one operand
-            sites.setdefault(str(exact.name), exact.producer() or node)
-    return sites
+            found.setdefault(exact, exact.producer() or node)
+    return found
 
 
 def _run(model: ir.Model, outputs: list[str], feed: Feed) -> list[np.ndarray[Any, Any]]:
-    if not outputs:
-        return []
     try:
         results = open_session(model, optimise=False).run(outputs, dict(feed))
     except Exception as error:

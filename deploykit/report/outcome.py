@@ -96,6 +96,7 @@ def describe_build(facts: Mapping[str, Any]) -> dict[str, str]:
         "onnx": str(facts["onnx"]),
         "typed onnx": str(facts["typed_onnx"]) if facts["typed_onnx"] != facts["onnx"] else "",
         "typing": _typing(facts["typing"]),
+        "overflow": _overflow(facts["overflow"]),
         "repair": _repair(facts["repair"]),
         "calibration": _calibration(facts["calibration"]),
         "engine": f"{facts['engine']}{_kept(facts)}" if facts["engine"] else "",
@@ -135,6 +136,15 @@ def _typing(report: Mapping[str, Any] | None) -> str:
         for item in report["clamped"]
     ]
     return "\n".join(lines)
+
+
+def _overflow(found: Mapping[str, Any] | None) -> str:
+    if not found:
+        return ""
+    if not found["first"]:
+        return f"none {found['note']}" if found["images"] else str(found["note"])
+    cure = f"cured by --keep-fp32 {' --keep-fp32 '.join(found['keep_fp32'])}" if found["keep_fp32"] else "no cure found"
+    return f"{found['first']} {found['note']}; {cure}"
 
 
 def _repair(found: Mapping[str, Any] | None) -> str:

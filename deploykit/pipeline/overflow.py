@@ -1,0 +1,62 @@
+"""Does float16 hold what the network computes? Asked of a few images when an FP16 engine is built."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from deploykit.errors import ExecutionFailed, UnsupportedGraph, UsageError
+from deploykit.pipeline.artefacts import Artefacts
+from deploykit.pipeline.inputs import calibration_inputs
+from deploykit.pipeline.values import Exported
+from deploykit.spec import BuildSpec, Calibration, Precision
+from deploykit.store import Writer
+
+IMAGES = 4  # what overflows does so on most images, and each costs a run of the graph
+
+
+def overflow_facts(artefacts: Artefacts, exported: Exported, spec: BuildSpec) -> dict[str, Any] | None:
+    """What overflows on a few images, and the option that cures it; None for another precision than FP16.
+
+    Where the graph cannot be fed, `note` says why nothing was looked at. Raises UsageError for images that the user
+    names and that nothing reads.
+    """
+    if spec.precision is not Precision.FP16:
+        return None
+    try:
+        inputs = calibration_inputs(exported, replace(spec, calibration=Calibration(images=IMAGES)))
+    except (UnsupportedGraph, UsageError) as error:
+        if spec.data is not None and not isinstance(error, UnsupportedGraph):
+            raise
+        return {"images": 0, "first": None, "keep_fp32": [], "note": f"overflow was not looked for: {error}"}
+
+    def make(_: Writer) -> Mapping[str, Any]:
+        from deploykit.pipeline.stages import read_graph
+        from deploykit.precision.overflow import overflow
+
+        with artefacts.timed("look for float16 overflow"):
+            try:
+                found = overflow(read_graph(exported.path), list(inputs.feeds()), keep=spec.keep_fp32)
+            except ExecutionFailed as error:
+                return {"images": 0, "first": None, "keep_fp32": [], "note": f"overflow was not looked for: {error}"}
+        return {
+            "images": len(inputs),
+            "first": str(found.first) if found else None,
+            "keep_fp32": list(found.keep) if found else [],
+            "note": f"on {len(inputs)} images: {inputs.source}",
+        }
+
+    parts = {"graph": exported.digest, "data": inputs.digest, "keep_fp32": spec.keep_fp32}
+    entry, _ = artefacts.get_or_make("overflow", parts, make, request={"model": exported.model, "data": spec.data})
+    return dict(entry.facts)
+
+
+def overflow_warning(found: Mapping[str, Any] | None) -> str:
+    """One line that a person can act upon; "" where nothing overflows."""
+    if not found or not found["first"]:
+        return ""
+    options = " ".join(f"--keep-fp32 {shlex.quote(name)}" for name in found["keep_fp32"])
+    cure = f"with {options} nothing overflows there" if options else "build in fp32, or rescale the network"
+    return f"float16 overflow in {found['first']} ({found['note']}); {cure}"
