@@ -2,9 +2,10 @@
 
 A round is a seeded permutation of the rows followed by its reverse (A B C C B A), one block each: drift that is linear
 over a round cancels. Blocks are followed by a pause in which thread pools fall quiet. After each round the paired
-ratios decide whether the table is sure enough; the time limit ends it otherwise. Every row is opened, run once, asked
-for its parity outputs and warmed up before the first round, one row at a time, and a row that fails leaves the others
-undisturbed.
+ratios decide whether the table is sure enough; the time limit ends it otherwise. A row that is too slow for its share
+of the time sits out most rounds and has one block in the others (`settings.plan_turns`): it is less sure, its row says
+so, and it takes nothing from the other rows. Every row is opened, run once, asked for its parity outputs and warmed up
+before the first round, one row at a time, and a row that fails leaves the others undisturbed.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from deploykit.backends.protocol import Engine, Feed, Progress, silent
 from deploykit.bench.process import WorkerProcess
-from deploykit.bench.settings import TARGET, BenchSettings, block_lengths
-from deploykit.bench.statistics import Block, Interval, latency, ratio
+from deploykit.bench.settings import LEAST_LEFT, PLANNED, SHORTEST_BLOCK, TARGET, BenchSettings, Turn, plan_turns
+from deploykit.bench.statistics import FEWEST_ROUNDS, Block, Interval, latency, ratio
 from deploykit.bench.worker import Compute, Flood, Open, Prepare, TimeBlock, Warmed, WarmUp, Workload
 from deploykit.errors import DeploykitError, UsageError
 
@@ -45,7 +46,8 @@ class RowSamples:
     """What a worker gave. `failure` is None or the error that ended the row; what came before it is kept.
 
     Opening counts the import of the backend's library. `outputs` has one entry per parity feed. `throughput` is runs
-    per second of many launches and one synchronisation; None unless asked for.
+    per second of many launches and one synchronisation; None unless asked for. `remark` is empty, or says that the row
+    was too slow for its share of the time and how often it was timed.
     """
 
     label: str
@@ -56,6 +58,7 @@ class RowSamples:
     warm_up: Warmed | None
     blocks: tuple[Block, ...]
     throughput: float | None
+    remark: str = ""
 
     @property
     def cold_ms(self) -> float | None:
@@ -124,6 +127,8 @@ class _Lane:
     warm_up: Warmed | None = None
     blocks: list[Block] = field(default_factory=list)
     throughput: float | None = None
+    turn: Turn = field(default_factory=lambda: Turn(SHORTEST_BLOCK))
+    round_seconds: float = 0.0  # of the last round it took part in, pauses included
     worker: WorkerProcess = field(init=False)
 
     def prepare(self, workers: ExitStack, settings: BenchSettings, *, warm_up_cap: float | None) -> None:
@@ -142,16 +147,23 @@ class _Lane:
             if warm_up_cap is not None:
                 self.warm_up = self.worker.ask(WarmUp(warm_up_cap))
 
-    def time_block(self, number: int, runs: int) -> None:
+    @property
+    def run_seconds(self) -> float:
+        """What a run takes: in the rounds so far, or in the warm-up before there are any."""
+        if found := latency(self.blocks, seed=0):
+            return found.median / 1e3
+        return self.warm_up.median_seconds if self.warm_up else 0.0
+
+    def time_block(self, number: int) -> None:
         with self._failure_kept():
-            timed = self.worker.ask(TimeBlock(runs))
+            timed = self.worker.ask(TimeBlock(self.turn.runs))
             self.blocks.append(Block(number, timed.samples_ns, timed.device_ns))
 
     def flood(self) -> None:
-        """Launches for about a second, at least ten."""
+        """Launches for about a second, at least ten; two of a row that is too slow for its share."""
         found = latency(self.blocks, seed=0)
         assert found is not None  # noqa: S101 - a row that is alive after the rounds has samples
-        runs = max(10, round(FLOOD_SECONDS * 1e3 / found.median))
+        runs = max(2 if self.turn.too_slow else 10, round(FLOOD_SECONDS * 1e3 / found.median))
         with self._failure_kept():
             self.throughput = runs / self.worker.ask(Flood(runs))
 
@@ -165,7 +177,15 @@ class _Lane:
             self.warm_up,
             tuple(self.blocks),
             self.throughput,
+            self._remark(),
         )
+
+    def _remark(self) -> str:
+        if not self.turn.too_slow or self.failure is not None:
+            return ""
+        rounds, runs = len({block.round for block in self.blocks}), self.turn.runs
+        each = f"{rounds} round{'' if rounds == 1 else 's'} of {runs} run{'' if runs == 1 else 's'}"
+        return f"too slow for its share of the time: {each}"
 
     @contextmanager
     def _failure_kept(self) -> Iterator[None]:
@@ -182,27 +202,59 @@ def _rounds(lanes: Sequence[_Lane], settings: BenchSettings, report: Progress) -
     random = np.random.default_rng(settings.seed)
     began = time.perf_counter()
     limit = math.ceil(settings.max_seconds)
-    number, elapsed, last = 0, 0.0, 0.0
-    lengths = dict(zip(map(id, _alive(lanes)), block_lengths(_run_seconds(lanes), settings), strict=True))
+    number, elapsed = 0, 0.0
+    _share_time(_alive(lanes), settings)
     stopped_by = ""
-    while alive := _alive(lanes):
+    while not stopped_by and (alive := _alive(lanes)):
         report("timing rounds", min(int(elapsed), limit - 1), limit)
         order = [alive[index] for index in random.permutation(len(alive))]
-        for lane in (*order, *reversed(order)):
-            if lane.failure is None:
-                lane.time_block(number, lengths[id(lane)])
-                _pause(settings)
+        _round(number, _fitting(order, number, elapsed, settings), settings)
         number += 1
-        now = time.perf_counter() - began
-        elapsed, last = now, now - elapsed
-        if stopped_by := _verdict(_alive(lanes), number, elapsed, last, settings):
-            break
+        elapsed = time.perf_counter() - began
+        alive = _alive(lanes)
+        if number == 1 and FEWEST_ROUNDS * elapsed > PLANNED * settings.max_seconds:
+            left = max(settings.max_seconds - elapsed, LEAST_LEFT * settings.max_seconds)
+            _share_time(alive, replace(settings, max_seconds=left))  # rows run slower than they did in their warm-up
+        steady = [lane for lane in alive if not lane.turn.too_slow]
+        if not steady and any(lane.turn.rounds is not None for lane in alive):
+            _share_time(alive, settings)  # what the others would have had is theirs
+        deciding = steady or alive
+        stopped_by = _verdict(deciding, number, elapsed, sum(lane.round_seconds for lane in deciding), settings)
+        if stopped_by and len(deciding) < len(alive):
+            stopped_by += " (rows that are too slow for their share of the time apart)"
     report("timing rounds", limit, limit)
     return stopped_by or "every row failed", number, elapsed
 
 
+def _share_time(alive: Sequence[_Lane], settings: BenchSettings) -> None:
+    seconds = [lane.run_seconds for lane in alive]
+    for lane, each, turn in zip(alive, seconds, plan_turns(seconds, settings), strict=True):
+        lane.turn, lane.round_seconds = turn, turn.blocks * (turn.runs * each + settings.gap_ms / 1e3)
+
+
+def _round(number: int, order: Sequence[_Lane], settings: BenchSettings) -> None:
+    """One block of each row in this order, then one in the reverse of it, but for rows that have a single block."""
+    began = {id(lane): 0.0 for lane in order}
+    for lane in (*order, *(lane for lane in reversed(order) if lane.turn.blocks > 1)):
+        if lane.failure is None:
+            started = time.perf_counter()
+            lane.time_block(number)
+            _pause(settings)
+            began[id(lane)] += time.perf_counter() - started
+    for lane in order:
+        lane.round_seconds = began[id(lane)]
+
+
+def _fitting(order: Sequence[_Lane], number: int, elapsed: float, settings: BenchSettings) -> list[_Lane]:
+    """The rows of this round; those that are too slow for their share sit out where the limit would be passed."""
+    due = [lane for lane in order if lane.turn.is_due(number)]
+    steady = [lane for lane in due if not lane.turn.too_slow]
+    late = elapsed + sum(lane.round_seconds for lane in due) > settings.max_seconds
+    return steady if steady and late and number else due
+
+
 def _verdict(alive: Sequence[_Lane], rounds: int, elapsed: float, last: float, settings: BenchSettings) -> str:
-    """Why to stop now; "" to go on. A round that would end past the limit is not begun.
+    """Why to stop now; "" to go on. A round that would end past the limit, `last` seconds from now, is not begun.
 
     Intervals cost a bootstrap, so they are looked at every round at first and then at every tenth part of the rounds.
     """
@@ -230,10 +282,6 @@ def _narrow(interval: Interval | None, value: float) -> bool:
 
 def _alive(lanes: Sequence[_Lane]) -> list[_Lane]:
     return [lane for lane in lanes if lane.failure is None]
-
-
-def _run_seconds(lanes: Sequence[_Lane]) -> list[float]:
-    return [lane.warm_up.median_seconds for lane in _alive(lanes) if lane.warm_up is not None]
 
 
 def _pause(settings: BenchSettings) -> None:

@@ -1,19 +1,22 @@
-"""How a table is measured: the frozen options, and how long a block of runs should be."""
+"""How a table is measured: the frozen options, and how the rows share the time."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deploykit.bench.statistics import FEWEST_ROUNDS
 from deploykit.errors import UsageError
 from deploykit.host import usable_cores
 
 SHORTEST_BLOCK = 5  # runs: in shorter ones thread pools that wake up are all that is measured
+FEWEST_RUNS = 2  # a flagged one and one that counts
+LONE_RUN_SECONDS = 1.0  # a run that takes longer counts by itself: threads wake up in some 30 ms
 LONGEST_BLOCK = 200
 BLOCK_SECONDS = 0.05  # what a block of a fast network is stretched to
 PLANNED = 0.7  # of the time limit
+LEAST_LEFT = 0.25  # of the time: for the others, where one run of a slow row takes nearly all of it
 WARM_UP_RUNS = 10
 WARM_UP_SECONDS = 0.2
 WARM_UP_CAP_SECONDS = 10.0
@@ -58,16 +61,77 @@ class BenchSettings:
         return min(WARM_UP_CAP_SECONDS, self.max_seconds / 2 / rows)
 
 
-def block_lengths(run_seconds: Sequence[float], settings: BenchSettings) -> tuple[int, ...]:
-    """Runs per block of each row, from the seconds one run took when warm.
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """How a row takes part in the rounds: `blocks` of `runs` runs in every `every`-th round, `rounds` times at most.
 
-    A block lasts about 50 ms, so that fast networks collect many samples, and has at least `block_runs` runs. When
-    `min_rounds` such rounds (two blocks a row) exceed the time limit, blocks shrink to five runs; when six rounds, the
-    fewest that carry an interval, still exceed it, slow rows shrink to the share of the time they have, at least two
-    runs: the flagged one and one that counts. A row so slow that even this is too long is timed in fewer rounds. A part
-    of the limit is left free, for rows run slower beside each other than they did in their warm-up.
+    `too_slow` marks a row that could not have six rounds of two short blocks in its share of the time.
     """
-    gap, limit = settings.gap_ms / 1e3, PLANNED * settings.max_seconds
+
+    runs: int
+    blocks: int = 2
+    every: int = 1
+    rounds: int | None = None
+    too_slow: bool = False
+
+    def is_due(self, number: int) -> bool:
+        """Whether the row takes part in round `number`, counted from 0."""
+        return number % self.every == 0 and (self.rounds is None or number // self.every < self.rounds)
+
+
+def plan_turns(run_seconds: Sequence[float], settings: BenchSettings) -> tuple[Turn, ...]:
+    """The turn of each row, from the seconds that one of its runs took when warm.
+
+    Usually every row has two blocks a round. A block lasts about 50 ms, so that fast networks collect many samples, and
+    has at least `block_runs` runs. When `min_rounds` such rounds exceed the time limit, blocks shrink to five runs;
+    when six rounds, the fewest that carry an interval, still exceed it, slow rows shrink to the share of the time they
+    have, at least two runs: the flagged one and one that counts. A part of the limit is left free, for rows run slower
+    beside each other than they did in their warm-up.
+
+    Where even that is too long, each row has one such block a round. Where six rounds of these do not fit either, or
+    one row would take more than twice its equal share, the slowest must not take the time of the others: it has its
+    block in as few rounds as fit its share (at least one), spread over the first `min_rounds`, and the others divide
+    what is left in the same way. Where nothing but such rows are left, they take turns until the limit.
+    """
+    turns = _turns(tuple(run_seconds), PLANNED * settings.max_seconds, settings)
+    return tuple(replace(turn, every=1, rounds=None) for turn in turns) if all(t.too_slow for t in turns) else turns
+
+
+def _turns(run_seconds: tuple[float, ...], limit: float, settings: BenchSettings) -> tuple[Turn, ...]:
+    gap, count = settings.gap_ms / 1e3, len(run_seconds)
+    if FEWEST_ROUNDS * _round_seconds(run_seconds, [FEWEST_RUNS] * count, gap) <= limit:
+        return tuple(map(Turn, _block_lengths(run_seconds, limit, settings)))
+    seconds = max(run_seconds)
+    single = FEWEST_ROUNDS / 2 * _round_seconds(run_seconds, [FEWEST_RUNS] * count, gap)
+    if count > 1 and single <= limit and FEWEST_ROUNDS * (FEWEST_RUNS * seconds + gap) <= 2 * limit / count:
+        return (Turn(FEWEST_RUNS, blocks=1),) * count
+    slowest = count - 1 - run_seconds[::-1].index(seconds)  # the last of equals: others are compared with the first
+    turn = _slow_turn(seconds, limit / count, settings)
+    if count == 1:
+        return (turn,)
+    taken = (turn.rounds or 0) * _block_seconds(seconds, gap)
+    rest = run_seconds[:slowest] + run_seconds[slowest + 1 :]
+    others = _turns(rest, max(limit - taken, limit * LEAST_LEFT), settings)
+    return (*others[:slowest], turn, *others[slowest:])
+
+
+def _slow_turn(seconds: float, share: float, settings: BenchSettings) -> Turn:
+    rounds = max(1, int(share / _block_seconds(seconds, settings.gap_ms / 1e3)))
+    every = max(1, settings.min_rounds // rounds)
+    return Turn(_fewest_runs(seconds), blocks=1, every=every, rounds=rounds, too_slow=True)
+
+
+def _fewest_runs(seconds: float) -> int:
+    """Runs of the shortest block: waking up, for which the first of several is left out, is nothing beside a second."""
+    return 1 if seconds >= LONE_RUN_SECONDS else FEWEST_RUNS
+
+
+def _block_seconds(seconds: float, gap: float) -> float:
+    return seconds * _fewest_runs(seconds) + gap
+
+
+def _block_lengths(run_seconds: Sequence[float], limit: float, settings: BenchSettings) -> tuple[int, ...]:
+    gap = settings.gap_ms / 1e3
     wanted = tuple(
         min(LONGEST_BLOCK, max(settings.block_runs, math.ceil(BLOCK_SECONDS / max(seconds, 1e-9))))
         for seconds in run_seconds
@@ -78,7 +142,7 @@ def block_lengths(run_seconds: Sequence[float], settings: BenchSettings) -> tupl
     if FEWEST_ROUNDS * _round_seconds(run_seconds, short, gap) <= limit:
         return short
     share = limit / FEWEST_ROUNDS / 2 / len(run_seconds) - gap
-    return tuple(min(SHORTEST_BLOCK, max(2, int(share / seconds))) for seconds in run_seconds)
+    return tuple(min(SHORTEST_BLOCK, max(FEWEST_RUNS, int(share / seconds))) for seconds in run_seconds)
 
 
 def _round_seconds(run_seconds: Sequence[float], lengths: Sequence[int], gap: float) -> float:

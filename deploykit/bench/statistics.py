@@ -11,7 +11,8 @@ and the bootstrap for general stationary observations", Annals of Statistics 17,
 is given: even the extremes of five hold the median with a chance of only 1 - 2 * 0.5**5 = 94 %.
 
 The first run of a block is slow, because thread pools have fallen asleep before it: it is kept and left out here, by
-rule. No other sample is ever left out. Percentiles are by nearest rank, and withheld while too few samples carry them
+rule; but for a block of a single run, which only a row has whose runs take seconds: waking up takes milliseconds. No
+other sample is ever left out. Percentiles are by nearest rank, and withheld while too few samples carry them
 (the fewest queries from which MLPerf LoadGen's early stopping estimates that percentile: 64, 150, 662).
 """
 
@@ -102,7 +103,8 @@ def latency(blocks: Sequence[Block], *, seed: int, device: bool = False) -> Late
     if not rounds:
         return None
     parts = list(rounds.values())
-    return _latency(np.concatenate(parts), ci95=median_interval(parts, seed=seed), flagged=len(blocks))
+    flagged = sum(len(block.samples_ns) > 1 for block in blocks)
+    return _latency(np.concatenate(parts), ci95=median_interval(parts, seed=seed), flagged=flagged)
 
 
 def step_latency(samples_ns: Sequence[int]) -> Latency | None:
@@ -180,10 +182,10 @@ def median_interval(rounds: Sequence[Values], *, seed: int) -> Interval | None:
 
 
 def _rounds(blocks: Sequence[Block], *, device: bool = False) -> dict[int, Values]:
-    """Counted samples in milliseconds by round: all but the first of each block."""
+    """Counted samples in milliseconds by round: all but the first of each block of several."""
     parts: dict[int, list[int]] = {}
     for block in blocks:
-        counted = (block.device_ns if device else block.samples_ns)[1:]
-        if counted:
+        samples = block.device_ns if device else block.samples_ns
+        if counted := samples[len(samples) > 1 :]:
             parts.setdefault(block.round, []).extend(counted)
     return {key: np.array(part) / NANOSECONDS for key, part in parts.items()}

@@ -249,12 +249,12 @@ class _Row:
 def warm_up(run: Callable[[], object], *, cap_seconds: float, clock: Callable[[], float] = time.perf_counter) -> Warmed:
     """Run for at least 200 ms and ten runs, then until the medians of the last two windows of five agree within 1 %.
 
-    `cap_seconds` ends it earlier, after two runs at the least.
+    `cap_seconds` ends it earlier: no run is begun that would end later, if it took as long as the last; one is made.
     """
     began = clock()
     seconds: list[float] = []
     settled = False
-    while not settled and (len(seconds) < 2 or clock() - began < cap_seconds):
+    while not settled and (not seconds or clock() - began + seconds[-1] < cap_seconds):
         started = clock()
         run()
         seconds.append(clock() - started)

@@ -220,6 +220,7 @@ class _Comparison:
         seed = self.request.settings.seed
         return replace(
             row,
+            note="; ".join(filter(None, (row.note, samples.remark))),
             cold_ms=samples.cold_ms,
             latency_ms=latency(samples.blocks, seed=seed),
             device_ms=latency(samples.blocks, seed=seed, device=True),

@@ -5,7 +5,20 @@ from pathlib import Path
 
 import pytest
 
-FAULTS = ("Abort", "Raise", "OutOfMemory", "Exit", "Killed", "Slow", "Hanging", "Noisy", "Parent", "Threads")
+FAULTS = (
+    "Abort",
+    "Raise",
+    "OutOfMemory",
+    "Exit",
+    "Killed",
+    "Slow",
+    "Slower",
+    "Tiring",
+    "Hanging",
+    "Noisy",
+    "Parent",
+    "Threads",
+)
 
 
 @pytest.fixture

@@ -43,6 +43,11 @@ def _die_in_round():
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _slow_in_round():
+    if sys._getframe(2).f_code.co_name == "_time":
+        time.sleep(0.003)
+
+
 def _abort():
     os.write(2, b"terminate called: bad_alloc\n")
     os.abort()
@@ -89,3 +94,5 @@ OutOfMemory = _backend(_out_of_memory)
 Exit = _backend(lambda: os._exit(7))
 Killed = _backend(_die_in_round)
 Slow = _backend(lambda: time.sleep(0.1))
+Slower = _backend(lambda: time.sleep(0.5))
+Tiring = _backend(_slow_in_round)

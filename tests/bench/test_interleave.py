@@ -53,11 +53,38 @@ def test_every_round_is_an_order_and_its_reverse():
 
 def test_the_time_limit_ends_it_and_is_named(plugins):
     found = run_rows([make_job("slow")], quick(max_seconds=2.0))
-    assert found.stopped_by == "the time limit of 2 s"  # below six rounds nothing is sure
-    assert found.rounds <= 5  # of 0.4 s or more each, two blocks of two runs
-    runs = [len(block.samples_ns) for block in found.rows[0].blocks]
-    assert max(runs) < 5  # 0.1 s a run: six rounds of two blocks leave a block one run, and two is the floor
-    assert min(runs) == 2
+    assert found.stopped_by == "the time limit of 2 s"
+    assert {len(block.samples_ns) for block in found.rows[0].blocks} == {2}  # 0.1 s a run leaves no time for more
+    assert found.rounds == len(found.rows[0].blocks) <= 10  # of 0.2 s or more each
+
+
+def test_a_row_that_is_too_slow_is_timed_less_and_starves_no_other(plugins):
+    jobs = [make_job(label="a"), make_job("slower", label="slow"), make_job(label="b"), make_job(label="c")]
+    found = run_rows(jobs, quick(max_seconds=5.0))
+    first, slow, *others = found.rows
+    assert slow.remark == "too slow for its share of the time: 1 round of 2 runs"
+    assert [len(block.samples_ns) for block in slow.blocks] == [2]
+    assert [row.remark for row in (first, *others)] == [""] * 3
+    assert found.rounds >= 6
+    ratios = ratios_to_first([row.blocks for row in found.rows], seed=0)
+    assert [ratio.ci95 is not None for ratio in ratios] == [True, False, True, True]
+    assert found.seconds < 6.0
+    assert "too slow for their share" in found.stopped_by
+
+
+def test_rows_that_slow_down_beside_each_other_have_shorter_blocks(plugins):
+    found = run_rows([make_job(), make_job("tiring")], quick(max_seconds=4.0))  # 200 runs a block by its warm-up
+    lengths = [len(block.samples_ns) for block in found.rows[1].blocks]
+    assert lengths[0] == 200
+    assert max(lengths[2:]) < 100
+    assert found.rounds >= 6
+
+
+def test_what_a_failed_row_leaves_goes_to_the_slow_ones(plugins):
+    found = run_rows([make_job("killed"), make_job("slow"), make_job("slow", label="too")], quick(max_seconds=3.0))
+    assert found.rows[0].failure is not None
+    assert found.stopped_by == "the time limit of 3 s"
+    assert min(len(row.blocks) for row in found.rows[1:]) >= 4
 
 
 @pytest.mark.parametrize(

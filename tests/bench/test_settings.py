@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from deploykit.bench.settings import BenchSettings, block_lengths
+from deploykit.bench.settings import BenchSettings, Turn, plan_turns
 from deploykit.errors import UsageError
 
 
@@ -38,13 +38,51 @@ def test_threads_are_resolved_to_the_cores_of_this_process():
         ((1e-5, 0.0), 60.0, (200, 200)),  # but not without end
         ((0.5, 0.02), 75.0, (6, 6)),  # 8 rounds of 6.44 s fit into 0.7 of 75 s
         ((0.5, 0.02), 60.0, (5, 5)),  # 8 of them do not, 6 rounds of 5.4 s do
-        ((0.5, 0.02), 12.0, (2, 5)),  # 0.3 s a block: the slow row gives runs up, the fast one none
-        ((5.0, 0.02), 12.0, (2, 5)),  # a flagged run and one that counts, whatever it takes
+        ((0.2, 0.02), 12.0, (2, 5)),  # 0.3 s a block: the slow row gives runs up, the fast one none
     ],
 )
 def test_block_lengths_follow_the_time_limit(run_seconds, max_seconds, expected):
-    settings = BenchSettings(max_seconds=max_seconds, block_runs=6, gap_ms=50.0, min_rounds=8)
-    assert block_lengths(run_seconds, settings) == expected
+    assert turns(run_seconds, max_seconds) == tuple(map(Turn, expected))
+
+
+def turns(run_seconds, max_seconds=60.0):
+    return plan_turns(run_seconds, BenchSettings(max_seconds=max_seconds, block_runs=6, gap_ms=50.0, min_rounds=8))
+
+
+def slow(rounds, every, runs=1):
+    return Turn(runs, blocks=1, every=every, rounds=rounds, too_slow=True)
+
+
+@pytest.mark.parametrize(
+    ("run_seconds", "expected"),
+    [
+        # A share is 0.7 * 60 / 5 = 8.4 s: two runs of 3.9 s. The others have 34 s for six rounds of 10 s or eight of 3.
+        ((0.34, 3.9, 0.2, 0.2, 0.1), (Turn(2), slow(2, every=4), Turn(3), Turn(3), Turn(5))),
+        ((0.05, 3.9, 0.03, 0.03, 0.02), (Turn(6), slow(2, every=4), Turn(6), Turn(6), Turn(6))),
+        # One run takes more than the share, and more than all of the time: still one, and the others have a part.
+        ((0.05, 30.0), (Turn(6), slow(1, every=8))),
+        ((0.05, 300.0), (Turn(6), slow(1, every=8))),
+        # One block a round of each row where two are too many; the last of equals is left out where one is.
+        ((0.9, 0.9, 0.9, 0.01), (Turn(2, blocks=1),) * 4),
+        ((0.9, 0.9, 0.9, 0.9, 0.01), (*(Turn(2, blocks=1),) * 3, slow(4, every=2, runs=2), Turn(2, blocks=1))),
+        # Twice its share of those is too much for one row, though they would fit.
+        ((2.6, 0.05, 0.05), (slow(5, every=1), Turn(6), Turn(6))),
+        # Nothing but slow rows: they take turns until the limit.
+        ((4.0,), (slow(None, every=1),)),
+        ((4.0, 5.0), (slow(None, every=1), slow(None, every=1))),
+        ((), ()),
+    ],
+)
+def test_a_row_that_is_too_slow_does_not_take_the_time_of_the_others(run_seconds, expected):
+    found = turns(run_seconds)
+    assert found == expected
+    fast = [(seconds, turn) for seconds, turn in zip(run_seconds, found, strict=True) if not turn.too_slow]
+    assert sum(6 * turn.blocks * (seconds * turn.runs + 0.05) for seconds, turn in fast) < 42
+
+
+def test_a_slow_row_s_rounds_are_spread_over_the_first():
+    assert [number for number in range(30) if slow(3, every=2).is_due(number)] == [0, 2, 4]
+    assert all(map(Turn(5).is_due, range(30)))
 
 
 def test_warm_up_takes_a_share_of_the_time_limit():

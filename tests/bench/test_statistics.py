@@ -145,3 +145,8 @@ def test_device_time_is_a_clock_of_its_own():
     assert latency(rows, seed=0).median == 2.0
     assert latency(rows, seed=0, device=True).median == 1.0
     assert latency(blocks([[1]]), seed=0, device=True) is None
+
+
+def test_the_only_run_of_a_block_counts():
+    found = latency([Block(0, (3_000_000,)), Block(1, (9_000_000, 5_000_000))], seed=0)
+    assert (found.n, found.flagged, found.median) == (2, 1, 4.0)

@@ -46,7 +46,13 @@ def test_the_cap_ends_a_warm_up_that_never_settles():
     assert found.seconds == pytest.approx(3.0, rel=0.2)
 
 
-def test_a_slow_row_runs_twice_whatever_the_cap():
+def test_a_slow_row_runs_once_whatever_the_cap():
     clock = Clock(60.0)
     found = warm_up(clock.run, cap_seconds=1.0, clock=clock)
-    assert (found.runs, found.settled) == (2, False)
+    assert (found.runs, found.settled, found.median_seconds) == (1, False, 60.0)
+
+
+def test_no_run_is_begun_that_would_end_behind_the_cap():
+    clock = Clock(3.9)
+    assert warm_up(clock.run, cap_seconds=6.0, clock=clock).runs == 1
+    assert warm_up(clock.run, cap_seconds=10.0, clock=clock).runs == 2
