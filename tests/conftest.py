@@ -4,15 +4,20 @@
 number of xdist workers: a miniature is exported, calibrated and compiled by the first test that needs it. A test that
 asks whether something was in the store already takes a store of its own.
 
+`photographs` is a small folder of images, `install` adds entry points as an installed package would.
+
 `full_run` is the plugin behind `make test-full`. A test whose point is a real network at its own size, or a real
 training, is marked `full`; CONTRIBUTING.md lists them.
 """
 
+import importlib
 import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from deploykit.pipeline.artefacts import Artefacts
 from deploykit.store import Store
@@ -31,6 +36,39 @@ def shared_store(tmp_path_factory) -> Path:
 def artefacts(shared_store) -> Artefacts:
     """The pipeline over the run's store."""
     return Artefacts(Store.open(shared_store))
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory) -> Path:
+    """A folder of eight small colourful images."""
+    folder = tmp_path_factory.mktemp("photographs")
+    random = np.random.default_rng(5)
+    for number in range(8):
+        coarse = random.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((64, 48), Image.Resampling.BICUBIC).save(folder / f"image{number}.png")
+    return folder
+
+
+@pytest.fixture
+def install(tmp_path_factory, monkeypatch):
+    """`install("deploykit.backends", {"slow": "module:Slow"}, folder)`: entry points of modules in `folder`.
+
+    Workers and other processes that the test starts through deploykit find them, too.
+    """
+
+    def add(group: str, points: dict[str, str], folder: Path) -> Path:
+        site = tmp_path_factory.mktemp("site")
+        info = site / "plugged-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1.0\n")
+        listed = "\n".join(f"{name} = {target}" for name, target in points.items())
+        (info / "entry_points.txt").write_text(f"[{group}]\n{listed}\n")
+        monkeypatch.syspath_prepend(str(site))
+        monkeypatch.syspath_prepend(str(folder))
+        importlib.invalidate_caches()
+        return site
+
+    return add
 
 
 # A process started in the background ignores Ctrl-C, and so do its children: undone here, for tests that send it.

@@ -7,12 +7,9 @@ for tests of the process itself: what it imports, signals, redirected streams, a
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 from in_process import run_in_process
-from PIL import Image
 
 
 @pytest.fixture(scope="session")
@@ -46,14 +43,3 @@ def run_process(shared_store, elsewhere):
         )
 
     return start
-
-
-@pytest.fixture(scope="session")
-def photographs(tmp_path_factory) -> Path:
-    """A folder of eight small colourful images."""
-    folder = tmp_path_factory.mktemp("photographs")
-    random = np.random.default_rng(5)
-    for number in range(8):
-        coarse = random.integers(0, 256, (6, 6, 3), dtype=np.uint8)
-        Image.fromarray(coarse).resize((64, 48), Image.Resampling.BICUBIC).save(folder / f"image{number}.png")
-    return folder

@@ -1,17 +1,19 @@
-"""A network with an auxiliary head, found through a real entry point."""
+"""A network with an auxiliary head, and backends whose answers are known, found through real entry points."""
 
-import importlib
+from pathlib import Path
 
 import pytest
+from answering import FAULTS
 
 
 @pytest.fixture
-def headed(tmp_path, monkeypatch):
+def headed(install):
     """The model `headed` is installed; its name."""
-    info = tmp_path / "stepping-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stepping\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[deploykit.models]\nheaded = stepping_networks:HEADED\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    importlib.invalidate_caches()
+    install("deploykit.models", {"headed": "stepping_networks:HEADED"}, Path(__file__).parent)
     return "headed"
+
+
+@pytest.fixture
+def answering(install):
+    """The backends of answering.py are installed, each under its class's name in small letters."""
+    install("deploykit.backends", {name.lower(): f"answering:{name}" for name in FAULTS}, Path(__file__).parent)
