@@ -50,7 +50,8 @@ Observe = Callable[[str, ir.Model], None]
 
 
 def cnn_passes(fusions: Fusions = Fusions()) -> tuple[GraphPass, ...]:  # noqa: B008 - a frozen value
-    """Clean-up and the fusions asked for. `auto` has to be decided before: its names are taken as they stand."""
+    """Clean-up and the fusions asked for. Raises UsageError for `auto`, which has to be decided before."""
+    fusions.require_decided()
     return (*CLEAN_UP, *fusion_passes(fusions))
 
 

@@ -62,6 +62,7 @@ class Artefacts:
 
     def export(self, model: ModelSpec, fusions: Fusions = Fusions()) -> Exported:  # noqa: B008 - a frozen value
         """The optimised graph. Raises UsageError, CheckpointMismatch, UntrustedArtefact, ExportFailed."""
+        fusions.require_decided()
         module = None if model.is_onnx else self._module(model)
 
         def make(writer: Writer) -> Mapping[str, Any]:
@@ -162,10 +163,14 @@ class Artefacts:
         """The graph whose types are `spec.precision`. Raises Float16Overflow; UsageError without images for INT8."""
         match spec.precision:
             case Precision.FP32:
-                return Typed(exported.as_typed(Precision.FP32), {})
+                types = exported.facts.get("computes_in")
+                note = {"note": f"the file as it is, which computes in {', '.join(types)}"} if types else {}
+                return Typed(exported.as_typed(Precision.FP32), note)
             case Precision.FP16:
                 return self._float16(exported, keep_io=spec.keep_io, keep=spec.keep_fp32)
             case Precision.INT8:
+                if exported.quantized:
+                    return self._quantized(exported, spec)
                 if placement is None:
                     raise BackendMissing("this backend names no INT8 placement")
                 return self._int8(exported, spec, placement)
@@ -318,6 +323,24 @@ class Artefacts:
         key = {**parts, "table": table.to_json(), "data": shown.digest if shown else None}
         entry, _ = self.get_or_make("typed", key, make, request={"model": exported.model, **parts})
         return stored_typed(entry, Precision.INT8, placement)
+
+    def _quantized(self, exported: Exported, spec: BuildSpec) -> Typed:
+        """A file that is quantized already is its own INT8 graph. Raises UsageError for what would change that."""
+        untouched = BuildSpec(model=spec.model)
+        asked = (spec.policy, spec.repair, spec.calibration.table)
+        if asked != (untouched.policy, untouched.repair, None):
+            raise UsageError(
+                f"{exported.model.label} is quantized by its author: no option of ours changes where",
+                hint="leave --int8-policy, --int8-leave, --int8-repair and --table out, or give the float network",
+            )
+
+        def make(_: Writer) -> Mapping[str, Any]:
+            from deploykit.pipeline import stages
+
+            return {"report": stages.quantized_layers(exported.path), "note": "quantized by its author, not calibrated"}
+
+        entry, _ = self.get_or_make("quantized", {"graph": exported.digest}, make, request={"model": exported.model})
+        return Typed(exported.as_typed(Precision.INT8), entry.facts)
 
     def _compile(self, spec: BuildSpec, backend: Backend, source: Source, typed: TypedGraph) -> tuple[Entry, bool]:
         stage = f"compile with {backend.name}"

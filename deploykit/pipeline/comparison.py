@@ -163,9 +163,9 @@ class _Comparison:
 
     @cached_property
     def calibration(self) -> Inputs | None:
-        """What INT8 is calibrated on; None where no row is INT8."""
+        """What INT8 is calibrated on; None where no row is INT8, or the file came quantized."""
         spec = self.request.spec
-        if Precision.INT8 not in self.request.precisions:
+        if Precision.INT8 not in self.request.precisions or self.exported.quantized:
             return None
         return calibration_inputs(self.exported, spec)
 

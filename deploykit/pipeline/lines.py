@@ -11,7 +11,7 @@ from deploykit.errors import BackendMissing, BuildFailed, GateFailed, Unsupporte
 from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.values import Built, Typed
 from deploykit.report.row import Row
-from deploykit.spec import BuildSpec, Precision
+from deploykit.spec import BuildSpec
 
 FAILED, PARITY_FAILED, NOTHING_AVAILABLE = 1, GateFailed.exit_code, BackendMissing.exit_code
 
@@ -88,10 +88,11 @@ def exit_code(rows: Sequence[Row]) -> int:
 
 def _remarks(built: Built) -> Iterator[str]:
     """What a row must own up to that its name does not say."""
-    types = built.exported.facts.get("computes_in")
-    if types and built.engine.precision is Precision.FP32:
-        yield f"the file as it is, which computes in {', '.join(types)}"
-    if built.typed and (note := built.typed.facts.get("calibration", {}).get("note")):
+    if built.typed is None:
+        return
+    if note := built.typed.facts.get("note"):
+        yield note
+    if note := built.typed.facts.get("calibration", {}).get("note"):
         yield note
 
 

@@ -65,7 +65,7 @@ def build_facts(
         "plan": dict(engine.plan) or None,
         "runs_here": engine.reason is None,
         "reason": str(engine.reason) if engine.reason else None,
-        "note": engine.note or None,
+        "note": "; ".join(filter(None, (engine.note, built.typed.facts.get("note") if built.typed else None))) or None,
         "decision": decision.as_dict() if decision else None,
         "best": choice.as_dict() if choice else None,
         "int8_layers": layers.as_dict() if layers else None,

@@ -14,7 +14,7 @@ from deploykit.graph.stem import PREPROCESS, prepend_uint8_stem
 from deploykit.loader import read_onnx
 from deploykit.precision.calibrate.table import CalibrationTable
 from deploykit.precision.float16 import to_float16
-from deploykit.precision.int8 import Int8Report, quantise
+from deploykit.precision.int8 import Int8Report, own_quantization, quantise
 from deploykit.precision.lint import lint
 from deploykit.precision.repair.correct_bias import correct_biases
 from deploykit.precision.repair.equalise import equalise
@@ -69,7 +69,13 @@ def type_float16(path: Path, *, keep_io: bool, keep: tuple[str, ...]) -> tuple[b
     network = read_graph(path)
     report = to_float16(network, keep_io=keep_io, keep=keep)
     content, facts = write(network)
-    return content, {**facts, "report": report}
+    note = {} if report.elements else {"note": "float16 by its author"}
+    return content, {**facts, **note, "report": report}
+
+
+def quantized_layers(path: Path) -> Int8Report:
+    """Which layers of a file that came with its own Q/DQ pairs, or with operators of integers, compute in INT8."""
+    return own_quantization(read_graph(path))
 
 
 def equalise_channels(path: Path, feeds: Iterable[Feed]) -> tuple[bytes, Facts]:

@@ -34,6 +34,11 @@ class Exported:
         return self.model.random_weights
 
     @property
+    def quantized(self) -> bool:
+        """Whether the file came with its own Q/DQ pairs, or with operators of integers."""
+        return "int8" in self.facts.get("computes_in", ())
+
+    @property
     def fixed_batch(self) -> int | None:
         """The one batch that the graph takes; None where the batch is free. A first dimension is the batch."""
         sizes = [spec.shape[0] for spec in self.inputs if spec.shape]

@@ -53,9 +53,12 @@ class OverflowSite:
 def literal_graph(model: ir.Model, precision: Precision) -> ir.Model:
     """The graph that shows what `model`'s types mean when ONNX Runtime runs it on a CPU without optimisations.
 
-    FP32 and INT8 (float arithmetic between Q/DQ) are their own; FP16 needs the emulation.
+    FP32 and INT8 (float arithmetic between Q/DQ) are their own; float16 needs the emulation, be it the whole graph's
+    type, what stands beside INT8, or that of a file which came so.
     """
-    return emulate_rounding(model) if precision is Precision.FP16 else model
+    values = (*model.graph.inputs, *(value for node in model.graph for value in node.outputs))
+    half = precision is Precision.FP16 or any(value.dtype == HALF for value in values)
+    return emulate_rounding(model) if half else model
 
 
 def emulate_rounding(model: ir.Model) -> ir.Model:

@@ -19,11 +19,13 @@ import numpy as np
 import onnx_ir as ir
 
 from deploykit.graph.rewrite import NAME_SCOPES, Refusal, constant, names_in_use, new_initializer, refuse, unused
+from deploykit.graph.upgrade import TARGET, upgrade
 from deploykit.precision.halves import Clamped, Use, rounded, to_half
 from deploykit.precision.keep import OUTPUT_TYPE, float32_nodes, float32_operands
 from deploykit.precision.preconditions import require_plain
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
+HALF_SCALES = 19  # the opset from which on a DequantizeLinear may answer in float16
 SMALLEST_NORMAL = float(np.finfo(np.float16).smallest_normal)
 
 
@@ -56,6 +58,7 @@ def to_float16(model: ir.Model, *, keep_io: bool = True, keep: Collection[str] =
     `keep` that fits nothing, UnsupportedGraph as `require_plain`; none has changed a type yet.
     """
     require_plain(model, typed=True)
+    _half_scales_allowed(model)
     kept = float32_nodes(model, keep)
     pinned = float32_operands(model, kept)
     halves, clamped = _half_constants(model, pinned)
@@ -75,6 +78,14 @@ def to_float16(model: ir.Model, *, keep_io: bool = True, keep: Collection[str] =
     _reconcile(model.graph, pinned, taken)
     _type_outputs(model.graph, promised, FLOAT if keep_io else HALF, taken)
     return report
+
+
+def _half_scales_allowed(model: ir.Model) -> None:
+    """Bring a graph with Q/DQ pairs to an opset whose pairs may have float16 scales. Raises ExportFailed."""
+    opset = model.opset_imports.get("", HALF_SCALES)
+    if opset < HALF_SCALES and any(node.op_type == "DequantizeLinear" for node in model.graph):
+        upgrade(model.graph, opset)
+        model.opset_imports[""] = TARGET
 
 
 def _half_constants(model: ir.Model, pinned: set[Use]) -> tuple[dict[ir.Value, np.ndarray[Any, Any]], list[Clamped]]:

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from deploykit.backends.protocol import Placement
 from deploykit.errors import UnsupportedGraph
-from deploykit.graph.rewrite import NAME_SCOPES, Refusal, discard_unused, new_initializer
+from deploykit.graph.rewrite import NAME_SCOPES, Refusal, discard_unused, new_initializer, refuse
 from deploykit.precision.calibrate.table import CalibrationTable
 from deploykit.precision.float16 import to_float16
 from deploykit.precision.policy import choose
@@ -31,6 +31,7 @@ from deploykit.precision.scales import (
 from deploykit.precision.sites import Site, activation_sites
 from deploykit.precision.weighted import WeightedOp, weighted_ops
 from deploykit.spec import Precision, QuantisationPolicy
+from deploykit.spec.operators import INTEGER_OPS, WEIGHTED_OPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,21 @@ def quantise(
     if policy.rest is Precision.FP16 and quantised:
         to_float16(model, keep=keep_fp32)
     return Int8Report(placement.name, quantised, tuple(left), len(sites))
+
+
+def own_quantization(model: ir.Model) -> Int8Report:
+    """What a graph that came quantized computes in INT8: weighted nodes that read integers, or what was integers."""
+    weighted = [node for node in model.graph if node.op_type in (*WEIGHTED_OPS, *INTEGER_OPS)]
+    integer = [node for node in weighted if node.op_type in INTEGER_OPS or _reads_quantized(node)]
+    left = [refuse(node, "its author left it in float") for node in weighted if node not in integer]
+    pairs = sum(node.op_type == "QuantizeLinear" for node in model.graph)
+    return Int8Report("its author's", tuple(map(_node_name, integer)), tuple(left), pairs)
+
+
+def _reads_quantized(node: ir.Node) -> bool:
+    """Whether the activation that it multiplies, and the weight, come out of a DequantizeLinear."""
+    makers = [value.producer() if value is not None else None for value in node.inputs[:2]]
+    return all(maker is not None and maker.op_type == "DequantizeLinear" for maker in makers)
 
 
 def _quantise_constants(

@@ -47,7 +47,8 @@ def require_plain(model: ir.Model, *, typed: bool = False) -> None:
             if value.dtype == ir.DataType.BFLOAT16 or (value.dtype == ir.DataType.FLOAT16 and not typed):
                 raise UnsupportedGraph(
                     f"{value.name!r} is {value.dtype.name.lower()}: the graph is typed already",
-                    hint="fp32 leaves it as it is",
+                    hint="fp32 leaves it as it is"
+                    + (", and so does fp16" if value.dtype == ir.DataType.FLOAT16 else ""),
                 )
     for node in model.graph:
         if node.op_type in WEIGHTED_OPS and node.outputs[0].dtype == ir.DataType.DOUBLE:

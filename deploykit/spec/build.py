@@ -56,6 +56,11 @@ class Fusions:
             raise UsageError(f"--fuse {text!r} names no fusion", hint="write none, safe, auto or names of fusions")
         return cls(tuple(name for name in known if name in wanted))
 
+    def require_decided(self) -> None:
+        """Raises UsageError for `auto`: which rewrites pay has to be decided before a graph gets them."""
+        if self.auto:
+            raise UsageError("--fuse auto is not decided yet", hint="name the fusions, or ask for safe")
+
     def sites_without(self, name: str) -> frozenset[str]:
         """The nodes at which the fusion `name` is left out."""
         prefix = f"{name}@"

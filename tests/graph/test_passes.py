@@ -7,8 +7,9 @@ import pytest
 
 from deploykit.errors import DeploykitError, UsageError
 from deploykit.graph import CNN_PASSES, FUSIONS, optimise
+from deploykit.graph.passes import cnn_passes
 from deploykit.graph.rewrite import NAME_SCOPES, PassResult
-from deploykit.spec import SAFE_FUSIONS
+from deploykit.spec import SAFE_FUSIONS, Fusions
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20]>\n'
 TEXT = """g (float[batch, 2, 4, 4] x, float[2, 2, 1, 1] w, float[2] s, float[2] b, float[2] m, float[2] v)
@@ -138,3 +139,8 @@ def test_nodes_without_scope_keep_distinct_names_and_others_get_them(build):
         node.name = name
     optimise(model)
     assert [node.name for node in model.graph] == ["twin", "twin_1", "c", "own"]
+
+
+def test_auto_is_refused_until_it_is_decided():
+    with pytest.raises(UsageError, match="--fuse auto is not decided yet"):
+        cnn_passes(Fusions.parse("auto"))
