@@ -23,7 +23,7 @@ OPTIONS: dict[str, dict[str, str]] = {CPU: {}, CUDA: {"use_tf32": "0"}}
 
 
 def open_session(
-    model: Path | ir.Model,
+    model: Path | bytes | ir.Model,
     *,
     optimise: bool = True,
     threads: int = 0,
@@ -83,9 +83,9 @@ def _load_cuda_libraries() -> str:
     return next((line for line in printed.getvalue().splitlines() if line.startswith("Failed to load")), "")
 
 
-def _readable(model: Path | ir.Model) -> str | bytes:
-    if isinstance(model, Path):
-        return str(model)
+def _readable(model: Path | bytes | ir.Model) -> str | bytes:
+    if isinstance(model, Path | bytes):
+        return model if isinstance(model, bytes) else str(model)
     import onnx_ir as ir
 
     from deploykit.graph.naming import separate_names

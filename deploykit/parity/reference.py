@@ -35,11 +35,15 @@ CHUNK = 4  # images a pass: float64 activations of a deep network take twice the
 
 @dataclass(frozen=True)
 class Reference:
-    """Outputs of one feed in float64, and of the same network in eager float32. `source` names what computed them."""
+    """Outputs of one feed in float64, and of the same network in eager float32. `source` names what computed them.
+
+    `least_floor` (relative L2) is stated where `exact` is less than exact, and is then the least that noise amounts to.
+    """
 
     exact: Outputs
     float32: Outputs
     source: str
+    least_floor: float = 0.0
 
 
 def module_reference(

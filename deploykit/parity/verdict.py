@@ -123,7 +123,7 @@ def judge(
                 engine=None if engine is None else engine.get(name),
                 literal=None if literal is None else literal.get(name),
                 exact=exact,
-                floor=max(distance(reference.float32[name], exact).relative_l2, SMALLEST_FLOOR),
+                floor=max(distance(reference.float32[name], exact).relative_l2, SMALLEST_FLOOR, reference.least_floor),
                 blame=blame,
             ),
             limits,

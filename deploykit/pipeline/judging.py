@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from deploykit.backends import get_backend
 from deploykit.backends.protocol import ORT_CPU, Feed
 from deploykit.data.feeds import runs
 from deploykit.errors import DeploykitError
+from deploykit.graph import parse
+from deploykit.loader import read_onnx
 from deploykit.ort_session import compute, open_session
 from deploykit.parity import (
     CHUNK,
@@ -21,7 +23,7 @@ from deploykit.parity import (
     ParityResult,
     Reference,
     distance,
-    graph_reference,
+    file_reference,
     joined,
     judge,
     module_reference,
@@ -78,7 +80,8 @@ class Judge:
             yardstick_db=self._yardstick_db(built) if precision is Precision.INT8 else None,
         )
         exact, float32 = self._first(self.reference.exact, shown), self._first(self.reference.float32, shown)
-        return judge(engine, literal, Reference(exact, float32, self.reference.source), limits, blame=blame)
+        reference = replace(self.reference, exact=exact, float32=float32)
+        return judge(engine, literal, reference, limits, blame=blame)
 
     def feeds(self, inputs: Sequence[TensorSpec]) -> list[Feed]:
         """The images in batches, as an engine's inputs take them."""
@@ -165,9 +168,10 @@ class Judge:
 def reference_outputs(exported: Exported, feeds: Sequence[Feed]) -> Reference:
     """Of the module in float64, or of an `.onnx` file as it came, so that a wrong rewrite of it shows.
 
-    Raises as `graph_reference`.
+    Raises as `file_reference`.
     """
     if exported.module is None:
-        return graph_reference(read_graph(Path(exported.model.name)), feeds, exported.batch_axes)
+        file = read_onnx(Path(exported.model.name))
+        return file_reference(file, parse(file), feeds, exported.batch_axes)
     names = tuple(output.name for output in exported.outputs)
     return module_reference(exported.module.load(), feeds, names, exported.batch_axes)
