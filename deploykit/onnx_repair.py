@@ -8,7 +8,7 @@ that the graph computes, and each correction is said.
 import heapq
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import onnx
@@ -61,6 +61,16 @@ def without_initializers(model: ModelProto) -> ModelProto:
                     _copy_field(copy.graph, inner.name, held)
         else:
             _copy_field(copy, field.name, value)
+    return copy
+
+
+def with_stubs(model: ModelProto) -> ModelProto:
+    """A copy whose large weights have a type and a shape alone; what is sparse counts as written out."""
+    copy = without_initializers(model)
+    copy.graph.initializer.extend(_stub(tensor) for tensor in model.graph.initializer)
+    copy.graph.initializer.extend(
+        _claim(matrix.values.name, matrix.dims, matrix.values.data_type) for matrix in model.graph.sparse_initializer
+    )
     return copy
 
 
@@ -182,7 +192,7 @@ def _fill_outputs(fixed: ModelProto, model: ModelProto) -> Iterator[str]:
         return
     lean = ModelProto()
     lean.CopyFrom(fixed)
-    lean.graph.initializer.extend(stub(tensor) for tensor in model.graph.initializer)
+    lean.graph.initializer.extend(with_stubs(model).graph.initializer)
     lean.graph.ClearField("value_info")
     try:
         inferred = onnx.shape_inference.infer_shapes(lean, data_prop=True)
@@ -200,13 +210,15 @@ def _is_tensor(value: onnx.ValueInfoProto) -> bool:
     return value.type.WhichOneof("value") in (None, "tensor_type")
 
 
-def stub(tensor: TensorProto) -> TensorProto:
+def _stub(tensor: TensorProto) -> TensorProto:
     """A small tensor itself; of a large one its name, type and shape."""
     if tensor.data_location != TensorProto.EXTERNAL and tensor.ByteSize() <= SMALL_TENSOR_BYTES:
         return tensor
-    return TensorProto(
-        name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, data_location=TensorProto.EXTERNAL
-    )
+    return _claim(tensor.name, tensor.dims, tensor.data_type)
+
+
+def _claim(name: str, dims: Iterable[int], data_type: int) -> TensorProto:
+    return TensorProto(name=name, dims=dims, data_type=data_type, data_location=TensorProto.EXTERNAL)
 
 
 def _dense(matrix: SparseTensorProto) -> TensorProto:

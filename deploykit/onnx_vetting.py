@@ -23,7 +23,7 @@ import onnx.inliner
 from onnx import FunctionProto, GraphProto, ModelProto, TensorProto
 
 from deploykit.errors import UntrustedArtefact, one_line
-from deploykit.onnx_repair import repaired, stub, without_initializers
+from deploykit.onnx_repair import repaired, with_stubs, without_initializers
 
 EXTERNAL_KEYS = {"location", "offset", "length", "checksum"}
 SUB_BYTE_BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
@@ -89,9 +89,7 @@ def vet_validity(model: ModelProto, path: Path) -> None:
 
     The checker copies what it checks and would read external data, so large initialisers are shown to it as inputs.
     """
-    lean = without_initializers(model)
-    lean.graph.initializer.extend(stub(tensor) for tensor in model.graph.initializer)
-    lean, _ = repaired(lean)
+    lean = _without_large_data(model)
     checked = without_initializers(lean)
     checked.ir_version = max(model.ir_version, OLDEST_IR)
     checked.graph.ClearField("value_info")  # claims, which nothing here believes
@@ -114,9 +112,7 @@ def vet_validity(model: ModelProto, path: Path) -> None:
 
 def _without_large_data(model: ModelProto) -> ModelProto:
     """A copy in running order whose large initialisers have a type and a shape alone."""
-    lean = without_initializers(model)
-    lean.graph.initializer.extend(stub(tensor) for tensor in model.graph.initializer)
-    return repaired(lean)[0]
+    return repaired(with_stubs(model))[0]
 
 
 def load_external_data(model: ModelProto, path: Path) -> None:

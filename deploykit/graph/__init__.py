@@ -7,7 +7,7 @@ with a ledger; `serialise` makes the bytes that every backend gets. One pass per
 
 from deploykit.graph.cleanup import CLEAN_UP
 from deploykit.graph.costs import node_modules, weighted_costs
-from deploykit.graph.foreign import parse
+from deploykit.graph.foreign import notes_of, parse
 from deploykit.graph.naming import separate_names
 from deploykit.graph.normalisation import own_normalisation
 from deploykit.graph.passes import CNN_PASSES, FUSIONS, Ledger, PassRecord, cnn_passes, fusion_passes, optimise
@@ -26,6 +26,7 @@ __all__ = [
     "fusion_passes",
     "graph_digest",
     "node_modules",
+    "notes_of",
     "optimise",
     "own_normalisation",
     "parse",

@@ -88,6 +88,7 @@ def exit_code(rows: Sequence[Row]) -> int:
 
 def _remarks(built: Built) -> Iterator[str]:
     """What a row must own up to that its name does not say."""
+    yield from (f"of the file: {note}" for note in built.exported.facts.get("notes", ()))
     if built.typed is None:
         return
     if note := built.typed.facts.get("note"):

@@ -27,6 +27,7 @@ def export_facts(artefacts: Artefacts, exported: Exported, checked: ParityResult
         "nodes_exported": passes[0]["nodes_before"],
         "nodes": passes[-1]["nodes_after"],
         "passes": passes,
+        "notes": exported.facts.get("notes", []),
         "check": checked.as_dict() if checked else None,
         "seconds": dict(artefacts.seconds),
     }
@@ -49,6 +50,7 @@ def build_facts(
     return {
         "schema_version": SCHEMA_VERSION,
         "model": built.exported.model.label,
+        "notes": built.exported.facts.get("notes", []),
         "backend": engine.backend,
         "flavour": engine.flavour,
         "precision": engine.precision.value,

@@ -47,9 +47,14 @@ def optimise(network: ir.Model, fusions: Fusions) -> tuple[bytes, Facts]:
     """Clean-up and the fusions asked for, in place.
 
     `computes_in` lists the types of a file that is not plainly float32; `normalises` says what the graph does to its
-    input by itself, `preprocess` what the file notes of the preprocessing that it wants.
+    input by itself, `preprocess` what the file notes of the preprocessing that it wants, `notes` what had to be put
+    right to read a file.
     """
-    said = {"normalises": graph.own_normalisation(network), "preprocess": network.metadata_props.get(PREPROCESS)}
+    said = {
+        "notes": list(graph.notes_of(network)),
+        "normalises": graph.own_normalisation(network),
+        "preprocess": network.metadata_props.get(PREPROCESS),
+    }
     ledger = graph.optimise(network, passes=graph.cnn_passes(fusions))
     content, facts = write(network)
     types = graph.computing_types(network) - {"float32"}

@@ -16,6 +16,7 @@ def describe_export(facts: Mapping[str, Any]) -> dict[str, str]:
         "model": f"{facts['model']}, {facts['weights']} weights",
         "onnx": f"{facts['onnx']}{_kept(facts)}",
         "digest": facts["digest"],
+        "the file": "\n".join(facts["notes"]),
         "nodes": f"{facts['nodes_exported']} exported, {facts['nodes']} after clean-up and fusions",
         "fusions": _decision(facts.get("decision")),
     } | {
@@ -94,6 +95,7 @@ def describe_build(facts: Mapping[str, Any]) -> dict[str, str]:
         "int8 layers": _layers(facts.get("int8_layers")),
         "compiler": facts["flavour"],
         "onnx": str(facts["onnx"]),
+        "the file": "\n".join(facts["notes"]),
         "typed onnx": str(facts["typed_onnx"]) if facts["typed_onnx"] != facts["onnx"] else "",
         "typing": _typing(facts["typing"]),
         "overflow": _overflow(facts["overflow"]),
