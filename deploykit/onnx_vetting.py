@@ -2,8 +2,8 @@
 
 A model of a hundred bytes can ask for ten gigabytes, so every size is computed from the declared dimensions, in
 Python's unbounded integers, before anything is allocated. Functions that call each other may not do so in a circle,
-and are counted as often as they would be inlined. External data lies in a plain file with one name inside the model's
-own folder, behind no link.
+and are counted as often as they would be inlined. External data really lies in a plain file with one name, inside
+the model's own folder or beside the file that the model's name leads to: a hub's cache keeps both behind links.
 
 Sizes of intermediate values are those that ONNX's shape inference can tell without running the model; free dimensions
 count as one. What a graph computes only at run time (a Loop, a shape read from the input) is not bounded here.
@@ -45,9 +45,10 @@ class OnnxLimits:
 
 @dataclass(frozen=True, slots=True)
 class _External:
-    path: Path
+    path: Path  # no part of it is a link
     offset: int
     length: int
+    identity: tuple[int, int]  # device and inode, so that what is read is what was vetted
 
 
 def vet_model(model: ModelProto, path: Path, limits: OnnxLimits) -> None:
@@ -271,7 +272,11 @@ def _called(function: FunctionProto) -> tuple[str, str, str]:
 
 
 def _locate(tensor: TensorProto, path: Path) -> _External:
-    """Where the tensor's bytes lie: a plain file inside the model's folder, and a range that the file has."""
+    """Where the tensor's bytes lie: a plain file that belongs to the model, and a range that the file has.
+
+    What counts is where files really lie, links followed: inside the folder in which the model is named, or in the very
+    folder in which the model itself lies (`snapshots/x/model.onnx` and its data both lead to `blobs/`).
+    """
     told = {entry.key: entry.value for entry in tensor.external_data}
     what = f"external data of tensor {tensor.name!r} of {path}"
     if len(told) != len(tensor.external_data) or not told.keys() <= EXTERNAL_KEYS:
@@ -281,25 +286,32 @@ def _locate(tensor: TensorProto, path: Path) -> _External:
     if not location or pure.is_absolute() or ".." in pure.parts or re.search(r"[\\:\0]", location):
         raise UntrustedArtefact(f"{what} lies at {location!r}, not inside the model's folder")
     folder = Path(os.path.realpath(path.parent))
-    target = folder.joinpath(*pure.parts)
-    if os.path.realpath(target) != str(target):
-        raise UntrustedArtefact(f"{what} is reached through a link, {location!r}")
+    target = Path(os.path.realpath(folder.joinpath(*pure.parts)))
+    if not target.is_relative_to(folder) and target.parent != Path(os.path.realpath(path)).parent:
+        raise UntrustedArtefact(
+            f"{what} is reached through a link, {location!r}, that leads to {target}",
+            hint="copy the model and its data into one folder: cp -L MODEL DATA FOLDER",
+        )
     try:
-        size = _plain_size(target.lstat(), what)
+        found = target.lstat()
+        size = _plain_size(found, what)
     except (OSError, ValueError) as error:
         raise UntrustedArtefact(f"{what} is not there: {location!r}") from error
     offset = _whole_number(told.get("offset", "0"), what)
     length = _whole_number(told["length"], what) if "length" in told else size - offset
     if length < 0 or offset + length > size:
         raise UntrustedArtefact(f"{what} ends at byte {offset + length} of {location!r}, which has {size}")
-    return _External(target, offset, length)
+    return _External(target, offset, length, (found.st_dev, found.st_ino))
 
 
 def _read_external(place: _External, path: Path) -> bytes:
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
         with os.fdopen(os.open(place.path, flags), "rb") as file:
-            _plain_size(os.fstat(file.fileno()), f"external data of {path}")
+            opened = os.fstat(file.fileno())
+            _plain_size(opened, f"external data of {path}")
+            if (opened.st_dev, opened.st_ino) != place.identity:
+                raise UntrustedArtefact(f"{place.path} became another file while it was read")
             file.seek(place.offset)
             content = file.read(place.length)
     except OSError as error:
