@@ -1,18 +1,39 @@
 """Numerical parity: the float64 reference, the distances from it, and the two verdicts."""
 
 from deploykit.parity.file_reference import file_reference
+from deploykit.parity.kinds import Kind, output_kinds
+from deploykit.parity.limits import Limits, yardstick_db
 from deploykit.parity.metrics import Distance, Top1, distance, sqnr_db, top1
-from deploykit.parity.reference import CHUNK, Reference, double_outputs, graph_reference, joined, module_reference
-from deploykit.parity.verdict import Limits, OutputParity, ParityResult, judge
+from deploykit.parity.module import module_reference
+from deploykit.parity.reference import (
+    CHUNK,
+    PLAIN_REFERENCES,
+    Reference,
+    apart,
+    double_outputs,
+    graph_reference,
+    joined,
+    unlike,
+)
+from deploykit.parity.sets import Agreement
+from deploykit.parity.verdict import GateMissed, OutputParity, Parity, ParityResult, Undecided, closeness_db, judge
 
 __all__ = [
     "CHUNK",
+    "PLAIN_REFERENCES",
+    "Agreement",
     "Distance",
+    "GateMissed",
+    "Kind",
     "Limits",
     "OutputParity",
+    "Parity",
     "ParityResult",
     "Reference",
     "Top1",
+    "Undecided",
+    "apart",
+    "closeness_db",
     "distance",
     "double_outputs",
     "file_reference",
@@ -20,6 +41,9 @@ __all__ = [
     "joined",
     "judge",
     "module_reference",
+    "output_kinds",
     "sqnr_db",
     "top1",
+    "unlike",
+    "yardstick_db",
 ]

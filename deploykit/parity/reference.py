@@ -1,35 +1,35 @@
 """What is right: the network in float64, and how far plain float32 is from that (the noise floor).
 
-A zoo network is its PyTorch module on the CPU in double precision. An `.onnx` file has no module: its graph, with every
-real tensor and type raised to double, is interpreted by ONNX's own reference evaluator, and float32 is ONNX Runtime
-running the graph as written.
+A network of PyTorch is its module on the CPU in double precision (`module.py`). An `.onnx` file has no module: its
+graph, with every real tensor and type raised to double, is interpreted by ONNX's own reference evaluator, and float32
+is ONNX Runtime running the graph as written. Either runs feed by feed, as the row runs that it is compared with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploykit.calling import call
 from deploykit.errors import ExecutionFailed, one_line
-from deploykit.outputs import flatten_outputs
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-    from torch import nn
 
 Array = np.ndarray[Any, Any]
 Outputs = dict[str, Array]
 BatchAxes = Mapping[str, int | None]  # of an output: the axis along which the images of a batch lie
 FIRST: BatchAxes = {}  # axis 0 of every output
 
+MODULE_SOURCE, GRAPH_SOURCE = "PyTorch module in float64", "graph in float64"
+PLAIN_REFERENCES = (MODULE_SOURCE, GRAPH_SOURCE)  # what a reference is where nothing came in between
 RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 EVALUATED_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 # ONNX's numbers of element types: float, float16 and bfloat16, and the double that they become.
 REAL, DOUBLE = (1, 10, 16), 11
+REPEATABLE = 1e-5  # relative L2 of two runs of one network: sums in another order stay below
 CHUNK = 4  # images a pass: float64 activations of a deep network take twice the memory
 
 
@@ -46,54 +46,75 @@ class Reference:
     least_floor: float = 0.0
 
 
-def module_reference(
-    module: nn.Module, feeds: Sequence[Mapping[str, Array]], names: tuple[str, ...], axes: BatchAxes = FIRST
+def graph_reference(
+    model: ir.Model,
+    feeds: Sequence[Mapping[str, Array]],
+    axes: BatchAxes = FIRST,
+    keep_apart: Collection[str] = (),
 ) -> Reference:
-    """`module` (eval mode, float32) on each of `feeds`, by input name, joined; it comes back as it was."""
-    import torch
-
-    single = _run_module(module, feeds, names, axes, torch.float32)
-    try:
-        exact = _run_module(module.double(), feeds, names, axes, torch.float64)
-    finally:
-        module.float()  # float32 to float64 and back is exact
-    return Reference(exact, single, "PyTorch module in float64")
-
-
-def graph_reference(model: ir.Model, feeds: Sequence[Mapping[str, Array]], axes: BatchAxes = FIRST) -> Reference:
-    """The graph of an `.onnx` file on feeds by input name; what each gives is joined.
+    """The graph of an `.onnx` file on feeds by input name, run by run, joined as `joined` does.
 
     Raises ExecutionFailed where an operator draws random numbers or is none of ONNX's, where the evaluator fails, and
-    for an output that cannot be joined; BuildFailed where ONNX Runtime rejects the graph.
+    where the same feed gets another answer the second time; BuildFailed where ONNX Runtime rejects the graph.
     """
     from deploykit.ort_session import compute, open_session
 
     _require_known(model)
     names = [str(value.name) for value in model.graph.outputs]
     session = open_session(model, optimise=False)
-    float32 = joined([compute(session, names, feed) for feed in feeds], axes)
+    float32 = [compute(session, names, feed) for feed in feeds]
+    require_repeatable(float32[0], compute(session, names, feeds[0]), "the graph in ONNX Runtime")
     del session  # before the weights exist in double
-    return Reference(double_outputs(model, feeds, axes), float32, "graph in float64")
+    exact = double_runs(model, feeds)
+    loose = {*keep_apart, *unlike(axes, float32, exact)}
+    return Reference(joined(exact, axes, loose), joined(float32, axes, loose), GRAPH_SOURCE)
+
+
+def require_repeatable(first: Mapping[str, Array], again: Mapping[str, Array], ran: str, because: str = "") -> None:
+    """Raises ExecutionFailed where what `ran` gave other answers to the same feed the second time."""
+    for name, before in first.items():
+        after = again[name]
+        if before.shape != after.shape:
+            raise ExecutionFailed(f"{name}: the same inputs give shape {before.shape}, then {after.shape}")
+        if np.array_equal(before, after, equal_nan=before.dtype.kind == "f"):
+            continue
+        size = float(np.linalg.norm(before.astype(np.float64))) or 1.0
+        gap = float(np.linalg.norm(after.astype(np.float64) - before)) / size
+        if gap >= REPEATABLE:
+            raise ExecutionFailed(
+                f"{name}: two runs of {ran} on the same inputs differ by {gap:.2g} relative L2: "
+                f"{because or 'it draws random numbers or keeps a state'}; no figure would say anything"
+            )
 
 
 def double_outputs(model: ir.Model, feeds: Sequence[Mapping[str, Array]], axes: BatchAxes = FIRST) -> Outputs:
     """What the graph answers when all of it is computed in float64. Raises ExecutionFailed as `graph_reference`."""
+    return joined(double_runs(model, feeds), axes)
+
+
+def double_runs(model: ir.Model, feeds: Sequence[Mapping[str, Array]]) -> list[Outputs]:
+    """The same, run by run."""
     _require_known(model)
     names = [str(value.name) for value in model.graph.outputs]
     double = _evaluator(model)
-    return joined([double(names, feed) for feed in feeds], axes)
+    return [double(names, feed) for feed in feeds]
 
 
-def joined(parts: Sequence[Mapping[str, Array]], axes: BatchAxes = FIRST) -> Outputs:
+def joined(parts: Sequence[Mapping[str, Array]], axes: BatchAxes = FIRST, keep_apart: Collection[str] = ()) -> Outputs:
     """The outputs of several runs, one after the other, images first.
 
     `axes` says along which axis of an output the images of a batch lie (0 where it says nothing): that axis comes
-    first. With None there is none, as in a scalar, and each run is one row.
+    first. With None there is none, as in a scalar, and each run is one row. Outputs in `keep_apart` become an array of
+    arrays, one of each run: their sizes are the data's.
 
-    Raises ExecutionFailed for an output whose other dimensions differ from run to run.
+    Raises ExecutionFailed for another output whose dimensions differ from run to run.
     """
     found: Outputs = {}
     for name in parts[0]:
+        if name in keep_apart:
+            found[name] = np.empty(len(parts), object)
+            found[name][:] = [np.atleast_1d(part[name]) for part in parts]
+            continue
         arrays = [_images_first(part[name], axes.get(name, 0)) for part in parts]
         try:
             found[name] = np.concatenate(arrays)
@@ -107,6 +128,21 @@ def joined(parts: Sequence[Mapping[str, Array]], axes: BatchAxes = FIRST) -> Out
 
 def _images_first(array: Array, axis: int | None) -> Array:
     return array[None] if axis is None or not array.ndim else np.moveaxis(array, axis, 0)
+
+
+def unlike(axes: BatchAxes, *several: Sequence[Mapping[str, Array]]) -> set[str]:
+    """The outputs whose dimensions, the images' apart, differ from run to run in any of several series of runs."""
+    return {
+        name
+        for parts in several
+        for name in parts[0]
+        if len({_images_first(part[name], axes.get(name, 0)).shape[1:] for part in parts}) > 1
+    }
+
+
+def apart(output: Array) -> bool:
+    """Whether an output holds its runs apart (see `joined`)."""
+    return bool(output.dtype == object)
 
 
 def _require_known(model: ir.Model) -> None:
@@ -157,25 +193,6 @@ def _evaluator(model: ir.Model) -> Callable[[list[str], Mapping[str, Array]], Ou
 
 def _not_evaluated(error: Exception) -> ExecutionFailed:
     return ExecutionFailed(f"onnx's reference evaluator cannot compute the graph in float64: {one_line(error)}")
-
-
-def _run_module(
-    module: nn.Module, feeds: Sequence[Mapping[str, Array]], names: tuple[str, ...], axes: BatchAxes, dtype: Any
-) -> Outputs:
-    import torch
-
-    with torch.inference_mode():
-        results = [flatten_outputs(call(module, _tensors(feed, dtype))) for feed in feeds]
-    parts = [{name: tensor.numpy() for name, tensor in zip(names, found, strict=True)} for found in results]
-    return joined(parts, axes)
-
-
-def _tensors(feed: Mapping[str, Array], dtype: Any) -> dict[str, Any]:
-    """A copy of a feed as torch takes it, its real numbers in `dtype`; a forward may write into its input."""
-    import torch
-
-    found = {name: torch.from_numpy(np.array(array)) for name, array in feed.items()}
-    return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in found.items()}
 
 
 def _widen(array: Array) -> Array:

@@ -2,31 +2,32 @@
 
 *Precision loss* is the typed graph, executed literally, against the float64 reference: what the types cost, on any
 backend. *Backend loss* is the engine against its typed graph: what the backend adds. Gates come first: NaN and Inf,
-shapes, and an output that does not vary over its inputs, of which nothing can be said.
+shapes, values that collapse, an output that does not vary over its inputs and a floor that is none, of which nothing
+can be said. What is measured depends on what an output is made of (`kinds.py`); the limits stand in `limits.py`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
+from deploykit.parity.channels import Group, Part, find_groups, measure_part
+from deploykit.parity.kinds import Kind, KindName, kind_of
+from deploykit.parity.limits import BACKEND_FACTOR, PART_SQNR_DB, SMALLEST_FLOOR, Limits, floor_of
 from deploykit.parity.metrics import Array, Distance, Top1, distance, top1, variation
-from deploykit.parity.reference import Outputs, Reference
+from deploykit.parity.reference import Outputs, Reference, apart
+from deploykit.parity.sets import Agreement, same_items, same_values
 from deploykit.spec import Precision
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 Scope = Literal["engine", "typed graph"]
 
-FLOOR_FACTOR = 3.0  # FP32 may be this many times as far from float64 as eager float32 is
-MINIMUM_SQNR_DB = {Precision.FP16: 30.0, Precision.INT8: 20.0}  # INT8: with trained weights
-YARDSTICK_MARGIN_DB = 1.0  # INT8 on random weights: below ONNX Runtime's own quantiser by no more than this
-BACKEND_FACTOR = 2.0  # an engine may add this many times its typed graph's own error, plus the noise floor
 CONSTANT = 1e-3  # relative variation over inputs below which agreement is that of a constant, and says nothing
-SMALLEST_FLOOR = 2.0**-21  # four units in the last place of float32, by which kernels of a shallow network may differ
+SEVERITY: dict[Verdict, int] = {"fail": 0, "inconclusive": 1, "pass": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,9 @@ class OutputParity:
 
     `scope` is "engine", or "typed graph" where the engine cannot run here and only the precision verdict is known.
     `precision` and `backend` are None where no typed graph ran, `total` and `backend` where no engine did.
+
+    Whole numbers and items have an `agreement` in place of distances. `parts` has the groups of channels of the row's
+    own scope where there are any; `broken` is set where values collapsed.
     """
 
     output: str
@@ -42,11 +46,15 @@ class OutputParity:
     verdict: Verdict
     reason: str
     precision_limit: str
-    floor: float  # relative L2 of eager float32
+    floor: float  # relative L2 of eager float32, or the share of its whole numbers that are wrong
+    kind: KindName = "real"
     total: Distance | None = None  # engine against float64
     precision: Distance | None = None  # typed graph against float64
     backend: Distance | None = None  # engine against typed graph
     backend_limit: float | None = None  # relative L2
+    agreement: Agreement | None = None
+    parts: tuple[Part, ...] = ()
+    broken: bool = False
     top1: Top1 | None = None
 
     @property
@@ -66,54 +74,68 @@ class ParityResult:
 
     @property
     def worst(self) -> OutputParity:
-        order: dict[Verdict, int] = {"fail": 0, "inconclusive": 1, "pass": 2}
-        return min(self.outputs, key=lambda output: (order[output.verdict], -_loss(output)))
+        """Of the outputs that read the inputs, where any does: a constant of the network says nothing of the rest."""
+        telling = [output for output in self.outputs if output.kind != "fixed" or output.verdict == "fail"]
+        return min(telling or self.outputs, key=lambda output: (SEVERITY[output.verdict], -_loss(output)))
 
     @property
     def verdict(self) -> Verdict:
         return self.worst.verdict
 
+    @property
+    def reason(self) -> str:
+        return self.worst.reason
+
     def as_dict(self) -> dict[str, Any]:
-        loss = self.worst.loss
+        worst = self.worst
         return {
             "verdict": self.verdict,
-            "sqnr_db": loss.sqnr_db if loss else None,
-            **asdict(self.worst),
+            "sqnr_db": worst.loss.sqnr_db if worst.loss else None,
+            **_plain(worst),
             "images": self.images,
             "reference": self.reference,
             "weights": self.weights,
-            "outputs": [asdict(output) for output in self.outputs],
+            "outputs": [_plain(output) for output in self.outputs],
         }
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What a row is held to. `yardstick_db` is the SQNR of ONNX Runtime's own quantiser, for INT8 on random weights."""
+class Undecided:
+    """Nothing could be compared, for a reason. It is no pass: the exit code is that of a gate that did not hold."""
 
-    precision: Precision
-    random_weights: bool
-    yardstick_db: float | None = None
+    reason: str
+    verdict: Literal["inconclusive"] = "inconclusive"
 
-    def precision_limit(self, floor: float) -> tuple[float, str]:
-        """The largest relative L2 allowed against float64, and the limit in the user's words."""
-        if self.precision is Precision.FP32:
-            return FLOOR_FACTOR * floor, f"at most {FLOOR_FACTOR:g}x the float32 noise floor of {floor:.2g}"
-        decibel = MINIMUM_SQNR_DB[self.precision]
-        said = f"SQNR at least {decibel:g} dB"
-        if self.precision is Precision.INT8 and self.random_weights and self.yardstick_db is not None:
-            decibel = self.yardstick_db - YARDSTICK_MARGIN_DB
-            said = (
-                f"SQNR at least {decibel:.1f} dB: random weights, held to onnxruntime's "
-                f"quantize_static ({self.yardstick_db:.1f} dB) minus {YARDSTICK_MARGIN_DB:g}"
-            )
-        return 10.0 ** (-decibel / 20.0), said
+    def as_dict(self) -> dict[str, Any]:
+        return {"verdict": self.verdict, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class GateMissed:
+    """A gate ahead of the comparison did not hold, such as a weight that float16 cannot hold."""
+
+    reason: str
+    verdict: Literal["fail"] = "fail"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"verdict": self.verdict, "reason": self.reason}
+
+
+Parity = ParityResult | Undecided | GateMissed
 
 
 def judge(
-    engine: Outputs | None, literal: Outputs | None, reference: Reference, limits: Limits, *, blame: str = ""
+    engine: Outputs | None,
+    literal: Outputs | None,
+    reference: Reference,
+    limits: Limits,
+    *,
+    kinds: Mapping[str, Kind] | None = None,
+    blame: str = "",
 ) -> ParityResult:
     """Each output against float64: of the engine (None: it cannot run here) and of the typed graph run literally
-    (None: the row runs no typed graph). `blame` is what is known of where NaN and Inf come from.
+    (None: the row runs no typed graph). `kinds` is what the graph says of its outputs, `blame` what is known of where
+    NaN and Inf come from.
     """
     outputs = tuple(
         _judge_output(
@@ -123,16 +145,28 @@ def judge(
                 engine=None if engine is None else engine.get(name),
                 literal=None if literal is None else literal.get(name),
                 exact=exact,
-                floor=max(distance(reference.float32[name], exact).relative_l2, SMALLEST_FLOOR, reference.least_floor),
+                float32=reference.float32[name],
+                least_floor=max(reference.least_floor, SMALLEST_FLOOR),
+                kind=kind_of(exact, (kinds or {}).get(name)),
                 blame=blame,
             ),
             limits,
         )
         for name, exact in reference.exact.items()
     )
-    images = len(next(iter(reference.exact.values())))
+    images = max(len(array) for array in reference.exact.values())
     weights = "random weights" if limits.random_weights else "given weights"
     return ParityResult(outputs, images, reference.source, weights)
+
+
+def closeness_db(candidate: Outputs, exact: Outputs, kinds: Mapping[str, Kind]) -> float:
+    """One figure for how near a quantised graph is: the lowest SQNR of an output, dB, as judged by all measures.
+
+    What varies in a group of channels is held to less than a whole output (`PART_SQNR_DB`) and counts by so much more;
+    whole numbers and items count 20 dB where nine of ten agree, 10 dB more for a tenth of the disagreement. Collapsed
+    values count as minus infinity.
+    """
+    return min(_closeness(candidate[name], array, kind_of(array, kinds.get(name))) for name, array in exact.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,69 +178,260 @@ class _Case:
     engine: Array | None
     literal: Array | None
     exact: Array
-    floor: float
+    float32: Array
+    least_floor: float
+    kind: Kind
     blame: str
+
+    def shown(self) -> Iterator[tuple[Scope, Array]]:
+        """What there is to compare, the typed graph first."""
+        if self.literal is not None:
+            yield "typed graph", self.literal
+        if self.engine is not None:
+            yield "engine", self.engine
 
 
 def _judge_output(case: _Case, limits: Limits) -> OutputParity:
-    allowed, said = limits.precision_limit(case.floor)
-    found = OutputParity(case.name, case.scope, "pass", "", precision_limit=said, floor=case.floor)
-    if broken := next(_gates(case), None):
-        verdict, reason = broken
+    found = OutputParity(case.name, case.scope, "pass", "", precision_limit="", floor=math.nan, kind=case.kind.name)
+    if (case.engine if case.scope == "engine" else case.literal) is None:
+        return replace(found, verdict="fail", reason=f"{case.name}: the {case.scope} has no such output")
+    real = case.exact.dtype.kind == "f" and case.kind.name in ("real", "fixed")
+    return _judge_real(case, limits, found) if real else _judge_items(case, limits, found)
+
+
+def _judge_real(case: _Case, limits: Limits, found: OutputParity) -> OutputParity:
+    if unlike := next(_shapes_and_infinities(case), None):
+        verdict, reason = unlike
         return replace(found, verdict=verdict, reason=reason)
+    case = _finite(case)
+    floor = max(distance(case.float32, case.exact).relative_l2, case.least_floor)
+    allowed, said = limits.of_output(floor)
+    found = replace(found, floor=floor, precision_limit=said)
+    found = _with_distances(case, found)
+    groups = find_groups(case.exact)
+    own = {what: [measure_part(group, array, case.exact) for group in groups] for what, array in case.shown()}
+    found = replace(found, parts=tuple(own[case.scope]))
+    for what, parts in own.items():
+        if collapsed := [_place(case.name, part, f"the {what}: {part.broken}") for part in parts if part.broken]:
+            return replace(found, verdict="fail", broken=True, reason=f"broken: {'; '.join(collapsed)}")
+    floors = [floor_of(group, case.float32, case.exact, case.least_floor) for group in groups]
+    if doubt := next(_doubts(case, floor, [*zip(groups, floors, strict=True)], limits), None):
+        return replace(found, verdict="inconclusive", reason=doubt)
+    reasons = [*_total_reasons(case, found, allowed, said)]
+    for index, (group, floor_db) in enumerate(zip(groups, floors, strict=True)):
+        limit = limits.of_part(case.name, group, case.exact, floor_db)
+        reasons += _part_reasons(case, index, own, limit)
+        if case.engine is not None and case.literal is not None:
+            added = measure_part(group, case.engine, case.literal)
+            reasons += _part_strays(case, added, own["typed graph"][index], limit, floor_db)
+    return _concluded(found, reasons, limits)
+
+
+def _concluded(found: OutputParity, reasons: list[str], limits: Limits) -> OutputParity:
+    if not reasons:
+        return found
+    if limits.no_yardstick:
+        reasons.append(
+            f"random weights are held to onnxruntime's quantize_static, and it failed: {limits.no_yardstick}"
+        )
+        return replace(found, verdict="inconclusive", reason="; ".join(reasons))
+    return replace(found, verdict="fail", reason="; ".join(reasons))
+
+
+def _with_distances(case: _Case, found: OutputParity) -> OutputParity:
+    """All distances of the whole output, and top-1."""
     total = None if case.engine is None else distance(case.engine, case.exact)
     own = None if case.literal is None else distance(case.literal, case.exact)
     added = None if case.engine is None or case.literal is None else distance(case.engine, case.literal)
-    backend_limit = BACKEND_FACTOR * own.relative_l2 + case.floor if own and added else None
-    reasons = []
-    judged = own or total
-    assert judged is not None  # noqa: S101 - a gate has just said so
-    if judged.relative_l2 > allowed:
-        what = "typed graph against float64" if own else "output against float64"
-        reasons.append(f"{case.name}: {what} is at {_figures(judged)}; {said}")
-    if added and backend_limit and added.relative_l2 > backend_limit:
-        reasons.append(
-            f"{case.name}: the backend strays from its typed graph by {added.relative_l2:.2g} relative L2, "
-            f"more than {backend_limit:.2g}"
-        )
     shown = case.engine if case.engine is not None else case.literal
     return replace(
         found,
-        verdict="fail" if reasons else "pass",
-        reason="; ".join(reasons),
         total=total,
         precision=own,
         backend=added,
-        backend_limit=backend_limit,
+        backend_limit=BACKEND_FACTOR * own.relative_l2 + found.floor if own and added else None,
         top1=top1(shown, case.exact) if shown is not None else None,
     )
 
 
-def _gates(case: _Case) -> Iterator[tuple[Verdict, str]]:
-    if (case.engine if case.scope == "engine" else case.literal) is None:
-        yield "fail", f"{case.name}: the {case.scope} has no such output"
-        return
-    for array, what in ((case.literal, "typed graph"), (case.engine, "engine")):
-        if array is None:
-            continue
+def _total_reasons(case: _Case, found: OutputParity, allowed: float, said: str) -> Iterator[str]:
+    judged = found.precision or found.total
+    if judged and judged.relative_l2 > allowed:
+        what = "typed graph against float64" if found.precision else "output against float64"
+        yield f"{case.name}: {what} is at {_figures(judged)}; {said}"
+    if found.backend and found.backend_limit and found.backend.relative_l2 > found.backend_limit:
+        yield (
+            f"{case.name}: the backend strays from its typed graph by {found.backend.relative_l2:.2g} relative L2, "
+            f"more than {found.backend_limit:.2g}"
+        )
+
+
+def _part_reasons(case: _Case, index: int, own: Mapping[Scope, list[Part]], limit: Part) -> Iterator[str]:
+    """Of the typed graph, or of the engine where none ran."""
+    what = next(iter(own))
+    part = own[what][index]
+    if part.sqnr_db < limit.sqnr_db:
+        yield _place(
+            case.name,
+            part,
+            f"{what} against float64: what varies is at {part.sqnr_db:.1f} dB, at least {limit.sqnr_db:.1f}",
+        )
+    elif part.worst_db is not None and limit.worst_db is not None and part.worst_db < limit.worst_db:
+        yield (
+            f"{case.name}[channel {part.worst}]: {what} against float64: what varies is at {part.worst_db:.1f} dB, at "
+            f"least {limit.worst_db:.1f}"
+        )
+
+
+def _part_strays(case: _Case, added: Part, own: Part, limit: Part, floor_db: float) -> Iterator[str]:
+    """What the engine adds to a group: held to its typed graph's own error as whole outputs are, where it matters."""
+    allowed = BACKEND_FACTOR * _ratio(own.sqnr_db) + _ratio(floor_db)
+    if _ratio(added.sqnr_db) > allowed and added.sqnr_db < limit.sqnr_db:
+        yield _place(
+            case.name, added, f"the backend strays from its typed graph: what varies is at {added.sqnr_db:.1f} dB"
+        )
+
+
+def _shapes_and_infinities(case: _Case) -> Iterator[tuple[Verdict, str]]:
+    if np.isnan(case.exact).any():
+        share = float(np.mean(np.isnan(case.exact)))
+        yield "inconclusive", f"{case.name}: {share:.0%} of the float64 reference's own values are NaN"
+    for what, array in case.shown():
         if array.shape != case.exact.shape:
             yield "fail", f"{case.name}: the {what} gives shape {array.shape}, float64 {case.exact.shape}"
-        elif not np.all(np.isfinite(array)):
-            share = 1.0 - float(np.mean(np.isfinite(array)))
+            return
+        endless = ~np.isfinite(case.exact)
+        wrong = np.where(endless, array != case.exact, ~np.isfinite(array))
+        if wrong.any():
             because = f"; {case.blame}" if case.blame else ""
-            yield "fail", f"{case.name}: {share:.0%} of the {what}'s values are NaN or Inf{because}"
+            yield "fail", f"{case.name}: {float(np.mean(wrong)):.0%} of the {what}'s values are NaN or Inf{because}"
+
+
+def _finite(case: _Case) -> _Case:
+    """The case with 0 where reference and candidates are infinite alike, as in a mask."""
+    endless = ~np.isfinite(case.exact)
+    if not endless.any():
+        return case
+    return replace(
+        case,
+        exact=np.where(endless, 0.0, case.exact),
+        float32=np.where(endless, 0.0, case.float32),
+        engine=None if case.engine is None else np.where(endless, 0.0, case.engine),
+        literal=None if case.literal is None else np.where(endless, 0.0, case.literal),
+    )
+
+
+def _doubts(case: _Case, floor: float, parts: Sequence[tuple[Group, float]], limits: Limits) -> Iterator[str]:
+    """Why agreement, or its lack, would say nothing."""
+    if case.kind.name == "fixed":
+        return
     if len(case.exact) > 1 and variation(case.exact) < CONSTANT:
+        yield f"{case.name}: the output does not vary over {len(case.exact)} different inputs; agreement says nothing"
+    causes = "the network draws random numbers, rounds to integers or magnifies its own rounding"
+    if not floor <= limits.largest_floor:
         yield (
-            "inconclusive",
-            f"{case.name}: the output does not vary over {len(case.exact)} different inputs; agreement says nothing",
+            f"{case.name}: float32 itself is {floor:.2g} relative L2 from float64, more than "
+            f"{limits.largest_floor:.2g}: {causes}, and no row can be judged by it"
         )
+    for group, floor_db in parts:
+        if not floor_db >= limits.part_db:
+            yield (
+                f"{_at(case.name, str(group))}: float32 itself has what varies at {floor_db:.1f} dB, and "
+                f"{limits.part_db:g} are asked for: {causes}, or it varies too little beside its mean"
+            )
+
+
+def _judge_items(case: _Case, limits: Limits, found: OutputParity) -> OutputParity:
+    """Whole numbers place by place, items as sets."""
+    for what, array in case.shown():
+        if not _comparable(array, case):
+            reason = f"{case.name}: the {what} gives shape {array.shape}, float64 {case.exact.shape}"
+            return replace(found, verdict="fail", reason=reason)
+    floor = _agreement(case.float32, case, limits)
+    yardstick = limits.yardstick.get(case.name)
+    share = limits.of_agreement(
+        _agreement(yardstick, case, limits) if yardstick is not None and _comparable(yardstick, case) else None, floor
+    )
+    said = f"{share:.1%} of {'values' if case.kind.name == 'whole' else 'items'} the same, at least"
+    own = {what: _agreement(array, case, limits) for what, array in case.shown()}
+    found = replace(found, floor=1.0 - floor.share, precision_limit=said, agreement=own[case.scope])
+    if case.kind.name != "fixed" and _all_alike(case.exact):
+        reason = f"{case.name}: the output does not vary over the inputs; agreement says nothing"
+        return replace(found, verdict="inconclusive", reason=reason)
+    if floor.share < 1.0 - 3 * (1.0 - share) and floor.wrong > 1:
+        reason = (
+            f"{case.name}: float32 itself agrees with float64 in {floor.share:.1%} only; no row can be judged by it"
+        )
+        return replace(found, verdict="inconclusive", reason=reason)
+    noun = "values" if case.kind.name == "whole" else "items"
+    reasons = [
+        f"{case.name}: {agreed.share:.1%} of the {what}'s {agreed.of} {noun} are float64's; {said}"
+        for what, agreed in own.items()
+        if agreed.share < share - 1e-12
+    ]
+    return _concluded(found, reasons, limits)
+
+
+def _agreement(candidate: Array, case: _Case, limits: Limits) -> Agreement:
+    if case.kind.name in ("whole", "fixed", "real"):
+        return same_values(candidate, case.exact)
+    return same_items(candidate, case.exact, case.kind, limits.item_tolerance())
+
+
+def _comparable(array: Array, case: _Case) -> bool:
+    """Selections may differ in size, and each run's is compared with its own."""
+    if apart(array) or apart(case.exact):
+        return apart(array) and apart(case.exact) and len(array) == len(case.exact)
+    return bool(array.shape == case.exact.shape)
+
+
+def _all_alike(exact: Array) -> bool:
+    """Whether all images, or runs, get the same answer."""
+    if len(exact) < 2:
+        return False
+    return all(np.array_equal(exact[0], row) for row in exact[1:])
+
+
+def _closeness(candidate: Array, exact: Array, kind: Kind) -> float:
+    if exact.dtype.kind != "f" or kind.name not in ("real", "fixed"):
+        case = _Case("", "engine", candidate, None, exact, exact, SMALLEST_FLOOR, kind, "")
+        if not _comparable(candidate, case):
+            return -math.inf
+        agreed = _agreement(candidate, case, Limits(Precision.INT8, random_weights=False))
+        return math.inf if not agreed.wrong else 10.0 - 10.0 * math.log10(1.0 - agreed.share)
+    figures = [distance(candidate, exact).sqnr_db]
+    for group in find_groups(exact):
+        part = measure_part(group, candidate, exact)
+        figures.append(-math.inf if part.broken else part.sqnr_db + 20.0 - PART_SQNR_DB[Precision.INT8])
+    return min(figures)
+
+
+def _place(name: str, part: Part, said: str) -> str:
+    return f"{_at(name, part.channels)}: {said}"
+
+
+def _at(name: str, channels: str) -> str:
+    return f"{name}[{channels}]" if channels else name
+
+
+def _plain(output: OutputParity) -> dict[str, Any]:
+    found = asdict(output)
+    if output.agreement:
+        found["agreement"]["share"] = output.agreement.share
+    return found
 
 
 def _figures(found: Distance) -> str:
     return f"{found.sqnr_db:.1f} dB ({found.relative_l2:.2g} relative L2)"
 
 
+def _ratio(decibel: float) -> float:
+    return float(10.0 ** (-decibel / 20.0))
+
+
 def _loss(output: OutputParity) -> float:
+    if output.agreement is not None:
+        return 1.0 - output.agreement.share
     if output.loss is None or math.isnan(output.loss.relative_l2):
         return math.inf
     return output.loss.relative_l2

@@ -29,6 +29,7 @@ from deploykit.data.feeds import joined_feeds, runs, whole_runs
 from deploykit.data.noise import can_draw, white_noise
 from deploykit.errors import BackendMissing, BuildFailed, DeploykitError, GateFailed, UnsupportedGraph, UsageError
 from deploykit.images import assert_disjoint
+from deploykit.parity import Parity, Undecided
 from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.fusing import BUDGET_SECONDS, PRICED_BY, Decision, Goal, decide
 from deploykit.pipeline.inputs import (
@@ -213,7 +214,8 @@ class _Comparison:
         if built is None:
             return row
         if samples is None:
-            return replace(row, parity=self._parity(line, built)) if built.typed else row
+            nothing = Undecided("the row has neither an engine that runs here nor a typed graph")
+            return replace(row, parity=self._parity(line, built) if built.typed else nothing)
         if samples.failure is not None:
             state: State = "unavailable" if isinstance(samples.failure, BackendMissing) else "failed"
             return replace(row, state=state, reason=str(samples.failure))
@@ -229,13 +231,13 @@ class _Comparison:
             parity=self._parity(line, built),
         )
 
-    def _parity(self, line: Line, built: Built) -> dict[str, Any]:
+    def _parity(self, line: Line, built: Built) -> Parity:
         """The verdict; what keeps it from being reached costs this row's verdict and no other row's figures."""
         outputs = line.samples.outputs if line.samples else None
         try:
-            return self.judge.verdict(built, outputs).as_dict()
+            return self.judge.verdict(built, outputs)
         except DeploykitError as error:
-            return {"verdict": "inconclusive", "reason": str(error)}
+            return Undecided(str(error))
 
     def _conditions(
         self, jobs: Sequence[RowJob], measurement: Measurement | None, machine: Mapping[str, Any]

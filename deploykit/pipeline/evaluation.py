@@ -16,6 +16,7 @@ import numpy as np
 from deploykit.backends.protocol import Feed
 from deploykit.bench import BenchSettings, fingerprint, stream_outputs
 from deploykit.errors import BackendMissing, DeploykitError, UsageError
+from deploykit.parity import GateMissed
 from deploykit.parity.accuracy import TOP, Flips, Predictions, Share
 from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.inputs import Inputs, calibration_inputs
@@ -141,7 +142,7 @@ class _Evaluation:
         if limit is None or flips is None or flips.drop <= limit:
             return row
         reason = f"{flips.drop:.2f} points of top-1 lost, {limit:g} are allowed"
-        return replace(row, parity={"verdict": "fail", "reason": reason})
+        return replace(row, parity=GateMissed(reason))
 
     def _conditions(self) -> AccuracyConditions:
         spec, images = self.request.spec, self.images

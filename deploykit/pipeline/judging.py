@@ -19,14 +19,18 @@ from deploykit.loader import read_onnx
 from deploykit.ort_session import compute, open_session
 from deploykit.parity import (
     CHUNK,
+    Kind,
     Limits,
     ParityResult,
     Reference,
+    apart,
     distance,
     file_reference,
     joined,
     judge,
     module_reference,
+    output_kinds,
+    yardstick_db,
 )
 from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.inputs import Inputs
@@ -38,6 +42,43 @@ from deploykit.spec import Precision, TensorSpec
 from deploykit.store import Writer
 
 Array = np.ndarray[Any, Any]
+
+HALVES = {"float16", "bfloat16"}
+QUANTISED = frozenset(
+    (
+        *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
+        *("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"),
+    )
+)
+PROBED = 2  # images that show whether the rows of a batch depend on each other
+BATCH_NOISE, BATCH_MATTERS = 1e-5, 1e-3  # relative L2 between batch sizes: above noise; worth saying
+
+
+@dataclass(frozen=True, slots=True)
+class Nature:
+    """What a network is before any typing of ours, as far as its verdicts depend on it.
+
+    `kinds` is what its graph says of its outputs. `quantised`: it rounds to integers itself. `half`: it has float16 or
+    bfloat16 inside.
+    """
+
+    kinds: Mapping[str, Kind]
+    quantised: bool
+    half: bool
+
+    def computes(self, named: Precision) -> Precision:
+        """The type that a row's limits follow: a file in float16 computes in it under the name of FP32, too."""
+        return Precision.FP16 if self.half and named is Precision.FP32 else named
+
+    def limits(self, named: Precision, *, random_weights: bool) -> Limits:
+        return Limits(self.computes(named), random_weights=random_weights, quantised=self.quantised)
+
+
+def nature_of(exported: Exported) -> Nature:
+    network = read_graph(exported.path)
+    quantised = any(node.op_type in QUANTISED for node in network.graph.all_nodes())
+    half = HALVES & set(exported.facts.get("computes_in", ()))
+    return Nature(output_kinds(network), quantised, bool(half))
 
 
 @dataclass
@@ -57,31 +98,48 @@ class Judge:
     batch: int
     calibration: Inputs | None
     literal: dict[str, dict[str, Array]] = field(default_factory=dict)  # by digest of the typed graph
-    yardsticks: dict[tuple[bool, bool], float] = field(default_factory=dict)  # dB, by symmetric activations, seven bits
+    yardsticks: dict[tuple[bool, bool], dict[str, Array] | DeploykitError] = field(default_factory=dict)
+    """Of ONNX Runtime's quantiser, by symmetric activations and seven bits."""
 
     def verdict(self, built: Built, outputs: Sequence[Feed] | None) -> ParityResult:
         """Of the engine's `outputs`, or of its typed graph alone where they are None.
 
         FP32 and FP16 answer for all images, INT8 for photographs: it was calibrated on such.
         """
-        precision = built.engine.precision
-        shown = self.photographs if precision is Precision.INT8 else self.count
+        precision = self._nature.computes(built.engine.precision)
+        shown = self.photographs if built.engine.precision is Precision.INT8 else self.count
+        reference = self.reference
         engine = literal = None
         blame = ""
         if outputs is not None:
-            engine = self._first(joined(outputs, self.exported.batch_axes), shown)
+            engine = self._first(joined(outputs, self.exported.batch_axes, self._apart), shown)
         if built.typed is not None:
-            literal = self._first(self._literally(built.typed), shown)
-            if precision is Precision.FP16 and not all(np.isfinite(array).all() for array in literal.values()):
+            literal = self._first(self._literally(built.typed, precision), shown)
+            if precision is Precision.FP16 and not all(_finite(array) for array in literal.values()):
                 blame = self._overflow(built.typed)
-        limits = Limits(
-            precision,
-            random_weights=self.exported.random_weights,
-            yardstick_db=self._yardstick_db(built) if precision is Precision.INT8 else None,
-        )
-        exact, float32 = self._first(self.reference.exact, shown), self._first(self.reference.float32, shown)
-        reference = replace(self.reference, exact=exact, float32=float32)
-        return judge(engine, literal, reference, limits, blame=blame)
+        exact, float32 = self._first(reference.exact, shown), self._first(reference.float32, shown)
+        limits = self._limits(built, precision, exact)
+        single = replace(reference, exact=exact, float32=float32)
+        return judge(engine, literal, single, limits, kinds=self._nature.kinds, blame=blame)
+
+    def _limits(self, built: Built, precision: Precision, exact: Mapping[str, Array]) -> Limits:
+        limits = self._nature.limits(built.engine.precision, random_weights=self.exported.random_weights)
+        if precision is not Precision.INT8 or self._nature.quantised:
+            return limits
+        yardstick = self._yardstick(built)
+        if isinstance(yardstick, DeploykitError):
+            return replace(limits, no_yardstick=str(yardstick))
+        reached = yardstick_db(yardstick, dict(exact), self._nature.kinds) if yardstick else None
+        return replace(limits, yardstick=yardstick, yardstick_db=reached)
+
+    @cached_property
+    def _nature(self) -> Nature:
+        return nature_of(self.exported)
+
+    @property
+    def _apart(self) -> frozenset[str]:
+        """Outputs whose runs are held apart."""
+        return frozenset(name for name, array in self.reference.exact.items() if apart(array))
 
     def feeds(self, inputs: Sequence[TensorSpec]) -> list[Feed]:
         """The images in batches, as an engine's inputs take them."""
@@ -96,26 +154,57 @@ class Judge:
 
     @cached_property
     def _reference(self) -> Reference | DeploykitError:
-        size = self.exported.run_length(self.batch, CHUNK)
-        with self.artefacts.timed("reference in float64"):
-            try:
-                return reference_outputs(self.exported, runs(self.images, self.exported.inputs, size))
-            except DeploykitError as error:
-                return error
+        """Run in batches as the rows are, where that matters or costs nothing."""
+        try:
+            size, note = self._reference_run()
+            with self.artefacts.timed("reference in float64"):
+                feeds = runs(self.images, self.exported.inputs, size)
+                found = reference_outputs(self.exported, feeds, kinds=self._nature.kinds)
+            return replace(found, source=found.source + note)
+        except DeploykitError as error:
+            return error
+
+    def _reference_run(self) -> tuple[int, str]:
+        """How many images the reference runs at a time, and what the rows say of it."""
+        size = self.exported.run_length(self.batch, min(CHUNK, self.batch))
+        if self.exported.fixed_batch is not None or self.count < PROBED:
+            return size, ""
+        gap = self._batch_gap()
+        if gap < BATCH_NOISE:
+            return size, ""
+        said = f"; rows of a batch depend on each other: all ran in batches of {self.batch}"
+        return self.batch, said if gap > BATCH_MATTERS else ""
+
+    def _batch_gap(self) -> float:
+        """How far the answers for some images, one batch, are from those for the same ones alone, relative L2."""
+        names = [spec.name for spec in self.exported.outputs]
+        with self.artefacts.timed("run at two batch sizes"):
+            session = open_session(self.exported.path, optimise=False)
+            shown = runs(self.images, self.exported.inputs, PROBED)[0]
+            together = compute(session, names, shown)
+            alone = [compute(session, names, feed) for feed in runs(shown, self.exported.inputs, 1)]
+        gaps = [0.0]
+        for name, batch in together.items():
+            parts = [np.atleast_1d(answer[name]) for answer in alone]
+            if len({part.shape[1:] for part in parts}) > 1 or np.shape(batch) != (each := np.concatenate(parts)).shape:
+                gaps.append(0.0 if not np.shape(batch) else BATCH_NOISE)
+            elif _finite(batch) and _finite(each):
+                gaps.append(distance(np.atleast_1d(batch), each).relative_l2)
+        return max(gaps)
 
     def _first(self, outputs: Mapping[str, Array], shown: int) -> dict[str, Array]:
         """What belongs to the first `shown` images; an output that has not one row per image is cut in proportion."""
         return {name: array[: len(array) * shown // self.count] for name, array in outputs.items()}
 
-    def _literally(self, typed: Typed) -> dict[str, Array]:
+    def _literally(self, typed: Typed, precision: Precision) -> dict[str, Array]:
         """The typed graph's outputs, executed as written."""
-        digest, precision = typed.graph.digest, typed.graph.precision
+        digest = typed.graph.digest
         names = [spec.name for spec in typed.graph.outputs]
         if digest not in self.literal:
-            with self.artefacts.timed(f"run the {precision} graph literally"):
+            with self.artefacts.timed(f"run the {typed.graph.precision} graph literally"):
                 session = open_session(literal_graph(read_graph(typed.graph.path), precision), optimise=False)
                 answers = [compute(session, names, feed) for feed in self._feeds_of(typed)]
-                self.literal[digest] = joined(answers, self.exported.batch_axes)
+                self.literal[digest] = joined(answers, self.exported.batch_axes, self._apart)
         return self.literal[digest]
 
     def _overflow(self, typed: Typed) -> str:
@@ -126,20 +215,24 @@ class Judge:
     def _feeds_of(self, typed: Typed) -> list[Feed]:
         return self.feeds(typed.graph.inputs)
 
-    def _yardstick_db(self, built: Built) -> float | None:
-        """The SQNR that onnxruntime's own quantiser reaches on the same images with the same kind of activations, dB.
+    def _yardstick(self, built: Built) -> dict[str, Array] | DeploykitError:
+        """What onnxruntime's own quantiser answers on the same images with the same kind of activations.
 
-        Asked for random weights only, where no fixed limit means anything.
+        Asked for random weights only, where no fixed limit means anything; nothing otherwise. That it fails is no fault
+        of the row: the error is handed back.
         """
         placement = get_backend(built.engine.backend).placement
         if placement is None or self.calibration is None or not self.exported.random_weights:
-            return None
+            return {}
         kind = placement.symmetric, placement.weight_limit < ORT_CPU.weight_limit
         if kind not in self.yardsticks:
-            self.yardsticks[kind] = self._quantised_db(self.calibration, symmetric=kind[0], seven_bits=kind[1])
+            try:
+                self.yardsticks[kind] = self._quantised_outputs(self.calibration, symmetric=kind[0], seven_bits=kind[1])
+            except DeploykitError as error:
+                self.yardsticks[kind] = error
         return self.yardsticks[kind]
 
-    def _quantised_db(self, calibration: Inputs, *, symmetric: bool, seven_bits: bool) -> float:
+    def _quantised_outputs(self, calibration: Inputs, *, symmetric: bool, seven_bits: bool) -> dict[str, Array]:
         """Run as it is written, in float between Q and DQ, so that it does not depend on this CPU's kernels."""
 
         def make(writer: Writer) -> dict[str, Any]:
@@ -157,21 +250,33 @@ class Judge:
         }
         entry, _ = self.artefacts.get_or_make("yardstick", parts, make, request=parts)
         session = open_session(entry.path("model.onnx"), optimise=False)
-        size = self.exported.run_length(self.batch, 1)
-        shown = runs(self.images, self.exported.inputs, size)[: self.photographs // size]
-        names, axes = list(self.reference.exact), self.exported.batch_axes
-        found = joined([compute(session, names, feed) for feed in shown], axes)
-        exact = self._first(self.reference.exact, self.photographs)
-        return min(distance(found[name], exact[name]).sqnr_db for name in exact)
+        names = list(self.reference.exact)
+        answers = [compute(session, names, feed) for feed in self.feeds(self.exported.inputs)]
+        return self._first(joined(answers, self.exported.batch_axes, self._apart), self.photographs)
 
 
-def reference_outputs(exported: Exported, feeds: Sequence[Feed]) -> Reference:
+def reference_outputs(
+    exported: Exported, feeds: Sequence[Feed], *, kinds: Mapping[str, Kind] | None = None
+) -> Reference:
     """Of the module in float64, or of an `.onnx` file as it came, so that a wrong rewrite of it shows.
 
-    Raises as `file_reference`.
+    `kinds` are those of the graph's outputs. Raises as `file_reference` and `module_reference`.
     """
+    selected = [name for name, kind in (kinds or {}).items() if kind.name == "selected"]
     if exported.module is None:
         file = read_onnx(Path(exported.model.name))
-        return file_reference(file, parse(file), feeds, exported.batch_axes)
-    names = tuple(output.name for output in exported.outputs)
-    return module_reference(exported.module.load(), feeds, names, exported.batch_axes)
+        return file_reference(file, parse(file), feeds, exported.batch_axes, selected)
+    return module_reference(
+        exported.module.load(),
+        feeds,
+        tuple(output.name for output in exported.outputs),
+        axes=exported.batch_axes,
+        exported=lambda: read_graph(exported.path),
+        keep_apart=selected,
+    )
+
+
+def _finite(array: Array) -> bool:
+    if apart(array):
+        return all(_finite(run) for run in array)
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())

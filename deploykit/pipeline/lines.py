@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from deploykit.backends import get_backend
 from deploykit.bench import RowSamples
 from deploykit.errors import BackendMissing, BuildFailed, GateFailed, UnsupportedGraph
+from deploykit.parity import GateMissed
 from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.values import Built, Typed
 from deploykit.report.row import Row
@@ -49,8 +50,7 @@ def build_line(artefacts: Artefacts, spec: BuildSpec, name: str, *, strict: bool
     except BuildFailed as error:
         return Line(replace(row, state="failed", reason=str(error)))
     except GateFailed as error:
-        parity = {"verdict": "fail", "reason": str(error)}
-        return Line(replace(row, state="failed", reason=str(error), parity=parity))
+        return Line(replace(row, state="failed", reason=str(error), parity=GateMissed(str(error))))
     engine = built.engine
     shown = replace(
         row,
@@ -76,14 +76,24 @@ def without_twins(lines: Sequence[Line]) -> list[Line]:
     return kept
 
 
-def exit_code(rows: Sequence[Row]) -> int:
-    """1 when a row failed, 3 when parity or another gate did not hold, 4 when nothing was available, else 0."""
-    gates = [row for row in rows if row.parity.get("verdict", "pass") != "pass"]
-    if any(row.state == "failed" and row not in gates for row in rows):
+def exit_code(rows: Sequence[Row], *, compared: bool = True) -> int:
+    """1 when a row failed, 3 when parity or another gate did not hold, 4 when nothing was available, else 0.
+
+    A verdict that is missing did not hold either, where rows are `compared` with the reference: those that were built
+    or measured have one each.
+    """
+    if any(row.state == "failed" and row.parity is None for row in rows):
         return FAILED
-    if gates:
+    if any(not _holds(row, compared=compared) for row in rows):
         return PARITY_FAILED
     return NOTHING_AVAILABLE if {row.state for row in rows} == {"unavailable"} else 0
+
+
+def _holds(row: Row, *, compared: bool) -> bool:
+    """Whether a row's verdict is a pass, or it needs none: it has no engine, or steps that nothing is compared with."""
+    if row.parity is not None:
+        return row.parity.verdict == "pass"
+    return not compared or row.mode is not None or row.state not in ("measured", "built")
 
 
 def _remarks(built: Built) -> Iterator[str]:

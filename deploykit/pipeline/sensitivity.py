@@ -1,9 +1,10 @@
 """Which layers INT8 hurts, and the fewest to keep in FP16 so that what is left of the accuracy is enough.
 
 Every layer is tried by itself: the graph with this one in INT8 and the rest in float, against the float graph, by the
-SQNR of its outputs and, where the images have labels, by top-1. Then layers are taken out of INT8, the most harmful
-first, until the aim is reached; what turns out not to be needed goes back in, the least harmful first. Both are
-measured with all layers together, since errors add up and cancel; what each stop costs is read from the compiled plan.
+measures of a parity verdict as one figure in dB (`parity.closeness_db`) and, where the images have labels, by top-1.
+Then layers are taken out of INT8, the most harmful first, until the aim is reached; what turns out not to be needed
+goes back in, the least harmful first. Both are measured with all layers together, since errors add up and cancel; what
+each stop costs is read from the compiled plan.
 
 Trials run the typed graph of TensorRT's placement literally, node by node in float, so they do not depend on this CPU.
 FP16's own error, some thousandths of INT8's, is left out of them.
@@ -11,7 +12,7 @@ FP16's own error, some thousandths of INT8's, is left out of them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from deploykit.backends.protocol import TENSORRT, Feed
 from deploykit.errors import BackendMissing, BuildFailed, GateFailed, UnsupportedGraph, UsageError
 from deploykit.graph.rewrite import site
 from deploykit.ort_session import compute, open_session
-from deploykit.parity import distance, joined
+from deploykit.parity import Kind, closeness_db, joined, output_kinds
 from deploykit.parity.accuracy import Flips, Predictions
 from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.inputs import calibration_inputs, inputs_for
@@ -131,6 +132,10 @@ class _Trials:
         return list(shown.feeds()), None, f"{len(shown)} {shown.source}"
 
     @cached_property
+    def kinds(self) -> Mapping[str, Kind]:
+        return output_kinds(self.network)
+
+    @cached_property
     def exact(self) -> dict[str, Any]:
         return self._outputs(open_session(self.network.clone(), optimise=False))
 
@@ -142,10 +147,12 @@ class _Trials:
 
     def _outputs(self, session: Any) -> dict[str, Any]:
         names = [spec.name for spec in self.exported.outputs]
-        return joined([compute(session, names, feed) for feed in self.feeds[0]], self.exported.batch_axes)
+        answers = [compute(session, names, feed) for feed in self.feeds[0]]
+        selected = {name for name, kind in self.kinds.items() if kind.name == "selected"}
+        return joined(answers, self.exported.batch_axes, selected)
 
     def _against_float(self, found: dict[str, Any]) -> Loss:
-        sqnr = min(distance(found[name], self.exact[name]).sqnr_db for name in found)
+        sqnr = closeness_db(found, self.exact, self.kinds)
         if self.predicted is None:
             return Loss(sqnr)
         flips = Flips.between(self.predicted, Predictions.of(self._only(found), self.predicted.labels))

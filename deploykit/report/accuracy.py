@@ -43,7 +43,7 @@ class AccuracyRow:
         kept = ("model", "backend", "flavour", "precision", "state", "reason", "note", "typed_digest", "batch")
         return {
             **{name: getattr(row, name) for name in kept},
-            "gate": dict(row.parity),
+            "gate": row.parity.as_dict() if row.parity else {},
             "images": self.top1.n if self.top1 else None,
             "top1": _share(self.top1),
             "top5": _share(self.top5),
@@ -101,7 +101,7 @@ def render_accuracy(report: AccuracyReport, *, file: TextIO | None = None) -> No
 
 def _cells(line: AccuracyRow) -> list[str]:
     row, top1, top5, flips = line.row, line.top1, line.top5, line.flips
-    failed = row.parity.get("verdict") == "fail" and row.state == "measured"
+    failed = row.parity is not None and row.parity.verdict == "fail" and row.state == "measured"
     low, high = top1.interval if top1 else (0.0, 0.0)
     return [
         row.backend,
@@ -121,7 +121,7 @@ def _said(line: AccuracyRow) -> Sequence[str]:
     row = line.row
     swaps = line.flips.swaps.most_common(SWAPS) if line.flips else []
     listed = ", ".join(f"{before} to {after} ({count})" for (before, after), count in swaps)
-    gate = str(row.parity.get("reason", "")) if row.state == "measured" else ""
+    gate = row.parity.reason if row.parity and row.state == "measured" else ""
     return [text for text in (row.reason, row.note, gate, listed and f"classes that changed: {listed}") if text]
 
 

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from deploykit.bench import Block, Interval, Latency, PerBatch, Ratio
+from deploykit.parity import Parity
 
 State = Literal["measured", "built", "unavailable", "failed"]
 
@@ -24,7 +25,8 @@ class Row:
     """`latency_ms` is host time of a synchronised run, `device_ms` the device's own clock; they are never mixed.
 
     `cold_ms` is opening plus first run, `build_seconds` the build (of the stored engine when `cache_hit`).
-    `plan` and `parity` are what those stages say of themselves (`as_dict()`).
+    `plan` is what that stage says of itself (`as_dict()`). `parity` is None where there was nothing to compare: the row
+    has no engine, or its command does not compare outputs.
 
     A row of `bench --mode` names its `mode` and has single steps in place of blocks: `steps_ns`, the `burn_in_ns`
     before them, and what the former say, `per_batch_ms`. Its `images_per_second` is the batch over their mean.
@@ -47,7 +49,7 @@ class Row:
     ratio_to_first: Ratio | None = None
     images_per_second: float | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
-    parity: Mapping[str, Any] = field(default_factory=dict)
+    parity: Parity | None = None
     blocks: tuple[Block, ...] = ()
     mode: str | None = None
     per_batch_ms: PerBatch | None = None
@@ -89,7 +91,7 @@ class Row:
             "ratio_to_first": _ratio(self.ratio_to_first),
             "images_per_second": self.images_per_second,
             "plan": dict(self.plan),
-            "parity": dict(self.parity),
+            "parity": self.parity.as_dict() if self.parity else {},
             "blocks": [{"round": block.round, "runs": len(block.samples_ns)} for block in self.blocks],
             "samples_ns": [*self.steps_ns, *(sample for block in self.blocks for sample in block.samples_ns)],
             "burn_in_ns": list(self.burn_in_ns),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from deploykit.bench import Interval, Latency, PerBatch
+from deploykit.parity import PLAIN_REFERENCES, Parity, ParityResult
 from deploykit.report.document import Report
 from deploykit.report.row import Row, remarks
 from deploykit.report.text import render_facts, render_lines, render_table
@@ -89,10 +90,15 @@ def _columns(report: Report, remarks: Mapping[str, list[str]]) -> list[Column]:
 
 
 def _said(row: Row) -> list[str]:
-    verdict, because = row.parity.get("verdict"), row.parity.get("reason") or "no reason given"
-    parity = f"parity {verdict}: {because}" if verdict not in (None, "pass") and because != row.reason else ""
-    graph_only = row.parity.get("scope") == "typed graph" and "parity is that of the typed graph: no engine ran"
-    return [text for text in (row.reason, row.note, graph_only, parity) if text]
+    parity = row.parity
+    because = parity.reason or "no reason given" if parity and parity.verdict != "pass" else ""
+    judged = f"parity {parity.verdict}: {because}" if parity and because and because != row.reason else ""
+    graph_only = (
+        isinstance(parity, ParityResult)
+        and parity.worst.scope == "typed graph"
+        and "parity is that of the typed graph: no engine ran"
+    )
+    return [text for text in (row.reason, row.note, graph_only, judged) if text]
 
 
 def _marks(row: Row, remarks: Mapping[str, list[str]]) -> str:
@@ -125,9 +131,15 @@ def _limits(rows: tuple[Row, ...]) -> list[str]:
     """What each verdict was held to, once per limit."""
     limits: dict[str, list[str]] = {}
     for row in rows:
-        if said := row.parity.get("precision_limit"):
-            limits.setdefault(str(said), []).append(row.label)
-    return [f"Parity limit of {', '.join(names)}: {said}." for said, names in limits.items()]
+        if isinstance(row.parity, ParityResult) and (said := row.parity.worst.precision_limit):
+            limits.setdefault(said, []).append(row.label)
+    return [f"Parity limit of {', '.join(names)}: {said}." for said, names in limits.items()] + _references(rows)
+
+
+def _references(rows: tuple[Row, ...]) -> list[str]:
+    """What the rows were compared with, where that is not simply the network in float64."""
+    found = dict.fromkeys(row.parity.reference for row in rows if isinstance(row.parity, ParityResult))
+    return [f"Reference: {source}." for source in found if source not in PLAIN_REFERENCES]
 
 
 def _milliseconds(found: Latency | None) -> str:
@@ -164,10 +176,17 @@ def _decimals(milliseconds: float) -> int:
     return next((places for places, bound in ((1, 100.0), (2, 10.0), (3, 1.0)) if milliseconds >= bound), 4)
 
 
-def _parity(parity: Mapping[str, Any]) -> str:
-    sqnr = parity.get("sqnr_db")
-    figure = f"{sqnr:.1f} dB" if isinstance(sqnr, (int, float)) else ""
-    return " ".join(filter(None, (figure, str(parity.get("verdict") or ""))))
+def _parity(parity: Parity | None) -> str:
+    """The figure of the worst output and the verdict: `36.3 dB pass`, `48.2 dB broken`, `99.8 % agree pass`."""
+    if parity is None:
+        return ""
+    if not isinstance(parity, ParityResult):
+        return parity.verdict
+    worst = parity.worst
+    figure = f"{worst.loss.sqnr_db:.1f} dB" if worst.loss else ""
+    if worst.agreement:
+        figure = f"{100 * worst.agreement.share:.1f} % agree"
+    return " ".join(filter(None, (figure, "broken" if worst.broken else parity.verdict)))
 
 
 def _figure(plan: Mapping[str, Any], key: str, form: str) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from deploykit.bench import Block, Interval, Latency, PerBatch, Ratio
+from deploykit.parity import Undecided
 from deploykit.report.document import Conditions, Report, to_json
 from deploykit.report.row import Row
 
@@ -30,7 +31,7 @@ def test_the_row_has_the_documented_shape():
         ratio_to_first=Ratio(0.5, Interval(0.25, 0.75), 10),
         blocks=(Block(0, (9, 1, 2)), Block(0, (8, 3))),
         plan={"kernels": 58},
-        parity={"verdict": "pass"},
+        parity=Undecided("no reference"),
     ).as_json()
     assert found["latency_ms"] == {
         "median": 21.5, "ci95": [21.25, 21.75], "p90": 22.5, "p95": None, "p99": None, "n": 100, "flagged": 20,
@@ -39,7 +40,7 @@ def test_the_row_has_the_documented_shape():
     assert found["ratio_to_first"] == {"value": 0.5, "ci95": [0.25, 0.75], "within_noise": False, "rounds": 10}
     assert found["samples_ns"] == [9, 1, 2, 8, 3]
     assert found["blocks"] == [{"round": 0, "runs": 3}, {"round": 0, "runs": 2}]
-    assert (found["plan"], found["parity"]) == ({"kernels": 58}, {"verdict": "pass"})
+    assert (found["plan"], found["parity"]) == ({"kernels": 58}, {"verdict": "inconclusive", "reason": "no reference"})
     assert row().as_json()["latency_ms"] is None
 
 
@@ -56,8 +57,8 @@ def test_a_row_of_single_steps_has_their_mode_their_mean_and_the_burn_in_apart()
 
 def test_a_report_is_strict_json():
     conditions = Conditions(model="lenet5", batch=1, threads=2, tf32=False)
-    parity = {"sqnr_db": math.inf, "floor": np.float32(0.5), "limits": [math.nan, -math.inf, np.int64(3)]}
-    report = Report(conditions, {"cpu": {"model": "x"}, "path": Path("engines")}, (row(parity=parity),))
+    plan = {"sqnr_db": math.inf, "floor": np.float32(0.5), "limits": [math.nan, -math.inf, np.int64(3)]}
+    report = Report(conditions, {"cpu": {"model": "x"}, "path": Path("engines")}, (row(plan=plan),))
 
     def refuse(constant):
         raise AssertionError(constant)
@@ -65,7 +66,8 @@ def test_a_report_is_strict_json():
     found = json.loads(to_json(report.as_json()), parse_constant=refuse)
     assert set(found) == {"schema_version", "environment", "rows"}
     assert found["environment"]["conditions"]["threads"] == 2
-    assert found["rows"][0]["parity"] == {"sqnr_db": None, "floor": 0.5, "limits": [None, None, 3]}
+    assert found["rows"][0]["parity"] == {}
+    assert found["rows"][0]["plan"] == {"sqnr_db": None, "floor": 0.5, "limits": [None, None, 3]}
 
 
 def test_json_keeps_lists_of_numbers_on_one_line():

@@ -5,6 +5,7 @@ import io
 import pytest
 
 from deploykit.bench import Interval, Latency, PerBatch, Ratio
+from deploykit.parity import Agreement, Distance, OutputParity, ParityResult, Undecided
 from deploykit.report.document import Conditions, Report
 from deploykit.report.row import Row
 from deploykit.report.table import render_report
@@ -62,6 +63,12 @@ def row(backend="ort", precision="fp32", state="measured", **options):
     return Row(model="lenet5", batch=1, backend=backend, precision=precision, state=state, **options)
 
 
+def parity(verdict, decibel, reason="", limit="", *, reference="PyTorch module in float64", **output):
+    distance = Distance(10 ** (-decibel / 20), decibel, 0.0, 1.0)
+    found = OutputParity("logits", "engine", verdict, reason, limit, floor=1e-6, total=distance, **output)
+    return ParityResult((found,), 12, reference, "random weights")
+
+
 def timed(median, width, ratio, spread, **options):
     return {
         "latency_ms": Latency(median, Interval(median - width, median + width), None, None, None, 60, 12, 0),
@@ -80,13 +87,13 @@ def test_the_whole_table_in_plain_text():
     ort, rtx = "onnxruntime 1.27.0 CPUExecutionProvider", "tensorrt-rtx 1.7.1 (ahead of time)"
     found = shown(
         row("torch", flavour="torch 2.15.0 (cpu)", cold_ms=812.4,
-            **timed(140.9, 0.4, 1, 0, parity={"verdict": "pass", "sqnr_db": 96.31})),
-        row(flavour=ort, **timed(21.8, 0.3, 0.155, 0.003, parity={"verdict": "pass", "sqnr_db": 97.0})),
+            **timed(140.9, 0.4, 1, 0, parity=parity("pass", 96.31))),
+        row(flavour=ort, **timed(21.8, 0.3, 0.155, 0.003, parity=parity("pass", 97.0))),
         row(precision="fp16", flavour=ort, note="computed in float32",
-            **timed(139.9, 0.4, 0.99, 0.02, parity={"verdict": "pass", "sqnr_db": 36.3})),
+            **timed(139.9, 0.4, 0.99, 0.02, parity=parity("pass", 36.3))),
         row(precision="int8", flavour=ort, typed_digest="3f2a91c0aaaaaaaa",
             **timed(6.925, 0.025, 0.05, 0.001,
-                    parity={"verdict": "fail", "sqnr_db": 12.3, "reason": "logits: 12.3 dB; at least 20"})),
+                    parity=parity("fail", 12.3, "logits: 12.3 dB; at least 20"))),
         row("torch", "int8", "unavailable", reason="eager PyTorch has no INT8 path here"),
         row("trt", "fp16", "built", flavour=rtx, reason=NO_GPU, build_seconds=0.4,
             plan={"kernels": 58, "mb_moved": 518.4, "engine_mb": 51.2}),
@@ -181,14 +188,13 @@ def test_int8_rows_of_one_graph_need_no_remark():
 
 
 def test_a_verdict_without_a_figure_and_its_reason_are_shown():
-    parity = {"verdict": "inconclusive", "sqnr_db": None, "reason": "logits: the output does not vary"}
-    found = shown(row(parity=parity))
+    found = shown(row(parity=Undecided("logits: the output does not vary")))
     assert "inconclusive" in found
     assert "[1] ort fp32: parity inconclusive: logits: the output does not vary" in found
 
 
 def test_a_verify_table_has_no_columns_of_times():
-    found = shown(row(parity={"verdict": "pass", "sqnr_db": 96.3}))
+    found = shown(row(parity=parity("pass", 96.3)))
     assert "median" not in found
     assert "first run" not in found
 
@@ -250,6 +256,25 @@ def test_an_empty_table_is_its_heading():
 
 
 def test_what_a_verdict_was_held_to_is_said_once_per_limit():
-    parity = {"verdict": "pass", "sqnr_db": 40.0, "precision_limit": "SQNR at least 30 dB"}
-    text = shown(row("torch", "fp16", parity=parity), row("ort", "fp16", parity=parity))
+    found = parity("pass", 40.0, limit="SQNR at least 30 dB")
+    text = shown(row("torch", "fp16", parity=found), row("ort", "fp16", parity=found))
     assert text.count("Parity limit of torch fp16, ort fp16: SQNR at least 30 dB.") == 1
+
+
+def test_values_that_collapsed_are_broken_whatever_the_figure():
+    reason = "broken: out[channel 4:6]: the engine: 1 distinct value is left of 900"
+    text = shown(row(precision="int8", parity=parity("fail", 48.3, reason, broken=True)))
+    assert "48.3 dB broken" in text
+    assert f"[1] ort int8: parity fail: {reason}" in text
+
+
+def test_agreement_stands_where_there_is_no_ratio():
+    found = OutputParity("labels", "engine", "pass", "", "", floor=0.0, kind="whole", agreement=Agreement(1, 400))
+    assert "99.8 % agree pass" in shown(row(parity=ParityResult((found,), 4, "graph in float64", "given weights")))
+
+
+def test_a_reference_out_of_the_ordinary_is_named():
+    source = "exported graph in float64: the module does not follow .double(), aten.add makes float32"
+    text = shown(row(parity=parity("pass", 96.3, reference=source)), row("trt", parity=parity("pass", 96.3)))
+    assert f"Reference: {source}." in text
+    assert "Reference: PyTorch" not in text

@@ -1,0 +1,142 @@
+"""What a row is held to: one table of limits, and the figures behind it in docs/decisions/parity-limits.md.
+
+The float32 noise floor is how far eager float32 (or ONNX Runtime, running a file as written) is from float64. It scales
+FP32's limit up to a ceiling: three times a bad floor would pass anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from deploykit.parity.channels import Group, Part, measure_part
+from deploykit.parity.kinds import Kind
+from deploykit.parity.metrics import Array, distance
+from deploykit.parity.reference import Outputs
+from deploykit.parity.sets import Agreement
+from deploykit.spec import Precision
+
+FLOOR_FACTOR = 3.0  # FP32 may be this many times as far from float64 as eager float32 is
+FLOOR_CEILING = 1e-3  # relative L2 that FP32 never exceeds; a floor above it is no floor
+SMALLEST_FLOOR = 2.0**-21  # four units in the last place of float32, by which kernels of a shallow network may differ
+MINIMUM_SQNR_DB = {Precision.FP16: 30.0, Precision.INT8: 20.0}  # of a whole output; INT8: with trained weights
+PART_SQNR_DB = {Precision.FP32: 40.0, Precision.FP16: 20.0, Precision.INT8: 10.0}  # of what varies in a group
+PART_FLOOR_FACTOR = 10.0  # FP32: as FLOOR_FACTOR, of a group; few values make the ratio uncertain
+SINGLE_MARGIN_DB = 10.0  # a single channel may be below its group's limit by this much
+AGREEMENT = {Precision.FP32: 0.999, Precision.FP16: 0.99, Precision.INT8: 0.9}  # of whole numbers and of items
+ITEM_TOLERANCE = {Precision.FP32: 1e-3, Precision.FP16: 0.1, Precision.INT8: 0.3}  # of a figure's spread over items
+YARDSTICK_MARGIN_DB = 1.0  # INT8 on random weights: below ONNX Runtime's own quantiser by no more than this
+YARDSTICK_MARGIN = 0.05  # the same of shares of agreement
+BACKEND_FACTOR = 2.0  # an engine may add this many times its typed graph's own error, plus the noise floor
+# A file that is quantised already, run in FP32: between the two, three times what two float executions differ by.
+QUANTISED_SQNR_DB = (30.0, 20.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`precision` is the type that the row computes in. `quantised`: the network itself has Q and DQ inside.
+
+    `yardstick` holds the outputs of ONNX Runtime's own quantiser on the same images, for INT8 on random weights, and
+    `yardstick_db` the lowest SQNR among them; `no_yardstick` says why there is none where there should be.
+    """
+
+    precision: Precision
+    random_weights: bool
+    yardstick_db: float | None = None
+    yardstick: Outputs = field(default_factory=dict)
+    no_yardstick: str = ""
+    quantised: bool = False
+
+    def of_output(self, floor: float) -> tuple[float, str]:
+        """The largest relative L2 allowed against float64, and the limit in the user's words."""
+        if self.precision is Precision.FP32 and self.quantised:
+            near, far = (_relative(decibel) for decibel in QUANTISED_SQNR_DB)
+            allowed = min(max(FLOOR_FACTOR * floor, near), far)
+            return (
+                allowed,
+                f"{allowed:.2g} relative L2: the file rounds to integers, and float32 itself is at {floor:.2g}",
+            )
+        if self.precision is Precision.FP32:
+            said = f"at most {FLOOR_FACTOR:g}x the float32 noise floor of {floor:.2g}"
+            capped = f", and {FLOOR_CEILING:g}" if FLOOR_FACTOR * floor > FLOOR_CEILING else ""
+            return min(FLOOR_FACTOR * floor, FLOOR_CEILING), said + capped
+        decibel = self.minimum_db
+        said = f"SQNR at least {decibel:g} dB"
+        if self._by_yardstick and self.yardstick_db is not None:
+            decibel = self.yardstick_db - YARDSTICK_MARGIN_DB
+            said = (
+                f"SQNR at least {decibel:.1f} dB: random weights, held to onnxruntime's "
+                f"quantize_static ({self.yardstick_db:.1f} dB) minus {YARDSTICK_MARGIN_DB:g}"
+            )
+        return _relative(decibel), said
+
+    @property
+    def minimum_db(self) -> float:
+        """The fixed limit of FP16 and INT8."""
+        return MINIMUM_SQNR_DB[Precision.INT8 if self.quantised else self.precision]
+
+    @property
+    def largest_floor(self) -> float:
+        """Relative L2 of eager float32 beyond which nothing can be judged by it."""
+        if self.precision is not Precision.FP32:
+            return _relative(self.minimum_db)
+        return _relative(QUANTISED_SQNR_DB[1]) if self.quantised else FLOOR_CEILING
+
+    @property
+    def part_db(self) -> float:
+        """The fixed limit of what varies in a group."""
+        return PART_SQNR_DB[Precision.INT8 if self.quantised else self.precision]
+
+    def of_part(self, name: str, group: Group, exact: Array, floor_db: float) -> Part:
+        """The lowest SQNR for what varies in a group, and for its worst channel, dB; `floor_db` is float32's own."""
+        limit = self.part_db
+        if self.precision is Precision.FP32 and not self.quantised:
+            limit = max(limit, floor_db - _decibel(PART_FLOOR_FACTOR))
+        single = limit - SINGLE_MARGIN_DB
+        if self._by_yardstick and name in self.yardstick:
+            yardstick = measure_part(group, self.yardstick[name], exact)
+            limit = min(limit, yardstick.sqnr_db - YARDSTICK_MARGIN_DB)
+            worst = yardstick.sqnr_db if yardstick.worst_db is None else yardstick.worst_db
+            single = min(single, worst - YARDSTICK_MARGIN_DB)
+        return Part(str(group), limit, None, single)
+
+    def of_agreement(self, yardstick: Agreement | None, floor: Agreement) -> float:
+        """The smallest share of agreement allowed: where that is less than one value, one may differ."""
+        share = AGREEMENT[Precision.INT8 if self.quantised else self.precision]
+        if self._by_yardstick and yardstick is not None:
+            share = min(share, yardstick.share - YARDSTICK_MARGIN)
+        spare = 0 if self.precision is Precision.FP32 and not self.quantised else 1
+        allowed = max(int((1.0 - share) * floor.of) + spare, int(FLOOR_FACTOR * floor.wrong))
+        return 1.0 - allowed / floor.of if floor.of else 1.0
+
+    def item_tolerance(self) -> float:
+        return ITEM_TOLERANCE[Precision.INT8 if self.quantised else self.precision]
+
+    @property
+    def _by_yardstick(self) -> bool:
+        return self.precision is Precision.INT8 and self.random_weights and not self.quantised
+
+
+def floor_of(group: Group, float32: Array, exact: Array, least: float) -> float:
+    """How near float32 itself is in what varies of a group, dB, were it `least` away (relative L2) at the least."""
+    part = measure_part(group, float32, exact)
+    values = group.of_output(exact)
+    varying = float(np.linalg.norm(values - values.mean(axis=1, keepdims=True)))
+    return min(part.sqnr_db, -_decibel(least * float(np.linalg.norm(values)) / varying))
+
+
+def yardstick_db(yardstick: Outputs, exact: Outputs, kinds: Mapping[str, Kind]) -> float | None:
+    """The lowest SQNR of the quantiser's real outputs, dB; None where it has none."""
+    shown = [name for name, array in exact.items() if array.dtype.kind == "f" and name not in kinds]
+    return min((distance(yardstick[name], exact[name]).sqnr_db for name in shown), default=None)
+
+
+def _relative(decibel: float) -> float:
+    return float(10.0 ** (-decibel / 20.0))
+
+
+def _decibel(factor: float) -> float:
+    return 20.0 * math.log10(factor)
