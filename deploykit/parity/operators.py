@@ -1,4 +1,4 @@
-"""Convolution and pooling for ONNX's reference evaluator, by PyTorch, in the operands' own type.
+"""Convolution, pooling and quantisation for ONNX's reference evaluator, by PyTorch, in the operands' own type.
 
 The evaluator's own loop over windows in Python (Inception v1: 17 s an image, with these 1.2), and its ConvTranspose
 fails with several groups. Padding is written out here, so that only the plain forms of PyTorch's operators are used:
@@ -7,13 +7,17 @@ ONNX pads the two ends of an axis apart, and counts windows that hang over the e
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from onnx.helper import tensor_dtype_to_np_dtype
 from onnx.reference.op_run import OpRun
 from torch import Tensor
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 Array = np.ndarray[Any, Any]
 Pads = list[tuple[int, int]]  # (before, after) per axis
@@ -151,7 +155,81 @@ class AveragePool(OpRun):
         return (found.reshape(*x.shape[:2], *found.shape[2:]),)
 
 
+class QuantizeLinear(OpRun):
+    """round(x / scale) + zero point, ties to even, saturated; the evaluator knows it from opset 19 on only."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Array,
+        scale: Array,
+        zero_point: Array | None = None,
+        axis: int | None = None,
+        block_size: int | None = None,  # noqa: ARG002 - such graphs keep the evaluator's own, see `operators_for`
+        output_dtype: int | None = None,
+        precision: int | None = None,  # noqa: ARG002 - double is as precise as any
+        saturate: int | None = None,  # noqa: ARG002 - of float8 alone
+    ) -> tuple[Array]:
+        kind = zero_point.dtype if zero_point is not None else tensor_dtype_to_np_dtype(output_dtype or UINT8)
+        bounds, along = np.iinfo(kind), 1 if axis is None else axis
+        found = np.rint(x / _broadcast(scale, x.ndim, along))
+        if zero_point is not None:
+            found = found + _broadcast(zero_point, x.ndim, along)
+        return (np.clip(found, bounds.min, bounds.max).astype(kind),)
+
+
+class DequantizeLinear(OpRun):
+    """(x - zero point) * scale, in the scale's own type."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Array,
+        scale: Array,
+        zero_point: Array | None = None,
+        axis: int | None = None,
+        block_size: int | None = None,  # noqa: ARG002 - as above
+        output_dtype: int | None = None,  # noqa: ARG002 - a real type, and that is double here
+    ) -> tuple[Array]:
+        along = 1 if axis is None else axis
+        found = x.astype(scale.dtype)
+        if zero_point is not None:
+            found = found - _broadcast(zero_point, x.ndim, along).astype(scale.dtype)
+        return (found * _broadcast(scale, x.ndim, along),)
+
+
 OPERATORS: tuple[type[OpRun], ...] = (Conv, ConvTranspose, MaxPool, AveragePool)
+QUANTISATION: tuple[type[OpRun], ...] = (QuantizeLinear, DequantizeLinear)
+UINT8 = 2  # ONNX's number of the type
+WHOLE = (2, 3, 4, 5, 6)  # uint8, int8, uint16, int16, int32: what these two operators take
+
+
+def operators_for(model: "ir.Model") -> list[type[OpRun]]:
+    """Those that can stand in for the evaluator's own in a graph: not MaxPool where its indices are asked for, not Q
+    and DQ in blocks or of other types than whole numbers of 8 bits or more."""
+    nodes = list(model.graph.all_nodes())
+    with_indices = any(node.op_type == "MaxPool" and len(node.outputs) > 1 for node in nodes)
+    names = {operator.__name__ for operator in QUANTISATION}
+    plain = all(_is_plain(node) for node in nodes if node.op_type in names)
+    found = [operator for operator in OPERATORS if not (with_indices and operator is MaxPool)]
+    return [*found, *(QUANTISATION if plain else ())]
+
+
+def _is_plain(node: "ir.Node") -> bool:
+    blocks = "block_size" in node.attributes and node.attributes["block_size"].as_int() != 0
+    whole = node.outputs[0] if node.op_type == "QuantizeLinear" else node.inputs[0]
+    return not blocks and whole is not None and (whole.dtype is None or int(whole.dtype) in WHOLE)
+
+
+def _broadcast(values: Array, rank: int, axis: int) -> Array:
+    """A scalar as it is, one value for each place along `axis` in that axis' shape."""
+    if values.size == 1:
+        return values.reshape(())
+    shape = [1] * rank
+    shape[axis] = -1
+    return values.reshape(shape)
 
 
 def _each(given: Sequence[int] | None, rank: int) -> tuple[int, ...]:

@@ -166,7 +166,7 @@ def _evaluator(model: ir.Model) -> Callable[[list[str], Mapping[str, Array]], Ou
     """The graph in double precision. Weights are fed like inputs: inside the evaluator they would exist three times."""
     from onnx.reference import ReferenceEvaluator
 
-    from deploykit.parity.operators import OPERATORS, MaxPool
+    from deploykit.parity.operators import operators_for
 
     skeleton = model.clone()
     weights: Outputs = {}
@@ -174,10 +174,8 @@ def _evaluator(model: ir.Model) -> Callable[[list[str], Mapping[str, Array]], Ou
         if value.const_value is not None and value.dtype in REAL:
             weights[name] = value.const_value.numpy().astype(np.float64)
             del skeleton.graph.initializers[name]
-    with_indices = any(node.op_type == "MaxPool" and len(node.outputs) > 1 for node in model.graph.all_nodes())
-    operators = [operator for operator in OPERATORS if not (with_indices and operator is MaxPool)]
     try:
-        evaluator = ReferenceEvaluator(_raised_to_double(skeleton), new_ops=operators)
+        evaluator = ReferenceEvaluator(_raised_to_double(skeleton), new_ops=operators_for(model))
     except Exception as error:
         raise _not_evaluated(error) from error
 
