@@ -39,8 +39,10 @@ def _run() -> int:
         click.echo(error.format_message(), err=True)
         return error.exit_code
     except click.UsageError as error:
+        from deploykit.cli.hints import explain
+
         where = error.ctx.command_path if error.ctx else "deploykit"
-        return _fail(f"{error.format_message()} (see `{where} --help`)", error.exit_code)
+        return _fail(f"{explain(error)} (see `{where} --help`)", error.exit_code)
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):

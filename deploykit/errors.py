@@ -19,6 +19,7 @@ DeploykitError                 1   something failed that deploykit foresaw
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -56,15 +57,30 @@ class UsageError(DeploykitError):
 
 
 class UnknownName(UsageError):
-    """No `kind` is called `name`; the hint lists the nearest of `known`."""
+    """No `kind` is called `name`; the hint is `fix`, or lists the nearest of `known`."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, fix: str = "") -> None:
         names = sorted(known)
-        lowered = {each.lower(): each for each in reversed(names)}
-        near = [lowered[each] for each in difflib.get_close_matches(name.lower(), list(lowered), n=3, cutoff=0.5)]
-        more = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:LISTED])}{more}"
+        near = nearest(name, names)
+        hint = fix or (f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}")
         super().__init__(f"unknown {kind} {name!r}", hint=hint)
+
+
+def nearest(name: str, known: Iterable[str], *, most: int = 3) -> list[str]:
+    """What `name` may have meant: the same letters and digits, else a longer or a shorter name, else a similar one."""
+    plain = {each: _plain(each) for each in sorted(known)}
+    wanted = _plain(name)
+    words = [word for word in re.split(r"[^0-9a-z]+", name.lower()) if len(word) > 3]
+    same = [each for each, text in plain.items() if text == wanted]
+    longer = [each for each, text in plain.items() if len(wanted) > 2 and wanted in text]
+    shorter = [each for each, text in plain.items() if len(text) > 3 and text in wanted]
+    similar = difflib.get_close_matches(name.lower(), list(plain), n=most, cutoff=0.5)
+    partly = [each for each, text in plain.items() if any(word in text for word in words)]
+    return (same or longer or shorter or similar or partly)[:most]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^0-9a-z]", "", name.lower())
 
 
 class CheckpointMismatch(UsageError):

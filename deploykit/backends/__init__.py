@@ -20,6 +20,12 @@ BACKENDS = {
     "trt-rtx": "deploykit.backends.tensorrt_rtx:TensorRTRTXBackend",
     "null": "deploykit.backends.null:NullBackend",
 }
+OTHER_NAMES = {
+    **dict.fromkeys(("tensorrt", "trtexec", "nvinfer"), "write trt"),
+    **dict.fromkeys(("tensorrt-rtx", "tensorrt_rtx", "rtx", "trt_rtx", "trtrtx"), "write trt-rtx"),
+    **dict.fromkeys(("onnxruntime", "onnx", "onnx-runtime", "ort-cpu", "ort-cuda"), "write ort"),
+    **dict.fromkeys(("pytorch", "eager", "pt"), "write torch"),
+}
 
 
 def get_backend(name: str, *, strict: bool = False) -> Backend:
@@ -32,7 +38,7 @@ def get_backend(name: str, *, strict: bool = False) -> Backend:
 
     for point in entry_points(group=ENTRY_POINTS, name=name):
         return cast(Backend, point.load()())
-    raise UnknownName("backend", name, backend_names())
+    raise UnknownName("backend", name, backend_names(), fix=OTHER_NAMES.get(name.lower(), ""))
 
 
 def backend_names() -> tuple[str, ...]:

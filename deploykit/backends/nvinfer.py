@@ -243,7 +243,8 @@ def _set_targets(trt: Any, config: Any, targets: tuple[Target, ...]) -> None:
             known = sorted(name for name in dir(trt.ComputeCapability) if name.startswith("SM"))
             raise UsageError(
                 f"target {target} needs full TensorRT; TensorRT-RTX does not compile for it",
-                hint=f"TensorRT-RTX knows {', '.join(name.replace('SM', 'sm_') for name in known)}",
+                hint=f"it knows {', '.join(name.replace('SM', 'sm_') for name in known)}: --target sm_89 shows a plan; "
+                "for that GPU build where it is, after pip install 'deploykit[gpu]'",
             )
         if not config.set_compute_capability(member, index):
             raise BuildFailed(f"{trt.__name__} refused the target {target}")

@@ -29,7 +29,9 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command:  # noqa: ARG002
         if name not in COMMANDS:
-            raise UnknownName("command", name, COMMANDS)
+            from deploykit.cli.hints import command_hint
+
+            raise UnknownName("command", name, COMMANDS, fix=command_hint(name))
         command = import_module(f"deploykit.cli.{name}_command").command
         assert isinstance(command, click.Command)  # noqa: S101 - each command file defines one
         return command

@@ -97,6 +97,11 @@ def model_options(command: Command) -> Command:
             preprocess=None if preprocess is None else PreprocessRequest.parse(preprocess),
             input_ranges=tuple(map(parse_input_range, input_ranges)),
         )
+        if spec.is_onnx and not Path(model).is_file():
+            from deploykit.zoo.misnamed import missing_file
+            from deploykit.zoo.registry import cards
+
+            raise missing_file(model, cards())
         if weights == TORCHVISION:
             from deploykit.weights import published_checkpoint
 

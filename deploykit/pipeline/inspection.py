@@ -28,6 +28,7 @@ from deploykit.plan.summary import summarise
 from deploykit.report.document import SCHEMA_VERSION
 from deploykit.spec import BuildSpec, Precision
 from deploykit.zoo import registry
+from deploykit.zoo.misnamed import KINDS
 
 ENGINE_SUFFIXES = {".engine", ".plan", ".trt", ".rtx"}
 NOT_COMPARED = (BackendMissing, BuildFailed, GateFailed, UnsupportedGraph)
@@ -79,7 +80,7 @@ class Inspection:
 def is_engine(name: str) -> bool:
     """Whether a command line names an engine file rather than a network."""
     path = Path(name)
-    known = path.suffix == ".onnx" or name in registry.cards()
+    known = path.suffix.lower() in {".onnx", ".py", *KINDS} or name in registry.cards()
     return path.suffix in ENGINE_SUFFIXES or (path.is_file() and not known)
 
 

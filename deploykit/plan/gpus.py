@@ -20,14 +20,24 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from deploykit.errors import UnknownName, UsageError
+from deploykit.errors import UnknownName, UsageError, nearest
 from deploykit.spec import Target
 
 FIGURES = ("fp32_tflops", "tf32_tflops", "fp16_tflops", "int8_tops", "bandwidth_gbs")
 REQUIRED = ("compute_capability", "fp32_tflops", "bandwidth_gbs")
 LARGEST = 1_000_000  # of any figure: a slip of the unit is beyond it, no GPU is
 CAPABILITY = re.compile(r"\d{1,2}\.\d")
-LOOKS_LIKE_A_TARGET = re.compile(r"(sm.*|[\d.]+)", re.IGNORECASE)
+LOOKS_LIKE_A_TARGET = re.compile(r"(sm.*|compute.*|\d{1,3}|[\d.]*\.[\d.]*)", re.IGNORECASE)
+FULL_TENSORRT_ONLY = (Target(8, 7), Target(9, 0), Target(10, 0))  # of the GPUs here, what TensorRT-RTX leaves out
+ARCHITECTURES = {  # what people name in place of a GPU: the compute capabilities that it stands for
+    "turing": "sm_75 (t4)",
+    "ampere": "sm_80 (a100-sxm-80gb, a30) or sm_86 (a10)",
+    "ada": "sm_89 (l4, l40s, rtx4090)",
+    "lovelace": "sm_89 (l4, l40s, rtx4090)",
+    "hopper": "sm_90 (h100-sxm, h100-pcie, h200-sxm)",
+    "blackwell": "sm_120 (rtx5090) or sm_100 (b200-sxm)",
+    "jetson": "sm_87 (orin-agx-64gb)",
+}
 
 Table = Mapping[str, Mapping[str, Any]]
 
@@ -74,7 +84,7 @@ def find_gpu_spec(name: str, table: Path | None = None) -> Gpu:
     found = _tables(table)
     key = name.strip().lower()
     if key not in found:
-        raise UnknownName("GPU", name, found)
+        raise UnknownName("GPU", name, found, fix=_other_than_a_gpu(key) or _without_a_plan(key, found))
     figures = found[key]
     if missing := [field for field in REQUIRED if field not in figures]:
         raise UsageError(f"{table}: [{key}] lacks {', '.join(missing)}", hint="a new GPU needs at least those")
@@ -97,6 +107,30 @@ def gpu_for(text: str, table: Path | None = None) -> tuple[Target, Gpu | None]:
         return Target.parse(text), None
     gpu = find_gpu_spec(text, table)
     return gpu.target, gpu
+
+
+def _other_than_a_gpu(key: str) -> str:
+    if key in ARCHITECTURES:
+        return f"that is an architecture: give {ARCHITECTURES[key]}"
+    if key in ("volta", "v100", "pascal", "p100", "p4", "p40", "maxwell", "gtx1080", "gtx1080ti", "k80"):
+        return "TensorRT-RTX compiles for Turing (sm_75) and newer: give a compute capability such as sm_89"
+    if key in ("cpu", "x86", "arm", "amd", "mps", "metal"):
+        return "engines are for NVIDIA GPUs; on the CPU compare with --backends torch,ort"
+    if key in ("cuda", "gpu", "nvidia", "native", "local", "auto", "all"):
+        return "leave --target out for the GPU that is here, or give a compute capability such as sm_89"
+    return ""
+
+
+def _without_a_plan(key: str, found: Table) -> str:
+    """The hint where all that `key` may mean are GPUs that TensorRT-RTX does not compile for."""
+    near = nearest(key, found)
+    targets = {Target.parse(found[name]["compute_capability"]) for name in near if "compute_capability" in found[name]}
+    if len(targets) != 1 or not targets <= set(FULL_TENSORRT_ONLY):
+        return ""
+    return (
+        f"did you mean {' or '.join(near)}? That is {targets.pop()}, which TensorRT-RTX does not compile for: "
+        "--target sm_89 shows a plan, and full TensorRT builds on the GPU itself"
+    )
 
 
 def _tables(user: Path | None) -> dict[str, Mapping[str, Any]]:

@@ -124,7 +124,7 @@ class ModelSpec:
 
     @property
     def is_onnx(self) -> bool:
-        return self.name.endswith(".onnx")
+        return self.name.lower().endswith(".onnx")
 
     @property
     def is_factory(self) -> bool:

@@ -7,6 +7,20 @@ from enum import StrEnum
 from deploykit.errors import UnknownName, UsageError
 
 MAX_BATCH = 65_536
+PRECISION_HINTS = {
+    **dict.fromkeys(("half", "float16", "f16", "16"), "write fp16"),
+    **dict.fromkeys(("float", "float32", "f32", "single", "full", "32"), "write fp32"),
+    **dict.fromkeys(("i8", "uint8", "int", "8", "ptq"), "write int8"),
+    **dict.fromkeys(("tf32",), "give --precision fp32 --tf32"),
+    **dict.fromkeys(
+        ("bf16", "bfloat16"), "no graph is typed in it here: give fp16, and --keep-fp32 for what leaves its range"
+    ),
+    **dict.fromkeys(("fp8", "float8", "e4m3"), "no graph is typed in it here: the type of 8 bits is int8"),
+    **dict.fromkeys(("int4", "fp4", "nvfp4"), "no graph is typed in it here: the smallest type is int8"),
+    **dict.fromkeys(
+        ("mixed", "amp", "auto", "all"), "give fp16, with --keep-fp32 for parts, or `build --precision best`"
+    ),
+}
 
 
 class Precision(StrEnum):
@@ -18,10 +32,14 @@ class Precision(StrEnum):
 
     @classmethod
     def parse(cls, text: str) -> "Precision":
+        asked = text.strip().lower()
         try:
-            return cls(text.strip().lower())
+            return cls(asked)
         except ValueError:
-            raise UnknownName("precision", text, [member.value for member in cls]) from None
+            several = "one is taken here; verify and bench take several" if "," in asked else ""
+            raise UnknownName(
+                "precision", text, [member.value for member in cls], fix=several or PRECISION_HINTS.get(asked, "")
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +79,7 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> "Target":
-        found = re.fullmatch(r"(?:sm_?)?(\d{1,2})\.?(\d)", text.strip().lower())
+        found = re.fullmatch(r"(?:(?:sm|compute)_?)?(\d{1,2})\.?(\d)[af]?", text.strip().lower())
         if found is None:
             raise UsageError(f"unknown target {text!r}", hint="write a compute capability such as sm_89")
         return cls(int(found[1]), int(found[2]))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.errors import UnknownName, UsageError, one_line
+from deploykit.zoo.misnamed import module_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,6 +45,10 @@ def call_factory(factory: str, options: Mapping[str, Any]) -> "nn.Module":
 def find_factory(factory: str) -> Callable[..., Any]:
     """What `factory` names, imported. Raises UsageError with what its module lacks or how its import failed."""
     name, _, attribute = factory.partition(":")
+    if name.endswith(".py") or "/" in name:
+        raise UsageError(
+            f"{name} is the name of a file", hint=f"write it as Python imports it: {module_of(name)}:{attribute}"
+        )
     try:
         module = importlib.import_module(name)
     except (Exception, SystemExit) as error:  # the import runs a user's code

@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.calling import call, require_inputs
-from deploykit.errors import UnknownName, UsageError
+from deploykit.errors import UsageError
 from deploykit.outputs import output_specs_of
 from deploykit.spec import ImageAxes, InputShape, ModelSpec, Preprocessing, SizeRange, TensorSpec, tensor_spec
 from deploykit.spec.shapes import SHAPE_HINT
 from deploykit.torch_errors import explain
 from deploykit.zoo.factory import call_factory, search_current_directory
+from deploykit.zoo.misnamed import not_a_model
 from deploykit.zoo.sources import files_behind
 
 if TYPE_CHECKING:
@@ -149,11 +150,11 @@ def source_files(spec: ModelSpec) -> tuple[Path, ...]:
 
 
 def _entry_points(wanted: str | None = None) -> Mapping[str, metadata.EntryPoint]:
-    """Those of other distributions by name. Raises UnknownName when `wanted` is not among them."""
+    """Those of other distributions by name. Raises UsageError, with what `wanted` may mean, when it is not one."""
     foreign = {entry.name: entry for entry in metadata.entry_points(group=ENTRY_POINTS) if entry.name not in cards()}
     if wanted is not None and wanted not in foreign:
         listed = [card.name for card in cards().values() if not card.is_miniature]
-        raise UnknownName("model", wanted, [*listed, *foreign])
+        raise not_a_model(wanted, [*listed, *foreign])
     return foreign
 
 
