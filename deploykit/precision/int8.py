@@ -29,6 +29,7 @@ from deploykit.precision.scales import (
     weight_scales,
 )
 from deploykit.precision.sites import Site, activation_sites
+from deploykit.precision.unlike import unlike_values
 from deploykit.precision.weighted import WeightedOp, weighted_ops
 from deploykit.spec import Precision, QuantisationPolicy
 from deploykit.spec.operators import INTEGER_OPS, WEIGHTED_OPS
@@ -38,13 +39,15 @@ from deploykit.spec.operators import INTEGER_OPS, WEIGHTED_OPS
 class Int8Report:
     """`quantised` names the weighted nodes that read int8, `left` those that stay in float, with the reason.
 
-    `pairs` counts activations behind a Q/DQ pair; weights and biases are stored as integers behind a DQ alone.
+    `pairs` counts activations behind a Q/DQ pair; weights and biases are stored as integers behind a DQ alone. `floats`
+    are activations that have no pair for what they hold: parts of unlike size.
     """
 
     placement: str
     quantised: tuple[str, ...]
     left: tuple[Refusal, ...]
     pairs: int
+    floats: tuple[Refusal, ...] = ()
 
 
 def quantise(
@@ -73,7 +76,8 @@ def quantise(
     possible, impossible = weighted_ops(model, placement)
     ops, excluded = choose(possible, policy)
     left = [*impossible, *excluded]
-    sites = activation_sites(model, ops, placement)
+    unlike = unlike_values(model, [op.node for op in ops], table) if placement.quantise_outputs else {}
+    sites = activation_sites(model, ops, placement, table, unlike)
     scales = {site: activation_scale(site.range(table), symmetric=placement.symmetric) for site in sites}
     input_scale = {node: scale.scale for site, scale in scales.items() for node, index in site.uses if index == 0}
     for op in ops:
@@ -84,7 +88,8 @@ def quantise(
     quantised = tuple(_node_name(op.node) for op in ops)
     if policy.rest is Precision.FP16 and quantised:
         to_float16(model, keep=keep_fp32)
-    return Int8Report(placement.name, quantised, tuple(left), len(sites))
+    floats = tuple(Refusal(str(value.name), reason) for value, reason in unlike.items())
+    return Int8Report(placement.name, quantised, tuple(left), len(sites), floats)
 
 
 def own_quantization(model: ir.Model) -> Int8Report:

@@ -18,13 +18,16 @@ Behind a MaxPool the range stays that of its input, so that the second rounding 
 
 *Concat rule.* A quantised Concat output and its inputs share one range (their union): then Q moves through the Concat
 and the branches write integers into one buffer. What a MaxPool made keeps that pooling's range: else all blocks of a
-network would share one, through the poolings between them.
+network would share one, through the poolings between them. Branches of unlike size (`unlike`) keep ranges of their own.
 
 `quantise_outputs` on (ONNX Runtime's CPU kernels): a site is everything that an integer kernel reads or writes, except
 between an operator and the ReLU or Clip that is its only reader, which the kernel absorbs. Operators that only move
-values (MaxPool, Reshape, ...) take their input's range, so that they run on the integers themselves.
+values (MaxPool, Reshape, ...) take their input's range, so that they run on the integers themselves. Left in float is
+what joins values of unlike size on the way to the answer, and an average pooling that ONNX Runtime's integer kernel
+gets wrong: with `ceil_mode` and `count_include_pad` it divides by another count, and of dilations it knows nothing.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -33,11 +36,11 @@ from deploykit.backends.protocol import Placement
 from deploykit.graph.rewrite import constant
 from deploykit.precision.calibrate.ranges import Range
 from deploykit.precision.calibrate.table import CalibrationTable
+from deploykit.precision.unlike import MOVERS, are_unlike
 from deploykit.precision.weighted import WeightedOp
 from deploykit.spec.operators import WEIGHTED_OPS
 
 ABSORBED = ("Relu", "Clip")
-MOVERS = ("MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Identity")
 PASSED_THROUGH = ("Concat", "MaxPool", "AveragePool")
 INTEGER_KERNELS = ("Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu")
 
@@ -72,15 +75,22 @@ def calibrated_values(model: ir.Model) -> list[ir.Value]:
     ]
 
 
-def activation_sites(model: ir.Model, ops: list[WeightedOp], placement: Placement) -> list[Site]:
-    """Where Q/DQ pairs go when `ops` are to run in INT8, in execution order; the model is not changed."""
+def activation_sites(
+    model: ir.Model, ops: list[WeightedOp], placement: Placement, table: CalibrationTable, unlike: Collection[ir.Value]
+) -> list[Site]:
+    """Where Q/DQ pairs go when `ops` are to run in INT8, in execution order; the model is not changed.
+
+    `unlike` are values that stay float (`unlike_values`).
+    """
     weighted = {op.node for op in ops}
     if placement.quantise_outputs:
-        return _sites_of_integer_kernels(model, weighted)
-    return _sites_of_operands(model, weighted, residual=placement.residual_branch_only)
+        return _sites_of_integer_kernels(model, weighted, unlike)
+    return _sites_of_operands(model, weighted, table, residual=placement.residual_branch_only)
 
 
-def _sites_of_operands(model: ir.Model, weighted: set[ir.Node], *, residual: bool) -> list[Site]:
+def _sites_of_operands(
+    model: ir.Model, weighted: set[ir.Node], table: CalibrationTable, *, residual: bool
+) -> list[Site]:
     depth = _weighted_depth(model)
     readers: dict[ir.Value, list[tuple[ir.Node, int]]] = {}
     for node in model.graph:
@@ -95,7 +105,7 @@ def _sites_of_operands(model: ir.Model, weighted: set[ir.Node], *, residual: boo
         for value in _activations(model)
         if value in readers
     ]
-    _share_concat_ranges(sites)
+    _share_concat_ranges(sites, table)
     return sites
 
 
@@ -144,14 +154,19 @@ def _weighted_depth(model: ir.Model) -> dict[ir.Value, int]:
     return depth
 
 
-def _share_concat_ranges(sites: list[Site]) -> None:
-    """Unite the ranges of each quantised Concat and its inputs, pooled ones apart; nested Concats form one group."""
+def _share_concat_ranges(sites: list[Site], table: CalibrationTable) -> None:
+    """Unite the ranges of each quantised Concat and its inputs, pooled ones apart; nested Concats form one group.
+
+    A Concat of branches of unlike size shares nothing.
+    """
     by_value = {site.value: site for site in sites}
     for site in sites:
         producer = site.value.producer()
         if producer is None or producer.op_type != "Concat":
             continue
         members = [by_value[value] for value in (*producer.inputs, site.value) if value in by_value]
+        if are_unlike([member.range(table).threshold for member in members if member is not site]):
+            continue
         united = {name for member in members if not _is_pooled(member.value) for name in member.ranges}
         for other in sites:
             if not united.isdisjoint(other.ranges):
@@ -163,9 +178,10 @@ def _is_pooled(value: ir.Value) -> bool:
     return producer is not None and producer.op_type == "MaxPool"
 
 
-def _sites_of_integer_kernels(model: ir.Model, weighted: set[ir.Node]) -> list[Site]:
+def _sites_of_integer_kernels(model: ir.Model, weighted: set[ir.Node], unlike: Collection[ir.Value]) -> list[Site]:
     kernels = {node for node in model.graph if node in weighted or _is_integer_kernel(node)}
-    chosen = {value for value in _activations(model) if _touches(value, kernels)}
+    kernels -= {node for value in unlike if (node := value.producer()) is not None and node.op_type == "Concat"}
+    chosen = {value for value in _activations(model) if _touches(value, kernels) and value not in unlike}
     for node in reversed(model.graph):
         if node.op_type in MOVERS and any(value in chosen for value in node.outputs):
             source = node.inputs[0]
@@ -182,9 +198,17 @@ def _sites_of_integer_kernels(model: ir.Model, weighted: set[ir.Node]) -> list[S
 
 def _is_integer_kernel(node: ir.Node) -> bool:
     activations = [value for value in node.inputs if value is not None]
+    if node.op_type == "AveragePool" and _pools_otherwise(node):
+        return False
     return node.op_type in INTEGER_KERNELS and all(
         value.dtype == ir.DataType.FLOAT and constant(value) is None for value in activations
     )
+
+
+def _pools_otherwise(node: ir.Node) -> bool:
+    """Whether QLinearAveragePool computes something else, or rejects the node (onnxruntime 1.31)."""
+    overhangs = node.attributes.get_int("ceil_mode", 0) and node.attributes.get_int("count_include_pad", 0)
+    return bool(overhangs) or set(node.attributes.get_ints("dilations", [1])) != {1}
 
 
 def _touches(value: ir.Value, kernels: set[ir.Node]) -> bool:

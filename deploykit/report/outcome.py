@@ -125,7 +125,9 @@ def _typing(report: Mapping[str, Any] | None) -> str:
     if "placement" in report:
         left = [f"{item['node']}: {item['reason']}" for item in report["left"]]
         said = f"{len(report['quantised'])} weighted layers read int8, {report['pairs']} Q/DQ pairs"
-        return f"{said}, placement {report['placement']}" + (f", {_left(left)}" if left else "")
+        said += f", placement {report['placement']}" + (f", {_left(left)}" if left else "")
+        floats = [f"{item['node']}: {item['reason']}" for item in report["floats"]]
+        return said + (f"\nnot quantized: {_some(floats)}" if floats else "")
     lines = [
         f"{report['elements']:,} weights to float16: {report['flushed']:,} become 0, "
         f"{report['subnormal']:,} are subnormal, none overflows"

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from deploykit.backends.protocol import ORT_CPU, TENSORRT, Placement
+from deploykit.precision.calibrate.ranges import Range
+from deploykit.precision.calibrate.table import CalibrationTable
+from deploykit.precision.int8 import quantise
 from deploykit.precision.sites import activation_sites, calibrated_values
+from deploykit.precision.unlike import unlike_values
 from deploykit.precision.weighted import weighted_ops
 
 WEIGHTS = "<float[4, 4, 1, 1] w1, float[4, 4, 1, 1] w2, float[4, 4, 1, 1] w3, float[4, 1, 1] v>"
@@ -15,16 +19,25 @@ def graph(build, body):
     return build(f"g (float[N, 4, 6, 6] x) => (float[N, C, H, W] y) {WEIGHTS} {{ {body} }}")
 
 
+def found_sites(model, placement, **sizes):
+    """Sites where every value reaches from -1 to 1, but for those whose largest magnitude is in `sizes`."""
+    ops, _ = weighted_ops(model, placement)
+    found = {
+        str(value.name): Range(-size, size) for value in calibrated_values(model) for size in [sizes.get(value.name, 1)]
+    }
+    table = CalibrationTable("a" * 64, "b" * 64, "minmax", 1, found)
+    unlike = unlike_values(model, [op.node for op in ops], table)
+    return activation_sites(model, ops, placement, table, unlike)
+
+
 def sites(model, placement):
     """Value -> who reads it dequantised."""
-    ops, _ = weighted_ops(model, placement)
-    found = activation_sites(model, ops, placement)
+    found = found_sites(model, placement)
     return {site.value.name: [f"{node.outputs[0].name}.{index}" for node, index in site.uses] for site in found}
 
 
-def ranges(model, placement):
-    ops, _ = weighted_ops(model, placement)
-    return {site.value.name: site.ranges for site in activation_sites(model, ops, placement)}
+def ranges(model, placement, **sizes):
+    return {site.value.name: site.ranges for site in found_sites(model, placement, **sizes)}
 
 
 def test_tensorrt_quantises_inputs_of_weighted_operators_only(build):
@@ -127,8 +140,7 @@ def test_nested_concats_share_one_range(build):
 
 def test_a_shared_range_is_the_union(build, table_of):
     model = graph(build, CONCAT)
-    ops, _ = weighted_ops(model, TENSORRT)
-    site = activation_sites(model, ops, TENSORRT)[0]
+    site = found_sites(model, TENSORRT)[0]
     found = site.range(table_of(x=(-3, 1), r=(0, 1), k=(-1, 2)))
     assert (found.lo, found.hi) == (-3, 2)
 
@@ -183,3 +195,60 @@ def test_every_site_of_every_placement_is_calibrated(build):
         known = {value.name for value in calibrated_values(model)}
         for placement in (TENSORRT, ORT_CPU):
             assert {name for names in ranges(model, placement).values() for name in names} <= known
+
+
+def test_branches_of_unlike_size_keep_ranges_of_their_own(build):
+    alike, unlike = {"x": 1, "r": 8, "k": 8}, {"x": 1, "r": 9, "k": 9}
+    assert ranges(graph(build, CONCAT), TENSORRT, **alike)["x"] == ("k", "r", "x")
+    found = ranges(graph(build, CONCAT), TENSORRT, **unlike)
+    assert (found["x"], found["r"], found["k"]) == (("x",), ("r",), ("k",))
+
+
+HEAD = "a = Conv (x, w1) b = Conv (x, w2) s = Sigmoid (b) k = Concat <axis=1> (a, s)"
+
+
+@pytest.mark.parametrize(
+    "tail", ["y = Identity (k)", "y = Transpose <perm=[0,2,3,1]> (k)", "y = Concat <axis=1> (k, s)"]
+)
+def test_an_answer_that_joins_unlike_values_is_not_quantised_and_its_parts_are(build, tail):
+    model = graph(build, f"{HEAD} {tail}")
+    assert {"k", "y"} <= set(sites(model, ORT_CPU))
+    found = {site.value.name for site in found_sites(model, ORT_CPU, a=640, k=640, y=640)}
+    assert found == {"x", "a", "b", "s"}
+
+
+def test_unlike_values_that_a_weighted_operator_reads_are_quantised(build):
+    body = "a = Conv (x, w1) b = Conv (x, w2) k = Concat <axis=2> (a, b) y = Conv (k, w3)"
+    assert "k" in {site.value.name for site in found_sites(graph(build, body), ORT_CPU, a=640, k=640)}
+
+
+def test_an_answer_whose_channels_are_unlike_is_not_quantised(build):
+    weight = np.ones((4, 4, 1, 1), np.float32)
+    weights = f"{WEIGHTS[:-1]}, int64[3] s>"
+    text = f"g (float[N, 4, 6, 6] x) => (float[N, 4, 36] y) {weights} {{ a = Conv (x, w1) y = Reshape (a, s) }}"
+    shape = np.array([0, 4, -1])
+    assert {site.value.name for site in found_sites(build(text, w1=weight, s=shape), ORT_CPU)} == {"x", "a", "y"}
+    weight[2:] = 1 / 64
+    assert {site.value.name for site in found_sites(build(text, w1=weight, s=shape), ORT_CPU)} == {"x"}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "quantised"),
+    [
+        ("", True),
+        (", ceil_mode=1", True),
+        (", count_include_pad=1", True),
+        (", ceil_mode=1, count_include_pad=1", False),
+        (", dilations=[2, 2]", False),
+    ],
+)
+def test_an_average_pooling_has_pairs_where_the_integer_kernel_agrees(
+    build, run, images, calibrated, attributes, quantised
+):
+    body = f"a = Conv (x, w1) p = AveragePool <kernel_shape=[3, 3], strides=[2, 2]{attributes}> (a) y = Relu (p)"
+    model = graph(build, body)
+    assert ("y" in sites(model, ORT_CPU)) == quantised
+    x = images(2, 4, 6, 6)
+    quantise(model, calibrated(model, x), ORT_CPU)
+    (literal,), (by_kernels,) = run(model, x=x), run(model, x=x, optimise=True)
+    np.testing.assert_allclose(by_kernels, literal, atol=1e-5)
