@@ -196,8 +196,10 @@ def own_store(tmp_path):
     shutil.rmtree(tmp_path / "store", ignore_errors=True)
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("name", ["resnet50", "inception_v1"])
+LARGE = [pytest.param(name, marks=pytest.mark.full) for name in ("inception_v1", "resnet50")]
+
+
+@pytest.mark.parametrize("name", ["shufflenet", *LARGE])
 def test_a_shipped_graph_whose_answer_is_constant_is_inconclusive(run, own_store, name):
     path = LIGHT / f"light_{name}.onnx"
     exported = run("export", path, store=own_store)
@@ -213,8 +215,7 @@ def test_a_shipped_graph_whose_answer_is_constant_is_inconclusive(run, own_store
         assert "does not vary over 12 different inputs; agreement says nothing" in row["parity"]["reason"]
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("name", ["shufflenet", "inception_v1", "resnet50"])
+@pytest.mark.parametrize("name", ["shufflenet", *LARGE])
 def test_a_shipped_graph_with_weights_goes_all_the_way(run, own_store, tmp_path, name):
     path = write_seeded(name, tmp_path / f"{name}.onnx")
     try:
