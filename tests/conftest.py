@@ -22,7 +22,7 @@ from PIL import Image
 from deploykit.pipeline.artefacts import Artefacts
 from deploykit.store import Store
 
-pytest_plugins = ["full_run"]
+pytest_plugins = ["full_run", "pytester"]
 
 
 @pytest.fixture(scope="session")
