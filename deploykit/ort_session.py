@@ -31,9 +31,10 @@ def open_session(
 ) -> Any:
     """An `onnxruntime.InferenceSession` (the library is untyped) on `threads` CPU threads (0: one per core).
 
-    `optimise=False` runs the graph node by node as it is written. Names that repeat in a graph in memory are made
-    unique there, in place. float32 stays float32: TF32 is off. Raises BuildFailed with ONNX Runtime's own
-    words, BackendMissing where another provider loads than was asked for.
+    Where ONNX Runtime's optimizer fails on a valid graph, it is opened at the basic level once (`optimised_in_full`
+    tells). `optimise=False` runs the graph node by node as it is written. Names that repeat in a graph in memory are
+    made unique there, in place. float32 stays float32: TF32 is off. Raises BuildFailed with ONNX Runtime's own words,
+    BackendMissing where another provider loads than was asked for.
     """
     import onnxruntime
 
@@ -43,12 +44,22 @@ def open_session(
     options.intra_op_num_threads = threads or usable_cores()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     level = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
     missing = _load_cuda_libraries() if provider == CUDA else ""
+    content = _readable(model)
+
+    def opened(at: Any) -> Any:
+        options.graph_optimization_level = at
+        return onnxruntime.InferenceSession(content, options, providers=[(provider, OPTIONS[provider])])
+
     try:
-        session = onnxruntime.InferenceSession(_readable(model), options, providers=[(provider, OPTIONS[provider])])
+        session = opened(level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL)
     except Exception as error:
-        raise BuildFailed(f"ONNX Runtime rejects the graph: {_own_words(error)}") from error
+        if not optimise:
+            raise _rejected(error) from error
+        try:
+            session = opened(level.ORT_ENABLE_BASIC)
+        except Exception:  # noqa: BLE001 - what the highest level said is the reason
+            raise _rejected(error) from error
     if (loaded := session.get_providers()[0]) != provider:
         raise BackendMissing(
             f"ONNX Runtime loaded {loaded}, not {provider}" + (f" ({missing})" if missing else ""),
@@ -57,12 +68,25 @@ def open_session(
     return session
 
 
+def optimised_in_full(session: Any) -> bool:
+    """Whether a session that `open_session` optimised is at ONNX Runtime's highest level, not at the basic one."""
+    import onnxruntime
+
+    return bool(
+        session.get_session_options().graph_optimization_level == onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    )
+
+
 def compute(session: Any, names: Sequence[str], feed: Mapping[str, Any]) -> dict[str, Any]:
     """The named outputs on a feed by input name. Raises ExecutionFailed with ONNX Runtime's own words."""
     try:
         return dict(zip(names, session.run(list(names), dict(feed)), strict=True))
     except Exception as error:
         raise ExecutionFailed(f"ONNX Runtime could not run the graph: {_own_words(error)}") from error
+
+
+def _rejected(error: Exception) -> BuildFailed:
+    return BuildFailed(f"ONNX Runtime rejects the graph: {_own_words(error)}")
 
 
 def _own_words(error: Exception) -> str:

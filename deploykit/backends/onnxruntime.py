@@ -29,8 +29,10 @@ from deploykit.backends.protocol import (
 from deploykit.backends.quoted import quoted
 from deploykit.errors import BackendMissing
 from deploykit.host import installed_version, saturates_u8s8
-from deploykit.ort_session import CPU, CUDA, open_session
+from deploykit.ort_session import CPU, CUDA, open_session, optimised_in_full
 from deploykit.spec import BuildSpec, Precision
+
+BASIC = "ONNX Runtime's optimizer fails on this graph, so it ran at the basic level of optimization"
 
 
 class OnnxRuntimeBackend:
@@ -90,6 +92,7 @@ class OnnxRuntimeSession:
         provider = engine.flavour.rpartition(" ")[2]
         self.device = "cuda" if provider == CUDA else "cpu"
         self.session = open_session(engine.path, threads=threads, provider=provider)
+        self.remark = "" if optimised_in_full(self.session) else BASIC
 
     def run(self, feed: Feed) -> dict[str, np.ndarray[Any, Any]]:
         bound = self.bind(feed)

@@ -143,6 +143,8 @@ class Bound(Protocol):
 
 
 class Session(Protocol):
+    """`remark`, where a session has it, says what its row has to own up to; "" for nothing."""
+
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 

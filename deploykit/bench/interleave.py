@@ -46,8 +46,9 @@ class RowSamples:
     """What a worker gave. `failure` is None or the error that ended the row; what came before it is kept.
 
     Opening counts the import of the backend's library. `outputs` has one entry per parity feed. `throughput` is runs
-    per second of many launches and one synchronisation; None unless asked for. `remark` is empty, or says that the row
-    was too slow for its share of the time and how often it was timed.
+    per second of many launches and one synchronisation; None unless asked for. `remark` is empty, or says what the row
+    has to own up to: what its session says, and that it was too slow for its share of the time and how often it was
+    timed.
     """
 
     label: str
@@ -123,6 +124,7 @@ class _Lane:
     failure: DeploykitError | None = None
     open_seconds: float | None = None
     first_run_seconds: float | None = None
+    opened: str = ""
     outputs: list[Feed] = field(default_factory=list)
     warm_up: Warmed | None = None
     blocks: list[Block] = field(default_factory=list)
@@ -140,6 +142,7 @@ class _Lane:
             if isinstance(engine, Engine):
                 opened = self.worker.ask(Open(engine, threads, feeds))
                 self.open_seconds, self.first_run_seconds = opened.open_seconds, opened.first_run_seconds
+                self.opened = opened.remark
             else:
                 self.worker.ask(Prepare(engine, threads))
             for feed in self.job.parity:
@@ -182,10 +185,10 @@ class _Lane:
 
     def _remark(self) -> str:
         if not self.turn.too_slow or self.failure is not None:
-            return ""
+            return self.opened
         rounds, runs = len({block.round for block in self.blocks}), self.turn.runs
         each = f"{rounds} round{'' if rounds == 1 else 's'} of {runs} run{'' if runs == 1 else 's'}"
-        return f"too slow for its share of the time: {each}"
+        return "; ".join(filter(None, (self.opened, f"too slow for its share of the time: {each}")))
 
     @contextmanager
     def _failure_kept(self) -> Iterator[None]:

@@ -54,10 +54,14 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Seconds. Opening includes importing the backend's library; None where no feed was to be run."""
+    """Seconds. Opening includes importing the backend's library; None where no feed was to be run.
+
+    `remark` is what the session has to own up to, "" for nothing.
+    """
 
     open_seconds: float
     first_run_seconds: float | None
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,11 +214,16 @@ class _Row:
         self._session = self._open.enter_context(backend.open(request.engine, threads=request.threads))
         opened = time.perf_counter()
         if not request.feeds:
-            return Opened(opened - began, None)
+            return Opened(opened - began, None, self._remark)
         self._bounds = itertools.cycle([self._session.bind(feed) for feed in request.feeds])
         bound = time.perf_counter()
         self._run()
-        return Opened(opened - began, time.perf_counter() - bound)
+        return Opened(opened - began, time.perf_counter() - bound, self._remark)
+
+    @property
+    def _remark(self) -> str:
+        """A session of a plug-in may be without."""
+        return str(getattr(self._session, "remark", ""))
 
     def _run(self) -> Bound:
         bound = next(self._bounds)

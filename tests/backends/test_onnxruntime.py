@@ -10,8 +10,8 @@ from deploykit.backends import onnxruntime as backend_module
 from deploykit.backends.device import Gpu
 from deploykit.backends.onnxruntime import OnnxRuntimeBackend
 from deploykit.backends.protocol import ORT_CPU, ORT_CPU_7BIT, TENSORRT, Source, TypedGraph
-from deploykit.errors import BackendMissing, DeviceOutOfMemory, ExecutionFailed
-from deploykit.ort_session import CPU, CUDA
+from deploykit.errors import BackendMissing, BuildFailed, DeviceOutOfMemory, ExecutionFailed
+from deploykit.ort_session import CPU, CUDA, open_session
 from deploykit.spec import BuildSpec, ModelSpec, Precision, Target, TensorSpec
 
 SPEC = BuildSpec(ModelSpec("small"))
@@ -62,9 +62,13 @@ def test_a_cuda_session_loads_its_libraries_first_and_keeps_tf32_off(monkeypatch
     class Session:
         def __init__(self, model, options, providers):
             seen.append(providers)
+            self.options = options
 
         def get_providers(self):
             return [CUDA, CPU]
+
+        def get_session_options(self):
+            return self.options
 
     def preload():
         seen.append("libraries")
@@ -102,3 +106,40 @@ def test_memory_that_runs_out_is_told_apart_from_other_failures(monkeypatch, bui
             go(feed(-5))
         assert not isinstance(caught.value, DeviceOutOfMemory)
         assert session.run(feed(3))["y"].tolist() == [1, 1, 1]
+
+
+DILATED = """<ir_version: 10, opset_import: ["" : 20]>
+g (float[N, 1, 6, 6] x) => (float[N, 1, 4, 4] y) <float s = {0.05}, uint8 z = {128}> {
+    q = QuantizeLinear(x, s, z)
+    d = DequantizeLinear(q, s, z)
+    p = AveragePool<kernel_shape = [2, 2], dilations = [2, 2]>(d)
+    r = QuantizeLinear(p, s, z)
+    y = DequantizeLinear(r, s, z)
+}"""
+
+
+def test_a_graph_that_breaks_the_optimizer_runs_at_the_basic_level_and_says_so(tmp_path):
+    """onnxruntime 1.31 makes QLinearAveragePool of it, and then refuses its own node for the dilations."""
+    path = tmp_path / "dilated.onnx"
+    onnx.save(onnx.parser.parse_model(DILATED), path)
+    inputs, outputs = (TensorSpec("x", ("N", 1, 6, 6), "float32"),), (TensorSpec("y", ("N", 1, 4, 4), "float32"),)
+    typed = TypedGraph(path, "0" * 64, Precision.FP32, None, inputs, outputs)
+    backend = OnnxRuntimeBackend()
+    x = np.random.default_rng(0).standard_normal((2, 1, 6, 6)).astype(np.float32)
+    with backend.open(backend.build(Source(typed=typed), Precision.FP32, SPEC), threads=1) as session:
+        assert "ran at the basic level" in session.remark
+        np.testing.assert_array_equal(
+            session.run({"x": x})["y"], open_session(path, optimise=False).run(None, {"x": x})[0]
+        )
+
+
+def test_a_graph_that_no_level_takes_is_refused_for_what_the_highest_said(tmp_path):
+    path = tmp_path / "wrong.onnx"
+    onnx.save(onnx.parser.parse_model(GROW.replace("Expand", "Expanse")), path)
+    with pytest.raises(BuildFailed, match=r"ONNX Runtime rejects the graph: .*Expanse"):
+        open_session(path)
+
+
+def test_an_ordinary_session_has_nothing_to_own_up_to(built):
+    with OnnxRuntimeBackend().open(built(), threads=1) as session:
+        assert session.remark == ""
