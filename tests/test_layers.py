@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "plan": {"errors", "spec"},
     "protocol": {"spec", "weights", "plan"},
     "export": {"errors", "spec", "calling", "outputs", "torch_errors", "graph"},
-    "summary": {"errors", "graph"},
+    "summary": {"errors", "spec", "calling", "graph"},
     "precision": {"host", "errors", "spec", "graph", "protocol", "ort_session"},
     "backends": {"host", "errors", "spec", "calling", "outputs", "protocol", "plan", "ort_session"},
     "parity": {"errors", "spec", "calling", "outputs", "ort_session"},

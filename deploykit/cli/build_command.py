@@ -7,24 +7,27 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploykit.cli.options import (
+    INT8,
     budget_option,
     builder_options,
     check_exceptions,
     check_output,
     data_option,
+    defaults,
     fuse_option,
+    given,
     int8_options,
     io_option,
     json_option,
     keep_option,
     model_options,
+    parse_batch,
     store_option,
     strict_option,
     target_options,
 )
 from deploykit.cli.progress import StageProgress
 from deploykit.spec import (
-    BatchRange,
     BuilderOptions,
     BuildSpec,
     Calibration,
@@ -59,7 +62,12 @@ UNDECIDED = "build on a GPU, give --precision fp16 or int8, or let TensorRT-RTX'
     help="With --precision best: let TensorRT-RTX's plans decide for trt where there is no GPU to measure on.",
 )
 @click.option("--backend", default="trt", show_default=True, help="The compiler: trt, trt-rtx.")
-@click.option("--batch", default="8", show_default=True, help="Largest batch, or min:opt:max (1:8:32).")
+@click.option(
+    "--batch",
+    default="8",
+    show_default=True,
+    help="Largest batch, or min:opt:max (1:8:32); the network's where it is fixed.",
+)
 @target_options
 @io_option
 @keep_option
@@ -110,6 +118,7 @@ def command(
     from deploykit.pipeline.outcome import build_facts, undecided_facts
     from deploykit.pipeline.overflow import overflow_facts, overflow_warning
     from deploykit.pipeline.policy import decided_policy
+    from deploykit.pipeline.settle import settled
     from deploykit.report.outcome import describe_build, describe_undecided
     from deploykit.store import Store
 
@@ -119,7 +128,7 @@ def command(
     spec = BuildSpec(
         model=model,
         precision=CONTENDERS[0] if best else Precision.parse(precision),
-        batch=BatchRange.parse(batch),
+        batch=parse_batch(batch),
         targets=targets,
         keep_io=keep_io,
         keep_fp32=keep_fp32,
@@ -137,6 +146,7 @@ def command(
     if not compiler.compiles:
         raise UsageError(f"backend {backend} compiles no engine", hint="use trt or trt-rtx, or `deploykit export`")
     artefacts = Artefacts(Store.open(store), StageProgress())
+    spec = settled(artefacts, spec)
     goal, decision = decided(artefacts, Goal(spec=spec, backend=backend, gpu=gpu, budget_seconds=fuse_budget))
     spec, layers = decided_policy(artefacts, goal.spec, gpu, wanted=best)
     choice = None
@@ -148,7 +158,12 @@ def command(
         spec = spec.with_precision(choice.precision)
     built = artefacts.build(spec, compiler)
     overflow = overflow_facts(artefacts, built.exported, spec)
-    facts = build_facts(artefacts, built, decision=decision, choice=choice, layers=layers, overflow=overflow)
+    facts = build_facts(artefacts, built, spec, decision=decision, choice=choice, layers=layers, overflow=overflow)
+    facts["defaults"] = defaults(unasked=set() if spec.precision is Precision.INT8 else set(INT8))
+    if "--batch" in facts["defaults"]:
+        facts["defaults"]["--batch"] = str(spec.batch)
+    if not given({"targets"}):
+        facts["defaults"]["--target"] = ", ".join(map(str, targets))
     if output and built.engine.path:
         facts["engine"] = copy_artefact(built.engine.path, output)
     _print(facts, describe_build, as_json=as_json)

@@ -20,6 +20,7 @@ from deploykit.cli.options import (
     keep_option,
     model_options,
     parse_backends,
+    parse_batch,
     parse_precisions,
     store_option,
     strict_option,
@@ -27,7 +28,6 @@ from deploykit.cli.options import (
 )
 from deploykit.errors import UsageError
 from deploykit.spec import (
-    BatchRange,
     BuilderOptions,
     BuildSpec,
     Calibration,
@@ -82,7 +82,7 @@ class ComparisonOptions:
         check_exceptions(precisions, keep_fp32=self.keep_fp32, policy=self.policy)
         spec = BuildSpec(
             model=self.model,
-            batch=BatchRange.parse(self.batch),
+            batch=parse_batch(self.batch),
             targets=self.targets,
             keep_io=self.keep_io,
             keep_fp32=self.keep_fp32,

@@ -13,12 +13,13 @@ from deploykit.cli.options import (
     given,
     json_option,
     model_options,
+    parse_batch,
     store_option,
     target_options,
 )
 from deploykit.cli.progress import StageProgress
 from deploykit.errors import UsageError
-from deploykit.spec import BatchRange, BuildSpec, Fusions, ModelSpec, Precision, Target
+from deploykit.spec import BuildSpec, Fusions, ModelSpec, Precision, Target
 
 if TYPE_CHECKING:
     from deploykit.plan.gpus import Gpu
@@ -79,6 +80,7 @@ def command(
     from deploykit.pipeline.fusing import Goal, decided
     from deploykit.pipeline.ledger import price_fusions
     from deploykit.pipeline.outcome import export_facts
+    from deploykit.pipeline.settle import settled
     from deploykit.pipeline.stem import check_stem, with_uint8_stem
     from deploykit.report.document import to_json
     from deploykit.report.ledger import render_ledger
@@ -91,12 +93,12 @@ def command(
     asked = BuildSpec(
         model=model,
         precision=Precision.parse(precision),
-        batch=BatchRange.parse(batch),
+        batch=parse_batch(batch),
         targets=targets,
         fusions=fusions,
     )
-    goal = Goal(spec=asked, backend=backend, gpu=gpu, budget_seconds=fuse_budget)
     artefacts = Artefacts(Store.open(store), StageProgress())
+    goal = Goal(spec=settled(artefacts, asked), backend=backend, gpu=gpu, budget_seconds=fuse_budget)
     goal, decision = decided(artefacts, goal)
     if ledger:
         artefacts.traced(model)  # which is where both the export and the ledger start

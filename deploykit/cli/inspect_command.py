@@ -20,13 +20,13 @@ from deploykit.cli.options import (
     json_option,
     keep_option,
     model_options,
+    parse_batch,
     store_option,
     target_options,
 )
 from deploykit.cli.progress import StageProgress
 from deploykit.errors import UsageError
 from deploykit.spec import (
-    BatchRange,
     BuilderOptions,
     BuildSpec,
     Calibration,
@@ -124,7 +124,7 @@ def command(
     spec = BuildSpec(
         model=model,
         precision=Precision.parse(precision),
-        batch=BatchRange.parse(batch),
+        batch=parse_batch(batch),
         targets=targets,
         keep_io=keep_io,
         keep_fp32=keep_fp32,

@@ -14,6 +14,7 @@ from deploykit.spec import (
     CALIBRATION_METHODS,
     POLICY_TERMS,
     REPAIRS,
+    BatchRange,
     BuilderOptions,
     Calibration,
     DataSource,
@@ -267,6 +268,18 @@ def int8_options(command: Command) -> Command:
     return _decorated(with_int8, INT8_OPTIONS)
 
 
+def defaults(*, unasked: Collection[str] = ()) -> dict[str, str]:
+    """Option -> value of what the running command chose because nobody did; `unasked` have no meaning this time."""
+    context = click.get_current_context()
+    found = {}
+    for parameter in context.command.params:
+        name, value = str(parameter.name), context.params.get(str(parameter.name))
+        chosen = context.get_parameter_source(name) is ParameterSource.DEFAULT and value not in (None, (), "", False)
+        if chosen and isinstance(parameter, click.Option) and name not in unasked:
+            found[parameter.opts[0]] = "" if value is True else str(value)
+    return found
+
+
 def given(names: Collection[str]) -> str:
     """Those parameters of the running command that stand on its command line, as a user writes them."""
     context = click.get_current_context()
@@ -325,6 +338,11 @@ def parse_data(text: str | None) -> DataSource:
     if text is None:
         return None
     return Synthetic.NOISE if text == Synthetic.NOISE else Path(text)
+
+
+def parse_batch(text: str) -> BatchRange:
+    """The value of the running command's --batch, which gives way to the network's where it is the default."""
+    return replace(BatchRange.parse(text), asked=bool(given({"batch"})))
 
 
 def parse_precisions(text: str) -> tuple[Precision, ...]:

@@ -135,7 +135,8 @@ class Artefacts:
         entry, _ = self.get_or_make("observations", parts, make, request={"model": exported.model, "data": spec.data})
         from deploykit.precision.calibrate.observations import Observations
 
-        return Observations.from_json(entry.path("observations.json").read_bytes()), entry.facts
+        facts = {**entry.facts, **inputs.asked}
+        return Observations.from_json(entry.path("observations.json").read_bytes()), facts
 
     def quantisable(self, exported: Exported, spec: BuildSpec) -> Exported:
         """The graph that INT8 is made of: `exported`, its channels evened out where `spec.repair` says so.
@@ -322,7 +323,8 @@ class Artefacts:
         }
         key = {**parts, "table": table.to_json(), "data": shown.digest if shown else None}
         entry, _ = self.get_or_make("typed", key, make, request={"model": exported.model, **parts})
-        return stored_typed(entry, Precision.INT8, placement)
+        found = stored_typed(entry, Precision.INT8, placement)
+        return replace(found, facts={**found.facts, "calibration": calibration})
 
     def _quantized(self, exported: Exported, spec: BuildSpec) -> Typed:
         """A file that is quantized already is its own INT8 graph. Raises UsageError for what would change that."""

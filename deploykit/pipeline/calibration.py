@@ -110,6 +110,8 @@ def table_facts(
         "data_digest": table.data_digest,
         "photographs": list(data["photographs"]) if data else None,
         "skipped": list(data["skipped"]) if data else None,
+        "data": data["data"] if data else None,
+        "preprocessing": data["preprocessing"] if data else {"said": table.preprocessing},
         "note": SYNTHETIC if synthetic else None,
         "peak_memory_bytes": peak_memory_bytes(),
     }
@@ -160,9 +162,10 @@ def given_table(path: Path, exported: Exported) -> tuple[CalibrationTable, dict[
 
     table = CalibrationTable.from_json(read_text(path))
     table.require_graph(exported.digest)
-    facts = {"method": table.method, "images": table.images, "table": str(path)}
+    how = {"said": table.preprocessing}
+    facts = {"method": table.method, "images": table.images, "table": str(path), "preprocessing": how}
     if table.preprocessing.startswith(NOISE):
-        return table, {**facts, "note": SYNTHETIC}
+        return table, {**facts, "preprocessing": None, "note": SYNTHETIC}
     if table.preprocessing == PREPARED:
         return table, facts
     if photographs_fit(exported) and table.preprocessing != (wanted := str(preprocessing_of(exported))):

@@ -41,6 +41,7 @@ from deploykit.pipeline.inputs import (
 )
 from deploykit.pipeline.judging import Judge
 from deploykit.pipeline.lines import Line, build_line, without_twins
+from deploykit.pipeline.settle import settled
 from deploykit.pipeline.values import Built, Exported
 from deploykit.plan.gpus import Gpu
 from deploykit.report.document import Conditions, Report
@@ -83,6 +84,7 @@ def bench(artefacts: Artefacts, request: Request) -> Report:
 
 
 def _compare(artefacts: Artefacts, request: Request, *, timed: bool) -> Report:
+    request = replace(request, spec=settled(artefacts, request.spec))
     spec = request.spec
     if not spec.fusions.auto:
         fusions = str(spec.fusions) if spec.fusions != Fusions() else ""
@@ -164,11 +166,16 @@ class _Comparison:
 
     @cached_property
     def calibration(self) -> Inputs | None:
-        """What INT8 is calibrated on; None where no row is INT8, or the file came quantized."""
-        spec = self.request.spec
+        """What INT8 is calibrated on; None where no row is INT8, the file came quantized, or there is nothing.
+
+        Rows that have nothing to be calibrated on say so.
+        """
         if Precision.INT8 not in self.request.precisions or self.exported.quantized:
             return None
-        return calibration_inputs(self.exported, spec)
+        try:
+            return calibration_inputs(self.exported, self.request.spec)
+        except UnsupportedGraph:
+            return None
 
     @cached_property
     def test(self) -> Inputs:
@@ -187,9 +194,9 @@ class _Comparison:
 
     @cached_property
     def judge(self) -> Judge:
-        """On PHOTOGRAPHS images and NOISE of seeded white noise, or a few more to fill whole batches."""
+        """On PHOTOGRAPHS images, or as many as an archive has, and NOISE of seeded white noise, in whole batches."""
         inputs, run = self.exported.inputs, self.test.run
-        shown, noise = whole_runs(PHOTOGRAPHS, run), whole_runs(NOISE, run)
+        shown, noise = min(whole_runs(PHOTOGRAPHS, run), len(self.test)), whole_runs(NOISE, run)
         photographs = joined_feeds(runs(self.images, inputs, run)[: shown // run])
         batch, ranges = self.request.spec.batch.optimum, self.request.spec.model.input_ranges
         if not all(can_draw(spec, ranges) for spec in inputs):  # nor was anything but given arrays shown
@@ -250,6 +257,7 @@ class _Comparison:
             tf32=spec.tf32,
             fusions=self.fusions,
             inputs=self._inputs(jobs, machine["cpu"]["cache_bytes"]),
+            preprocessing=str(self.test.how) if jobs and isinstance(self.test, Photographs) else "",
             copies="none inside the timed region (inputs and outputs are bound)" if measurement else "",
             stopped_by=measurement.stopped_by if measurement else "",
             rounds=measurement.rounds if measurement else 0,

@@ -22,6 +22,7 @@ from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.inputs import Inputs, calibration_inputs
 from deploykit.pipeline.labelled import Labelled, labelled_inputs, require_max_drop
 from deploykit.pipeline.lines import Line, build_line, without_twins
+from deploykit.pipeline.settle import settled
 from deploykit.pipeline.values import Exported
 from deploykit.report.accuracy import AccuracyConditions, AccuracyReport, AccuracyRow
 from deploykit.report.row import Row, State
@@ -52,7 +53,7 @@ class EvaluationRequest:
 
 def evaluate(artefacts: Artefacts, request: EvaluationRequest) -> AccuracyReport:
     """Top-1 and top-5 of every row that runs here. Raises as `labelled_inputs` and `inputs_for`."""
-    return _Evaluation(artefacts, request).report()
+    return _Evaluation(artefacts, replace(request, spec=settled(artefacts, request.spec))).report()
 
 
 @dataclass
@@ -104,9 +105,9 @@ class _Evaluation:
         engine, stage = line.built.engine, f"evaluate {line.row.label}"
         try:
             with self.artefacts.timed(stage):
-                (read,), (output,) = engine.inputs, (spec.name for spec in engine.outputs)
+                (output,) = (spec.name for spec in engine.outputs)
                 shown, known = tee(self.images.batches(self.request.spec.batch.optimum))
-                feeds = (self._filled(feed, read) for feed, _ in shown)
+                feeds = (self._filled(feed, engine.inputs) for feed, _ in shown)
                 outputs = stream_outputs(engine, feeds, self.request.settings)
                 for found, (_, truth) in zip(outputs, known, strict=True):
                     parts.append(Predictions.of(found[output][: len(truth)], truth))
@@ -119,13 +120,16 @@ class _Evaluation:
             raise UsageError(f"{self.request.labelled} has no sound image, the first: {self.images.skipped[0]}")
         return line.row, Predictions.joined(parts)
 
-    def _filled(self, feed: Feed, spec: TensorSpec) -> Feed:
-        """A batch as the engine's input takes it: where that is fixed, the last one is filled up."""
-        (images,) = feed.values()
-        missing = self.request.spec.batch.optimum - len(images) if isinstance(spec.shape[0], int) else 0
-        if missing:
-            images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
-        return {spec.name: images.astype(spec.dtype, copy=False)}
+    def _filled(self, feed: Feed, inputs: tuple[TensorSpec, ...]) -> Feed:
+        """A batch as the engine's inputs take it: where that is fixed, the last one is filled up."""
+        found = {}
+        for spec in inputs:
+            rows = feed[spec.name]
+            missing = self.request.spec.batch.optimum - len(rows) if isinstance(spec.shape[0], int) else 0
+            if missing:
+                rows = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
+            found[spec.name] = rows.astype(spec.dtype, copy=False)
+        return found
 
     def _compared(self, judged: Sequence[tuple[Row, Predictions | None]]) -> Iterator[AccuracyRow]:
         first = next((found for _, found in judged if found is not None), None)
@@ -156,6 +160,7 @@ class _Evaluation:
         return AccuracyConditions(
             model=spec.model.title,
             data=images.source,
+            preprocessing=images.preparation,
             classes=images.classes,
             skipped=tuple(images.skipped),
             calibration=said,

@@ -61,6 +61,11 @@ class Inputs(Protocol):
         ...
 
     @property
+    def asked(self) -> Mapping[str, Any]:
+        """Where they come from and who says how they are prepared: what may differ where the images are the same."""
+        ...
+
+    @property
     def skipped(self) -> tuple[str, ...]:
         """Images that were passed over, and why."""
         ...
@@ -92,6 +97,7 @@ class Photographs:
     input: TensorSpec
     run: int
     how: Preparation
+    origin: Path | None
 
     @property
     def digest(self) -> str:
@@ -110,9 +116,11 @@ class Photographs:
         return {
             "photographs": [photograph.name for photograph in self.images.used],
             "skipped": list(self.skipped),
-            "data": DEMO if self.images.crops_only else "given",
-            "preprocessing": self.how.as_dict(),
         }
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        return {"data": DEMO if self.images.crops_only else str(self.origin), "preprocessing": self.how.as_dict()}
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -159,8 +167,11 @@ class Arrays:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        rows = [f"{self.path.name}[{row}]" for row in self.rows]
-        return {"photographs": rows, "skipped": [], "data": "given", "preprocessing": {"said": PREPARED}}
+        return {"photographs": [f"{self.path.name}[{row}]" for row in self.rows], "skipped": []}
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        return {"data": str(self.path), "preprocessing": {"said": PREPARED}}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -198,7 +209,11 @@ class Noise:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        return {"photographs": [], "skipped": [], "data": NOISE, "preprocessing": None, "note": SYNTHETIC}
+        return {"photographs": [], "skipped": [], "note": SYNTHETIC}
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        return {"data": NOISE, "preprocessing": None}
 
     def __len__(self) -> int:
         return self.count
@@ -230,7 +245,7 @@ def inputs_for(exported: Exported, role: Role, *, count: int, batch: int, data: 
         images = open_images(role, how.recipe, channels=len(how.recipe.mean), count=count, seed=seed, origin=data)
         if role == "calibration":
             _require_several(data, len(images.candidates))
-        return Photographs(images, spec, run, how)
+        return Photographs(images, spec, run, how, data)
     if isinstance(data, Path):
         raise UsageError(
             f"{exported.model.name} takes {takes(exported)}: photographs cannot fill that",

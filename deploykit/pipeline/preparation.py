@@ -6,24 +6,17 @@ without a word when it is wrong, so whoever is shown images by it is told.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from deploykit.errors import UntrustedArtefact, UsageError
 from deploykit.pipeline.values import Exported
+from deploykit.report.outcome import describe_preprocessing
 from deploykit.spec import ImageAxes, Preprocessing, PreprocessRequest, TensorSpec
 from deploykit.zoo import registry
 
 Origin = Literal["card", "file", "given", "bytes", "assumed"]
 FED_IMAGES = ("float16", "float32", "float64", "uint8")  # element types of inputs that images fill
-SAID: Mapping[Origin, str] = {
-    "card": "the network's card",
-    "file": "the file",
-    "given": "--preprocess",
-    "bytes": "the input takes bytes",
-    "assumed": "assumed",
-}
 ASSUMED = (
     "nothing says how its images are prepared, so ImageNet's mean and deviation are assumed: say it by --preprocess"
 )
@@ -45,8 +38,7 @@ class Preparation:
         return f"{ASSUMED}; {self.noticed}" if self.noticed else ASSUMED
 
     def __str__(self) -> str:
-        said = f"{self.recipe} ({SAID[self.origin]})"
-        return f"{said}; {self.warning}" if self.warning else said
+        return describe_preprocessing(self.as_dict())
 
     def as_dict(self) -> dict[str, Any]:
         recipe = self.recipe

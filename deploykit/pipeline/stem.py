@@ -12,26 +12,28 @@ from deploykit.errors import UsageError
 from deploykit.parity import Limits, ParityResult, joined, judge
 from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.judging import reference_outputs
+from deploykit.pipeline.preparation import photographs_fit, preparation_of
 from deploykit.pipeline.values import Exported, specs_of
 from deploykit.spec import Fusions, Precision, Preprocessing
 from deploykit.store import Writer
-from deploykit.zoo import registry
 
 IMAGES = 4
 SEED = 1
 
 
 def recipe_of(exported: Exported) -> Preprocessing:
-    """What the network's card says its images are normalised with. Raises UsageError for a network without a card."""
-    if exported.module is None or exported.model.is_factory:
+    """What the network's card, or the user, says its images are normalised with; UsageError where nobody does."""
+    how = preparation_of(exported) if photographs_fit(exported) else None
+    if how is None or how.origin not in ("card", "given"):
         raise UsageError(
-            f"{exported.model.name} has no card that says how its images are normalised", hint="leave --stem out"
+            f"{exported.model.name} has no card that says how its images are normalised",
+            hint="say it by --preprocess, or leave --stem out",
         )
-    return registry.preprocessing(exported.model)
+    return how.recipe
 
 
 def with_uint8_stem(artefacts: Artefacts, exported: Exported, fusions: Fusions) -> Exported:
-    """The same network for images of uint8 (N, H, W, C). Raises UsageError where it takes no images, or has no card."""
+    """The same network for images of uint8 (N, H, W, C). Raises UsageError as `recipe_of`."""
     recipe = recipe_of(exported)
 
     def make(writer: Writer) -> Mapping[str, Any]:
@@ -63,7 +65,7 @@ def check_stem(artefacts: Artefacts, exported: Exported, stemmed: Exported) -> P
     recipe, (spec,) = recipe_of(exported), stemmed.inputs
     pixels = np.random.default_rng(SEED).integers(0, 256, spec.at_batch(IMAGES), dtype=np.uint8)
     mean, std = (np.array(values)[:, None, None] for values in (recipe.mean, recipe.std))
-    planes = ((pixels.transpose(0, 3, 1, 2) / 255 - mean) / std).astype(np.float32)
+    planes = ((pixels.transpose(0, 3, 1, 2) / recipe.scale - mean) / std).astype(np.float32)
     with artefacts.timed("compare with float64"):
         reference = reference_outputs(exported, [{exported.inputs[0].name: planes}])
         session = open_session(stemmed.path)

@@ -19,7 +19,7 @@ def summarise(model: ModelSpec) -> NetworkSummary:
     if model.is_onnx:
         from deploykit.summary.onnx_graph import of_onnx
 
-        return NetworkSummary(model=model.label, layers=of_onnx(read_onnx(Path(model.name))))
+        return NetworkSummary(model=model.label, layers=of_onnx(read_onnx(Path(model.name)), model.shapes))
     card = registry.card_of(model)
     layers = _layers(model)
     return NetworkSummary(
@@ -36,12 +36,11 @@ def summarise(model: ModelSpec) -> NetworkSummary:
 def _layers(model: ModelSpec) -> Summary:
     from deploykit.summary.module import of_module
 
-    _, *image = registry.input_spec(model).at_batch(1)
-    return of_module(lambda: registry.construct(model), tuple(image))
+    return of_module(lambda: registry.construct(model), registry.input_specs(model))
 
 
 def _cost_law(model: ModelSpec, layers: Summary) -> tuple[BlockCost, ...]:
     """MobileNet's law, for a network with a width multiplier, against the same network without multipliers."""
-    full = replace(model, width_mult=None, image_size=None)
+    full = replace(model, width_mult=None, image_size=None, input_shape=None)
     wide = layers if full == model else _layers(full)
     return depthwise_costs(layers, wide, width_mult=1.0 if model.width_mult is None else model.width_mult)

@@ -40,9 +40,8 @@ class Exported:
 
     @property
     def fixed_batch(self) -> int | None:
-        """The one batch that the graph takes; None where the batch is free. A first dimension is the batch."""
-        sizes = [spec.shape[0] for spec in self.inputs if spec.shape]
-        return None if any(isinstance(size, str) for size in sizes) else next(iter(sizes), 1)  # type: ignore[return-value]
+        """The one batch that the graph takes; None where the batch is free."""
+        return fixed_batch_of(self.inputs)
 
     @property
     def batch_axes(self) -> dict[str, int | None]:
@@ -120,6 +119,12 @@ def _axis_of(shape: tuple[int | str, ...], free: int | str | None, fixed: int | 
 def _pasted(sizes: list[str]) -> list[str]:
     """As --input-shape takes them: a free batch by that name."""
     return [sizes[0] if sizes[0].isdecimal() else BATCH, *sizes[1:]]
+
+
+def fixed_batch_of(inputs: tuple[TensorSpec, ...]) -> int | None:
+    """The one batch that these inputs take; None where it is free. A first dimension is the batch."""
+    sizes = [spec.shape[0] for spec in inputs if spec.shape]
+    return None if any(isinstance(size, str) for size in sizes) else next(iter(sizes), 1)  # type: ignore[return-value]
 
 
 def stored_plan(entry: Entry) -> EnginePlan | None:

@@ -22,6 +22,7 @@ class AccuracyConditions:
 
     model: str
     data: str
+    preprocessing: str
     classes: int
     skipped: tuple[str, ...]
     calibration: str
@@ -75,6 +76,7 @@ def render_accuracy(report: AccuracyReport, *, file: TextIO | None = None) -> No
     facts: dict[str, object] = {
         "model": shared.model,
         "data": f"{shared.data}: {shown} images, {shared.classes} classes{skipped}",
+        "preprocessing": shared.preprocessing,
         "INT8 from": shared.calibration,
         "run": f"batch {shared.batch}, threads {shared.threads}",
         "CPU": f"{cpu.get('model', 'unknown')} ({', '.join(cpu.get('flags', ()))})",

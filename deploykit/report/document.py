@@ -20,7 +20,8 @@ class Conditions:
     """What every row of a table shares, stated above it. Empty text is left out.
 
     `fusions` says which rewrites the graphs have where those are not the default ones. `inputs` describes the timed
-    input tensors, `copies` whether transfers are inside the timed region, `stopped_by` what ended the measurement.
+    input tensors, `preprocessing` how images became them and who says so, `copies` whether transfers are inside the
+    timed region, `stopped_by` what ended the measurement.
 
     Under `bench --mode`: what one `step` does, its `loss` where it has one, and how many steps were burn-in and timed.
     """
@@ -31,6 +32,7 @@ class Conditions:
     tf32: bool
     fusions: str = ""
     inputs: str = ""
+    preprocessing: str = ""
     copies: str = ""
     stopped_by: str = ""
     rounds: int = 0

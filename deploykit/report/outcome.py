@@ -8,6 +8,13 @@ from typing import Any
 from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS
 
 FUSIONS = (*SAFE_FUSIONS, *PRICED_FUSIONS)
+SAID = {
+    "card": "the network's card",
+    "file": "the file says so",
+    "given": "--preprocess",
+    "bytes": "the input takes bytes",
+    "assumed": "assumed",
+}
 NAMED = 6  # nodes listed by name before "and n more"
 
 
@@ -17,6 +24,7 @@ def describe_export(facts: Mapping[str, Any]) -> dict[str, str]:
         "onnx": f"{facts['onnx']}{_kept(facts)}",
         "digest": facts["digest"],
         "the file": "\n".join(facts["notes"]),
+        "inputs": ", ".join(facts["inputs"]),
         "nodes": f"{facts['nodes_exported']} exported, {facts['nodes']} after clean-up and fusions",
         "fusions": _decision(facts.get("decision")),
     } | {
@@ -50,6 +58,8 @@ def describe_calibration(facts: Mapping[str, Any]) -> dict[str, str]:
         "model": facts["model"] or "",
         "table": str(facts["table"] or ""),
         "method": f"{facts['method']} over {facts['images']} images{photographs}",
+        "images": facts["data"] or "",
+        "preprocessing": describe_preprocessing(facts["preprocessing"]),
         "activations": str(facts["activations"]),
         "graph": facts["graph_digest"][:12],
         "data": facts["data_digest"][:12],
@@ -57,6 +67,14 @@ def describe_calibration(facts: Mapping[str, Any]) -> dict[str, str]:
         "note": facts["note"] or "",
         "memory": _memory(facts),
     }
+
+
+def describe_preprocessing(found: Mapping[str, Any] | None) -> str:
+    """How images were prepared, who says so, and the warning where nobody did."""
+    if not found:
+        return ""
+    who = f" ({SAID[found['origin']]})" if found.get("origin") else ""
+    return "\n".join(filter(None, (f"{found['said']}{who}", found.get("warning"))))
 
 
 def _memory(facts: Mapping[str, Any]) -> str:
@@ -94,6 +112,9 @@ def describe_build(facts: Mapping[str, Any]) -> dict[str, str]:
         "fusions": _decision(facts.get("decision")),
         "int8 layers": _layers(facts.get("int8_layers")),
         "compiler": facts["flavour"],
+        "target": ", ".join(facts["target"]),
+        "inputs": ", ".join(facts["inputs"]),
+        "batch": f"{facts['batch']}, TF32 {'on' if facts['tf32'] else 'off'}",
         "onnx": str(facts["onnx"]),
         "the file": "\n".join(facts["notes"]),
         "typed onnx": str(facts["typed_onnx"]) if facts["typed_onnx"] != facts["onnx"] else "",
@@ -101,11 +122,14 @@ def describe_build(facts: Mapping[str, Any]) -> dict[str, str]:
         "overflow": _overflow(facts["overflow"]),
         "repair": _repair(facts["repair"]),
         "calibration": _calibration(facts["calibration"]),
+        "preprocessing": describe_preprocessing((facts["calibration"] or {}).get("preprocessing")),
         "engine": f"{facts['engine']}{_kept(facts)}" if facts["engine"] else "",
         "build log": str(facts["build_log"] or ""),
     }
     if plan := facts["plan"]:
         lines |= _plan(plan)
+    chosen = ", ".join(" ".join(filter(None, pair)) for pair in facts.get("defaults", {}).items())
+    lines |= {"defaults": chosen}
     lines |= {"note": facts["note"] or "", "runs here": "yes" if facts["runs_here"] else f"no: {facts['reason']}"}
     return lines | _seconds(facts)
 
@@ -177,7 +201,9 @@ def _calibration(found: Mapping[str, Any] | None) -> str:
     if note := found.get("note"):
         return f"{found['method']} over {found['images']} inputs; {note}"
     skipped = found["skipped"]
-    said = f"{found['method']} over {found['images']} images of {len(found['photographs'])} photographs"
+    said = (
+        f"{found['method']} over {found['images']} images of {len(found['photographs'])} photographs ({found['data']})"
+    )
     return said + (f"; {len(skipped)} skipped ({'; '.join(skipped[:NAMED])})" if skipped else "")
 
 

@@ -56,6 +56,7 @@ def _conditions(report: Report) -> dict[str, object]:
         "CPU": f"{cpu.get('model', 'unknown')}, {cpu.get('cores', '?')} cores{f' ({flags})' if flags else ''}",
         "GPU": gpu.get("name") if isinstance(gpu, Mapping) else gpu or "none",
         "inputs": shared.inputs,
+        "preprocessing": shared.preprocessing,
         "copies": shared.copies,
     }
     if shared.stopped_by:

@@ -44,11 +44,15 @@ class Precision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BatchRange:
-    """The batches an engine accepts, images: it is tuned for `optimum` and takes `minimum` to `maximum`."""
+    """The batches an engine accepts, images: it is tuned for `optimum` and takes `minimum` to `maximum`.
+
+    One that nobody `asked` for gives way to the batch that a network fixes.
+    """
 
     minimum: int = 1
     optimum: int = 8
     maximum: int = 8
+    asked: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.minimum <= self.optimum <= self.maximum <= MAX_BATCH:
@@ -64,7 +68,8 @@ class BatchRange:
         if len(parts) not in (1, 3) or not all(re.fullmatch(r"-?\d+", part) for part in parts):
             raise UsageError(f"cannot read batch {text!r}", hint="write one number (8) or min:opt:max (1:8:32)")
         numbers = [int(part) for part in parts]
-        return cls(*numbers) if len(numbers) == 3 else cls(min(1, numbers[0]), numbers[0], numbers[0])
+        low, best, high = numbers if len(numbers) == 3 else (min(1, numbers[0]), numbers[0], numbers[0])
+        return cls(low, best, high)
 
     def __str__(self) -> str:
         return f"{self.minimum}:{self.optimum}:{self.maximum}"

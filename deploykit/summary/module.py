@@ -17,32 +17,51 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from deploykit.calling import call
 from deploykit.errors import DeploykitError, one_line
+from deploykit.spec import TensorSpec
 from deploykit.summary import aten
 from deploykit.summary.field import Field, Shape, Untraceable, of_images
 from deploykit.summary.shapes import result_of
 from deploykit.summary.values import Convolution, LayerRow, Summary
 
+IMAGE_AXES = 4  # a batch of images
 
-def of_module(make: Callable[[], nn.Module], image: Shape) -> Summary:
-    """The layers of the module that `make` returns, in eval mode, for one image (channels, height, width).
+
+def of_module(make: Callable[[], nn.Module], inputs: Shape | tuple[TensorSpec, ...]) -> Summary:
+    """The layers of the module that `make` returns, in eval mode, for one image (channels, height, width), or for all
+    of its inputs; receptive fields are those in the first that has an image's shape.
 
     `make` is called with `meta` as the default device; a constructor that reads values of its tensors gets real ones.
     Raises DeploykitError where the module cannot be run on shapes alone.
     """
     module = _on_meta(make).eval()
     recorder = _Recorder(module)
-    images = torch.empty((1, *image), device="meta")
-    recorder.fields[images] = of_images((1, *image))
+    shown = _shown(inputs)
+    images = next((tensor for tensor in shown.values() if tensor.dim() == IMAGE_AXES), None)
+    if images is None:
+        images = next(iter(shown.values()))
+    shape = tuple(images.shape)
+    recorder.fields[images] = of_images(shape)
     try:
         with torch.no_grad(), torch.device("meta"), recorder.watching(), recorder:
-            module(images)
+            call(module, shown)
     except Exception as error:  # whatever a foreign forward raises
         raise DeploykitError(
             f"{type(module).__name__} cannot be run on shapes alone: {one_line(error)}",
             hint="check its input's shape; a forward that reads values of tensors can be summarised as an .onnx file",
         ) from error
-    return Summary(image, (*recorder.rows, *recorder.never_called()))
+    return Summary(shape[1:], (*recorder.rows, *recorder.never_called()))
+
+
+def _shown(inputs: Shape | tuple[TensorSpec, ...]) -> dict[str, Tensor]:
+    """One of each input, on the meta device."""
+    specs = [spec for spec in inputs if isinstance(spec, TensorSpec)]
+    if specs:
+        shapes = {spec.name: (spec.at_batch(1), getattr(torch, spec.dtype)) for spec in specs}
+        return {name: torch.empty(shape, dtype=dtype, device="meta") for name, (shape, dtype) in shapes.items()}
+    sizes = [size for size in inputs if isinstance(size, int)]
+    return {"": torch.empty((1, *sizes), device="meta")}
 
 
 def _on_meta(make: Callable[[], nn.Module]) -> nn.Module:

@@ -5,7 +5,7 @@ elementwise nodes read, also through a Cast or a DequantizeLinear; a BatchNormal
 counted, as in PyTorch, and one initialiser that several nodes read counts for the first.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import onnx
@@ -13,34 +13,41 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from deploykit.errors import DeploykitError, UsageError
-from deploykit.graph import parse
+from deploykit.graph import parse, set_input_sizes, tensor_specs
 from deploykit.graph.cleanup import infer_missing_shapes
 from deploykit.graph.constants import fold_constants
 from deploykit.graph.costs import CONVOLUTIONS, PRODUCTS, multiply_accumulates
 from deploykit.graph.naming import name_nodes
+from deploykit.spec import InputShape
 from deploykit.summary import onnx_rules as rules
 from deploykit.summary.field import Field, Shape, Untraceable, of_images
 from deploykit.summary.values import LayerRow, Summary
 
+IMAGE_AXES = 4  # a batch of images
 ELEMENTWISE = ("Add", "Sub", "Mul", "Div")
 SHAPE_OF = ("Shape", "Size")  # what they give does not depend on any pixel
 REPRESENTATION = ("Cast", "DequantizeLinear", "Identity", "Reshape", "Transpose")  # a parameter in other clothes
 
 
-def of_onnx(proto: onnx.ModelProto) -> Summary:
-    """The nodes of a graph with one image input, per image: a free batch is taken as 1, a fixed one divided out.
+def of_onnx(proto: onnx.ModelProto, shapes: Sequence[InputShape] = ()) -> Summary:
+    """The nodes of a graph, per image: a free batch is taken as 1, a fixed one divided out, a range as its optimum.
 
-    `proto` is left alone. Raises what `graph.parse` does, UsageError where there is not one input or its image size is
-    open, and DeploykitError where the shape of a weighted node does not follow from the input's.
+    Free sizes are what `shapes` says; receptive fields are those in the first input that has an image's shape. `proto`
+    is left alone. Raises what `graph.parse` does, UsageError where an input's sizes are open, and DeploykitError where
+    the shape of a weighted node does not follow from the input's.
     """
-    model = parse(_one_image(proto))
+    model = parse(proto)
+    set_input_sizes(model, [*shapes])
+    _fix_sizes(model)
+    infer_missing_shapes(model)
     common.InlinePass()(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     params = _count_params(model)
     fold_constants(model)  # shapes that the graph itself computes stand in the way of inference
     infer_missing_shapes(model)
     name_nodes(model)
-    (image,) = model.graph.inputs
+    images = [value for value in model.graph.inputs if value.shape is not None and len(value.shape) == IMAGE_AXES]
+    image = (images or list(model.graph.inputs))[0]
     shape = rules.shape_of(image)
     walk = _Walk(params, batch=shape[0])
     walk.fields[image] = of_images(shape)
@@ -49,29 +56,26 @@ def of_onnx(proto: onnx.ModelProto) -> Summary:
     return Summary(shape[1:], tuple(walk.rows))
 
 
-def _one_image(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose only input has no free dimension, and whose outputs' shapes are left to inference."""
-    constants = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [value.name for value in proto.graph.input if value.name not in constants]
-    if len(inputs) != 1:
-        raise UsageError(f"the graph takes {len(inputs)} inputs: {', '.join(inputs)}", hint="one image input is read")
-    single = onnx.ModelProto()
-    single.CopyFrom(proto)
-    (image,) = (value for value in single.graph.input if value.name in inputs)
-    sizes = image.type.tensor_type.shape.dim
-    if len(sizes) < 2:
-        raise UsageError(
-            f"the graph's input {image.name} is no batch of images", hint="its shape has to be (N, C, ...)"
-        )
-    if not sizes[0].HasField("dim_value"):
-        sizes[0].dim_value = 1
-    if free := [size.dim_param or "a dimension" for size in sizes if not size.HasField("dim_value")]:
-        raise UsageError(
-            f"the graph's input {image.name} leaves {', '.join(free)} open", hint="export it for one image size"
-        )
-    for value in single.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    return single
+def _fix_sizes(model: ir.Model) -> None:
+    """One image, and the optimum of every range; shapes in between are left to inference."""
+    fixed = []
+    for spec in tensor_specs(model)[0]:
+        if len(spec.shape) < 2 and len(model.graph.inputs) == 1:
+            raise UsageError(
+                f"the graph's input {spec.name} is no batch of images", hint="its shape has to be (N, C, ...)"
+            )
+        if spec.open:
+            raise UsageError(
+                f"the graph's input {spec.name} leaves {', '.join(spec.open)} open", hint="fix them: --input-shape"
+            )
+        fixed.append(spec.at_batch(1))
+    for value, shape in zip(model.graph.inputs, fixed, strict=True):
+        value.shape = ir.Shape(shape)
+    for value in model.graph.outputs:
+        value.shape = None
+    for node in model.graph.all_nodes():
+        for made in node.outputs:
+            made.shape = None
 
 
 class _Walk:

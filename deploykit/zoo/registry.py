@@ -328,8 +328,9 @@ def _shown(inputs: tuple[TensorSpec, ...]) -> str:
 def _other_inputs(inputs: tuple[TensorSpec, ...]) -> str:
     if any(each.dtype != "float32" for each in inputs):
         return "give the --input-shape and the --input-range it takes"
-    name = inputs[0].name
-    return f"give the --input-shape it takes; whole numbers are --input-range {name}=0:1000"
+    if len(inputs) == 1 and inputs[0].name == IMAGES:
+        return "give the --input-shape it takes"
+    return f"give the --input-shape it takes; whole numbers are said by --input-range {inputs[-1].name}=0:1000"
 
 
 def check_training_size(spec: ModelSpec) -> None:

@@ -8,7 +8,7 @@ from onnx import numpy_helper
 
 from deploykit.errors import UsageError
 from deploykit.pipeline.summarise import summarise
-from deploykit.spec import ModelSpec
+from deploykit.spec import ModelSpec, parse_input_shape
 from deploykit.summary.onnx_graph import of_onnx
 from deploykit.zoo.registry import build_module, input_spec
 
@@ -127,9 +127,11 @@ def test_inputs_that_are_no_images_of_one_size_are_refused(image, said):
         of_onnx(graph("y = Relu (x)", image=image))
 
 
-def test_two_inputs_are_refused():
-    text = (
-        '<ir_version: 10, opset_import: ["": 20]> g (float[N, 3] a, float[N, 3] b) => (float[N, 3] y) {y = Add(a, b)}'
-    )
-    with pytest.raises(UsageError, match="takes 2 inputs: a, b"):
-        of_onnx(onnx.parser.parse_model(text))
+def test_several_inputs_are_walked_from_the_one_that_is_an_image():
+    text = """<ir_version: 10, opset_import: ["": 20]> g (float[N, 8] b, float[N, 3, H, 16] a) => (float[N, 8] y) {
+        c = Conv (a, w) p = GlobalAveragePool (c) f = Flatten (p) y = Add (f, b) }"""
+    proto = onnx.parser.parse_model(text)
+    proto.graph.initializer.append(numpy_helper.from_array(np.ones((8, 3, 3, 3), np.float32), "w"))
+    found = of_onnx(proto, [parse_input_shape("a=batchx3x[8:16:32]x16")])
+    assert found.image == (3, 16, 16)
+    assert (found.rows[0].kind, found.rows[0].receptive_field) == ("Conv", (3, 3))
