@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from deploykit.errors import ExecutionFailed, UnsupportedGraph, UsageError
 from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.inputs import calibration_inputs
+from deploykit.pipeline.inputs import inputs_for
 from deploykit.pipeline.values import Exported
-from deploykit.spec import BuildSpec, Calibration, Precision
+from deploykit.spec import BuildSpec, Precision
 from deploykit.store import Writer
 
 IMAGES = 4  # what overflows does so on most images, and each costs a run of the graph
@@ -26,7 +25,7 @@ def overflow_facts(artefacts: Artefacts, exported: Exported, spec: BuildSpec) ->
     if spec.precision is not Precision.FP16:
         return None
     try:
-        inputs = calibration_inputs(exported, replace(spec, calibration=Calibration(images=IMAGES)))
+        inputs = inputs_for(exported, "test", count=IMAGES, batch=1, data=spec.data)
     except (UnsupportedGraph, UsageError) as error:
         if spec.data is not None and not isinstance(error, UnsupportedGraph):
             raise
@@ -50,7 +49,7 @@ def overflow_facts(artefacts: Artefacts, exported: Exported, spec: BuildSpec) ->
 
     parts = {"graph": exported.digest, "data": inputs.digest, "keep_fp32": spec.keep_fp32}
     entry, _ = artefacts.get_or_make("overflow", parts, make, request={"model": exported.model, "data": spec.data})
-    return dict(entry.facts)
+    return {**entry.facts, **inputs.asked}
 
 
 def overflow_warning(found: Mapping[str, Any] | None) -> str:

@@ -122,7 +122,7 @@ def describe_build(facts: Mapping[str, Any]) -> dict[str, str]:
         "overflow": _overflow(facts["overflow"]),
         "repair": _repair(facts["repair"]),
         "calibration": _calibration(facts["calibration"]),
-        "preprocessing": describe_preprocessing((facts["calibration"] or {}).get("preprocessing")),
+        "preprocessing": describe_preprocessing((facts["calibration"] or facts["overflow"] or {}).get("preprocessing")),
         "engine": f"{facts['engine']}{_kept(facts)}" if facts["engine"] else "",
         "build log": str(facts["build_log"] or ""),
     }
