@@ -62,7 +62,8 @@ class UnknownName(UsageError):
     def __init__(self, kind: str, name: str, known: Iterable[str], *, fix: str = "") -> None:
         names = sorted(known)
         near = nearest(name, names)
-        hint = fix or (f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}")
+        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+        hint = fix or (f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:LISTED])}{more}")
         super().__init__(f"unknown {kind} {name!r}", hint=hint)
 
 

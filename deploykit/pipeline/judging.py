@@ -37,6 +37,7 @@ from deploykit.pipeline.inputs import Inputs
 from deploykit.pipeline.stages import read_graph
 from deploykit.pipeline.values import Built, Exported, Typed
 from deploykit.precision.emulate import emulate_rounding, find_overflow, literal_graph
+from deploykit.precision.overflow import overflow
 from deploykit.precision.yardstick import quantize_static
 from deploykit.spec import Precision, TensorSpec
 from deploykit.store import Writer
@@ -52,6 +53,8 @@ QUANTISED = frozenset(
 )
 PROBED = 2  # images that show whether the rows of a batch depend on each other
 BATCH_NOISE, BATCH_MATTERS = 1e-5, 1e-3  # relative L2 between batch sizes: above noise; worth saying
+
+OVERFLOWING = 4  # runs on which an overflow is looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,10 @@ class Judge:
         exact, float32 = self._first(reference.exact, shown), self._first(reference.float32, shown)
         limits = self._limits(built, precision, exact)
         single = replace(reference, exact=exact, float32=float32)
-        return judge(engine, literal, single, limits, kinds=self._nature.kinds, blame=blame)
+        found = judge(engine, literal, single, limits, kinds=self._nature.kinds, blame=blame)
+        if precision is not Precision.FP16 or found.verdict != "fail" or blame or built.typed is None:
+            return found
+        return _with_cause(found, self._overflow(built.typed))
 
     def _limits(self, built: Built, precision: Precision, exact: Mapping[str, Array]) -> Limits:
         limits = self._nature.limits(built.engine.precision, random_weights=self.exported.random_weights)
@@ -208,9 +214,22 @@ class Judge:
         return self.literal[digest]
 
     def _overflow(self, typed: Typed) -> str:
-        emulated = emulate_rounding(read_graph(typed.graph.path))
-        sites = (find_overflow(emulated, feed) for feed in self._feeds_of(typed))
-        return next((f"float16 overflow in {site}" for site in sites if site), "")
+        """Where float16 overflows on a few of the images, with the option that cures it for a graph that we typed.
+
+        "" where it does nowhere, or where that cannot be told.
+        """
+        report = typed.facts.get("report")
+        try:
+            if report is None:
+                emulated = emulate_rounding(read_graph(typed.graph.path))
+                sites = (find_overflow(emulated, feed) for feed in self._feeds_of(typed)[:OVERFLOWING])
+                return next((f"float16 overflow in {site}" for site in sites if site), "")
+            feeds = self.feeds(self.exported.inputs)[:OVERFLOWING]
+            kept = [item["node"] for item in report.get("float32", ())]
+            found = overflow(read_graph(self.exported.path), feeds, keep=kept)
+        except DeploykitError:
+            return ""
+        return str(found) if found else ""
 
     def _feeds_of(self, typed: Typed) -> list[Feed]:
         return self.feeds(typed.graph.inputs)
@@ -280,3 +299,12 @@ def _finite(array: Array) -> bool:
     if apart(array):
         return all(_finite(run) for run in array)
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
+def _with_cause(found: ParityResult, cause: str) -> ParityResult:
+    """The verdict, its failed outputs with what is known of why."""
+    outputs = (
+        replace(output, reason=f"{output.reason}; {cause}") if cause and output.verdict == "fail" else output
+        for output in found.outputs
+    )
+    return replace(found, outputs=tuple(outputs))

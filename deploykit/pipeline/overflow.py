@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,6 +55,6 @@ def overflow_warning(found: Mapping[str, Any] | None) -> str:
     """One line that a person can act upon; "" where nothing overflows."""
     if not found or not found["first"]:
         return ""
-    options = " ".join(f"--keep-fp32 {shlex.quote(name)}" for name in found["keep_fp32"])
-    cure = f"with {options} nothing overflows there" if options else "build in fp32, or rescale the network"
-    return f"float16 overflow in {found['first']} ({found['note']}); {cure}"
+    from deploykit.precision.overflow import cure
+
+    return f"float16 overflow in {found['first']} ({found['note']}); {cure(found['keep_fp32'])}"

@@ -11,6 +11,7 @@ The set is tried before it is named: the graph is typed with it and run again.
 """
 
 import re
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,16 @@ class Overflow:
 
     first: OverflowSite
     keep: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"float16 overflow in {self.first}; {cure(self.keep)}"
+
+
+def cure(keep: Sequence[str]) -> str:
+    """What to do about an overflow, to be pasted."""
+    if not keep:
+        return "build in fp32, or rescale the network"
+    return f"cured by {' '.join(f'--keep-fp32 {shlex.quote(name)}' for name in keep)}"
 
 
 def overflow(network: ir.Model, feeds: Sequence[Feed], *, keep: Collection[str] = ()) -> Overflow | None:

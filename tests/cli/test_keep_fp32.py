@@ -48,7 +48,9 @@ def test_build_warns_with_the_option_and_the_option_cures(run, network):
     assert "deploykit: warning: float16 overflow in square: Pow" in done.stderr
     assert " ".join(asked) in done.stderr
     verified = ("verify", network, "--backends", "ort", "--precision", "fp16", "--json")
-    assert answer(run(*verified))["rows"][0]["parity"]["verdict"] != "pass"
+    failed = answer(run(*verified))["rows"][0]["parity"]
+    assert failed["verdict"] == "fail"
+    assert f"cured by {' '.join(asked)}" in failed["outputs"][0]["reason"]
     assert answer(run(*verified, *asked))["rows"][0]["parity"]["verdict"] == "pass"
     cured = run("build", network, *RTX, *asked, "--json")
     assert "warning: float16 overflow" not in cured.stderr
@@ -75,7 +77,7 @@ def test_the_split_is_said_in_words_and_in_the_audit(run, network):
             ["build", *RTX, "--keep-fp32", "sqare"],
             "unknown node or module of this network 'sqare'; did you mean square?",
         ),
-        (["inspect", *RTX, "--keep-fp32", "op=Pov"], "unknown operator of this network 'Pov'; did you mean Pow"),
+        (["inspect", *RTX, "--keep-fp32", "op=Poww"], "unknown operator of this network 'Poww'; did you mean Pow"),
         (
             ["build", "--keep-fp32", "square"],
             "--keep-fp32 is for fp16, and for int8 with rest=fp16; add --precision fp16",
