@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deploykit.backends.protocol import Progress, TypedGraph
@@ -23,6 +23,7 @@ from deploykit.errors import BuildFailed, UsageError
 from deploykit.spec import BuilderOptions, BuildSpec, Target
 from deploykit.spec.shapes import End
 
+FREE = -1  # TensorRT's free dimension
 ENDS: tuple[End, ...] = ("minimum", "optimum", "maximum")  # of an optimisation profile
 IN_SOURCE = re.compile(r"\.? In \w+ at [^ ()]+:\d+")  # ". In checkType at /_src/optimizer/common/nodeBase.cpp:456"
 
@@ -42,10 +43,12 @@ def compile_engine(
     targets: tuple[Target, ...] = (),
     verbose: bool = False,
     progress: Progress | None = None,
+    at_optimum: bool = False,
 ) -> Compiled:
     """Compile a typed graph for `targets` (TensorRT-RTX; full TensorRT builds for the GPU that is here: none).
 
     `verbose` keeps the finest lines of the log: TensorRT-RTX's plan is among them, full TensorRT's try every tactic.
+    With `at_optimum`, sizes that are free within a range are fixed at its optimum: the plan then has all its sizes.
 
     `progress` may be called from threads of TensorRT's own. If it raises, or a SIGINT or SIGTERM arrives, the build
     stops and the exception (or what the signal's handler does) follows. Raises BuildFailed with the compiler's own
@@ -57,6 +60,8 @@ def compile_engine(
         builder = created(log, "builder", lambda: trt.Builder(log))
         network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         _parse(trt, network, typed, log)
+        if at_optimum:
+            typed = _at_optimum(network, typed)
         config = _configure(trt, builder, network, typed, spec)
         _set_targets(trt, config, targets)
         monitor = _new_monitor(trt, held, progress)
@@ -210,6 +215,16 @@ def _configure(trt: Any, builder: Any, network: Any, typed: TypedGraph, spec: Bu
             f"{trt.__name__} does not take the batches {spec.batch} of {', '.join(map(str, typed.inputs))}"
         )
     return config
+
+
+def _at_optimum(network: Any, typed: TypedGraph) -> TypedGraph:
+    """Fix the network's ranges, in place; the graph's inputs as they then are."""
+    inputs = tuple(spec.fixed_at("optimum") for spec in typed.inputs)
+    known = {spec.name: spec for spec in inputs}
+    for index in range(network.num_inputs):
+        tensor = network.get_input(index)
+        tensor.shape = known[tensor.name].at_batch(FREE)
+    return replace(typed, inputs=inputs)
 
 
 def _apply(trt: Any, config: Any, options: BuilderOptions) -> None:

@@ -16,6 +16,8 @@ from deploykit.spec import BuildSpec, Precision, Target
 NO_RTX = Reason("TensorRT-RTX is not installed", "pip install tensorrt-rtx (Linux x86-64 or Windows)")
 NO_PYCUDA = Reason("pycuda is not installed", "pip install 'deploykit[gpu]'")
 
+OF_OPTIMUM = "the plan is that of the optimum sizes: with free ones the compiler tells none"
+
 
 class TensorRTRTXBackend:
     name = "trt-rtx"
@@ -66,8 +68,12 @@ def compile_with_rtx(
     assert typed is not None  # noqa: S101 - supports() was asked first
     compiled = compile_engine(tensorrt_rtx, typed, spec, targets=spec.targets, verbose=True, progress=progress)
     flavour = f"tensorrt-rtx {'.'.join(tensorrt_rtx.__version__.split('.')[:3])}"
+    ranged = any(spec.ranges for spec in typed.inputs)
+    shown = compiled
+    if ranged:
+        shown = compile_engine(tensorrt_rtx, typed, spec, targets=spec.targets, verbose=True, at_optimum=True)
     layers = read_log(
-        compiled.log,
+        shown.log,
         compiler=flavour,
         precision=precision,
         batch=spec.batch.optimum,
@@ -82,7 +88,7 @@ def compile_with_rtx(
         inputs=typed.inputs,
         outputs=typed.outputs,
         reason=reason,
-        note=describe_types(spec, precision, plan),
+        note="; ".join(filter(None, (describe_types(spec, precision, plan), OF_OPTIMUM if ranged else ""))),
         typed_digest=typed.digest,
         plan=plan.as_dict(),
         layers=layers,

@@ -1,8 +1,9 @@
 """Free sizes of a graph's inputs: fixed, or kept free within a range that travels with the graph.
 
-A dimension of an input is free where the file gives it a name, nothing, 0 or a negative number: exporters write all of
-these. The first dimension is the batch. What the user says of the others replaces their names wherever inputs and
-outputs bear them, and all shapes in between follow anew, so that what depends on a size alone can be folded.
+A dimension of an input is free where the file gives it a name, nothing, a question mark, 0 or a negative number:
+exporters write all of these. The first dimension is the batch. What the user says of the others replaces their names
+wherever inputs and outputs bear them, and all shapes in between follow anew, so that what depends on a size alone can
+be folded.
 
 A range stays in the file's metadata under `RANGES`, by the dimension's name, so that a typed graph, an engine and its
 optimisation profile know it, too.
@@ -18,6 +19,7 @@ from deploykit.errors import UntrustedArtefact, UsageError
 from deploykit.spec import BATCH, InputShape, SizeRange
 
 RANGES = "deploykit.sizes"
+NAMELESS = ("", "?", "*", "-1", "None", "none")  # what exporters write where they mean no name
 Substitution = dict[str, int | str]
 
 
@@ -88,11 +90,15 @@ def _fixed(size: int | ir.SymbolicDim) -> bool:
 
 
 def _named_or_fixed(size: int | ir.SymbolicDim) -> bool:
-    return _fixed(size) or (isinstance(size, ir.SymbolicDim) and bool(size.value))
+    return _fixed(size) or (isinstance(size, ir.SymbolicDim) and _is_name(size.value))
+
+
+def _is_name(text: str | None) -> bool:
+    return text is not None and text not in NAMELESS
 
 
 def _name(value: ir.Value, axis: int, size: int | ir.SymbolicDim) -> str:
-    if isinstance(size, ir.SymbolicDim) and size.value:
+    if isinstance(size, ir.SymbolicDim) and _is_name(size.value):
         return str(size.value)
     return f"{value.name}_{axis}" if axis else BATCH
 

@@ -29,7 +29,7 @@ from deploykit.data.feeds import joined_feeds, runs, whole_runs
 from deploykit.data.noise import can_draw, white_noise
 from deploykit.errors import BackendMissing, BuildFailed, DeploykitError, GateFailed, UnsupportedGraph, UsageError
 from deploykit.images import assert_disjoint
-from deploykit.parity import Parity, Undecided
+from deploykit.parity import Parity, ParityResult, Undecided
 from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.fusing import BUDGET_SECONDS, PRICED_BY, Decision, Goal, decide
 from deploykit.pipeline.inputs import (
@@ -47,8 +47,10 @@ from deploykit.plan.gpus import Gpu
 from deploykit.report.document import Conditions, Report
 from deploykit.report.row import Row, State
 from deploykit.spec import BuildSpec, Fusions, Precision
+from deploykit.spec.shapes import End
 
 PHOTOGRAPHS, NOISE = 8, 4  # images behind a parity verdict
+AT_ENDS = 2  # images at the smallest and at the largest sizes
 ROTATED = 4  # timed inputs that take turns
 
 
@@ -205,15 +207,30 @@ class _Comparison:
         images = joined_feeds([photographs, white])
         return Judge(self.artefacts, self.exported, images, shown + noise, shown, batch, self.calibration)
 
+    @cached_property
+    def ends(self) -> dict[str, Judge]:
+        """By what they are called, judges for the smallest and the largest sizes that a network leaves free.
+
+        `bench` times the optimum alone.
+        """
+        if self.timed or not any(spec.ranges for spec in self.exported.inputs):
+            return {}
+        return {f"{end} sizes": self._judge_at(end) for end in ("minimum", "maximum")}
+
+    def _judge_at(self, end: End) -> Judge:
+        inputs = tuple(spec.fixed_at(end) for spec in self.exported.inputs)
+        sized, spec = replace(self.exported, inputs=inputs), self.request.spec
+        batch = spec.batch.optimum
+        given = spec.data if not isinstance(spec.data, Path) or spec.data.suffix != ".npz" else None  # of one size
+        shown = inputs_for(sized, "test", count=AT_ENDS, batch=batch, data=given)
+        images = joined_feeds(list(shown.feeds()))
+        return Judge(self.artefacts, sized, images, len(shown), len(shown), batch, self.calibration)
+
     def _job(self, row: Row, built: Built) -> RowJob:
         inputs, batch = built.engine.inputs, self.request.spec.batch.optimum
         timed = runs(self.images, inputs, batch)[:ROTATED] if self.timed else []
-        return RowJob(
-            label=row.label,
-            engine=built.engine,
-            feeds=tuple(timed),
-            parity=tuple(self.judge.feeds(inputs)),
-        )
+        shown = [feed for judge in (self.judge, *self.ends.values()) for feed in judge.feeds(inputs)]
+        return RowJob(label=row.label, engine=built.engine, feeds=tuple(timed), parity=tuple(shown))
 
     def _finished(self, line: Line) -> Row:
         """The row with what its worker gave, judged. A row that was only compiled is judged by its typed graph."""
@@ -239,12 +256,33 @@ class _Comparison:
         )
 
     def _parity(self, line: Line, built: Built) -> Parity:
-        """The verdict; what keeps it from being reached costs this row's verdict and no other row's figures."""
-        outputs = line.samples.outputs if line.samples else None
+        """The verdict; what keeps it from being reached costs this row's verdict and no other row's figures.
+
+        It is that of the optimum sizes, unless they pass and the ends of a range do not.
+        """
+        outputs = list(line.samples.outputs) if line.samples else None
         try:
-            return self.judge.verdict(built, outputs)
+            found = self._judged(self.judge, built, outputs)
+            others = {name: self._judged(judge, built, outputs) for name, judge in self.ends.items()}
         except DeploykitError as error:
             return Undecided(str(error))
+        for name, other in others.items():
+            if found.verdict == "pass" and other.verdict != "pass":
+                said = (replace(output, reason=f"at its {name}: {output.reason}") for output in other.outputs)
+                return replace(other, outputs=tuple(said))
+        return found
+
+    @staticmethod
+    def _judged(judge: Judge, built: Built, outputs: list[Feed] | None) -> ParityResult:
+        """Of the outputs that are this judge's, which are the next ones."""
+        count = len(judge.feeds(built.engine.inputs))
+        mine = None if outputs is None else [outputs.pop(0) for _ in range(count)]
+        return judge.verdict(built, mine)
+
+    def _preparation(self) -> str:
+        """How images were prepared, if any were shown."""
+        shown = vars(self).get("test")
+        return str(shown.how) if isinstance(shown, Photographs) else ""
 
     def _conditions(
         self, jobs: Sequence[RowJob], measurement: Measurement | None, machine: Mapping[str, Any]
@@ -257,7 +295,7 @@ class _Comparison:
             tf32=spec.tf32,
             fusions=self.fusions,
             inputs=self._inputs(jobs, machine["cpu"]["cache_bytes"]),
-            preprocessing=str(self.test.how) if jobs and isinstance(self.test, Photographs) else "",
+            preprocessing=self._preparation(),
             copies="none inside the timed region (inputs and outputs are bound)" if measurement else "",
             stopped_by=measurement.stopped_by if measurement else "",
             rounds=measurement.rounds if measurement else 0,
@@ -269,6 +307,8 @@ class _Comparison:
             return ""
         feeds = f"{describe_inputs(jobs[0].feeds, cache_bytes)}; " if self.timed else ""
         said = f"{feeds}{self.test.source}"
+        if self.ends:
+            said += f"; parity also at its {' and '.join(self.ends)}"
         passed_over = (*self.test.skipped, *(self.calibration.skipped if self.calibration else ()))
         skipped = list(dict.fromkeys(passed_over))
         return f"{said}; {len(skipped)} skipped ({'; '.join(skipped)})" if skipped else said

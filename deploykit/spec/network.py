@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploykit.errors import UsageError
@@ -30,6 +30,11 @@ class TensorSpec:
         """The shape with every free dimension set: one that has a range to its `end`, the others to `batch`."""
         known = {name: getattr(sizes, end) for name, sizes in self.ranges}
         return tuple(known.get(size, batch) if isinstance(size, str) else size for size in self.shape)
+
+    def fixed_at(self, end: End) -> "TensorSpec":
+        """The same input with every range fixed at its `end`; the batch stays as it is."""
+        known: dict[int | str, int] = {name: getattr(sizes, end) for name, sizes in self.ranges}
+        return replace(self, shape=tuple(known.get(size, size) for size in self.shape), ranges=())
 
     @property
     def open(self) -> tuple[str, ...]:

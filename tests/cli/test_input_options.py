@@ -126,8 +126,15 @@ def test_free_sizes_of_a_file_are_fixed_or_become_the_profile(run, own):
     ranged = answer(run("build", own / "free.onnx", *shape, "--json"))
     assert ranged["inputs"] == ["x float32[N, 3, H[8:12:24], W[8:16:24]]"]
     assert ranged["typed_digest"] != fixed["typed_digest"]
+    assert ranged["plan"]["mb_moved"] == pytest.approx(fixed["plan"]["mb_moved"], rel=0.5)  # of the same sizes
+    assert "the plan is that of the optimum sizes" in ranged["note"]
     report = answer(run("verify", own / "free.onnx", *shape, "--backends", "ort,trt", "--precision", "fp32", "--json"))
     assert {row["parity"]["verdict"] for row in report["rows"]} == {"pass"}
+    assert "parity also at its minimum sizes and maximum sizes" in report["environment"]["conditions"]["inputs"]
+    small = run("verify", own / "free.onnx", "--input-shape", "x=batchx3x[1:12:24]x16", "--backends", "ort",
+                "--precision", "fp32", "--json")  # fmt: skip
+    (row,) = json.loads(small.stdout)["rows"]
+    assert (small.returncode != 0, row["parity"].get("verdict", row["state"]) != "pass") == (True, True)
 
 
 def test_a_batch_that_the_file_fixes_is_the_default(run, own, photographs):

@@ -63,8 +63,8 @@ def test_a_name_is_one_size_wherever_it_stands():
         sized(text, "x=Nx3x8x9")
 
 
-@pytest.mark.parametrize("free", [-1, 0, None])
-def test_minus_one_and_nothing_are_free_too(free):
+@pytest.mark.parametrize("free", [-1, 0, None, "?", "None"])
+def test_minus_one_nothing_and_no_name_are_free_too(free):
     x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [free, 3, free, 8])
     y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [free, 3, free, 8])
     proto = onnx.helper.make_model(

@@ -42,6 +42,7 @@ def test_free_sizes_are_named_and_have_an_optimum():
     spec = tensor_spec(parse_input_shape("3,[32:64:128],96"), name="images", dtype="float32")
     assert spec.shape == ("batch", 3, "height", 96)
     assert (spec.at_batch(2), spec.at_batch(2, "maximum"), spec.open) == ((2, 3, 64, 96), (2, 3, 128, 96), ())
+    assert spec.fixed_at("maximum") == TensorSpec("images", ("batch", 3, 128, 96), "float32")
     assert str(spec) == "images float32[batch, 3, height[32:64:128], 96]"
     assert tensor_spec(parse_input_shape("x=4x[1:2:3]"), name="x", dtype="int8").shape == (4, "x_1")
     assert TensorSpec("x", ("N", 3, "H"), "float32").open == ("H",)

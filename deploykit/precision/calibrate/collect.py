@@ -100,8 +100,9 @@ def collect(
 
 def _is_plain(value: ir.Value, found: Histogram) -> bool:
     """Whether an input has no more different values than channels, which are each normalised by themselves."""
-    channels = value.shape[1] if value.shape is not None and len(value.shape) > 1 else 1
-    return bool(np.count_nonzero(found.counts) <= (channels if isinstance(channels, int) else 1))
+    sizes = [value.shape[axis] for axis in (1, -1)] if value.shape is not None and len(value.shape) > 1 else []
+    channels = min((size for size in sizes if isinstance(size, int)), default=1)  # in front, or last
+    return bool(np.count_nonzero(found.counts) <= channels)
 
 
 def _counted(inputs: Sequence[ir.Value]) -> str:

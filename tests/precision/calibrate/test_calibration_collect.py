@@ -99,3 +99,13 @@ def test_every_input_is_fed_and_float32_ones_are_observed(build):
 def test_refuses_a_batch_that_lacks_an_input(build):
     with pytest.raises(UsageError, match="nothing for z, which is float32"):
         collect(build(TWO), [{"x": np.ones((2, 3), np.float16)}], **DIGESTS)
+
+
+def test_channels_last_are_no_reason_to_call_images_plain():
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 64, 16, 3] x) => (float[N, 64, 16, 3] y)
+        { y = Relu (x) }"""
+    grey = np.tile(np.linspace(0, 1, 16, dtype=np.float32)[None, None, :, None], (1, 64, 1, 3))  # 16 values, 64 rows
+    table = collect(ir.from_onnx_text(text), [{"x": grey}], graph_digest="", data_digest="")
+    assert table.images == 1
+    with pytest.raises(UsageError, match="all calibration images are of one colour"):
+        collect(ir.from_onnx_text(text), [{"x": np.zeros_like(grey)}], graph_digest="", data_digest="")
