@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from deploykit.backends import get_backend
 from deploykit.bench import RowSamples
@@ -12,7 +13,7 @@ from deploykit.parity import GateMissed
 from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.values import Built, Typed
 from deploykit.report.row import Row
-from deploykit.spec import BuildSpec
+from deploykit.spec import BuildSpec, Precision
 
 FAILED, PARITY_FAILED, NOTHING_AVAILABLE = 1, GateFailed.exit_code, BackendMissing.exit_code
 
@@ -57,7 +58,7 @@ def build_line(artefacts: Artefacts, spec: BuildSpec, name: str, *, strict: bool
         state="built" if engine.reason else "measured",
         reason=str(engine.reason or ""),
         flavour=engine.flavour,
-        note="; ".join(filter(None, (engine.note, *_remarks(built)))),
+        note="; ".join(filter(None, (engine.note, *_remarks(built, spec)))),
         typed_digest=engine.typed_digest,
         build_seconds=built.seconds,
         cache_hit=built.hit,
@@ -96,15 +97,26 @@ def _holds(row: Row, *, compared: bool) -> bool:
     return not compared or row.mode is not None or row.state not in ("measured", "built")
 
 
-def _remarks(built: Built) -> Iterator[str]:
+def _remarks(built: Built, spec: BuildSpec) -> Iterator[str]:
     """What a row must own up to that its name does not say."""
     yield from (f"of the file: {note}" for note in built.exported.facts.get("notes", ()))
     if built.typed is None:
+        if spec.keep_fp32 and built.engine.precision is Precision.FP16:
+            yield "all of it in float16: --keep-fp32 is for the typed graphs of the other backends"
         return
+    yield from _exceptions(built.typed.facts.get("report") or {})
     if note := built.typed.facts.get("note"):
         yield note
     if note := built.typed.facts.get("calibration", {}).get("note"):
         yield note
+
+
+def _exceptions(report: Mapping[str, Any]) -> Iterator[str]:
+    """What the typing left in a wider type for a reason that is not the compiler's."""
+    if kept := report.get("float32", ()):
+        first = f"{kept[0]['node']}: {kept[0]['reason']}" + (", ..." if len(kept) > 1 else "")
+        yield f"{len(kept)} of {len(kept) + report['half_nodes']} nodes stay in float32 ({first})"
+    yield from (f"{item['node']} is not quantized: {item['reason']}" for item in report.get("floats", ()))
 
 
 def _same_engine(one: Row, other: Row) -> bool:
