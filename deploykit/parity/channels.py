@@ -58,6 +58,11 @@ class Group:
         moved = np.moveaxis(output.astype(np.float64), self.axis, 0)
         return moved[self.channels].reshape(len(self.channels), -1)
 
+    def varying(self, exact: Array) -> float:
+        """How much the group varies around the means of its channels, relative to the size of the whole output."""
+        values, size = self.of_output(exact), float(np.linalg.norm(exact.astype(np.float64)))
+        return float(np.linalg.norm(values - values.mean(axis=1, keepdims=True))) / size if size else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Part:

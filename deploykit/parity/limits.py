@@ -71,6 +71,8 @@ class Limits:
                 f"SQNR at least {decibel:.1f} dB: random weights, held to onnxruntime's "
                 f"quantize_static ({self.yardstick_db:.1f} dB) minus {YARDSTICK_MARGIN_DB:g}"
             )
+        if self._by_yardstick and self.no_yardstick:
+            said += f": that of trained weights, since what random ones are held to failed: {self.no_yardstick}"
         return _relative(decibel), said
 
     @property
