@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
 
-from deploykit.errors import UntrustedArtefact, one_line
+from deploykit.errors import UntrustedArtefact
 
 SMALL_TENSOR_BYTES = 4096  # shapes and other operands that shape inference may need to see
 DEFAULT_IMPORTS = {"com.microsoft": 1, "ai.onnx.ml": 3}  # what ONNX Runtime assumes where a file imports nothing
@@ -25,7 +25,7 @@ def repaired(model: ModelProto) -> tuple[ModelProto, tuple[str, ...]]:
 
     Put right are: nodes out of order, nodes that share a name, initialisers that are there twice (the last counts, as
     in ONNX Runtime) or sparse, a missing name of the graph, missing imports of well-known domains, sizes of -1 and a
-    batch of 0 (free), missing types and shapes of outputs.
+    batch of 0 (free).
 
     Raises UntrustedArtefact where nodes need each other in a circle.
     """
@@ -43,7 +43,6 @@ def repaired(model: ModelProto) -> tuple[ModelProto, tuple[str, ...]]:
         notes.append(f"initialiser {twice!r} is there twice; the last one counts")
     if model.graph.sparse_initializer:
         notes.append("its sparse initialisers are written out")
-    notes += _fill_outputs(fixed, model)
     if not notes:
         return model, ()
     fixed.graph.initializer.extend(weights.values())
@@ -182,32 +181,6 @@ def _name_nodes_apart(graph: GraphProto) -> Iterator[str]:
     for name, count in seen.items():
         if name and count > 1:
             yield f"{count} nodes are called {name!r}; all but the first were renamed"
-
-
-def _fill_outputs(fixed: ModelProto, model: ModelProto) -> Iterator[str]:
-    """State types and shapes of outputs that lack them, as far as ONNX can infer them."""
-    outputs = fixed.graph.output
-    lacking = {value.name for value in outputs if _is_tensor(value) and not value.type.tensor_type.HasField("shape")}
-    if not lacking:
-        return
-    lean = ModelProto()
-    lean.CopyFrom(fixed)
-    lean.graph.initializer.extend(with_stubs(model).graph.initializer)
-    lean.graph.ClearField("value_info")
-    try:
-        inferred = onnx.shape_inference.infer_shapes(lean, data_prop=True)
-    except Exception as error:  # the C++ side raises what it likes, and the model made it
-        raise UntrustedArtefact(f"shapes of the ONNX graph cannot be inferred: {one_line(error)}") from error
-    found = {value.name: value for value in inferred.graph.output}
-    for value in fixed.graph.output:
-        if value.name in lacking and found[value.name].type.tensor_type.HasField("shape"):
-            value.CopyFrom(found[value.name])
-            yield f"it does not say the shape of output {value.name!r}, which was inferred"
-
-
-def _is_tensor(value: onnx.ValueInfoProto) -> bool:
-    """Or of a type that is not said."""
-    return value.type.WhichOneof("value") in (None, "tensor_type")
 
 
 def _stub(tensor: TensorProto) -> TensorProto:

@@ -27,6 +27,9 @@ from deploykit.onnx_repair import repaired, with_stubs, without_initializers
 
 EXTERNAL_KEYS = {"location", "offset", "length", "checksum"}
 SUB_BYTE_BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
+CARRY_VALUES = ("Add", "Cast", "Concat", "Gather", "Identity", "Mul", "Slice", "Squeeze", "Sub", "Unsqueeze")
+LONGEST_SHAPE = 64
+MAX_CARRIED_VALUES = 1 << 22
 OLDEST_IR = 4  # before it, an initialiser had to be listed as an input too
 
 Graphlike = GraphProto | FunctionProto
@@ -72,7 +75,10 @@ def vet_values(model: ModelProto, path: Path, limits: OnnxLimits) -> None:
     try:
         if lean.functions:
             lean = onnx.inliner.inline_local_functions(lean)
+        _vet_propagation(lean.graph, path)
         lean = onnx.shape_inference.infer_shapes(lean, data_prop=True)
+    except UntrustedArtefact:
+        raise
     except Exception as error:  # the C++ side raises what it likes, and the model made it
         raise UntrustedArtefact(f"shapes of {path} cannot be inferred: {one_line(error)}") from error
     for graph in _nested(lean.graph):
@@ -83,6 +89,30 @@ def vet_values(model: ModelProto, path: Path, limits: OnnxLimits) -> None:
                 raise UntrustedArtefact(
                     f"value {value.name!r} of {path} would take {size} bytes, more than {limits.tensor_bytes}"
                 )
+
+
+def _vet_propagation(graph: GraphProto, path: Path) -> None:
+    """Refuse a graph whose constants shape inference would join beyond measure.
+
+    To know shapes that a graph computes, it carries the values of vectors along, forty Concats of a thing with itself
+    as well as one.
+    """
+    lengths = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer if len(tensor.dims) < 2}
+    total = 0
+    for node in graph.node:
+        known = [lengths.get(name, 0) for name in node.input if name]
+        if node.op_type == "Constant":
+            length = sum(math.prod(held.t.dims) + len(held.ints) + len(held.floats) + 1 for held in node.attribute)
+        elif node.op_type in CARRY_VALUES and all(known):
+            length = sum(known) if node.op_type == "Concat" else max(known, default=LONGEST_SHAPE)
+        else:
+            length = LONGEST_SHAPE if node.op_type in ("Shape", "Size") else 0
+        total += length
+        if total > MAX_CARRIED_VALUES:
+            raise UntrustedArtefact(
+                f"the constant vectors that {path} joins have more than {MAX_CARRIED_VALUES} values"
+            )
+        lengths |= dict.fromkeys(node.output, length)
 
 
 def vet_validity(model: ModelProto, path: Path) -> None:

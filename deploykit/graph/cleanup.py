@@ -5,9 +5,9 @@ it. onnxscript's default optimiser would cure that, but it also fuses BatchNorm 
 whatever its next release adds. So the rules stand here one by one, each with its reason (docs/decisions/clean-up.md
 has the counts).
 
-The bodies of If, Loop and Scan stay as they are. The libraries' passes do enter them, and break them: removing the
-Identity through which a body hands out a value of the outer graph renames that value, and inlining the branch that a
-constant condition chooses mixes up names. No value is lost by it, since a body reads outer values by reference.
+The bodies of If, Loop and Scan stay as they are, but for an If whose condition is constant: its branch takes its place.
+The libraries' passes do enter bodies, and break them: removing the Identity through which a body hands out a value of
+the outer graph renames that value. No value is lost by it, since a body reads outer values by reference.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from deploykit.graph.constants import fold_constants
+from deploykit.graph.constants import Budget, fold_constants
+from deploykit.graph.decide_branches import decide_branches
 from deploykit.graph.naming import name_nodes
 from deploykit.graph.rewrite import (
     GraphPass,
@@ -89,6 +90,14 @@ def _definitions(model: ir.Model) -> dict[str, Definition]:
     return found
 
 
+def decide_and_fold(model: ir.Model) -> None:
+    """Replace each If whose condition is constant by the branch that runs, until folding decides no more."""
+    budget = Budget()
+    while decide_branches(model):
+        with _bodies_out_of_sight(model.graph):
+            fold_constants(model, budget)
+
+
 def materialise_reshape_shapes(model: ir.Model) -> None:
     """`Reshape(x, Concat(Shape(x)[0], c))` -> `Reshape(x, [-1, c])` wherever at most one dimension is free."""
     from onnxscript.rewriter import RewritePass
@@ -142,6 +151,12 @@ CLEAN_UP: tuple[GraphPass, ...] = (
         "inline_functions", "passes look at one graph, not at function bodies", common.InlinePass(), enters_bodies=True
     ),
     CleanUpRule("fold_constants", "the exporter computes biases, axes and shapes in the graph", fold_constants),
+    CleanUpRule(
+        "decide_branches",
+        "TensorRT compiles both branches of an If, and nothing in them can be typed",
+        decide_and_fold,
+        enters_bodies=True,
+    ),
     CleanUpRule("remove_unused", "folding leaves producers that nobody reads", common.RemoveUnusedNodesPass()),
     CleanUpRule(
         "lift_constants",

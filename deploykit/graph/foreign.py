@@ -161,7 +161,7 @@ def _infer_shapes_anew(model: ir.Model) -> list[str]:
     Of the claims three things survive: the names of free dimensions, where inference finds a dimension free as well
     (`Reshape(x, [-1, 512])` alone would lose that its first dimension is the batch), the element type of what an
     operator makes that ONNX does not know, and the sizes of outputs where inference finds none. Returns in words where
-    an output is not as it was claimed.
+    an output is not as it was claimed, or nothing was.
     """
     made = [(value, node) for node in model.graph.all_nodes() for value in node.outputs]
     claims = [(value.shape, value.type) for value, _ in made]
@@ -179,7 +179,9 @@ def _infer_shapes_anew(model: ir.Model) -> list[str]:
         if value in public:
             found = value.shape
             value.shape = _output_shape(found, shape)
-            if shape is not None and found is not None and not _agree(value.shape, shape):
+            if shape is None and found is not None:
+                corrected.append(f"it does not say the shape of output {value.name!r}, which was inferred")
+            elif shape is not None and found is not None and not _agree(value.shape, shape):
                 corrected.append(f"output {value.name!r} is said to be {shape} and is {value.shape}")
         elif value.shape is not None and shape is not None and len(value.shape) == len(shape):
             value.shape = ir.Shape(_named(found, said) for found, said in zip(value.shape, shape, strict=True))

@@ -48,7 +48,6 @@ SCAN = f"""g ({IMAGES} x, float[4, 8, 8] z) => (float[4, 8, 8] last, {IMAGES} y)
 GRAPHS = {
     "convolutions in branches": CONV_IN_BRANCHES,
     "an outer value handed out": OUTER_VALUE_HANDED_OUT,
-    "a constant condition": CONSTANT_CONDITION,
     "a loop": LOOP,
     "a scan": SCAN,
 }
@@ -107,3 +106,46 @@ def test_a_convolution_that_a_body_reads_is_not_folded():
     assert [refusal.reason for refusal in ledger["fold_batchnorm"].refused] == [
         "another node reads the unnormalised output"
     ]
+
+
+@pytest.mark.parametrize("opset", [11, 17, 20])
+def test_the_branch_of_a_constant_condition_takes_the_ifs_place(opset):
+    proto = model_of(CONSTANT_CONDITION, opset)
+    model = parse(proto)
+    optimise(model)
+    check(model)
+    assert "If" not in {node.op_type for node in model.graph}
+    assert [value.name for value in model.graph.outputs] == ["y", "z"]
+    images = np.random.default_rng(1).standard_normal((2, 4, 8, 8)).astype(np.float32)
+    for got, wanted in zip(infer(serialise(model), images), infer(proto.SerializeToString(), images), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-6)
+
+
+NESTED = f"""g ({IMAGES} x, float[4, 4, 1, 1] w) => ({IMAGES} y) {{
+    s = Shape <start = 1, end = 2> (x) four = Constant <value = int64[1] {{4}}> () c = Equal (s, four)
+    y = If (c) <
+      then_branch = outer () => ({IMAGES} o) <float[4, 4, 1, 1] w = {{{", ".join("0.5" for _ in range(16))}}}> {{
+        five = Constant <value = int64[1] {{5}}> () d = Equal (s, five) a = Conv (x, w)
+        o = If (d) <then_branch = inner () => ({IMAGES} r) {{ r = Neg (a) }},
+                    else_branch = other () => ({IMAGES} r) {{ r = Identity (x) }}> }},
+      else_branch = rest () => ({IMAGES} o) {{ o = Conv (x, w) }}> }}"""
+
+
+def test_nested_conditions_are_decided_and_an_outer_value_is_handed_out():
+    proto = model_of(NESTED, 20)
+    model = parse(proto)
+    optimise(model)
+    check(model)
+    assert [node.op_type for node in model.graph] == ["Identity"]
+    x = np.random.default_rng(1).standard_normal((2, 4, 8, 8)).astype(np.float32)
+    np.testing.assert_array_equal(infer(serialise(model), x)[0], x)
+
+
+def test_a_condition_that_a_caller_gives_is_not_decided():
+    text = f"""g ({IMAGES} x) => ({IMAGES} y) {{
+        m = ReduceMax <keepdims = 0> (x) z = Constant <value = float {{0.0}}> () c = Greater (m, z)
+        y = If (c) <then_branch = one () => ({IMAGES} o) {{ o = Neg (x) }},
+                    else_branch = two () => ({IMAGES} o) {{ o = Abs (x) }}> }}"""
+    model = parse(model_of(text, 20))
+    assert not optimise(model)["decide_branches"].rewritten
+    assert "If" in [node.op_type for node in model.graph]

@@ -1,5 +1,6 @@
 """ONNX files: sound ones load with their data, hostile ones are refused before anything is allocated."""
 
+import itertools
 import os
 import re
 import resource
@@ -189,6 +190,14 @@ def test_a_small_model_that_asks_for_much_is_refused(save, body):
     if "Mul" in body:
         text = text.replace("300, 300", "300000, 300000")
     refused(save(text), "value 'y0' .* would take [0-9]{11,} bytes")
+
+
+@pytest.mark.parametrize("values", ["float[1] single = {1}", "int64[1] single = {1}"])
+def test_a_vector_that_doubles_forty_times_is_refused_before_inference_joins_it(save, values):
+    names = ["single", *(f"t{i}" for i in range(40))]
+    body = " ".join(f"{after} = Concat <axis = 0> ({before}, {before})" for before, after in itertools.pairwise(names))
+    text = f"{HEADER} g (float[1] x) => (float y) <{values}> {{ {body} y = ReduceMax <keepdims = 0> (x) }}"
+    refused(save(text), "the constant vectors that .* joins have more than 4194304 values")
 
 
 def test_a_bomb_inside_a_function_is_refused(save):
