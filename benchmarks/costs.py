@@ -51,7 +51,8 @@ def start_up(repeats: int) -> None:
 
 
 def export_beside_bare(model: str, repeats: int, folder: Path) -> None:
-    from deploykit.weights import seeded_state, write_state
+    from deploykit.module_state import write_state
+    from deploykit.weights import seeded_state
 
     weights = folder / "weights.safetensors"
     write_state(seeded_state(ModelSpec(model)), weights)

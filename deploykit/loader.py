@@ -14,21 +14,22 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deploykit.checkpoint.formats import HEAD_BYTES, Format, recognise
+from deploykit.checkpoint.harmless import harmless_globals
 from deploykit.errors import UntrustedArtefact, UsageError, one_line
 
 if TYPE_CHECKING:
     import numpy as np
     import onnx
-    import torch
     from PIL import Image
 
     from deploykit.onnx_vetting import OnnxLimits
 
-CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt")
+NAMED = 3  # names of code that a refusal lists
 # Formats whose decoders run in this process alone (Pillow hands others, such as EPS, to outside programs).
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MAX_IMAGE_PIXELS = 100_000_000
@@ -37,27 +38,29 @@ MAX_ARRAY_BYTES = 8_000_000_000
 IDX_BYTES = 0x08  # idx's code for unsigned bytes
 
 
-def read_checkpoint(path: Path) -> "dict[str, torch.Tensor]":
-    """The tensors of a checkpoint by name, on the CPU; memory-mapped where the format allows it.
+def read_checkpoint(path: Path) -> object:
+    """What a checkpoint holds, on the CPU: tables of tensors, perhaps nested; memory-mapped where the format allows it.
 
-    A state dict inside `{"state_dict": ...}` or `{"model": ...}` is unwrapped, and a `module.` that every name
-    starts with (torch's DataParallel) is dropped. Pickles load with `weights_only=True`, without a fallback.
+    The format is told by content, whatever the suffix (see `checkpoint.formats`). Pickles load with
+    `weights_only=True`, without a fallback, and with the harmless types of `checkpoint.harmless` beside torch's own.
 
-    Raises UsageError where there is no such file or its suffix is unknown, and UntrustedArtefact where it is
-    truncated, would run code, holds something else than tensors, or claims tensors larger than itself.
+    Raises UsageError where there is no such file, and UntrustedArtefact where it is something else than a checkpoint,
+    is truncated or would run code.
     """
     _require_file(path, "checkpoint")
-    suffix = path.suffix.lower()
-    if suffix not in CHECKPOINT_SUFFIXES:
-        raise UsageError(f"checkpoint {path} has an unknown suffix", hint=f"known: {', '.join(CHECKPOINT_SUFFIXES)}")
-    found = _read_safetensors(path) if suffix == ".safetensors" else _read_pickle(path)
-    for wrapper in ("state_dict", "model"):
-        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
-            found = found[wrapper]
-    tensors = _require_tensors(path, found)
-    if tensors and all(name.startswith("module.") for name in tensors):
-        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    return tensors
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(HEAD_BYTES)
+        members = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) and head.startswith(b"PK") else None
+    except (OSError, zipfile.BadZipFile, ValueError) as error:
+        raise UntrustedArtefact(f"cannot read checkpoint {path}: {one_line(error)}") from error
+    match recognise(path, head, members):
+        case Format.SAFETENSORS:
+            return _read_safetensors(path)
+        case Format.ARRAYS:
+            return _read_arrays(path)
+        case kind:
+            return _read_pickle(path, is_zip=kind is Format.ZIPPED_PICKLE)
 
 
 def _read_safetensors(path: Path) -> object:
@@ -70,21 +73,42 @@ def _read_safetensors(path: Path) -> object:
         raise UntrustedArtefact(f"cannot read checkpoint {path}: {one_line(error)}") from error
 
 
-def _read_pickle(path: Path) -> object:
+def _read_arrays(path: Path) -> object:
+    import torch
+
+    found = read_npz(path)
+    try:
+        return {name: torch.from_numpy(array) for name, array in found.items() if array.dtype.kind in "fiub"}
+    except (TypeError, ValueError) as error:  # numbers of a width or byte order that torch has not
+        raise UntrustedArtefact(f"cannot read checkpoint {path}: {one_line(error)}") from error
+
+
+def _read_pickle(path: Path, *, is_zip: bool) -> object:
     import torch
 
     try:
-        is_zip = zipfile.is_zipfile(path)
         if is_zip:
             _refuse_compressed(path)
-        with warnings.catch_warnings(action="ignore"):  # pickle protocols and sparse tensors are judged below
+        with (
+            warnings.catch_warnings(action="ignore"),  # pickle protocols and sparse tensors are judged later
+            torch.serialization.safe_globals(harmless_globals()),
+        ):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except UntrustedArtefact:
         raise
     except Exception as error:  # hostile bytes make the unpickler raise anything
-        raise UntrustedArtefact(
-            _pickle_reason(path, error), hint="save its state dict as .safetensors, or find an unbroken copy"
-        ) from error
+        raise _refused_pickle(path, error, _foreign_names(path) if is_zip else ()) from error
+
+
+def _foreign_names(path: Path) -> Sequence[str]:
+    """The functions and classes that a zipped pickle names and that are not allowed, none of them imported."""
+    import torch
+
+    try:
+        with torch.serialization.safe_globals(harmless_globals()):
+            return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # noqa: BLE001 - of damaged bytes nothing can be listed; the first error says what is wrong
+        return ()
 
 
 def _refuse_compressed(path: Path) -> None:
@@ -95,33 +119,28 @@ def _refuse_compressed(path: Path) -> None:
                 raise UntrustedArtefact(f"checkpoint {path} has a compressed record {record.filename!r}")
 
 
-def _pickle_reason(path: Path, error: Exception) -> str:
+def _refused_pickle(path: Path, error: Exception, foreign: Sequence[str]) -> UntrustedArtefact:
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # torch underlines its advice
-    if foreign := re.search(r"GLOBAL (\S+)", text):
-        return f"checkpoint {path} would run code when loaded ({foreign[1]}), so it is refused"
-    if refusal := re.search(r"WeightsUnpickler error:\s*(.+)", text):
-        return f"checkpoint {path} is not a plain state dict: {refusal[1].strip()}"
-    return f"{path} is not a PyTorch checkpoint, or a damaged one ({one_line(error)})"
-
-
-def _require_tensors(path: Path, found: object) -> "dict[str, torch.Tensor]":
-    """`found` as plain dense tensors; each must lie wholly inside the storage that the file really has."""
-    import torch
-
-    if not isinstance(found, Mapping):
-        raise UntrustedArtefact(f"checkpoint {path} holds a {type(found).__name__}, not a table of tensors")
-    strange = [str(name) for name, value in found.items() if not (isinstance(name, str) and torch.is_tensor(value))]
-    if strange:
-        shown = ", ".join(strange[:5]) + (f" and {len(strange) - 5} more" if len(strange) > 5 else "")
-        raise UntrustedArtefact(
-            f"checkpoint {path} has entries that are not tensors: {shown}",
-            hint="save the state dict alone: torch.save(model.state_dict(), path)",
+    hint = "save its state dict as .safetensors, or find an unbroken copy"
+    named = foreign or re.findall(r"GLOBAL (\S+) was not an allowed", text)[:1]
+    if named:
+        code = ", ".join(named[:NAMED]) + (f" and {len(named) - NAMED} more" if len(named) > NAMED else "")
+        what = "holds a whole pickled module, which" if any(map(_is_module, named)) else "holds an object that"
+        return UntrustedArtefact(
+            f"checkpoint {path} {what} would run code when loaded ({code}), so it is refused",
+            hint="where its code is at hand and trusted, save the state dict: torch.save(model.state_dict(), path)",
         )
-    for name, tensor in found.items():
-        dense = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
-        if not dense or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise UntrustedArtefact(f"checkpoint {path}: {name} is not a plain tensor with all of its elements")
-    return {name: tensor.detach() for name, tensor in found.items()}
+    if foreign_name := re.search(r"GLOBAL (\S+)", text):
+        return UntrustedArtefact(
+            f"checkpoint {path} would run code when loaded ({foreign_name[1]}), so it is refused", hint=hint
+        )
+    if refusal := re.search(r"WeightsUnpickler error:\s*(.+)", text):
+        return UntrustedArtefact(f"checkpoint {path} is not a plain state dict: {refusal[1].strip()}", hint=hint)
+    return UntrustedArtefact(f"{path} is not a PyTorch checkpoint, or a damaged one ({one_line(error)})", hint=hint)
+
+
+def _is_module(name: str) -> bool:
+    return name.startswith("torch.nn.modules.")
 
 
 def read_onnx(path: Path) -> "onnx.ModelProto":

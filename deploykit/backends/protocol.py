@@ -66,7 +66,7 @@ ORT_CPU_7BIT = replace(ORT_CPU, name="ort-cpu-7bit", weight_limit=64)
 
 @dataclass(frozen=True, slots=True)
 class ModuleSource:
-    """A recipe for the PyTorch module: build the card's network and load every tensor from `weights` (safetensors)."""
+    """A recipe for the PyTorch module: build the network and put the state in `weights` into it (`module_state`)."""
 
     model: ModelSpec
     weights: Path
@@ -74,10 +74,10 @@ class ModuleSource:
     outputs: tuple[TensorSpec, ...]
 
     def load(self) -> "nn.Module":
-        """The module in eval mode, float32, on the CPU."""
-        from deploykit.weights import load_module
+        """The module in eval mode, float32, on the CPU. Raises UsageError for a factory that makes another network."""
+        from deploykit.weights import restored_module
 
-        return load_module(self.model, self.weights)
+        return restored_module(self.model, self.weights)
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,7 @@ def calibrate_model(
     if sensitivity:
         _measure(artefacts, exported, spec, aim=aim, images=test_images, gpu=gpu, as_json=as_json)
         return
-    _print(table_facts(table, output, model=model.label, data=facts), as_json=as_json)
+    _print(table_facts(table, output, exported=exported, data=facts), as_json=as_json)
 
 
 @command.command("merge")

@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 
 
 OF_BUILDS = {
-    *("weights", "init_from", "image_size", "width_mult", "factory_args", "seed"),
+    *("weights", "weights_key", "num_classes", "in_channels"),
+    *("init_from", "image_size", "width_mult", "factory_args", "seed"),
     *("input_shapes", "input_ranges", "preprocess"),
     *("fusions", "backend", "keep_io", "keep_fp32", "data", *INT8, *BUILDER),
 }

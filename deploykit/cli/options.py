@@ -40,8 +40,14 @@ MODEL_OPTIONS = (
     click.argument("model"),
     click.option(
         "--weights",
-        help="Checkpoint (.safetensors, .pth), or `torchvision` for its published one. Default: seeded random weights.",
+        help="A checkpoint, `torchvision` for its published one, or `seeded` for random ones. Default: those that a "
+        "function returns, random ones for a network of the zoo.",
     ),
+    click.option("--weights-key", help="The table of the checkpoint that is meant, where several fit (model_ema)."),
+    click.option(
+        "--num-classes", type=int, help="Of a zoo network. Default: the checkpoint's, else the network's own."
+    ),
+    click.option("--in-channels", type=int, help="Of a zoo network's images. Default: as for --num-classes."),
     click.option("--init-from", help="VGG: take layers over from net A (vgg11); --weights is then a checkpoint of it."),
     click.option("--image-size", type=int, help="Side of the square input, pixels. Default: the network's own."),
     click.option("--width-mult", type=float, help="MobileNet's width multiplier. Default: 1."),
@@ -66,7 +72,7 @@ MODEL_OPTIONS = (
     click.option("--factory-args", help="JSON object of keyword arguments that the network's function is called with."),
     click.option("--seed", type=int, default=0, show_default=True, help="Seed of random weights and of crops."),
 )
-TORCHVISION, AUTO = "torchvision", "auto"
+TORCHVISION, SEEDED, AUTO = "torchvision", "seeded", "auto"
 
 
 def model_options(command: Command) -> Command:
@@ -76,6 +82,9 @@ def model_options(command: Command) -> Command:
     def with_model(
         model: str,
         weights: str | None,
+        weights_key: str | None,
+        num_classes: int | None,
+        in_channels: int | None,
         init_from: str | None,
         image_size: int | None,
         width_mult: float | None,
@@ -90,7 +99,11 @@ def model_options(command: Command) -> Command:
             name=model,
             image_size=image_size,
             width_mult=width_mult,
-            weights=Path(weights) if weights else None,
+            weights=Path(weights) if weights and weights != SEEDED else None,
+            weights_key=weights_key,
+            seeded=weights == SEEDED,
+            num_classes=num_classes,
+            in_channels=in_channels,
             seed=seed,
             input_shape=tuple(map(parse_input_shape, input_shapes)),
             factory_args=parse_factory_args(factory_args) if factory_args else (),
@@ -109,7 +122,7 @@ def model_options(command: Command) -> Command:
             if spec.is_factory:
                 raise UsageError(f"torchvision has no weights of {model}", hint="give --weights FILE")
 
-            spec = replace(spec, weights=published_checkpoint(init_from or model))
+            spec = replace(spec, weights=published_checkpoint(init_from or model), published=True)
         return command(model=spec, **others)
 
     return _decorated(with_model, MODEL_OPTIONS)

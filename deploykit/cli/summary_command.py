@@ -19,7 +19,11 @@ def command(model: ModelSpec, as_json: bool, as_csv: bool) -> None:
     """
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other", hint="give one of them")
-    given = {"--weights": model.weights, "--init-from": model.init_from, "--seed": model.seed or None}
+    given = {
+        "--weights": model.weights or model.seeded or None,
+        "--init-from": model.init_from,
+        "--seed": model.seed or None,
+    }
     if extra := [option for option, value in given.items() if value is not None]:
         raise UsageError(f"a summary reads no weights, so not {', '.join(extra)}", hint="leave it out")
     from deploykit.pipeline.summarise import summarise

@@ -7,11 +7,12 @@ and that of a plug-in. So a second identical request finds its artefacts without
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ import deploykit
 from deploykit.backends.device import find_gpu
 from deploykit.backends.protocol import (
     Backend,
-    ModuleSource,
     Placement,
     Progress,
     Reason,
@@ -27,17 +27,16 @@ from deploykit.backends.protocol import (
     TypedGraph,
     silent,
 )
-from deploykit.cachekey import cache_key, file_digest, source_digest
+from deploykit.cachekey import cache_key, source_digest
 from deploykit.errors import BackendMissing, UsageError
 from deploykit.host import library_versions
 from deploykit.loader import external_files
 from deploykit.pipeline.calibration import Shard, given_table, observe_inputs
 from deploykit.pipeline.inputs import calibration_inputs, grouped
+from deploykit.pipeline.networks import Resolved, architecture, digest_of, resolve
 from deploykit.pipeline.values import Built, Exported, Typed, specs_of, stored_engine, stored_typed
-from deploykit.spec import BuildSpec, Fusions, ModelSpec, Precision, TensorSpec
+from deploykit.spec import BuildSpec, Fusions, ModelSpec, Precision, WeightsOrigin
 from deploykit.store import Entry, Store, Writer
-from deploykit.zoo import registry
-from deploykit.zoo.sources import imported_names
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -51,19 +50,32 @@ COMPILERS = ("tensorrt", "tensorrt-rtx", "pycuda")
 Make = Callable[[Writer], Mapping[str, Any]]
 
 
+def warn_on_stderr(text: str) -> None:
+    """Beside the progress, never among the results."""
+    sys.stderr.write(f"deploykit: warning: {text}\n")
+
+
 @dataclass
 class Artefacts:
-    """Makes artefacts, or finds them in the store. `seconds` lists what was really done this time."""
+    """Makes artefacts, or finds them in the store. `seconds` lists what was really done this time.
+
+    `warn` gets what a user should look at before trusting an answer, each text once.
+    """
 
     store: Store
     progress: Progress = silent
+    warn: Callable[[str], None] = warn_on_stderr
     seconds: dict[str, float] = field(default_factory=dict)
     _traced: dict[ModelSpec, ir.Model] = field(default_factory=dict, init=False, repr=False)
+    _resolved: dict[ModelSpec, Resolved] = field(default_factory=dict, init=False, repr=False)
+    _warned: set[str] = field(default_factory=set, init=False, repr=False)
 
     def export(self, model: ModelSpec, fusions: Fusions = Fusions()) -> Exported:  # noqa: B008 - a frozen value
         """The optimised graph. Raises UsageError, CheckpointMismatch, UntrustedArtefact, ExportFailed."""
         fusions.require_decided()
-        module = None if model.is_onnx else self._module(model)
+        module, weights = self._module(model) if not model.is_onnx else (None, WeightsOrigin(kind="own"))
+        for warning in weights.warnings:
+            self._warn_once(warning)
 
         def make(writer: Writer) -> Mapping[str, Any]:
             from deploykit.pipeline import stages
@@ -77,12 +89,13 @@ class Artefacts:
         parts = {**self.identity(model), "fusions": fusions}
         entry, hit = self.get_or_make("export", parts, make, request={"model": model, "fusions": fusions})
         return Exported(
-            model=model,
+            model=module.model if module else model,
             path=entry.path("model.onnx"),
             digest=entry.files["model.onnx"].sha256,
             inputs=specs_of(entry.facts["inputs"]),
             outputs=specs_of(entry.facts["outputs"]),
             module=module,
+            weights=weights,
             facts=entry.facts,
             hit=hit,
         )
@@ -91,8 +104,8 @@ class Artefacts:
         """What the raw graph of `model` is made from: part of the key of whatever is made from that graph."""
         if model.is_onnx:
             return {"file": True, "weights": _digest_onnx(Path(model.name)), "inputs": model.shapes}
-        module = self._module(model)
-        return {**_architecture(model), "weights": _digest(module.weights), "inputs": module.inputs}
+        module, _ = self._module(model)
+        return {**architecture(module.model), "weights": digest_of(module.weights), "inputs": module.inputs}
 
     def traced(self, model: ModelSpec) -> ir.Model:
         """The raw graph, as a copy to be changed. It is kept: a network that is tried many ways is traced once."""
@@ -210,10 +223,14 @@ class Artefacts:
         if typed is None and not backend.runs_module:
             typed = self.typed(exported, spec, backend.placement)
         source = Source(module=exported.module, typed=typed.graph if typed else None)
+        if exported.random_weights and backend.compiles:
+            self._warn_once(
+                f"the engine of {exported.model.label} has weights that nobody trained ({exported.weights})"
+            )
         if not backend.compiles or typed is None:
             engine = backend.build(source, spec.precision, spec, self.progress)
             return Built(exported, typed, engine, entry=None, hit=False, seconds=None)
-        entry, hit = self._compile(spec, backend, source, typed.graph)
+        entry, hit = self._compile(spec, backend, source, typed.graph, exported.weights)
         return Built(exported, typed, stored_engine(entry, typed.graph), entry, hit, entry.facts["seconds"])
 
     def get_or_make(
@@ -236,45 +253,20 @@ class Artefacts:
     def _trace(self, model: ModelSpec) -> ir.Model:
         from deploykit.pipeline import stages
 
-        source = Path(model.name) if model.is_onnx else self._module(model)
+        source = Path(model.name) if model.is_onnx else self._module(model).source
         with self.timed("export to ONNX"):
             return stages.trace(source, model.shapes if model.is_onnx else ())
 
-    def _module(self, model: ModelSpec) -> ModuleSource:
-        """The recipe for a network; seeded weights and their BatchNorm statistics are made once and kept."""
-        inputs, outputs = registry.input_specs(model), self._outputs(model)
-        if model.weights is not None and model.init_from is None:
-            return ModuleSource(model, model.weights, inputs, outputs)
+    def _warn_once(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            self.warn(text)
 
-        def make(writer: Writer) -> Mapping[str, Any]:
-            from deploykit.weights import seeded_state, write_state
-
-            with self.timed("seed weights and estimate BatchNorm statistics"):
-                write_state(seeded_state(model), writer.path("weights.safetensors"))
-            return {"weights": "random", "seed": model.seed}
-
-        parts = {
-            **_architecture(model),
-            "seed": model.seed,
-            "inputs": inputs,
-            "init_from": model.init_from,
-            "donor": _digest(model.weights) if model.weights else None,
-        }
-        entry, _ = self.get_or_make("weights", parts, make, request={"model": model})
-        return ModuleSource(model, entry.path("weights.safetensors"), inputs, outputs)
-
-    def _outputs(self, model: ModelSpec) -> tuple[TensorSpec, ...]:
-        """What the network returns: its card knows, a factory has to be run for it once."""
-        if not model.is_factory:
-            return registry.output_specs(model)
-
-        def make(_: Writer) -> Mapping[str, Any]:
-            with self.timed(f"run {model.label} for its outputs"):
-                return {"outputs": registry.output_specs(model)}
-
-        parts = {**_architecture(model), "inputs": registry.input_specs(model)}
-        entry, _ = self.get_or_make("outputs", parts, make, request={"model": model})
-        return specs_of(entry.facts["outputs"])
+    def _module(self, model: ModelSpec) -> Resolved:
+        """The recipe for a network: its state lies in the store, where every process finds the same numbers."""
+        if model not in self._resolved:
+            self._resolved[model] = resolve(self, model)
+        return self._resolved[model]
 
     def _float16(self, exported: Exported, *, keep_io: bool, keep: tuple[str, ...]) -> Typed:
         def make(writer: Writer) -> Mapping[str, Any]:
@@ -344,7 +336,9 @@ class Artefacts:
         entry, _ = self.get_or_make("quantized", {"graph": exported.digest}, make, request={"model": exported.model})
         return Typed(exported.as_typed(Precision.INT8), entry.facts)
 
-    def _compile(self, spec: BuildSpec, backend: Backend, source: Source, typed: TypedGraph) -> tuple[Entry, bool]:
+    def _compile(
+        self, spec: BuildSpec, backend: Backend, source: Source, typed: TypedGraph, weights: WeightsOrigin
+    ) -> tuple[Entry, bool]:
         stage = f"compile with {backend.name}"
 
         def steps(phase: str, done: int, total: int) -> None:
@@ -361,7 +355,8 @@ class Artefacts:
                 plan = stages.plan_with_costs(engine.layers, typed.path)
                 writer.write("plan.json", json.dumps(plan.as_dict()))
             kept = ("backend", "flavour", "inputs", "outputs", "reason", "note", "plan")
-            return {**{name: getattr(engine, name) for name in kept}, "seconds": self.seconds[stage]}
+            made = {name: getattr(engine, name) for name in kept}
+            return {**made, "seconds": self.seconds[stage], "weights": weights.as_dict()}
 
         parts = {
             "typed": typed.digest,
@@ -387,32 +382,6 @@ def _source() -> str:
     return source_digest(Path(deploykit.__file__).parent)
 
 
-def _architecture(model: ModelSpec) -> dict[str, Any]:
-    """What a module's structure depends on; of a network that is not built in, its sources and what they import."""
-    sources = registry.source_files(model)
-    return {
-        "model": model.name,
-        "width_mult": model.width_mult,
-        "factory_args": model.factory_args,
-        "sources": [_digest(path) for path in sources],
-        "imports": library_versions(sorted(imported_names(sources))),
-    }
-
-
 def _digest_onnx(path: Path) -> list[str]:
     """Of the file and of the external data it refers to."""
-    return [_digest(path), *(_digest(part) for part in external_files(path))]
-
-
-def _digest(path: Path) -> str:
-    try:
-        found = path.stat()
-        return _digest_at(path, (found.st_size, found.st_mtime_ns, found.st_ino))
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path") from error
-
-
-@lru_cache(maxsize=64)
-def _digest_at(path: Path, _stamp: tuple[int, int, int]) -> str:
-    """Hashed once while the file stays as it is: a table of nine rows asks nine times for the same weights."""
-    return file_digest(path)
+    return [digest_of(path), *(digest_of(part) for part in external_files(path))]

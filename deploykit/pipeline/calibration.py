@@ -95,13 +95,18 @@ def observe_shard(
 
 
 def table_facts(
-    table: CalibrationTable, path: Path | None, *, model: str = "", data: Mapping[str, Any] | None = None
+    table: CalibrationTable,
+    path: Path | None,
+    *,
+    exported: Exported | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What is to be said of a table."""
+    """What is to be said of a table, and of the network where it was made for one here."""
     synthetic = table.preprocessing.startswith(NOISE)
     return {
         "schema_version": SCHEMA_VERSION,
-        "model": model or None,
+        "model": exported.model.label if exported else None,
+        **(exported.weights.facts() if exported else {}),
         "table": path,
         "method": table.method,
         "images": table.images,

@@ -135,7 +135,8 @@ class _Comparison:
         rows = tuple(self._finished(line) for line in lines)
         if measurement:
             rows = _with_ratios(rows, settings.seed)
-        return Report(self._conditions(jobs, measurement, machine), machine, rows)
+        built = next((line.built for line in lines if line.built), None)
+        return Report(self._conditions(jobs, measurement, machine, built), machine, rows)
 
     def _build(self, name: str, precision: Precision) -> Line:
         adopt = self.request.typed
@@ -285,11 +286,18 @@ class _Comparison:
         return str(shown.how) if isinstance(shown, Photographs) else ""
 
     def _conditions(
-        self, jobs: Sequence[RowJob], measurement: Measurement | None, machine: Mapping[str, Any]
+        self,
+        jobs: Sequence[RowJob],
+        measurement: Measurement | None,
+        machine: Mapping[str, Any],
+        built: Built | None,
     ) -> Conditions:
+        """`built` is any of the rows: all have the same network."""
         spec, settings = self.request.spec, self.request.settings
+        model, weights = (built.exported.model, built.exported.weights.facts()) if built else (spec.model, {})
         return Conditions(
-            model=spec.model.title,
+            model=model.label,
+            **weights,
             batch=spec.batch.optimum,
             threads=settings.worker_threads,
             tf32=spec.tf32,

@@ -158,7 +158,8 @@ class _Evaluation:
             origin = spec.data or "demo photographs"
             said = f"{spec.calibration.method} over {len(calibration)} images of {origin}, none of which is judged here"
         return AccuracyConditions(
-            model=spec.model.title,
+            model=self.exported.model.label,
+            **self.exported.weights.facts(),
             data=images.source,
             preprocessing=images.preparation,
             classes=images.classes,

@@ -17,7 +17,7 @@ from deploykit.backends.protocol import Backend
 from deploykit.cachekey import file_digest
 from deploykit.errors import BackendMissing, BuildFailed, GateFailed, UnsupportedGraph, UntrustedArtefact, UsageError
 from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.values import Built, stored_plan
+from deploykit.pipeline.values import Built, stored_plan, stored_weights
 from deploykit.plan.audit import Audit, Conversion, audit
 from deploykit.plan.diagnosis import WIDER, Diagnosis, diagnose
 from deploykit.plan.diff import PlanDiff, diff
@@ -26,11 +26,12 @@ from deploykit.plan.model import EnginePlan, PlanLayer
 from deploykit.plan.roofline import LayerTime, Roofline, roofline
 from deploykit.plan.summary import summarise
 from deploykit.report.document import SCHEMA_VERSION
-from deploykit.spec import BuildSpec, Precision
+from deploykit.spec import BuildSpec, Precision, WeightsOrigin
 from deploykit.zoo import registry
 from deploykit.zoo.misnamed import KINDS
 
 ENGINE_SUFFIXES = {".engine", ".plan", ".trt", ".rtx"}
+NO_WEIGHTS: Mapping[str, Any] = {"weights": None, "weights_digest": None, "weights_notes": []}
 NOT_COMPARED = (BackendMissing, BuildFailed, GateFailed, UnsupportedGraph)
 
 
@@ -41,6 +42,7 @@ class Planned:
     title: str
     plan: EnginePlan
     reasons: Mapping[str, str]
+    weights: WeightsOrigin | None = None  # None for an engine from elsewhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,7 @@ class Inspection:
         return {
             "schema_version": SCHEMA_VERSION,
             "title": self.planned.title,
+            **(self.planned.weights.facts() if self.planned.weights else NO_WEIGHTS),
             "compiler": plan.compiler,
             "source": plan.source,
             "precision": plan.precision.value,
@@ -92,7 +95,8 @@ def planned_network(artefacts: Artefacts, spec: BuildSpec, backend: Backend) -> 
         raise BackendMissing(
             f"{built.engine.flavour or backend.name} does not say what it compiled", hint="inspect it with trt-rtx"
         )
-    return Planned(f"{spec.model.label}, {spec.precision}", plan, _reasons(built))
+    exported = built.exported
+    return Planned(f"{exported.model.label}, {spec.precision}", plan, _reasons(built), exported.weights)
 
 
 def planned_engine(artefacts: Artefacts, path: Path, *, trusted: bool, precision: Precision, batch: int) -> Planned:
@@ -110,7 +114,8 @@ def planned_engine(artefacts: Artefacts, path: Path, *, trusted: bool, precision
             continue
         plan = stored_plan(entry)
         if plan is not None:
-            return Planned(f"{entry.request['spec']['model']['name']}, {plan.precision}", plan, {})
+            title = f"{entry.request['spec']['model']['name']}, {plan.precision}"
+            return Planned(title, plan, {}, stored_weights(entry))
     if artefacts.store.holds(path):
         raise UntrustedArtefact(
             f"the engine {path} is corrupt: its content is not what its name says",

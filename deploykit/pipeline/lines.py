@@ -55,6 +55,8 @@ def build_line(artefacts: Artefacts, spec: BuildSpec, name: str, *, strict: bool
     engine = built.engine
     shown = replace(
         row,
+        model=built.exported.model.label,
+        weights=str(built.exported.weights),
         state="built" if engine.reason else "measured",
         reason=str(engine.reason or ""),
         flavour=engine.flavour,

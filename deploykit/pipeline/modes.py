@@ -29,7 +29,7 @@ from deploykit.errors import BackendMissing, UntrustedArtefact, UsageError
 from deploykit.pipeline.stepping import Forward, ForwardBackward, Mode, describe_loss
 from deploykit.report.document import Conditions, Report
 from deploykit.report.row import Row
-from deploykit.spec import MAX_BATCH, ModelSpec, Precision
+from deploykit.spec import MAX_BATCH, ModelSpec, Precision, WeightsOrigin
 from deploykit.zoo import registry
 
 FLOAT32_BYTES = 4
@@ -59,8 +59,11 @@ class ModeRequest:
 
 def bench_mode(request: ModeRequest, progress: Progress = silent) -> Report:
     """One row. Raises UsageError and UntrustedArtefact for a checkpoint that cannot be used."""
-    settings, model = request.settings, request.model
-    machine = fingerprint(threads=settings.worker_threads, seed=model.seed, tf32=False)
+    settings, weights = request.settings, None
+    machine = fingerprint(threads=settings.worker_threads, seed=request.model.seed, tf32=False)
+    if not (reason := get_backend("torch").unavailable()):
+        request, weights = _resolved(request)
+    model = request.model
     row = Row(
         model=model.label,
         backend="torch",
@@ -68,15 +71,32 @@ def bench_mode(request: ModeRequest, progress: Progress = silent) -> Report:
         batch=request.batch,
         state="measured",
         mode=request.mode.value,
+        weights=str(weights or ""),
     )
     began = time.perf_counter()
-    if reason := get_backend("torch").unavailable():
+    if reason:
         row = replace(row, state="unavailable", reason=str(reason))
     else:
         flavour = flavour_here()
         row = _measured(replace(row, flavour=flavour), time_steps(_workload(request, flavour), settings, progress))
     seconds = time.perf_counter() - began
-    return Report(_conditions(request, machine, seconds), machine, (row,))
+    return Report(_conditions(request, machine, seconds, weights), machine, (row,))
+
+
+def _resolved(request: ModeRequest) -> tuple[ModeRequest, WeightsOrigin]:
+    """The request with the classes and channels that a checkpoint tells, and where the weights come from.
+
+    Only weights that somebody gave are loaded for that.
+    """
+    from deploykit.module_state import state_digest, state_of
+    from deploykit.weights import load_network
+
+    model = request.model
+    if model.weights is None and not model.is_factory:
+        return request, WeightsOrigin(kind="random", seed=model.seed, taken_over=model.init_from or "")
+    loaded = load_network(model)
+    origin = replace(loaded.origin, digest=state_digest(state_of(loaded.module)))
+    return replace(request, model=loaded.model), origin
 
 
 def _workload(request: ModeRequest, flavour: str) -> Workload:
@@ -105,12 +125,15 @@ def _measured(row: Row, found: StepSamples) -> Row:
     )
 
 
-def _conditions(request: ModeRequest, machine: Mapping[str, Any], seconds: float) -> Conditions:
+def _conditions(
+    request: ModeRequest, machine: Mapping[str, Any], seconds: float, weights: WeightsOrigin | None
+) -> Conditions:
     model, settings = request.model, request.settings
     shape = registry.input_spec(model).at_batch(request.batch)
     size = describe_size(FLOAT32_BYTES * math.prod(shape), machine["cpu"]["cache_bytes"])
     return Conditions(
-        model=model.title,
+        model=model.label,
+        **(weights.facts() if weights else {}),
         batch=request.batch,
         threads=settings.worker_threads,
         tf32=False,

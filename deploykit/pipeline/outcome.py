@@ -20,7 +20,7 @@ def export_facts(artefacts: Artefacts, exported: Exported, checked: ParityResult
     return {
         "schema_version": SCHEMA_VERSION,
         "model": exported.model.label,
-        "weights": "random" if exported.random_weights else "given",
+        **exported.weights.facts(),
         "onnx": exported.path,
         "digest": exported.digest,
         "from_store": exported.hit,
@@ -54,6 +54,7 @@ def build_facts(
         "schema_version": SCHEMA_VERSION,
         "model": built.exported.model.label,
         "notes": built.exported.facts.get("notes", []),
+        **built.exported.weights.facts(),
         "backend": engine.backend,
         "flavour": engine.flavour,
         "precision": engine.precision.value,

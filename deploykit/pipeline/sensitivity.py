@@ -195,6 +195,7 @@ class _Search:
         sets = [frozenset(order[:count]) for count in counts if count < len(order)]
         return Sensitivity(
             model=trials.exported.model.label,
+            **trials.exported.weights.facts(),
             images=trials.table.images,
             judged_by=trials.feeds[2],
             objective=self._pricing.objective,

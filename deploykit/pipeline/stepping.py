@@ -154,18 +154,10 @@ def describe_loss(model: ModelSpec) -> str:
 
 
 def _module(model: ModelSpec, *, training: bool) -> nn.Module:
-    """With the checkpoint's weights, else seeded ones; heads that a checkpoint lacks have seeded ones too.
+    """With the weights that the model asks for; heads that a checkpoint lacks have seeded ones."""
+    from deploykit.weights import load_network
 
-    BatchNorm's statistics are estimated where they are read, which in training mode they are not.
-    """
-    from deploykit.weights import load_module, seeded_state
-
-    if model.weights is not None and model.init_from is None:
-        return load_module(model, model.weights, training=training)
-    module = registry.build_module(model, training=True) if training else registry.construct(model)
-    if model.init_from is not None or not training:
-        module.load_state_dict(seeded_state(model))
-    return module
+    return load_network(model, training=training).module
 
 
 def _noise(model: ModelSpec, batch: int) -> Tensor:

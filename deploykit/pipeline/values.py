@@ -12,13 +12,16 @@ from typing import Any
 from deploykit.backends.protocol import Engine, ModuleSource, Placement, Reason, TypedGraph
 from deploykit.errors import UsageError
 from deploykit.plan.model import EnginePlan
-from deploykit.spec import BATCH, BatchRange, ModelSpec, Precision, SizeRange, TensorSpec
+from deploykit.spec import BATCH, BatchRange, ModelSpec, Precision, SizeRange, TensorSpec, WeightsOrigin
 from deploykit.store import Entry
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The optimised float32 graph of one network. `module` is None for an `.onnx` file."""
+    """The optimised float32 graph of one network. `module` is None for an `.onnx` file.
+
+    `model` has the classes and channels that a checkpoint told.
+    """
 
     model: ModelSpec
     path: Path
@@ -28,10 +31,11 @@ class Exported:
     module: ModuleSource | None
     facts: Mapping[str, Any]
     hit: bool
+    weights: WeightsOrigin = WeightsOrigin(kind="own")  # noqa: RUF009 - a frozen value
 
     @property
     def random_weights(self) -> bool:
-        return self.model.random_weights
+        return self.weights.random
 
     @property
     def quantized(self) -> bool:
@@ -132,6 +136,12 @@ def stored_plan(entry: Entry) -> EnginePlan | None:
     if "plan.json" not in entry.files:
         return None
     return EnginePlan.from_dict(json.loads(entry.path("plan.json").read_bytes()))
+
+
+def stored_weights(entry: Entry) -> WeightsOrigin | None:
+    """Where the weights of a stored engine came from; None where its build did not say."""
+    found = entry.facts.get("weights")
+    return WeightsOrigin.from_dict(found) if found else None
 
 
 def stored_typed(entry: Entry, precision: Precision, placement: Placement | None) -> Typed:

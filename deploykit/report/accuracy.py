@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from deploykit.parity.accuracy import Flips, Share
 from deploykit.report.document import SCHEMA_VERSION
 from deploykit.report.row import Row, remarks
-from deploykit.report.text import render_facts, render_lines, render_table
+from deploykit.report.text import render_facts, render_lines, render_table, with_notes
 
 SWAPS = 5  # changes of class that are named for each row
 DROP = "drop, points [95 % CI]"
@@ -21,6 +21,9 @@ class AccuracyConditions:
     """What all rows share. `classes` is how many the data has, `calibration` what INT8's ranges come from, in words."""
 
     model: str
+    weights: str
+    weights_digest: str | None
+    weights_notes: Sequence[str]
     data: str
     preprocessing: str
     classes: int
@@ -41,7 +44,18 @@ class AccuracyRow:
 
     def as_json(self) -> dict[str, Any]:
         row = self.row
-        kept = ("model", "backend", "flavour", "precision", "state", "reason", "note", "typed_digest", "batch")
+        kept = (
+            "model",
+            "weights",
+            "backend",
+            "flavour",
+            "precision",
+            "state",
+            "reason",
+            "note",
+            "typed_digest",
+            "batch",
+        )
         return {
             **{name: getattr(row, name) for name in kept},
             "gate": row.parity.as_dict() if row.parity else {},
@@ -75,6 +89,7 @@ def render_accuracy(report: AccuracyReport, *, file: TextIO | None = None) -> No
     cpu = report.environment.get("cpu") or {}
     facts: dict[str, object] = {
         "model": shared.model,
+        "weights": with_notes(shared.weights, shared.weights_notes),
         "data": f"{shared.data}: {shown} images, {shared.classes} classes{skipped}",
         "preprocessing": shared.preprocessing,
         "INT8 from": shared.calibration,

@@ -19,8 +19,9 @@ SCHEMA_VERSION = 1
 class Conditions:
     """What every row of a table shares, stated above it. Empty text is left out.
 
-    `fusions` says which rewrites the graphs have where those are not the default ones. `inputs` describes the timed
-    input tensors, `preprocessing` how images became them and who says so, `copies` whether transfers are inside the
+    `weights` says where they came from (`WeightsOrigin.facts`), `fusions` which rewrites the graphs have where those
+    are not the default ones. `inputs` describes the timed input tensors, `preprocessing` how images became them and who
+    says so, `copies` whether transfers are inside the
     timed region, `stopped_by` what ended the measurement.
 
     Under `bench --mode`: what one `step` does, its `loss` where it has one, and how many steps were burn-in and timed.
@@ -30,6 +31,9 @@ class Conditions:
     batch: int
     threads: int
     tf32: bool
+    weights: str = ""
+    weights_digest: str | None = None
+    weights_notes: tuple[str, ...] = ()
     fusions: str = ""
     inputs: str = ""
     preprocessing: str = ""

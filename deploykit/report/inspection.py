@@ -10,7 +10,16 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from deploykit.report.text import count_or_size, megabytes, ratio, render_facts, render_lines, render_table, share
+from deploykit.report.text import (
+    count_or_size,
+    megabytes,
+    ratio,
+    render_facts,
+    render_lines,
+    render_table,
+    share,
+    with_notes,
+)
 
 NAMES = 2  # ONNX nodes of a kernel that are listed by name
 LONGEST = 60  # characters of a name in a table
@@ -40,6 +49,7 @@ def _facts(found: Found) -> dict[str, str]:
     targets = f" for {', '.join(found['targets'])}" if found["targets"] else ""
     return {
         "plan": found["title"],
+        "weights": with_notes(found["weights"], found["weights_notes"]) or "not known: the engine is from elsewhere",
         "compiler": f"{found['compiler']}{targets}; read from its {found['source']}",
         "kernels": f"{summary['kernels']}",
         "MB moved": f"{summary['mb_moved']:.1f} for a batch of {found['batch']}",

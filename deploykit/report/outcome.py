@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from deploykit.report.text import with_notes
 from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS
 
 FUSIONS = (*SAFE_FUSIONS, *PRICED_FUSIONS)
@@ -20,7 +21,8 @@ NAMED = 6  # nodes listed by name before "and n more"
 
 def describe_export(facts: Mapping[str, Any]) -> dict[str, str]:
     lines = {
-        "model": f"{facts['model']}, {facts['weights']} weights",
+        "model": facts["model"],
+        "weights": with_notes(facts["weights"], facts["weights_notes"]),
         "onnx": f"{facts['onnx']}{_kept(facts)}",
         "digest": facts["digest"],
         "the file": "\n".join(facts["notes"]),
@@ -56,6 +58,7 @@ def describe_calibration(facts: Mapping[str, Any]) -> dict[str, str]:
     photographs = f" of {len(facts['photographs'])} photographs" if facts["photographs"] else ""
     return {
         "model": facts["model"] or "",
+        "weights": with_notes(facts.get("weights"), facts.get("weights_notes", ())),
         "table": str(facts["table"] or ""),
         "method": f"{facts['method']} over {facts['images']} images{photographs}",
         "images": facts["data"] or "",
@@ -108,6 +111,7 @@ def _rewrites(record: Mapping[str, Any]) -> str:
 def describe_build(facts: Mapping[str, Any]) -> dict[str, str]:
     lines = {
         "model": f"{facts['model']}, {facts['precision']}",
+        "weights": with_notes(facts["weights"], facts["weights_notes"]),
         "precision chosen": _best(facts.get("best")),
         "fusions": _decision(facts.get("decision")),
         "int8 layers": _layers(facts.get("int8_layers")),

@@ -37,6 +37,7 @@ class Row:
     precision: str
     batch: int
     state: State
+    weights: str = ""
     flavour: str = ""
     reason: str = ""
     note: str = ""
@@ -73,6 +74,7 @@ class Row:
         `burn_in_ns` holds those before them."""
         return {
             "model": self.model,
+            "weights": self.weights,
             "backend": self.backend,
             "flavour": self.flavour,
             "precision": self.precision,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
-from deploykit.report.text import render_facts, render_lines, render_table
+from deploykit.report.text import render_facts, render_lines, render_table, with_notes
 
 SHOWN = 20  # layers; --json has all of them
 
@@ -43,6 +43,9 @@ class Sensitivity:
     """Layers with the most harmful first. `stops` end with those of the search for `aim`, in order of `left`."""
 
     model: str
+    weights: str
+    weights_digest: str | None
+    weights_notes: tuple[str, ...]
     images: int
     judged_by: str
     objective: str
@@ -65,6 +68,7 @@ def render_sensitivity(found: Sensitivity, *, file: TextIO | None = None) -> Non
     render_facts(
         {
             "model": found.model,
+            "weights": with_notes(found.weights, found.weights_notes),
             "ranges": f"{found.method} over {found.images} images",
             "judged by": f"{found.judged_by}; TensorRT's placement, run literally",
             "plans": found.objective,

@@ -13,7 +13,7 @@ from deploykit.bench import Interval, Latency, PerBatch
 from deploykit.parity import PLAIN_REFERENCES, Parity, ParityResult
 from deploykit.report.document import Report
 from deploykit.report.row import Row, remarks
-from deploykit.report.text import render_facts, render_lines, render_table
+from deploykit.report.text import render_facts, render_lines, render_table, with_notes
 
 DIGEST_DIGITS = 12
 # Columns of plain numbers, aligned to the right.
@@ -48,6 +48,7 @@ def _conditions(report: Report) -> dict[str, object]:
     flags = ", ".join(cpu.get("flags", ()))
     facts: dict[str, object] = {
         "model": shared.model,
+        "weights": with_notes(shared.weights, shared.weights_notes),
         "run": f"batch {shared.batch}, threads {shared.threads}, TF32 {'on' if shared.tf32 else 'off'}",
         "fusions": shared.fusions,
         "step": shared.step,

@@ -53,6 +53,11 @@ def render_facts(facts: Mapping[str, object], *, file: TextIO | None = None) -> 
         render_lines([f"{name.ljust(width)}  {first}", *(" " * (width + 2) + line for line in rest)], file=file)
 
 
+def with_notes(said: str | None, notes: Sequence[str]) -> str:
+    """A fact and, on the lines below it, what is to be said of it."""
+    return "\n".join(filter(None, (said, *notes)))
+
+
 def render_lines(lines: Sequence[str], *, file: TextIO | None = None) -> None:
     """Lines of text as they are."""
     out = console(file)

@@ -6,6 +6,7 @@ from deploykit.spec.network import ImageAxes, ModelSpec, Scalar, TensorSpec, par
 from deploykit.spec.preprocessing import Preprocessing, PreprocessRequest
 from deploykit.spec.shapes import BATCH, InputRange, InputShape, SizeRange, parse_input_range, parse_input_shape
 from deploykit.spec.types import MAX_BATCH, BatchRange, Precision, Target
+from deploykit.spec.weights import WeightsOrigin
 
 __all__ = [
     "BATCH",
@@ -35,6 +36,7 @@ __all__ = [
     "Synthetic",
     "Target",
     "TensorSpec",
+    "WeightsOrigin",
     "parse_factory_args",
     "parse_input_range",
     "parse_input_shape",

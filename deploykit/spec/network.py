@@ -79,11 +79,14 @@ class ModelSpec:
     `name` is a name of the zoo, the path of an `.onnx` file, or a factory `package.module:function`, which is called
     with `factory_args`. `input_shape` gives the shapes of its inputs, or (channels, height, width) of the images that
     are its only one; of an `.onnx` file it fixes sizes that are free there, or gives them a range. `image_size` is the
-    side of a zoo network's square input, pixels. `input_ranges` says which numbers may stand in inputs that are neither
-    images nor real, `preprocess` how an image becomes an input. `weights` is a checkpoint (None: seeded weights),
-    `seed` the seed of those weights.
-    With `init_from`, only the layers that the paper of the network takes over from that other one have its weights
-    (from the checkpoint `weights`, else seeded ones).
+    side of a zoo network's square input, pixels, `num_classes` and `in_channels` change its last and first layers.
+    `input_ranges` says which numbers may stand in inputs that are neither images nor real, `preprocess` how an image
+    becomes an input.
+
+    `weights` is a checkpoint, in which `weights_key` names the table that is meant; `published` marks torchvision's
+    own. Without it a factory keeps the weights that it returns, unless `seeded` asks for random ones, and a network of
+    the zoo has random ones from `seed`. With `init_from`, only the layers that the paper of the network takes over from
+    that other one have the weights of the checkpoint (else seeded ones).
     """
 
     name: str
@@ -96,9 +99,16 @@ class ModelSpec:
     init_from: str | None = None
     preprocess: PreprocessRequest | None = None
     input_ranges: tuple[InputRange, ...] = ()
+    weights_key: str | None = None
+    published: bool = False
+    seeded: bool = False
+    num_classes: int | None = None
+    in_channels: int | None = None
 
     def __post_init__(self) -> None:
-        if self.is_onnx and (extra := self._given("weights", "image_size", "width_mult", "factory_args", "init_from")):
+        self._check_weights()
+        inside = ("weights", "image_size", "width_mult", "factory_args", "init_from", "num_classes", "in_channels")
+        if self.is_onnx and (extra := self._given(*inside)):
             raise UsageError(f"{self.name} has its weights and its layers in it", hint=f"leave out {extra}")
         if self.is_factory and (extra := self._given("image_size", "width_mult", "init_from")):
             raise UsageError(
@@ -114,6 +124,16 @@ class ModelSpec:
         ):
             if len(set(names)) < len(names):
                 raise UsageError(f"two input {kind}s are given for one input", hint="name each input once")
+
+    def _check_weights(self) -> None:
+        if self.seeded and self.is_onnx:
+            raise UsageError(f"{self.name} has its weights in it", hint="leave out --weights seeded")
+        if self.weights_key is not None and self.weights is None:
+            raise UsageError("--weights-key names a table of a checkpoint", hint="give the checkpoint: --weights FILE")
+        if self.is_factory and (extra := self._given("num_classes", "in_channels")):
+            raise UsageError(
+                f"{self.name} has its own arguments", hint=f"leave out {extra}; give them by --factory-args"
+            )
 
     @property
     def shapes(self) -> tuple[InputShape, ...]:
@@ -142,29 +162,15 @@ class ModelSpec:
         parts = [stem, *(f"{name}={value}" for name, value in self.factory_args)]
         if self.width_mult is not None:
             parts.append(f"w{self.width_mult:g}")
+        if self.num_classes is not None:
+            parts.append(f"{self.num_classes}classes")
+        if self.in_channels is not None:
+            parts.append(f"{self.in_channels}channels")
         if self.image_size is not None:
             parts.append(str(self.image_size))
         if not self.is_factory:
             parts.extend(str(shape).replace("=", "-") for shape in self.shapes)
         return "-".join(parts)
-
-    @property
-    def random_weights(self) -> bool:
-        """Nothing, or not all, comes from a checkpoint."""
-        return not self.is_onnx and (self.weights is None or self.init_from is not None)
-
-    @property
-    def provenance(self) -> str:
-        """What its weights are, for a table's header; an `.onnx` file brings its own."""
-        if self.is_onnx:
-            return ""
-        said = self.weights.name if self.weights else f"random weights, seed {self.seed}"
-        return f"layers of {self.init_from} taken over, {said}" if self.init_from else said
-
-    @property
-    def title(self) -> str:
-        """The label, and what its weights are."""
-        return f"{self.label} ({self.provenance})" if self.provenance else self.label
 
     def _given(self, *names: str) -> str:
         """Those of the fields that are not at their default, as the options of the command line."""

@@ -16,12 +16,12 @@ HIDDEN = 4096
 
 
 class AlexNet(nn.Module):
-    """Images (N, 3, H, W), H and W at least 63 -> logits (N, classes)."""
+    """Images (N, C, H, W), H and W at least 63 -> logits (N, classes)."""
 
-    def __init__(self, *, classes: int = 1000) -> None:
+    def __init__(self, *, classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(3, 64, 11, stride=4, padding=2),
+            nn.Conv2d(in_channels, 64, 11, stride=4, padding=2),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(3, stride=2),
             nn.Conv2d(64, 192, 5, padding=2),
@@ -78,12 +78,12 @@ class LocalResponseNorm(nn.Module):
 
 
 class AlexNet2012(nn.Module):
-    """Images (N, 3, 227, 227) -> logits (N, classes). Up to 258 pixels leave the same 6x6 maps."""
+    """Images (N, C, 227, 227) -> logits (N, classes). Up to 258 pixels leave the same 6x6 maps."""
 
-    def __init__(self, *, classes: int = 1000) -> None:
+    def __init__(self, *, classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(3, 96, 11, stride=4),
+            nn.Conv2d(in_channels, 96, 11, stride=4),
             nn.ReLU(inplace=True),
             LocalResponseNorm(),
             nn.MaxPool2d(3, stride=2),
@@ -114,9 +114,9 @@ class AlexNet2012(nn.Module):
         return logits
 
 
-def alexnet() -> AlexNet:
-    return AlexNet()
+def alexnet(*, num_classes: int = 1000, in_channels: int = 3) -> AlexNet:
+    return AlexNet(classes=num_classes, in_channels=in_channels)
 
 
-def alexnet_2012() -> AlexNet2012:
-    return AlexNet2012()
+def alexnet_2012(*, num_classes: int = 1000, in_channels: int = 3) -> AlexNet2012:
+    return AlexNet2012(classes=num_classes, in_channels=in_channels)

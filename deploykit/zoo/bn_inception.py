@@ -70,14 +70,14 @@ def _double3x3(channels: int, reduce: int, width: int, *, stride: int) -> nn.Seq
 
 
 class BNInception(nn.Module):
-    """Images (N, 3, H, W) -> logits (N, classes). Five halvings, each rounding up."""
+    """Images (N, C, H, W) -> logits (N, classes). Five halvings, each rounding up."""
 
-    def __init__(self, *, classes: int = 1000) -> None:
+    def __init__(self, *, classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__()
         averaging = partial(Inception, pool=partial(nn.AvgPool2d, 3, stride=1, padding=1, count_include_pad=False))
         maximum = partial(Inception, pool=partial(nn.MaxPool2d, 3, stride=1, padding=1))
 
-        self.conv1 = biased(3, 64, 7, stride=2, padding=3)
+        self.conv1 = biased(in_channels, 64, 7, stride=2, padding=3)
         self.maxpool1 = nn.MaxPool2d(3, stride=2, padding=1)
         self.conv2 = biased(64, 64, 1)
         self.conv3 = biased(64, 192, 3, padding=1)
@@ -105,5 +105,5 @@ class BNInception(nn.Module):
         return logits
 
 
-def bn_inception() -> BNInception:
-    return BNInception()
+def bn_inception(*, num_classes: int = 1000, in_channels: int = 3) -> BNInception:
+    return BNInception(classes=num_classes, in_channels=in_channels)

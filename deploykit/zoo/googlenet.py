@@ -108,19 +108,19 @@ class AuxiliaryHead(nn.Module):
 
 
 class GoogLeNet(nn.Module):
-    """Images (N, 3, H, W) -> logits (N, classes); in training with auxiliary heads, theirs too, 4a's first.
+    """Images (N, C, H, W) -> logits (N, classes); in training with auxiliary heads, theirs too, 4a's first.
 
     `batch_norm` selects torchvision's form; without it, the paper's. Poolings between stages round sizes up.
     """
 
-    def __init__(self, *, batch_norm: bool, auxiliary: bool, classes: int = 1000) -> None:
+    def __init__(self, *, batch_norm: bool, auxiliary: bool, classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__()
         unit: Unit = ConvBN if batch_norm else ConvReLU
         inception = partial(Inception, unit, large=3 if batch_norm else 5)
         head = partial(AuxiliaryHead, unit, any_size=batch_norm, classes=classes)
         halving = partial(nn.MaxPool2d, stride=2, ceil_mode=True)
 
-        self.conv1 = unit(3, 64, 7, stride=2, padding=3)
+        self.conv1 = unit(in_channels, 64, 7, stride=2, padding=3)
         self.maxpool1 = halving(3)
         self.norm1 = nn.Identity() if batch_norm else LocalResponseNorm(size=5, alpha=LRN_ALPHA, k=1.0)
         self.conv2 = unit(64, 64, 1)
@@ -160,9 +160,9 @@ class GoogLeNet(nn.Module):
         return logits
 
 
-def googlenet(*, auxiliary: bool = True) -> GoogLeNet:
-    return GoogLeNet(batch_norm=True, auxiliary=auxiliary)
+def googlenet(*, auxiliary: bool = True, num_classes: int = 1000, in_channels: int = 3) -> GoogLeNet:
+    return GoogLeNet(batch_norm=True, auxiliary=auxiliary, classes=num_classes, in_channels=in_channels)
 
 
-def googlenet_paper(*, auxiliary: bool = True) -> GoogLeNet:
-    return GoogLeNet(batch_norm=False, auxiliary=auxiliary)
+def googlenet_paper(*, auxiliary: bool = True, num_classes: int = 1000, in_channels: int = 3) -> GoogLeNet:
+    return GoogLeNet(batch_norm=False, auxiliary=auxiliary, classes=num_classes, in_channels=in_channels)

@@ -40,9 +40,9 @@ class ResidualInception(Concat):
 
 
 class InceptionResNet(nn.Sequential):
-    """Images (N, 3, H, W), H and W at least 75 -> logits (N, classes), through `stages` that end in `width` maps."""
+    """Images (N, C, H, W), H and W at least 75 -> logits (N, classes), through `stages` that end in `width` maps."""
 
-    def __init__(self, stages: dict[str, nn.Module], *, width: int, classes: int = 1000) -> None:
+    def __init__(self, stages: dict[str, nn.Module], *, width: int, classes: int) -> None:
         head = {
             "global_pool": nn.AdaptiveAvgPool2d(1),
             "flatten": nn.Flatten(),
@@ -52,10 +52,12 @@ class InceptionResNet(nn.Sequential):
         super().__init__(OrderedDict(stages | head))
 
 
-def inception_resnet_v1(*, residual_scale: float | None = None) -> InceptionResNet:
+def inception_resnet_v1(
+    *, residual_scale: float | None = None, num_classes: int = 1000, in_channels: int = 3
+) -> InceptionResNet:
     """5, 10 and 5 blocks. `residual_scale` replaces the scales of all three grids."""
     scale_a, scale_b, scale_c = _scales(residual_scale)
-    stages = _stem() | {
+    stages = _stem(in_channels) | {
         "conv2d_4b": ConvBN(192, 256, 3, stride=2),
         "repeat": nn.Sequential(*(_block_a(256, 32, 32, scale=scale_a) for _ in range(5))),
         "mixed_6a": ReductionA(256, klm=(192, 192, 256), n=384),
@@ -63,17 +65,19 @@ def inception_resnet_v1(*, residual_scale: float | None = None) -> InceptionResN
         "mixed_7a": _reduction_b(896, 256, 256, 256),
         "repeat_2": nn.Sequential(*(_block_c(1792, (192, 192, 192), scale=scale_c) for _ in range(5))),
     }
-    return InceptionResNet(stages, width=1792)
+    return InceptionResNet(stages, width=1792, classes=num_classes)
 
 
-def inception_resnet_v2(*, residual_scale: float | None = None) -> InceptionResNet:
+def inception_resnet_v2(
+    *, residual_scale: float | None = None, num_classes: int = 1000, in_channels: int = 3
+) -> InceptionResNet:
     """10, 20 and 9 + 1 blocks. `residual_scale` replaces the scales of all three grids.
 
     The very last block has neither scale nor ReLU, whatever `residual_scale` says: its sum goes straight into a
     1x1 convolution.
     """
     scale_a, scale_b, scale_c = _scales(residual_scale)
-    stages = _stem() | {
+    stages = _stem(in_channels) | {
         "maxpool_5a": nn.MaxPool2d(3, 2),
         "mixed_5b": Concat(
             ConvBN(192, 96, 1),
@@ -89,7 +93,7 @@ def inception_resnet_v2(*, residual_scale: float | None = None) -> InceptionResN
         "block8": _block_c(2080, (192, 224, 256), scale=1.0, activate=False),
         "conv2d_7b": ConvBN(2080, 1536, 1),
     }
-    return InceptionResNet(stages, width=1536)
+    return InceptionResNet(stages, width=1536, classes=num_classes)
 
 
 def _scales(given: float | None) -> tuple[float, float, float]:
@@ -104,10 +108,10 @@ def _scales(given: float | None) -> tuple[float, float, float]:
     return given, given, given
 
 
-def _stem() -> dict[str, nn.Module]:
-    """(N, 3, 299, 299) to (N, 192, 71, 71): figure 14 but for its last convolution."""
+def _stem(in_channels: int) -> dict[str, nn.Module]:
+    """(N, C, 299, 299) to (N, 192, 71, 71): figure 14 but for its last convolution."""
     return {
-        "conv2d_1a": ConvBN(3, 32, 3, stride=2),
+        "conv2d_1a": ConvBN(in_channels, 32, 3, stride=2),
         "conv2d_2a": ConvBN(32, 32, 3),
         "conv2d_2b": ConvBN(32, 64, 3, padding=1),
         "maxpool_3a": nn.MaxPool2d(3, 2),

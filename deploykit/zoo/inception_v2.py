@@ -71,15 +71,15 @@ class AuxiliaryHead(nn.Module):
 
 
 class InceptionV2(nn.Module):
-    """Images (N, 3, H, W), H and W at least 75 -> logits (N, classes); with the head and in training: WithAuxiliary.
+    """Images (N, C, H, W), H and W at least 75 -> logits (N, classes); with the head and in training: WithAuxiliary.
 
     The head takes images of 299 to 346 pixels.
     """
 
-    def __init__(self, *, auxiliary: bool = True, classes: int = 1000) -> None:
+    def __init__(self, *, auxiliary: bool = True, classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            ConvBN(3, 32, 3, stride=2),
+            ConvBN(in_channels, 32, 3, stride=2),
             ConvBN(32, 32, 3),
             ConvBN(32, 64, 3, padding=1),
             nn.MaxPool2d(3, stride=2),
@@ -168,5 +168,5 @@ def _down(channels: int, width: int, n: int) -> ConvBN:
     return ConvBN(channels, width, (n, 1), padding=(n // 2, 0))
 
 
-def inception_v2(*, auxiliary: bool = True) -> InceptionV2:
-    return InceptionV2(auxiliary=auxiliary)
+def inception_v2(*, auxiliary: bool = True, num_classes: int = 1000, in_channels: int = 3) -> InceptionV2:
+    return InceptionV2(auxiliary=auxiliary, classes=num_classes, in_channels=in_channels)

@@ -159,11 +159,11 @@ def _average(maps: Tensor) -> Tensor:
 
 
 class InceptionV3(nn.Module):
-    """Images (N, 3, H, W), H and W at least 75 -> logits (N, classes); with the head and in training: WithAuxiliary."""
+    """Images (N, C, H, W), H and W at least 75 -> logits (N, classes); with the head and in training: WithAuxiliary."""
 
-    def __init__(self, *, auxiliary: bool = True, classes: int = 1000) -> None:
+    def __init__(self, *, auxiliary: bool = True, classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__()
-        self.Conv2d_1a_3x3 = ConvBN(3, 32, 3, stride=2)
+        self.Conv2d_1a_3x3 = ConvBN(in_channels, 32, 3, stride=2)
         self.Conv2d_2a_3x3 = ConvBN(32, 32, 3)
         self.Conv2d_2b_3x3 = ConvBN(32, 64, 3, padding=1)
         self.maxpool1 = nn.MaxPool2d(3, stride=2)
@@ -195,5 +195,5 @@ class InceptionV3(nn.Module):
         return WithAuxiliary(logits, (self.AuxLogits(maps),))
 
 
-def inception_v3(*, auxiliary: bool = True) -> InceptionV3:
-    return InceptionV3(auxiliary=auxiliary)
+def inception_v3(*, auxiliary: bool = True, num_classes: int = 1000, in_channels: int = 3) -> InceptionV3:
+    return InceptionV3(auxiliary=auxiliary, classes=num_classes, in_channels=in_channels)

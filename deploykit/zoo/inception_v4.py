@@ -86,12 +86,12 @@ class InceptionC(nn.Module):
 
 
 class InceptionV4(nn.Module):
-    """Images (N, 3, H, W), H and W at least 75 -> logits (N, classes)."""
+    """Images (N, C, H, W), H and W at least 75 -> logits (N, classes)."""
 
-    def __init__(self, *, classes: int = 1000) -> None:
+    def __init__(self, *, classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            *_stem(),
+            *_stem(in_channels),
             *(_inception_a() for _ in range(4)),
             ReductionA(384, klm=(192, 224, 256), n=384),
             *(_inception_b() for _ in range(7)),
@@ -108,10 +108,10 @@ class InceptionV4(nn.Module):
         return logits
 
 
-def _stem() -> list[nn.Module]:
-    """(N, 3, 299, 299) to (N, 384, 35, 35): figure 3."""
+def _stem(in_channels: int) -> list[nn.Module]:
+    """(N, C, 299, 299) to (N, 384, 35, 35): figure 3."""
     return [
-        ConvBN(3, 32, 3, stride=2),
+        ConvBN(in_channels, 32, 3, stride=2),
         ConvBN(32, 32, 3),
         ConvBN(32, 64, 3, padding=1),
         Concat(nn.MaxPool2d(3, 2), ConvBN(64, 96, 3, stride=2), names=("maxpool", "conv")),
@@ -152,5 +152,5 @@ def _reduction_b() -> Concat:
     )
 
 
-def inception_v4() -> InceptionV4:
-    return InceptionV4()
+def inception_v4(*, num_classes: int = 1000, in_channels: int = 3) -> InceptionV4:
+    return InceptionV4(classes=num_classes, in_channels=in_channels)

@@ -49,12 +49,15 @@ BITMAPS = """
 """
 
 
-class LeNet5(nn.Module):
-    """Grey images (N, 1, 32, 32) -> logits (N, classes). Up to 35 pixels leave the same 5x5 maps for C5."""
+CODES_SEED = 1998  # of the vectors of classes that are no digits
 
-    def __init__(self, *, classes: int = 10) -> None:
+
+class LeNet5(nn.Module):
+    """Images (N, C, 32, 32), by default grey -> logits (N, classes). Up to 35 pixels leave the same 5x5 maps for C5."""
+
+    def __init__(self, *, classes: int = 10, in_channels: int = 1) -> None:
         super().__init__()
-        self.c1 = nn.Conv2d(1, 6, 5)
+        self.c1 = nn.Conv2d(in_channels, 6, 5)
         self.s2 = nn.AvgPool2d(2)
         self.c3 = nn.Conv2d(6, 16, 5)
         self.s4 = nn.AvgPool2d(2)
@@ -112,15 +115,21 @@ class SparseC3(nn.Module):
 
 
 class RadialBasis(nn.Module):
-    """Features x (N, 84) -> scores (N, 10), -sum_j (x_j - w_ij)^2 for the fixed vector w_i of class i.
+    """Features x (N, 84) -> scores (N, classes), -sum_j (x_j - w_ij)^2 for the fixed vector w_i of class i.
 
-    w_i is the bitmap of the digit i, row by row. In the paper the class with the smallest distance wins; the scores are
-    the distances negated, so that here, as everywhere, the largest does.
+    w_i is the bitmap of the digit i, row by row; from the eleventh class on its +-1 are drawn with equal probability,
+    which the paper names as the other choice (section II.B). In the paper the class with the smallest distance wins;
+    the scores are the distances negated, so that here, as everywhere, the largest does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, classes: int) -> None:
         super().__init__()
-        self.register_buffer("bitmaps", _digit_bitmaps().flatten(1))
+        digits = _digit_bitmaps().flatten(1)
+        drawn = (max(0, classes - len(digits)), digits.shape[1])
+        signs = (
+            torch.randint(2, drawn, generator=torch.Generator("cpu").manual_seed(CODES_SEED), device="cpu") * 2.0 - 1.0
+        )
+        self.register_buffer("bitmaps", torch.cat([digits, signs.to(digits)])[:classes])
 
     def forward(self, features: Tensor) -> Tensor:
         differences = features.unsqueeze(1) - cast(Tensor, self.bitmaps)
@@ -128,21 +137,21 @@ class RadialBasis(nn.Module):
 
 
 class LeNet5As1998(nn.Module):
-    """Grey images (N, 1, 32, 32) -> scores (N, 10), all at most 0. Up to 35 pixels leave the same 5x5 maps for C5.
+    """Images (N, C, 32, 32), by default grey -> scores (N, classes) of at most 0. Up to 35 pixels leave C5's 5x5 maps.
 
     Every layer up to F6 ends in the squashing function 1.7159 tanh(2x/3), whose value at +-1, the bitmaps' values, is
     +-1 (appendix A). Parameters: C1 156, S2 12, C3 1516, S4 32, C5 48120, F6 10164; the output's 840 are fixed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, classes: int = 10, in_channels: int = 1) -> None:
         super().__init__()
-        self.c1 = nn.Conv2d(1, 6, 5)
+        self.c1 = nn.Conv2d(in_channels, 6, 5)
         self.s2 = Subsampling(6)
         self.c3 = SparseC3()
         self.s4 = Subsampling(16)
         self.c5 = nn.Conv2d(16, 120, 5)
         self.f6 = nn.Linear(120, 84)
-        self.output = RadialBasis()
+        self.output = RadialBasis(classes=classes)
 
     def forward(self, images: Tensor) -> Tensor:
         maps = _squash(self.s2(_squash(self.c1(images))))
@@ -163,9 +172,9 @@ def _digit_bitmaps() -> Tensor:
     return torch.tensor(ink)
 
 
-def lenet5() -> LeNet5:
-    return LeNet5()
+def lenet5(*, num_classes: int = 10, in_channels: int = 1) -> LeNet5:
+    return LeNet5(classes=num_classes, in_channels=in_channels)
 
 
-def lenet5_1998() -> LeNet5As1998:
-    return LeNet5As1998()
+def lenet5_1998(*, num_classes: int = 10, in_channels: int = 1) -> LeNet5As1998:
+    return LeNet5As1998(classes=num_classes, in_channels=in_channels)

@@ -1,12 +1,12 @@
 """Networks of a few thousand parameters, for tests that take milliseconds and still meet each pattern of the zoo.
 
-Images (N, 3, H, W), meant for 32x32 -> logits (N, 10). Each is made of its family's own blocks: `test_convnet` has what
-VGG has, biases in front of BatchNorm included; `test_resnet` the residual additions of ResNet, identity and projected;
-`test_mobilenet` the depthwise convolutions and ReLU6 of MobileNet; `test_alexnet` the grouped convolutions, response
-normalisation and overlapping poolings of AlexNet; `test_googlenet` the concatenated branches and rounded-up poolings of
-GoogLeNet; `test_inception` the 1x7 and 7x1 convolutions, averaged branches and reductions of Inception v2 to v4;
-`test_inception_resnet` scaled residuals; `test_resnext` grouped bottlenecks; `test_xception` separable convolutions and
-additions that no activation follows. LeNet-5 is small as it is.
+Images (N, C, H, W), meant for 32x32 -> logits (N, classes). Each is made of its family's own blocks: `test_convnet` has
+what VGG has, biases in front of BatchNorm included; `test_resnet` the residual additions of ResNet, identity and
+projected; `test_mobilenet` the depthwise convolutions and ReLU6 of MobileNet; `test_alexnet` the grouped convolutions,
+response normalisation and overlapping poolings of AlexNet; `test_googlenet` the concatenated branches and rounded-up
+poolings of GoogLeNet; `test_inception` the 1x7 and 7x1 convolutions, averaged branches and reductions of Inception v2
+to v4; `test_inception_resnet` scaled residuals; `test_resnext` grouped bottlenecks; `test_xception` separable
+convolutions and additions that no activation follows. LeNet-5 is small as it is.
 """
 
 from torch import Tensor, nn
@@ -20,14 +20,14 @@ from deploykit.zoo.resnet import BasicBlock, convolution, stage
 from deploykit.zoo.resnext import AggregatedBottlenecks
 from deploykit.zoo.xception import Block, SeparableConv2d
 
-CLASSES = 10
+CLASSES = 10  # by default
 
 
 class ConvNet(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, *, classes: int, in_channels: int) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(3, 8, 3, padding=1),
+            nn.Conv2d(in_channels, 8, 3, padding=1),
             nn.BatchNorm2d(8),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
@@ -37,7 +37,7 @@ class ConvNet(nn.Module):
             nn.MaxPool2d(2),
         )
         self.avgpool = nn.AdaptiveAvgPool2d(4)
-        self.classifier = nn.Linear(16 * 4 * 4, CLASSES)
+        self.classifier = nn.Linear(16 * 4 * 4, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.avgpool(self.features(images)).flatten(1))
@@ -45,15 +45,15 @@ class ConvNet(nn.Module):
 
 
 class MiniatureResNet(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, *, classes: int, in_channels: int) -> None:
         super().__init__()
-        self.conv1 = convolution(3, 8, 3)
+        self.conv1 = convolution(in_channels, 8, 3)
         self.bn1 = nn.BatchNorm2d(8)
         self.relu = nn.ReLU(inplace=True)
         self.layer1 = stage(BasicBlock, 8, 8, depth=1, stride=2)
         self.layer2 = stage(BasicBlock, 8, 16, depth=2, stride=2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(16, CLASSES)
+        self.fc = nn.Linear(16, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         maps = self.layer2(self.layer1(self.relu(self.bn1(self.conv1(images)))))
@@ -62,9 +62,9 @@ class MiniatureResNet(nn.Module):
 
 
 class MiniatureMobileNet(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, *, classes: int, in_channels: int) -> None:
         super().__init__()
-        self.conv_stem = nn.Conv2d(3, 16, 3, stride=2, padding=1, bias=False)
+        self.conv_stem = nn.Conv2d(in_channels, 16, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         self.act1 = nn.ReLU6(inplace=True)
         self.blocks = nn.Sequential(
@@ -73,7 +73,7 @@ class MiniatureMobileNet(nn.Module):
             DepthwiseSeparable(32, 64, stride=1),
         )
         self.global_pool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(64, CLASSES)
+        self.classifier = nn.Linear(64, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         maps = self.blocks(self.act1(self.bn1(self.conv_stem(images))))
@@ -82,10 +82,10 @@ class MiniatureMobileNet(nn.Module):
 
 
 class MiniatureAlexNet(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, *, classes: int, in_channels: int) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(3, 8, 5, stride=2),
+            nn.Conv2d(in_channels, 8, 5, stride=2),
             nn.ReLU(inplace=True),
             LocalResponseNorm(),
             nn.MaxPool2d(3, stride=2),
@@ -98,7 +98,7 @@ class MiniatureAlexNet(nn.Module):
         )
         self.avgpool = nn.AdaptiveAvgPool2d(2)
         self.classifier = nn.Sequential(
-            nn.Dropout(), nn.Linear(64, 32), nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(32, CLASSES)
+            nn.Dropout(), nn.Linear(64, 32), nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(32, classes)
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -109,41 +109,42 @@ class MiniatureAlexNet(nn.Module):
 class MiniatureClassifier(nn.Sequential):
     """`stages` that end in `width` maps, and a linear layer on their averages."""
 
-    def __init__(self, *stages: nn.Module, width: int) -> None:
-        super().__init__(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(width, CLASSES))
+    def __init__(self, *stages: nn.Module, width: int, classes: int) -> None:
+        super().__init__(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(width, classes))
 
 
-def test_convnet() -> ConvNet:
-    return ConvNet()
+def test_convnet(*, num_classes: int = CLASSES, in_channels: int = 3) -> ConvNet:
+    return ConvNet(classes=num_classes, in_channels=in_channels)
 
 
-def test_resnet() -> MiniatureResNet:
-    return MiniatureResNet()
+def test_resnet(*, num_classes: int = CLASSES, in_channels: int = 3) -> MiniatureResNet:
+    return MiniatureResNet(classes=num_classes, in_channels=in_channels)
 
 
-def test_mobilenet() -> MiniatureMobileNet:
-    return MiniatureMobileNet()
+def test_mobilenet(*, num_classes: int = CLASSES, in_channels: int = 3) -> MiniatureMobileNet:
+    return MiniatureMobileNet(classes=num_classes, in_channels=in_channels)
 
 
-def test_alexnet() -> MiniatureAlexNet:
-    return MiniatureAlexNet()
+def test_alexnet(*, num_classes: int = CLASSES, in_channels: int = 3) -> MiniatureAlexNet:
+    return MiniatureAlexNet(classes=num_classes, in_channels=in_channels)
 
 
-def test_googlenet() -> MiniatureClassifier:
+def test_googlenet(*, num_classes: int = CLASSES, in_channels: int = 3) -> MiniatureClassifier:
     return MiniatureClassifier(
-        ConvBN(3, 8, 7, stride=2, padding=3),
+        ConvBN(in_channels, 8, 7, stride=2, padding=3),
         nn.MaxPool2d(3, stride=2, ceil_mode=True),
         Inception(ConvBN, 8, (8, 4, 8, 4, 4, 4), large=3),
         nn.MaxPool2d(3, stride=2, ceil_mode=True),
         Inception(ConvBN, 24, (8, 8, 16, 4, 8, 8), large=5),
         width=40,
+        classes=num_classes,
     )
 
 
-def test_inception() -> MiniatureClassifier:
+def test_inception(*, num_classes: int = CLASSES, in_channels: int = 3) -> MiniatureClassifier:
     halves = Concat(Tower(8, (8, (1, 3))), Tower(8, (8, (3, 1))))
     return MiniatureClassifier(
-        ConvBN(3, 8, 3, stride=2),
+        ConvBN(in_channels, 8, 3, stride=2),
         Concat(
             ConvBN(8, 8, 1),
             Tower(8, (8, 1), (8, (1, 7)), (8, (7, 1))),
@@ -152,38 +153,42 @@ def test_inception() -> MiniatureClassifier:
         ),
         ReductionA(40, klm=(8, 8, 8), n=8),
         width=56,
+        classes=num_classes,
     )
 
 
-def test_inception_resnet() -> MiniatureClassifier:
+def test_inception_resnet(*, num_classes: int = CLASSES, in_channels: int = 3) -> MiniatureClassifier:
     return MiniatureClassifier(
-        ConvBN(3, 16, 3, stride=2),
+        ConvBN(in_channels, 16, 3, stride=2),
         ResidualInception(ConvBN(16, 8, 1), Tower(16, (8, 1), (8, 3)), width=16, channels=16, scale=0.17),
         ReductionA(16, klm=(8, 8, 8), n=8),
         ResidualInception(
             ConvBN(32, 8, 1), Tower(32, (8, 1), (8, (1, 3))), width=16, channels=32, scale=1.0, activate=False
         ),
         width=32,
+        classes=num_classes,
     )
 
 
-def test_resnext() -> MiniatureClassifier:
+def test_resnext(*, num_classes: int = CLASSES, in_channels: int = 3) -> MiniatureClassifier:
     blocks = AggregatedBottlenecks(cardinality=4, width_per_group=16)
     return MiniatureClassifier(
-        ConvBN(3, 16, 3, stride=2, padding=1),
+        ConvBN(in_channels, 16, 3, stride=2, padding=1),
         stage(blocks, 16, 8, depth=2, stride=1),
         stage(blocks, 32, 16, depth=1, stride=2),
         width=64,
+        classes=num_classes,
     )
 
 
-def test_xception() -> MiniatureClassifier:
+def test_xception(*, num_classes: int = CLASSES, in_channels: int = 3) -> MiniatureClassifier:
     return MiniatureClassifier(
-        ConvBN(3, 8, 3, stride=2),
+        ConvBN(in_channels, 8, 3, stride=2),
         Block(8, 16, 16, halve=True, leading_relu=False),
         Block(16, 16, 16, 16),
         SeparableConv2d(16, 32),
         nn.BatchNorm2d(32),
         nn.ReLU(inplace=True),
         width=32,
+        classes=num_classes,
     )

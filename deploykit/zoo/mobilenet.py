@@ -40,12 +40,12 @@ class DepthwiseSeparable(nn.Module):
 
 
 class MobileNet(nn.Module):
-    """Images (N, 3, H, W) -> logits (N, classes). The stem and four stages each halve the size, rounding up."""
+    """Images (N, C, H, W) -> logits (N, classes). The stem and four stages each halve the size, rounding up."""
 
-    def __init__(self, *, width_mult: float = 1.0, classes: int = 1000) -> None:
+    def __init__(self, *, width_mult: float = 1.0, classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__()
         channels = thinned(STEM, width_mult)
-        self.conv_stem = nn.Conv2d(3, channels, 3, stride=2, padding=1, bias=False)
+        self.conv_stem = nn.Conv2d(in_channels, channels, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.act1 = nn.ReLU6(inplace=True)
         stages = []
@@ -64,5 +64,5 @@ class MobileNet(nn.Module):
         return logits
 
 
-def mobilenet(*, width_mult: float = 1.0) -> MobileNet:
-    return MobileNet(width_mult=width_mult)
+def mobilenet(*, width_mult: float = 1.0, num_classes: int = 1000, in_channels: int = 3) -> MobileNet:
+    return MobileNet(width_mult=width_mult, classes=num_classes, in_channels=in_channels)

@@ -21,25 +21,30 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploykit.calling import call, require_inputs
 from deploykit.errors import UsageError
-from deploykit.outputs import output_specs_of
 from deploykit.spec import ImageAxes, InputShape, ModelSpec, Preprocessing, SizeRange, TensorSpec, tensor_spec
 from deploykit.spec.shapes import SHAPE_HINT
-from deploykit.torch_errors import explain
 from deploykit.zoo.factory import call_factory, search_current_directory
 from deploykit.zoo.misnamed import not_a_model
+from deploykit.zoo.own import prepared, repeatable
+from deploykit.zoo.probe import IMAGES, PROBED_BATCHES, probed_outputs, run_at
 from deploykit.zoo.sources import files_behind
 
 if TYPE_CHECKING:
     from torch import nn
 
-IMAGES = "images"  # the input of a network of the zoo, and of a factory that names none
 ENTRY_POINTS = "deploykit.models"
 MAX_SEED = 2**63 - 1
 MAX_IMAGE_SIZE = 8192  # pixels; VGG-11's first activation of one such image takes 17 GB
 MAX_WIDTH_MULT = 16.0
-PROBED_BATCHES = (2, 3)  # images a run: what differs between the two grows with the batch
+MAX_CLASSES = 1_000_000
+MAX_CHANNELS = 1024
+# Arguments of a card's function that have an option of their own, and how a message calls them.
+OPTIONS = {
+    "width_mult": "the width multiplier has",
+    "num_classes": "the number of classes has",
+    "in_channels": "the number of input channels has",
+}
 LISTS = ("options", "auxiliary", "init_from", "deviations")  # keys of a card that hold several texts
 
 
@@ -214,12 +219,16 @@ def input_spec(spec: ModelSpec) -> TensorSpec:
 
 def _image_spec(card: Card, spec: ModelSpec) -> TensorSpec:
     size = _image_size(card, spec)
-    shape = spec.shapes[0] if spec.shapes else InputShape("", None, (card.channels, size, size))
-    hint = f"give channels,height,width: {card.channels},{card.image_size},{card.image_size}"
+    channels = spec.in_channels or card.channels
+    shape = spec.shapes[0] if spec.shapes else InputShape("", None, (channels, size, size))
+    hint = f"give channels,height,width: {channels},{card.image_size},{card.image_size}"
     if len(spec.shapes) > 1 or shape.name not in ("", IMAGES) or len(shape.sizes) != 3 or shape.dtype:
         raise UsageError(f"{card.name} takes images, not {' and '.join(map(str, spec.shapes))}", hint=hint)
-    if shape.sizes[0] != card.channels:
-        raise UsageError(f"{card.name} takes images of {card.channels} channels, not {shape.sizes[0]}", hint=hint)
+    if shape.sizes[0] != channels:
+        other = f", or --in-channels {shape.sizes[0]}" if "in_channels" in card.options else ""
+        raise UsageError(
+            f"{card.name} takes images of {channels} channels, not {shape.sizes[0]}", hint=f"{hint}{other}"
+        )
     return tensor_spec(replace(shape, name=""), name=IMAGES, dtype="float32")
 
 
@@ -230,7 +239,9 @@ def output_specs(spec: ModelSpec) -> tuple[TensorSpec, ...]:
     that cannot be run on such images, or returns something other than tensors.
     """
     card = card_of(spec)
-    return _outputs_of(spec) if spec.is_factory else (TensorSpec("logits", ("batch", card.classes), "float32"),)
+    if spec.is_factory:
+        return probed_outputs(spec.name, own_module(spec)[0], input_specs(spec))
+    return (TensorSpec("logits", ("batch", spec.num_classes or card.classes), "float32"),)
 
 
 def preprocessing(spec: ModelSpec) -> Preprocessing:
@@ -238,99 +249,57 @@ def preprocessing(spec: ModelSpec) -> Preprocessing:
     card = card_of(spec)
     if (axes := ImageAxes.of(input_spec(spec))) is None:
         raise UsageError(f"{spec.name} takes {input_spec(spec)}, which is no image")
-    return card.preprocessing.at_size(axes.height, axes.width)
+    recipe = card.preprocessing.at_size(axes.height, axes.width)
+    if axes.channels == card.channels:
+        return recipe
+    other = Preprocessing.without_card(channels=axes.channels, height=axes.height, width=axes.width)
+    return replace(recipe, mean=other.mean, std=other.std)
 
 
 def build_module(spec: ModelSpec, *, training: bool = False) -> "nn.Module":
     """The network with weights from `spec.seed`, float32. torch's global generator is left as it was.
 
-    BatchNorm statistics are 0 and 1; `weights.seeded_state` estimates them. `spec.weights` is not read. With
+    BatchNorm statistics are 0 and 1; `weights.seeded_module` estimates them. `spec.weights` is not read. With
     `training` as in `construct`.
     """
-    import torch
-
     from deploykit.zoo.initialise import initialise
 
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(spec.seed)
-        module = construct(spec, training=training)
+    module, _ = own_module(spec, training=training)
     initialise(module, seed=spec.seed)
     return module
+
+
+def own_module(spec: ModelSpec, *, training: bool = False) -> "tuple[nn.Module, tuple[str, ...]]":
+    """The network as its constructor leaves it, and what was converted; what the constructor draws is from `spec.seed`.
+
+    With `training` as in `construct`.
+    """
+    with repeatable(spec.seed):
+        return _construct(spec, training=training)
 
 
 def construct(spec: ModelSpec, *, training: bool = False) -> "nn.Module":
     """The network as its constructor leaves it, float32; draws from torch's global generator.
 
-    In eval mode and without auxiliary heads; with `training`, in training mode and with them.
+    In eval mode and without auxiliary heads; with `training`, in training mode and with them. A factory's network is
+    taken out of its wrapper and has shapes for its lazy layers (`own.prepared`).
     """
+    return _construct(spec, training=training)[0]
+
+
+def _construct(spec: ModelSpec, *, training: bool) -> "tuple[nn.Module, tuple[str, ...]]":
     card = card_of(spec)
     options: dict[str, Any] = dict(spec.factory_args)
-    if spec.width_mult is not None:
-        options["width_mult"] = spec.width_mult
+    for name in OPTIONS:
+        if (value := getattr(spec, name)) is not None:
+            options[name] = value
     if card.auxiliary:
         options["auxiliary"] = training
     if spec.is_factory:
         search_current_directory()
-    return call_factory(card.factory, options).float().train(training)
-
-
-def _outputs_of(spec: ModelSpec) -> tuple[TensorSpec, ...]:
-    module, inputs = build_module(spec), input_specs(spec)
-    require_inputs(spec.name, module, [each.name for each in inputs])
-    found = []
-    for batch in PROBED_BATCHES:
-        try:
-            found.append(_run_at(module, inputs, batch))
-        except Exception as error:  # a user's code raises what it likes
-            raise _cannot_run(spec, module, inputs, batch, error) from error
-    try:
-        return output_specs_of(found, PROBED_BATCHES, taken=[each.name for each in inputs])
-    except UsageError as error:
-        raise UsageError(f"{spec.name}: {error.message}", hint=error.hint) from error
-
-
-def _run_at(module: "nn.Module", inputs: tuple[TensorSpec, ...], batch: int) -> object:
-    import torch
-
-    shown = {each.name: torch.zeros(each.at_batch(batch), dtype=getattr(torch, each.dtype)) for each in inputs}
-    with torch.inference_mode():
-        return call(module, shown)
-
-
-def _cannot_run(
-    spec: ModelSpec, module: "nn.Module", inputs: tuple[TensorSpec, ...], batch: int, error: Exception
-) -> UsageError:
-    """Why the network failed on `batch` images of the shape asked for: the shape, or that number of images."""
-    reason = explain(error)
-    for other in (1, *PROBED_BATCHES):
-        if other == batch:
-            break
-        try:
-            _run_at(module, inputs, other)
-        except Exception:  # noqa: BLE001, S112 - the error of the batch that was asked for first is told
-            continue
-        shape = "x".join(map(str, inputs[0].at_batch(1)[1:]))
-        return UsageError(
-            f"{spec.name} runs on {other} image{'s' if other > 1 else ''} of {shape} and not on {batch}: {reason.what}",
-            hint="take the batch from the input (x.shape[0], x.flatten(1)) instead of writing it down",
-        )
-    return UsageError(
-        f"{spec.name} cannot run on {_shown(inputs)}: {reason.what}", hint=reason.hint or _other_inputs(inputs)
-    )
-
-
-def _shown(inputs: tuple[TensorSpec, ...]) -> str:
-    if len(inputs) == 1 and inputs[0].name == IMAGES:
-        return f"images of {'x'.join(map(str, inputs[0].at_batch(1)[1:]))}"
-    return ", ".join(map(str, inputs))
-
-
-def _other_inputs(inputs: tuple[TensorSpec, ...]) -> str:
-    if any(each.dtype != "float32" for each in inputs):
-        return "give the --input-shape and the --input-range it takes"
-    if len(inputs) == 1 and inputs[0].name == IMAGES:
-        return "give the --input-shape it takes"
-    return f"give the --input-shape it takes; whole numbers are said by --input-range {inputs[-1].name}=0:1000"
+    made = call_factory(card.factory, options)
+    module, notes = prepared(made, lambda lazy: run_at(lazy, input_specs(spec), PROBED_BATCHES[0]))
+    return module.train(training), notes
 
 
 def check_training_size(spec: ModelSpec) -> None:
@@ -356,12 +325,22 @@ def _check_options(card: Card, spec: ModelSpec) -> None:
             raise UsageError(
                 f"width multiplier {spec.width_mult} is not above 0 and at most {MAX_WIDTH_MULT:g}", hint="write 0.5"
             )
+    for name, limit in (("num_classes", MAX_CLASSES), ("in_channels", MAX_CHANNELS)):
+        value = getattr(spec, name)
+        if value is not None and name not in card.options:
+            raise UsageError(f"{card.name} takes no {_option(name)}", hint="leave it out")
+        if value is not None and not 1 <= value <= limit:
+            raise UsageError(f"{_option(name)} {value} is not a whole number from 1 to {limit}", hint="write 10")
     for name, _ in spec.factory_args:
-        if name == "width_mult":
-            raise UsageError("the width multiplier has an option of its own", hint="give --width-mult")
+        if name in OPTIONS:
+            raise UsageError(f"{OPTIONS[name]} an option of its own", hint=f"give {_option(name)}")
         if name not in card.options:
             takes = ", ".join(card.options)
             raise UsageError(f"{card.name} takes no argument {name!r}", hint=f"it takes {takes}" if takes else "")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _check_size(card: Card, size: int) -> None:

@@ -94,11 +94,13 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Images (N, 3, H, W) -> logits (N, classes). The stem and three stages each halve the size, the pooling too."""
+    """Images (N, C, H, W) -> logits (N, classes). The stem and three stages each halve the size, the pooling too."""
 
-    def __init__(self, block: Block, depths: tuple[int, int, int, int], *, classes: int = 1000) -> None:
+    def __init__(
+        self, block: Block, depths: tuple[int, int, int, int], *, classes: int = 1000, in_channels: int = 3
+    ) -> None:
         super().__init__()
-        self.conv1 = convolution(3, 64, 7, stride=2)
+        self.conv1 = convolution(in_channels, 64, 7, stride=2)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
@@ -123,21 +125,21 @@ def stage(block: Block, channels: int, width: int, *, depth: int, stride: int) -
     return nn.Sequential(first, *(block(outputs, width, stride=1) for _ in range(depth - 1)))
 
 
-def resnet18() -> ResNet:
-    return ResNet(BasicBlock, (2, 2, 2, 2))
+def resnet18(*, num_classes: int = 1000, in_channels: int = 3) -> ResNet:
+    return ResNet(BasicBlock, (2, 2, 2, 2), classes=num_classes, in_channels=in_channels)
 
 
-def resnet34() -> ResNet:
-    return ResNet(BasicBlock, (3, 4, 6, 3))
+def resnet34(*, num_classes: int = 1000, in_channels: int = 3) -> ResNet:
+    return ResNet(BasicBlock, (3, 4, 6, 3), classes=num_classes, in_channels=in_channels)
 
 
-def resnet50() -> ResNet:
-    return ResNet(Bottleneck, (3, 4, 6, 3))
+def resnet50(*, num_classes: int = 1000, in_channels: int = 3) -> ResNet:
+    return ResNet(Bottleneck, (3, 4, 6, 3), classes=num_classes, in_channels=in_channels)
 
 
-def resnet101() -> ResNet:
-    return ResNet(Bottleneck, (3, 4, 23, 3))
+def resnet101(*, num_classes: int = 1000, in_channels: int = 3) -> ResNet:
+    return ResNet(Bottleneck, (3, 4, 23, 3), classes=num_classes, in_channels=in_channels)
 
 
-def resnet152() -> ResNet:
-    return ResNet(Bottleneck, (3, 8, 36, 3))
+def resnet152(*, num_classes: int = 1000, in_channels: int = 3) -> ResNet:
+    return ResNet(Bottleneck, (3, 8, 36, 3), classes=num_classes, in_channels=in_channels)

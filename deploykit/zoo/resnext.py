@@ -38,17 +38,29 @@ class AggregatedBottlenecks:
         )
 
 
-def resnext50_32x4d(*, cardinality: int = 32, width_per_group: int = 4) -> ResNet:
-    return ResNet(AggregatedBottlenecks(cardinality, width_per_group), (3, 4, 6, 3))
+def resnext50_32x4d(
+    *, cardinality: int = 32, width_per_group: int = 4, num_classes: int = 1000, in_channels: int = 3
+) -> ResNet:
+    block = AggregatedBottlenecks(cardinality, width_per_group)
+    return ResNet(block, (3, 4, 6, 3), classes=num_classes, in_channels=in_channels)
 
 
-def resnext101_32x4d(*, cardinality: int = 32, width_per_group: int = 4) -> ResNet:
-    return ResNet(AggregatedBottlenecks(cardinality, width_per_group), (3, 4, 23, 3))
+def resnext101_32x4d(
+    *, cardinality: int = 32, width_per_group: int = 4, num_classes: int = 1000, in_channels: int = 3
+) -> ResNet:
+    block = AggregatedBottlenecks(cardinality, width_per_group)
+    return ResNet(block, (3, 4, 23, 3), classes=num_classes, in_channels=in_channels)
 
 
-def resnext101_32x8d(*, cardinality: int = 32, width_per_group: int = 8) -> ResNet:
-    return ResNet(AggregatedBottlenecks(cardinality, width_per_group), (3, 4, 23, 3))
+def resnext101_32x8d(
+    *, cardinality: int = 32, width_per_group: int = 8, num_classes: int = 1000, in_channels: int = 3
+) -> ResNet:
+    block = AggregatedBottlenecks(cardinality, width_per_group)
+    return ResNet(block, (3, 4, 23, 3), classes=num_classes, in_channels=in_channels)
 
 
-def resnext101_64x4d(*, cardinality: int = 64, width_per_group: int = 4) -> ResNet:
-    return ResNet(AggregatedBottlenecks(cardinality, width_per_group), (3, 4, 23, 3))
+def resnext101_64x4d(
+    *, cardinality: int = 64, width_per_group: int = 4, num_classes: int = 1000, in_channels: int = 3
+) -> ResNet:
+    block = AggregatedBottlenecks(cardinality, width_per_group)
+    return ResNet(block, (3, 4, 23, 3), classes=num_classes, in_channels=in_channels)

@@ -31,12 +31,15 @@ GIVEN_CONVOLUTIONS = 4  # and all linear layers
 
 
 class VGG(nn.Module):
-    """RGB batches (N, 3, H, W) to scores (N, classes); five halvings leave nothing of an H or W below 32."""
+    """Images (N, C, H, W) to scores (N, classes); five halvings leave nothing of an H or W below 32."""
 
-    def __init__(self, configuration: str, *, batch_norm: bool = False, classes: int = 1000) -> None:
+    def __init__(
+        self, configuration: str, *, batch_norm: bool = False, classes: int = 1000, in_channels: int = 3
+    ) -> None:
         super().__init__()
         self.configuration, self.batch_norm, self.classes = configuration, batch_norm, classes
-        self.features = _features(CONFIGURATIONS[configuration], batch_norm=batch_norm)
+        self.in_channels = in_channels
+        self.features = _features(CONFIGURATIONS[configuration], batch_norm=batch_norm, in_channels=in_channels)
         self.avgpool = nn.AdaptiveAvgPool2d(7)
         self.classifier = nn.Sequential(
             nn.Linear(WIDTHS[-1] * 7 * 7, 4096),
@@ -61,13 +64,13 @@ class VGG(nn.Module):
         to the layer of that name, which has its shape in every configuration. With BatchNorm the one behind each
         convolution comes along, statistics included. All other layers stay as they are.
 
-        Raises UsageError when `donor` is not configuration A, or differs in BatchNorm or in the number of classes.
+        Raises UsageError when `donor` is not configuration A, or differs in BatchNorm, classes or input channels.
         """
-        wanted = (DONOR, self.batch_norm, self.classes)
-        if (donor.configuration, donor.batch_norm, donor.classes) != wanted:
+        wanted = (DONOR, self.batch_norm, self.classes, self.in_channels)
+        if (donor.configuration, donor.batch_norm, donor.classes, donor.in_channels) != wanted:
             raise UsageError(
                 f"{self._kind()} cannot start from {donor._kind()}",
-                hint=f"give configuration {DONOR} with the same BatchNorm and classes",
+                hint=f"give configuration {DONOR} with the same BatchNorm, classes and channels",
             )
         ours = dict(self._convolutions())
         for place, layers in list(donor._convolutions())[:GIVEN_CONVOLUTIONS]:
@@ -86,12 +89,13 @@ class VGG(nn.Module):
 
     def _kind(self) -> str:
         batch_norm = "with" if self.batch_norm else "without"
-        return f"VGG {self.configuration} {batch_norm} BatchNorm ({self.classes} classes)"
+        channels = "" if self.in_channels == 3 else f", {self.in_channels} channels"
+        return f"VGG {self.configuration} {batch_norm} BatchNorm ({self.classes} classes{channels})"
 
 
-def _features(blocks: tuple[str, ...], *, batch_norm: bool) -> nn.Sequential:
+def _features(blocks: tuple[str, ...], *, batch_norm: bool, in_channels: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    channels = 3
+    channels = in_channels
     for kernels, width in zip(blocks, WIDTHS, strict=True):
         for kernel in map(int, kernels):
             layers.append(nn.Conv2d(channels, width, kernel, padding=kernel // 2))
@@ -103,37 +107,37 @@ def _features(blocks: tuple[str, ...], *, batch_norm: bool) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def vgg11() -> VGG:
-    return VGG("A")
+def vgg11(*, num_classes: int = 1000, in_channels: int = 3) -> VGG:
+    return VGG("A", classes=num_classes, in_channels=in_channels)
 
 
-def vgg13() -> VGG:
-    return VGG("B")
+def vgg13(*, num_classes: int = 1000, in_channels: int = 3) -> VGG:
+    return VGG("B", classes=num_classes, in_channels=in_channels)
 
 
-def vgg16() -> VGG:
-    return VGG("D")
+def vgg16(*, num_classes: int = 1000, in_channels: int = 3) -> VGG:
+    return VGG("D", classes=num_classes, in_channels=in_channels)
 
 
-def vgg16c() -> VGG:
-    return VGG("C")
+def vgg16c(*, num_classes: int = 1000, in_channels: int = 3) -> VGG:
+    return VGG("C", classes=num_classes, in_channels=in_channels)
 
 
-def vgg19() -> VGG:
-    return VGG("E")
+def vgg19(*, num_classes: int = 1000, in_channels: int = 3) -> VGG:
+    return VGG("E", classes=num_classes, in_channels=in_channels)
 
 
-def vgg11_bn() -> VGG:
-    return VGG("A", batch_norm=True)
+def vgg11_bn(*, num_classes: int = 1000, in_channels: int = 3) -> VGG:
+    return VGG("A", batch_norm=True, classes=num_classes, in_channels=in_channels)
 
 
-def vgg13_bn() -> VGG:
-    return VGG("B", batch_norm=True)
+def vgg13_bn(*, num_classes: int = 1000, in_channels: int = 3) -> VGG:
+    return VGG("B", batch_norm=True, classes=num_classes, in_channels=in_channels)
 
 
-def vgg16_bn() -> VGG:
-    return VGG("D", batch_norm=True)
+def vgg16_bn(*, num_classes: int = 1000, in_channels: int = 3) -> VGG:
+    return VGG("D", batch_norm=True, classes=num_classes, in_channels=in_channels)
 
 
-def vgg19_bn() -> VGG:
-    return VGG("E", batch_norm=True)
+def vgg19_bn(*, num_classes: int = 1000, in_channels: int = 3) -> VGG:
+    return VGG("E", batch_norm=True, classes=num_classes, in_channels=in_channels)

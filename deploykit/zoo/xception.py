@@ -54,11 +54,11 @@ class Block(nn.Module):
 
 
 class Xception(nn.Module):
-    """Images (N, 3, H, W), H and W at least 7 -> logits (N, classes)."""
+    """Images (N, C, H, W), H and W at least 7 -> logits (N, classes)."""
 
-    def __init__(self, *, classes: int = 1000) -> None:
+    def __init__(self, *, classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 32, 3, stride=2, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, 32, 3, stride=2, bias=False)
         self.bn1 = nn.BatchNorm2d(32)
         self.act1 = nn.ReLU(inplace=True)
         self.conv2 = nn.Conv2d(32, 64, 3, bias=False)
@@ -98,5 +98,5 @@ def _residual_blocks() -> tuple[Block, ...]:
     )
 
 
-def xception() -> Xception:
-    return Xception()
+def xception(*, num_classes: int = 1000, in_channels: int = 3) -> Xception:
+    return Xception(classes=num_classes, in_channels=in_channels)

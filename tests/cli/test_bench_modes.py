@@ -7,8 +7,9 @@ import onnx
 import pytest
 from one_line import complaint
 
+from deploykit.module_state import write_state
 from deploykit.spec import ModelSpec
-from deploykit.weights import seeded_state, write_state
+from deploykit.weights import seeded_state
 
 USAGE = 2
 
@@ -21,7 +22,7 @@ def test_json_has_every_step_and_what_they_say(run, mode):
     report = json.loads(done.stdout)
     conditions = report["environment"]["conditions"]
     assert (conditions["batch"], conditions["threads"], conditions["burn_in"], conditions["steps"]) == (4, 1, 3, 7)
-    assert conditions["model"] == "test_convnet (random weights, seed 5)"
+    assert (conditions["model"], conditions["weights"]) == ("test_convnet", "random, seed 5")
     assert conditions["loss"] == ("cross entropy" if mode == "forward-backward" else "")
     (row,) = report["rows"]
     assert (row["state"], row["mode"], row["backend"], row["precision"], row["batch"]) == (
@@ -104,7 +105,7 @@ def test_a_checkpoint_is_stepped_and_a_foreign_one_refused(run, tmp_path):
     options = ("--mode", "forward-backward", "--weights", path, "--batch", "2", "--burn-in", "0", "--steps", "2")
     done = run("bench", "test_convnet", *options)
     assert done.returncode == 0, done.stderr
-    assert "test_convnet (trained.safetensors)" in done.stdout
+    assert "weights  trained.safetensors (" in done.stdout
     foreign = run("bench", "test_resnet", *options)
     assert foreign.returncode == USAGE
     assert "does not fit test_resnet" in complaint(foreign)

@@ -8,11 +8,19 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from deploykit.checkpoint.tensors import dense_tensor, tensors_of
 from deploykit.errors import UntrustedArtefact, UsageError
 from deploykit.loader import read_checkpoint
 
 STATE = {"conv.weight": torch.arange(6.0).reshape(2, 3), "steps": torch.tensor(7)}
 WRAPPED = {f"module.{name}": tensor for name, tensor in STATE.items()}
+
+
+def tensors_in(path, table=""):
+    """Those of one table by their names in it."""
+    found = tensors_of(read_checkpoint(path), path)
+    prefix = f"{table}." if table else ""
+    return {name.removeprefix(prefix): dense_tensor(name, item, path) for name, item in found.items()}
 
 
 def assert_is_state(tensors):
@@ -22,38 +30,32 @@ def assert_is_state(tensors):
         assert not tensors[name].requires_grad
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".pt", ".PTH"])
+@pytest.mark.parametrize("suffix", [".pth", ".ckpt", ".pth.tar", ""])
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize(
-    "content",
+    ("content", "table"),
     [
-        STATE,
-        WRAPPED,
-        {"state_dict": STATE, "epoch": 3},
-        {"model": WRAPPED, "optimizer": {"lr": 0.1}},
-        {name: torch.nn.Parameter(tensor.float()) if tensor.ndim else tensor for name, tensor in STATE.items()},
+        (STATE, ""),
+        (WRAPPED, "module"),
+        ({"state_dict": STATE, "epoch": 3}, "state_dict"),
+        ({"model": WRAPPED, "optimizer": {"lr": 0.1}}, "model.module"),
+        ({name: torch.nn.Parameter(tensor.float()) if tensor.ndim else tensor for name, tensor in STATE.items()}, ""),
     ],
 )
-def test_reads_every_layout_of_a_pickle(tmp_path, content, zipped, suffix):
+def test_reads_every_layout_of_a_pickle(tmp_path, content, table, zipped, suffix):
     path = tmp_path / f"net{suffix}"
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    assert_is_state(read_checkpoint(path))
+    assert_is_state(tensors_in(path, table))
 
 
 def test_reads_safetensors(tmp_path):
-    save_file(WRAPPED, tmp_path / "net.safetensors")
-    assert_is_state(read_checkpoint(tmp_path / "net.safetensors"))
+    save_file(STATE, tmp_path / "net.weights")
+    assert_is_state(tensors_in(tmp_path / "net.weights"))
 
 
-def test_a_prefix_that_not_every_name_has_stays(tmp_path):
-    torch.save({"module.a": torch.ones(1), "b": torch.ones(1)}, tmp_path / "net.pth")
-    assert set(read_checkpoint(tmp_path / "net.pth")) == {"module.a", "b"}
-
-
-@pytest.mark.parametrize("name", ["absent.pth", "absent.safetensors", "folder.pth", "net.bin"])
+@pytest.mark.parametrize("name", ["absent.pth", "absent.safetensors", "folder.pth"])
 def test_a_wrong_path_is_a_usage_error(tmp_path, name):
     (tmp_path / "folder.pth").mkdir()
-    (tmp_path / "net.bin").write_bytes(b"")
     with pytest.raises(UsageError, match=name.replace(".", r"\.")):
         read_checkpoint(tmp_path / name)
 
@@ -89,23 +91,17 @@ def test_a_truncated_file_is_refused(tmp_path, kind, share):
         torch.save(STATE, path, _use_new_zipfile_serialization=kind == "zip")
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(UntrustedArtefact, match=r"cannot read checkpoint|is not a PyTorch checkpoint") as caught:
+    with pytest.raises(UntrustedArtefact, match=r"cannot read|is not a PyTorch checkpoint|is empty") as caught:
         read_checkpoint(path)
     assert "\n" not in str(caught.value)
     assert "\x1b" not in str(caught.value)
 
 
-def test_entries_that_are_no_tensors_are_named(tmp_path):
-    torch.save({**STATE, "epoch": 3, "note": "x"}, tmp_path / "net.pth")
-    with pytest.raises(UntrustedArtefact, match="not tensors: epoch, note; save the state dict alone"):
-        read_checkpoint(tmp_path / "net.pth")
-
-
 @pytest.mark.parametrize("content", [[torch.ones(1)], 3, torch.ones(1)])
 def test_a_checkpoint_that_is_no_table_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "net.pth")
-    with pytest.raises(UntrustedArtefact, match="not a table of tensors"):
-        read_checkpoint(tmp_path / "net.pth")
+    with pytest.raises(UntrustedArtefact, match=r"no table of tensors|not a table of tensors"):
+        tensors_in(tmp_path / "net.pth")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +115,7 @@ def test_a_checkpoint_that_is_no_table_is_refused(tmp_path, content):
 def test_a_tensor_without_its_own_elements_is_refused(tmp_path, tensor):
     torch.save({"w": tensor}, tmp_path / "net.pth")
     with pytest.raises(UntrustedArtefact, match="w is not a plain tensor"):
-        read_checkpoint(tmp_path / "net.pth")
+        tensors_in(tmp_path / "net.pth")
 
 
 def test_a_compressed_archive_is_refused(tmp_path):

@@ -4,11 +4,12 @@ import pytest
 
 from deploykit.bench import StepSettings
 from deploykit.errors import CheckpointMismatch, UnknownName, UsageError
+from deploykit.module_state import write_state
 from deploykit.pipeline.lines import exit_code
 from deploykit.pipeline.modes import ModeRequest, bench_mode
 from deploykit.pipeline.stepping import Mode
 from deploykit.spec import ModelSpec
-from deploykit.weights import seeded_state, write_state
+from deploykit.weights import seeded_state
 
 QUICK = StepSettings(burn_in=2, steps=4, threads=1)
 

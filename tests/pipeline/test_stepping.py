@@ -6,9 +6,10 @@ import torch
 from stepping_networks import CLASSES, MADE
 
 from deploykit.errors import CheckpointMismatch, ExecutionFailed, UnknownName, UsageError
+from deploykit.module_state import write_state
 from deploykit.pipeline.stepping import Forward, ForwardBackward, Mode, describe_loss
 from deploykit.spec import ModelSpec
-from deploykit.weights import load_module, seeded_state, write_state
+from deploykit.weights import load_module, seeded_state
 from deploykit.zoo.initialise import calibration_noise
 from deploykit.zoo.registry import build_module, input_spec
 

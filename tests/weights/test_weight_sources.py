@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from deploykit.errors import BackendMissing, CheckpointMismatch, DeploykitError, UsageError
+from deploykit.module_state import write_state
 from deploykit.spec import ModelSpec
-from deploykit.weights import load_module, published_checkpoint, seeded_state, write_state
+from deploykit.weights import load_module, published_checkpoint, seeded_state
 from deploykit.zoo.registry import build_module, cards, construct
 
 INCEPTION = ModelSpec("inception_v3", image_size=107)

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -291,21 +290,3 @@ def test_factory_arguments_do_not_depend_on_their_order():
 def test_labels_are_short_and_say_what_was_changed():
     assert spec("package.net:tiny", arguments='{"width": 6}').label == "tiny-width=6"
     assert ModelSpec("mobilenet", width_mult=0.5, image_size=160).label == "mobilenet-w0.5-160"
-
-
-@pytest.mark.parametrize(
-    ("model", "random", "provenance"),
-    [
-        (ModelSpec("vgg16", seed=3), True, "random weights, seed 3"),
-        (ModelSpec("vgg16", weights=Path("last.pth")), False, "last.pth"),
-        (ModelSpec("vgg16", init_from="vgg11"), True, "layers of vgg11 taken over, random weights, seed 0"),
-        (
-            ModelSpec("vgg16", init_from="vgg11", weights=Path("a.pth")),
-            True,
-            "layers of vgg11 taken over, a.pth",
-        ),
-        (ModelSpec("network.onnx"), False, ""),
-    ],
-)
-def test_a_table_says_where_weights_come_from(model, random, provenance):
-    assert (model.random_weights, model.provenance) == (random, provenance)

@@ -6,8 +6,9 @@ from torch import nn
 
 from deploykit.export import export_module
 from deploykit.graph import optimise
+from deploykit.module_state import write_state
 from deploykit.spec import ModelSpec
-from deploykit.weights import load_module, seeded_state, write_state
+from deploykit.weights import load_module, seeded_state
 from deploykit.zoo.initialise import calibration_noise
 from deploykit.zoo.lenet import C3_TABLE, LeNet5As1998, SparseC3, Subsampling
 from deploykit.zoo.registry import build_module, construct, input_spec

@@ -9,8 +9,9 @@ import torchvision
 from torch import nn
 
 from deploykit.errors import UsageError
+from deploykit.module_state import write_state
 from deploykit.spec import ModelSpec
-from deploykit.weights import load_module, write_state
+from deploykit.weights import load_module
 from deploykit.zoo.registry import cards, construct
 from deploykit.zoo.resnet import Bottleneck
 from deploykit.zoo.resnext import resnext50_32x4d, resnext101_32x4d, resnext101_32x8d, resnext101_64x4d

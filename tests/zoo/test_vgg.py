@@ -98,7 +98,7 @@ def test_other_donors_are_refused_and_nothing_is_taken(narrow, donor, message):
     module, before = (narrow("D", seed=2) for _ in range(2))
     with pytest.raises(UsageError, match=message) as caught:
         module.initialise_from(narrow(seed=1, **donor))
-    assert "give configuration A with the same BatchNorm and classes" in str(caught.value)
+    assert "give configuration A with the same BatchNorm, classes and channels" in str(caught.value)
     assert all(torch.equal(ours, kept) for ours, kept in zip(module.parameters(), before.parameters(), strict=True))
 
 

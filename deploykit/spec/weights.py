@@ -1,0 +1,62 @@
+"""What a network's weights are: stated in every answer, so that nobody takes random ones for trained ones."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+DIGEST_SHOWN = 12  # hex digits
+UNRECORDED = "not recorded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsOrigin:
+    """Where the weights came from.
+
+        own             a factory's, as it returned them, or those inside an `.onnx` file
+        file            a checkpoint: `file` is its name, `key` the table in it ("" for the whole file)
+        torchvision     its published ones
+        random          seeded: nothing was trained
+
+    `digest` is the SHA-256 of the values. `taken_over` names the network that some layers came from. `notes` say what
+    was read off a checkpoint or converted, `warnings` what a user should look at.
+    """
+
+    kind: Literal["own", "file", "torchvision", "random"]
+    file: str = ""
+    key: str = ""
+    digest: str = ""
+    seed: int = 0
+    taken_over: str = ""
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def random(self) -> bool:
+        """Whether not all of them come from a training."""
+        return self.kind == "random" or bool(self.taken_over)
+
+    def __str__(self) -> str:
+        match self.kind:
+            case "random":
+                said = f"random, seed {self.seed}"
+            case "file":
+                said = f"{self.file} ({', '.join(filter(None, (self.key, self.digest[:DIGEST_SHOWN])))})"
+            case kind:
+                said = kind
+        return f"{said}, layers of {self.taken_over} taken over" if self.taken_over else said
+
+    def facts(self) -> dict[str, Any]:
+        """Its part of a JSON answer."""
+        return {
+            "weights": str(self),
+            "weights_digest": self.digest or None,
+            "weights_notes": (*self.notes, *self.warnings),
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Self:
+        """As a manifest of the store keeps it."""
+        return cls(**{**found, "notes": tuple(found["notes"]), "warnings": tuple(found["warnings"])})
