@@ -238,13 +238,12 @@ def _mismatch(
     ]
     troubles = {"missing": list(one.missing), "extra": list(one.extra), "misshapen": misshapen}
     place = "" if one.where == TOP else f" under {one.where}"
+    table = {name: item for name, item in found.items() if not closest or item.container == one.container}
     return CheckpointMismatch(
         f"{weights} does not fit {model.label}: "
         + "; ".join(f"{len(names)} {kind} ({_first(names)})" for kind, names in troubles.items() if names)
         + f"; {one.right} of its {len(wanted.shapes)} tensors fit{place}",
-        hint=_hint(
-            model, {name: item for name, item in found.items() if not closest or item.container == one.container}
-        ),
+        hint=_hint(model, table),
     )
 
 
