@@ -115,9 +115,10 @@ def _remarks(built: Built, spec: BuildSpec) -> Iterator[str]:
 
 def _exceptions(report: Mapping[str, Any]) -> Iterator[str]:
     """What the typing left in a wider type for a reason that is not the compiler's."""
-    if kept := report.get("float32", ()):
+    half = report.get("rest") or report
+    if kept := half.get("float32", ()):
         first = f"{kept[0]['node']}: {kept[0]['reason']}" + (", ..." if len(kept) > 1 else "")
-        yield f"{len(kept)} of {len(kept) + report['half_nodes']} nodes stay in float32 ({first})"
+        yield f"{len(kept)} of {len(kept) + half['half_nodes']} nodes stay in float32 ({first})"
     yield from (f"{item['node']} is not quantized: {item['reason']}" for item in report.get("floats", ()))
 
 

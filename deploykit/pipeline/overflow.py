@@ -1,4 +1,4 @@
-"""Does float16 hold what the network computes? Asked of a few images when an FP16 engine is built."""
+"""Does float16 hold what the network computes? Asked of a few images when an engine of float16 is built."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ IMAGES = 4  # what overflows does so on most images, and each costs a run of the
 
 
 def overflow_facts(artefacts: Artefacts, exported: Exported, spec: BuildSpec) -> dict[str, Any] | None:
-    """What overflows on a few images, and the option that cures it; None for another precision than FP16.
+    """What overflows on a few images, and the option that cures it; None where nothing becomes float16.
 
     Where the graph cannot be fed, `note` says why nothing was looked at. Raises UsageError for images that the user
     names and that nothing reads.
     """
-    if spec.precision is not Precision.FP16:
+    beside = spec.precision is Precision.INT8 and spec.policy.rest is Precision.FP16 and not exported.quantized
+    if spec.precision is not Precision.FP16 and not beside:
         return None
     try:
         inputs = inputs_for(exported, "test", count=IMAGES, batch=1, data=spec.data)

@@ -40,16 +40,16 @@ SUMS, MASKED = ("Add", "Sub"), "Where"
 
 @dataclass(frozen=True, slots=True)
 class Clamped:
-    """A constant `value` beyond float16's range: `exact` at first, `stored` now, and why that changes nothing."""
+    """A constant `value` beyond float16's range: `exact` at first, `stored` now, and why that changes nothing.
+
+    `stored` is text, for JSON has no infinity.
+    """
 
     value: str
     node: str
     exact: float
-    stored: float
+    stored: str
     why: str
-
-    def __str__(self) -> str:
-        return f"{self.exact:g} in {self.value!r} of {self.node} is stored as {self.stored:g}: {self.why}"
 
 
 def rounded(exact: Array) -> Array:
@@ -73,12 +73,12 @@ def to_half(name: str, exact: Array, readers: list[Use]) -> tuple[Array, Clamped
         return half, None
     worst = float(exact[beyond].flat[0])
     if all(node.op_type in BOUNDED for node, _ in readers):
-        return half, Clamped(name, site(readers[0][0]), worst, float(np.sign(worst)) * np.inf, _why(readers))
+        return half, Clamped(name, site(readers[0][0]), worst, "inf" if worst > 0 else "-inf", _why(readers))
     limit = _mask_limit(readers)
     if limit is None:
         raise _overflow(name, worst, readers)
     half[beyond] = np.copysign(np.float16(limit), half[beyond])
-    return half, Clamped(name, site(readers[0][0]), worst, float(np.copysign(limit, worst)), "it masks what is read on")
+    return half, Clamped(name, site(readers[0][0]), worst, f"{np.copysign(limit, worst):g}", "it masks what is read on")
 
 
 def _why(readers: list[Use]) -> str:

@@ -16,7 +16,7 @@ from deploykit.backends.protocol import Placement
 from deploykit.errors import UnsupportedGraph
 from deploykit.graph.rewrite import NAME_SCOPES, Refusal, discard_unused, new_initializer, refuse
 from deploykit.precision.calibrate.table import CalibrationTable
-from deploykit.precision.float16 import to_float16
+from deploykit.precision.float16 import Float16Report, to_float16
 from deploykit.precision.policy import choose
 from deploykit.precision.preconditions import require_plain
 from deploykit.precision.scales import (
@@ -40,7 +40,8 @@ class Int8Report:
     """`quantised` names the weighted nodes that read int8, `left` those that stay in float, with the reason.
 
     `pairs` counts activations behind a Q/DQ pair; weights and biases are stored as integers behind a DQ alone. `floats`
-    are activations that have no pair for what they hold: parts of unlike size.
+    are activations that have no pair for what they hold: parts of unlike size. `rest` is what became of the rest where
+    that is float16.
     """
 
     placement: str
@@ -48,6 +49,7 @@ class Int8Report:
     left: tuple[Refusal, ...]
     pairs: int
     floats: tuple[Refusal, ...] = ()
+    rest: Float16Report | None = None
 
 
 def quantise(
@@ -86,10 +88,9 @@ def quantise(
     for site, scale in scales.items():
         _insert_pair(model.graph, site, scale)
     quantised = tuple(_node_name(op.node) for op in ops)
-    if policy.rest is Precision.FP16 and quantised:
-        to_float16(model, keep=keep_fp32)
+    rest = to_float16(model, keep=keep_fp32) if policy.rest is Precision.FP16 and quantised else None
     floats = tuple(Refusal(str(value.name), reason) for value, reason in unlike.items())
-    return Int8Report(placement.name, quantised, tuple(left), len(sites), floats)
+    return Int8Report(placement.name, quantised, tuple(left), len(sites), floats, rest)
 
 
 def own_quantization(model: ir.Model) -> Int8Report:

@@ -155,7 +155,12 @@ def _typing(report: Mapping[str, Any] | None) -> str:
         said = f"{len(report['quantised'])} weighted layers read int8, {report['pairs']} Q/DQ pairs"
         said += f", placement {report['placement']}" + (f", {_left(left)}" if left else "")
         floats = [f"{item['node']}: {item['reason']}" for item in report["floats"]]
-        return said + (f"\nnot quantized: {_some(floats)}" if floats else "")
+        said += f"\nnot quantized: {_some(floats)}" if floats else ""
+        return said + (f"\nthe rest: {_float16(report['rest'])}" if report["rest"] else "")
+    return _float16(report)
+
+
+def _float16(report: Mapping[str, Any]) -> str:
     lines = [
         f"{report['elements']:,} weights to float16: {report['flushed']:,} become 0, "
         f"{report['subnormal']:,} are subnormal, none overflows"
@@ -164,7 +169,7 @@ def _typing(report: Mapping[str, Any] | None) -> str:
         said = _some([f"{item['node']}: {item['reason']}" for item in kept])
         lines.append(f"{report['half_nodes']} nodes compute in float16, {len(kept)} in float32 ({said})")
     lines += [
-        f"{item['exact']:g} in {item['value']} is stored as {item['stored']:g}: {item['why']}"
+        f"{item['exact']:g} in {item['value']} is stored as {item['stored']}: {item['why']}"
         for item in report["clamped"]
     ]
     return "\n".join(lines)

@@ -93,3 +93,23 @@ def test_what_would_be_passed_over_or_is_not_there_is_refused(run, network, argu
     done = run(arguments[0], network, *arguments[1:])
     assert done.returncode == 2
     assert said in complaint(done)
+
+
+def test_a_clamped_bound_is_said_in_words_and_in_json(run, tmp_path):
+    text = """<ir_version: 10, opset_import: ["" : 20]>
+    g (float[N, 3, 8, 8] x) => (float[N, 3, 8, 8] y) <float lo = {0.0}, float hi = {3.4e38}> { y = Clip (x, lo, hi) }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "clip.onnx")
+    built = ("build", tmp_path / "clip.onnx", *RTX)
+    (note,) = answer(run(*built, "--json"))["typing"]["clamped"]
+    assert (note["value"], note["stored"], note["why"]) == ("hi", "inf", "no bound")
+    assert "3.4e+38 in hi is stored as inf: no bound" in " ".join(run(*built).stdout.split())
+
+
+def test_beside_int8_the_rest_is_looked_at_too(run, network):
+    asked = ("build", network, "--backend", "trt-rtx", "--precision", "int8", "--int8-policy", "no-last,rest=fp16")
+    found = answer(run(*asked, "--json"))
+    assert found["overflow"]["first"].startswith("square: Pow")
+    keep = [part for name in found["overflow"]["keep_fp32"] for part in ("--keep-fp32", name)]
+    cured = answer(run(*asked, *keep, "--json"))
+    assert cured["overflow"]["first"] is None
+    assert len(cured["typing"]["rest"]["float32"]) == 4

@@ -173,7 +173,7 @@ CHOSEN = "s = Where (m, f, x)"
 
 
 @pytest.mark.parametrize("fill", [-1e9, np.finfo(np.float32).min], ids=["1e9", "lowest"])
-@pytest.mark.parametrize(("how", "stored"), [(CHOSEN, -65504.0), (ADDED, -32752.0)], ids=["chosen", "added"])
+@pytest.mark.parametrize(("how", "stored"), [(CHOSEN, "-65504"), (ADDED, "-32752")], ids=["chosen", "added"])
 def test_a_mask_is_clamped_and_the_answer_is_the_same(build, run, images, how, stored, fill):
     model = build(MASKED.format(how=how), f=np.array(fill, np.float32))
     x = images(1, 2, 4).astype(np.float16).astype(np.float32)
@@ -221,7 +221,7 @@ def test_a_bound_that_no_number_reaches_becomes_infinite(build, op):
         f"g (float[N, 4] x) => ({result}[N, 4] y) <float f> {{ y = {op} (x, f) }}", f=np.array(1e30, np.float32)
     )
     (note,) = to_float16(model).clamped
-    assert (note.value, note.stored) == ("f", np.inf)
+    assert (note.value, note.stored) == ("f", "inf")
     assert np.isposinf(model.graph.initializers["f"].const_value.numpy())
 
 
