@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,10 +72,16 @@ def prepend_stem(path: Path, recipe: Preprocessing, fusions: Fusions) -> tuple[b
 def type_float16(path: Path, *, keep_io: bool, keep: tuple[str, ...]) -> tuple[bytes, Facts]:
     """Raises Float16Overflow with the layer's name, UnknownName for one of `keep` that the graph has not."""
     network = read_graph(path)
+    was_float16 = any(value.dtype is not None and value.dtype.name == "FLOAT16" for value in _all_values(network))
     report = to_float16(network, keep_io=keep_io, keep=keep)
     content, facts = write(network)
-    note = {} if report.elements else {"note": "float16 by its author"}
+    note = {"note": "float16 by its author"} if was_float16 and not report.elements else {}
     return content, {**facts, **note, "report": report}
+
+
+def _all_values(network: ir.Model) -> Iterator[ir.Value]:
+    yield from network.graph.initializers.values()
+    yield from (value for node in network.graph.all_nodes() for value in node.outputs)
 
 
 def quantized_layers(path: Path) -> Int8Report:
