@@ -20,7 +20,7 @@ import numpy as np
 
 from deploykit.backends.protocol import Engine, Feed, Progress, silent
 from deploykit.bench.process import WorkerProcess
-from deploykit.bench.settings import LEAST_LEFT, PLANNED, SHORTEST_BLOCK, TARGET, BenchSettings, Turn, plan_turns
+from deploykit.bench.settings import LEAST_LEFT, SHORTEST_BLOCK, TARGET, BenchSettings, Turn, plan_turns
 from deploykit.bench.statistics import FEWEST_ROUNDS, Block, Interval, latency, ratio
 from deploykit.bench.worker import Compute, Flood, Open, Prepare, TimeBlock, Warmed, WarmUp, Workload
 from deploykit.errors import DeploykitError, UsageError
@@ -150,11 +150,10 @@ class _Lane:
             if warm_up_cap is not None:
                 self.warm_up = self.worker.ask(WarmUp(warm_up_cap))
 
-    @property
-    def run_seconds(self) -> float:
-        """What a run takes: in the rounds so far, or in the warm-up before there are any."""
-        if found := latency(self.blocks, seed=0):
-            return found.median / 1e3
+    def run_seconds(self, gap: float) -> float:
+        """What a run takes: by its part of the last round it was in, or by the warm-up where it was in none."""
+        if self.blocks:
+            return max(0.0, self.round_seconds / self.turn.blocks - gap) / self.turn.runs
         return self.warm_up.median_seconds if self.warm_up else 0.0
 
     def time_block(self, number: int) -> None:
@@ -215,12 +214,11 @@ def _rounds(lanes: Sequence[_Lane], settings: BenchSettings, report: Progress) -
         number += 1
         elapsed = time.perf_counter() - began
         alive = _alive(lanes)
-        if number == 1 and FEWEST_ROUNDS * elapsed > PLANNED * settings.max_seconds:
+        # A failed row leaves its share to the others; rows may run slower beside each other than in their warm-up.
+        if len(alive) < len(order) or _is_late(alive, number, elapsed, settings):
             left = max(settings.max_seconds - elapsed, LEAST_LEFT * settings.max_seconds)
-            _share_time(alive, replace(settings, max_seconds=left))  # rows run slower than they did in their warm-up
+            _share_time(alive, replace(settings, max_seconds=left))
         steady = [lane for lane in alive if not lane.turn.too_slow]
-        if not steady and any(lane.turn.rounds is not None for lane in alive):
-            _share_time(alive, settings)  # what the others would have had is theirs
         deciding = steady or alive
         stopped_by = _verdict(deciding, number, elapsed, sum(lane.round_seconds for lane in deciding), settings)
         if stopped_by and len(deciding) < len(alive):
@@ -230,9 +228,16 @@ def _rounds(lanes: Sequence[_Lane], settings: BenchSettings, report: Progress) -
 
 
 def _share_time(alive: Sequence[_Lane], settings: BenchSettings) -> None:
-    seconds = [lane.run_seconds for lane in alive]
+    gap = settings.gap_ms / 1e3
+    seconds = [lane.run_seconds(gap) for lane in alive]
     for lane, each, turn in zip(alive, seconds, plan_turns(seconds, settings), strict=True):
-        lane.turn, lane.round_seconds = turn, turn.blocks * (turn.runs * each + settings.gap_ms / 1e3)
+        lane.turn, lane.round_seconds = turn, turn.blocks * (turn.runs * each + gap)
+
+
+def _is_late(alive: Sequence[_Lane], rounds: int, elapsed: float, settings: BenchSettings) -> bool:
+    """Whether the rows that have their share of rounds would not reach six of them at the pace of the last."""
+    pace = sum(lane.round_seconds for lane in alive if not lane.turn.too_slow)
+    return elapsed + max(0, FEWEST_ROUNDS - rounds) * pace > settings.max_seconds > elapsed
 
 
 def _round(number: int, order: Sequence[_Lane], settings: BenchSettings) -> None:
