@@ -48,6 +48,7 @@ def parse(proto: onnx.ModelProto) -> ir.Model:
     name_free_sizes(model)
     _bring_up(model, version)
     _inline(model)
+    _drop_dead_nodes(model.graph)
     _refuse_unsupported(model)
     model.ir_version = max(model.ir_version or 0, IR_VERSION)
     separate_outputs(model)
@@ -137,6 +138,13 @@ def _refuse_explosions(model: ir.Model) -> None:
     total = sum(size.get(node.op_identifier(), 1) for node in model.graph.all_nodes())
     if total > MAX_NODES:
         raise UntrustedArtefact(f"the ONNX graph stands for {total} nodes, more than {MAX_NODES}")
+
+
+def _drop_dead_nodes(graph: ir.Graph) -> None:
+    """What nothing reads is no part of what the file computes, whatever operator it is."""
+    for node in reversed(list(graph)):
+        if not any(output.uses() or output.is_graph_output() for output in node.outputs):
+            graph.remove(node, safe=True)
 
 
 def _refuse_unsupported(model: ir.Model) -> None:

@@ -173,3 +173,20 @@ def test_an_initialiser_shorter_than_it_claims_is_one_line():
     with pytest.raises(DeploykitError) as caught:
         optimise(parse(proto))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dead", ["d = com.microsoft.Swish (x)", "s = SplitToSequence (x)", "r = RandomNormalLike (x)"])
+def test_what_nothing_reads_is_no_part_of_the_graph(dead):
+    header = '<ir_version: 10, opset_import: ["" : 20, "com.microsoft" : 1]>'
+    model = parse(onnx.parser.parse_model(f"{header} g (float[4] x) => (float[4] y) {{ {dead} y = Neg (x) }}"))
+    assert [node.op_type for node in model.graph] == ["Neg"]
+
+
+def test_functions_may_be_of_another_opset_than_the_graph():
+    text = """<ir_version: 10, opset_import: ["" : 20, "l" : 1]> g (float[2, 3] x) => (float[2, 1] y) { y = l.f (x) }
+        <domain: "l", opset_import: ["" : 12]> f (a) => (c) { b = ReduceSum <axes = [1]> (a) c = Relu (b) }"""
+    model = parse(onnx.parser.parse_model(text))
+    optimise(model)
+    check(model)
+    x = np.array([[1, 2, 3], [-4, 1, 1]], np.float32)
+    np.testing.assert_array_equal(infer(serialise(model), {"x": x}), [[6], [0]])
