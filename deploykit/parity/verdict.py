@@ -17,7 +17,7 @@ import numpy as np
 
 from deploykit.parity.channels import Group, Part, find_groups, measure_part
 from deploykit.parity.kinds import Kind, KindName, kind_of
-from deploykit.parity.limits import BACKEND_FACTOR, PART_SQNR_DB, SMALLEST_FLOOR, Limits, floor_of
+from deploykit.parity.limits import BACKEND_FACTOR, FLOOR_FACTOR, PART_SQNR_DB, SMALLEST_FLOOR, Limits, floor_of
 from deploykit.parity.metrics import Array, Distance, Top1, distance, top1, variation
 from deploykit.parity.reference import Outputs, Reference, apart
 from deploykit.parity.sets import Agreement, same_items, same_values
@@ -229,6 +229,12 @@ def _judge_real(case: _Case, limits: Limits, found: OutputParity) -> OutputParit
         if case.engine is not None and case.literal is not None:
             added = measure_part(group, case.engine, case.literal)
             reasons += _part_strays(case, added, own["typed graph"][index], limit, floor_db)
+    judged = found.precision or found.total
+    if reasons and limits.quantised and judged and judged.relative_l2 <= FLOOR_FACTOR * floor:
+        reasons.append(
+            f"two float executions of this quantised file differ by {floor:.2g} themselves, so it may be no fault"
+        )
+        return replace(found, verdict="inconclusive", reason="; ".join(reasons))
     return _concluded(found, reasons, limits)
 
 

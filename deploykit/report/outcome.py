@@ -33,7 +33,11 @@ def describe_export(facts: Mapping[str, Any]) -> dict[str, str]:
         record["name"]: said for record in facts["passes"] if record["name"] in FUSIONS and (said := _rewrites(record))
     }
     check = facts["check"]
-    if check and check["total"] is None:
+    if check and check["agreement"]:
+        same = check["agreement"]
+        agree = f"{100 * same['share']:.2f} % of {same['of']} agree with the {check['reference']}"
+        lines |= {"check": f"{agree}, {check['precision_limit']}: {check['verdict']}"}
+    elif check and check["total"] is None:
         lines |= {"check": f"{check['verdict']}: {check['reason']}"}
     elif check:
         floor, error = check["floor"], check["total"]["relative_l2"]

@@ -204,6 +204,10 @@ def test_a_quantised_file_has_the_limits_of_what_it_computes():
         limits = Limits(Precision.FP32, random_weights=False, quantised=quantised)
         assert judge({"logits": flipped}, {"logits": flipped}, exact, limits).verdict == expected
     far = {"logits": EXACT + 0.12 * NOISE}
+    shaky = Reference({"logits": EXACT}, {"logits": EXACT + 0.08 * NOISE}, "test")
+    worst = judge(far, far, shaky, Limits(Precision.FP32, random_weights=False, quantised=True)).worst
+    assert worst.verdict == "inconclusive"
+    assert "two float executions of this quantised file differ by 0.08 themselves" in worst.reason
     assert judge(far, far, exact, Limits(Precision.FP32, random_weights=False, quantised=True)).verdict == "fail"
 
 
