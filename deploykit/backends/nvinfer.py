@@ -25,6 +25,7 @@ from deploykit.spec.shapes import End
 
 FREE = -1  # TensorRT's free dimension
 ENDS: tuple[End, ...] = ("minimum", "optimum", "maximum")  # of an optimisation profile
+SYMMETRIC = "it takes zero-points of 0 alone: quantize the float network for it, or run this file with ort"
 IN_SOURCE = re.compile(r"\.? In \w+ at [^ ()]+:\d+")  # ". In checkType at /_src/optimizer/common/nodeBase.cpp:456"
 
 
@@ -184,7 +185,10 @@ def _parse(trt: Any, network: Any, typed: TypedGraph, log: Any) -> None:
         for error in errors
     ]
     said = " | ".join(texts) or log.complaint()
-    raise BuildFailed(f"{trt.__name__} rejects the {typed.precision} graph {typed.path.stem[:12]}: {said}")
+    raise BuildFailed(
+        f"{trt.__name__} rejects the {typed.precision} graph {typed.path.stem[:12]}: {said}",
+        hint=SYMMETRIC if "Non-zero zero point" in said else "",
+    )
 
 
 def _own_words(error: Any) -> str:

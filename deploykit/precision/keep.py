@@ -2,7 +2,8 @@
 
 A node stays because somebody names it (`--keep-fp32`), because ONNX gives its result no float16 form (Range, or
 DequantizeLinear before opset 19), because ONNX does not define it, because all that it reads must be float32
-(NonMaxSuppression), or because it draws random numbers, which are to be the same in every precision.
+(NonMaxSuppression), because it takes over sums of integers, which easily pass 65504, or because it draws random
+numbers, which are to be the same in every precision.
 """
 
 from collections.abc import Collection, Iterator
@@ -14,6 +15,7 @@ import onnx_ir as ir
 from deploykit.errors import UnknownName, UsageError
 from deploykit.graph.rewrite import constant, module_scopes, site
 from deploykit.precision.preconditions import FormalTypes, formal_types
+from deploykit.spec.operators import INTEGER_OPS
 
 FLOAT = ir.DataType.FLOAT
 HALF_FORM = "tensor(float16)"
@@ -97,6 +99,8 @@ def _why_float32(node: ir.Node, types: FormalTypes | None) -> str:
     """ "" for a node that can compute in float16."""
     if types is None:
         return f"{node.domain or 'ai.onnx'}.{node.op_type} is not a standard operator, so its types are unknown"
+    if any(_is_sum_of_integers(value) for value in (*node.inputs, *node.outputs)):
+        return "sums of integers reach beyond float16"
     if node.op_type in RANDOM:
         return f"{node.op_type} draws the numbers that it draws in float32"
     for value, formal in zip(node.outputs, types.outputs, strict=False):
@@ -106,6 +110,14 @@ def _why_float32(node: ir.Node, types: FormalTypes | None) -> str:
     if read and set(read) == set(_float32_inputs(node, types)):
         return f"ONNX lets {node.op_type} read float32 alone"
     return _lost_scale(node)
+
+
+def _is_sum_of_integers(value: ir.Value | None) -> bool:
+    """Whether a float is the cast result of an integer product: still to be scaled."""
+    cast = value.producer() if value is not None else None
+    source = cast.inputs[0] if cast is not None and cast.op_type == "Cast" else None
+    product = source.producer() if source is not None else None
+    return product is not None and product.op_type in INTEGER_OPS
 
 
 def _float32_inputs(node: ir.Node, types: FormalTypes) -> Iterator[int]:

@@ -31,6 +31,8 @@ def require_plain(model: ir.Model, *, typed: bool = False) -> None:
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     if any(value.dtype is None for node in model.graph for value in node.outputs if value.uses()):
         common.ShapeInferencePass()(model)
+        if _type_integer_kernels(model):
+            common.ShapeInferencePass()(model)
     for node in model.graph:
         for value in node.outputs:
             if value.dtype is None and (value.uses() or value.is_graph_output()):
@@ -55,6 +57,22 @@ def require_plain(model: ir.Model, *, typed: bool = False) -> None:
             raise UnsupportedGraph(
                 f"{node.op_type} {module_scope(node)} computes in float64", hint="export the network in float32"
             )
+
+
+def _type_integer_kernels(model: ir.Model) -> bool:
+    """ONNX Runtime's own `QLinear...` operators answer in the integers that they read; ONNX does not know them.
+
+    Whether there were any.
+    """
+    typed = False
+    for node in model.graph:
+        if node.domain == "com.microsoft" and node.op_type.startswith("QLinear") and node.outputs[0].dtype is None:
+            read = (value.dtype for value in node.inputs if value is not None)
+            found = next((dtype for dtype in read if dtype in (ir.DataType.INT8, ir.DataType.UINT8)), None)
+            if found is not None:
+                node.outputs[0].type = ir.TensorType(found)
+                typed = True
+    return typed
 
 
 @dataclass(frozen=True, slots=True)

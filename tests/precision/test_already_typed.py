@@ -123,3 +123,43 @@ def test_a_float16_part_is_rounded_under_whatever_name_the_graph_runs(build):
     model = build(MIXED, w=np.ones(4, np.float16))
     for precision in Precision:
         assert literal_graph(model, precision) is not model
+
+
+DYNAMIC = """g (float[N, 3, 6, 6] x) => (float[N, 4, 6, 6] y) <int8[4, 3, 3, 3] w, float ws> {
+    q, s, z = DynamicQuantizeLinear (x)
+    c = ConvInteger <pads = [1, 1, 1, 1]> (q, w, z)
+    f = Cast <to = 1> (c)
+    t = Mul (s, ws)
+    m = Mul (f, t)
+    y = Tanh (m)
+}"""
+
+
+def test_sums_of_integers_are_scaled_in_float32(build, run, images):
+    """They reach 400,000 here, and only their product with the scale fits float16."""
+    model = build(DYNAMIC, w=np.full((4, 3, 3, 3), 127, np.int8), ws=np.array(1e-3, np.float32))
+    x = np.abs(images(2, 3, 6, 6)) + 1
+    (before,) = run(model, x=x)
+    report = to_float16(model)
+    assert {item.node for item in report.float32} >= {"cast2", "mul4"}
+    assert "tanh5" not in {item.node for item in report.float32}
+    (after,) = run(emulate_rounding(model), x=x)
+    np.testing.assert_allclose(after, before, rtol=2e-3)
+
+
+def test_operators_of_onnx_runtime_answer_in_the_integers_that_they_read():
+    text = """<ir_version: 10, opset_import: ["" : 20, "com.microsoft" : 1]>
+    g (float[N, 4] x) => (float[N, 4] y) <float s = {0.1}, uint8 z = {128}> {
+        q = QuantizeLinear (x, s, z)
+        a = com.microsoft.QLinearAdd (q, s, z, q, s, z, s, z)
+        f = Flatten (a)
+        g = com.microsoft.QLinearSigmoid (f, s, z, s, z)
+        d = DequantizeLinear (g, s, z)
+        y = Tanh (d)
+    }"""
+    model = ir.from_proto(onnx.parser.parse_model(text))
+    report = to_float16(model)
+    found = {value.name: value.dtype for node in model.graph for value in node.outputs}
+    assert {found[name] for name in "qafg"} == {ir.DataType.UINT8}
+    assert found["d"] == HALF
+    assert all("com.microsoft.QLinear" in item.reason for item in report.float32)

@@ -233,3 +233,41 @@ def test_what_fills_a_tensor_is_rounded_with_the_same_care(build):
     }"""
     with pytest.raises(Float16Overflow, match="add --keep-fp32 'add2'"):
         to_float16(build(text))
+
+
+MEETING = """g (float[N, 3, 4, 4] x, int64[N, 3, 4, 4] k)
+    => (float[N, 3, 8, 8] y, float[N, 3, 1, 1] z, int64[N, 3, 4, 1] i)
+    <float[3, 3, 1, 1] w, float[3] b, float[4] s, float half, int64[2] axes, int64[1] one> {
+    f = Cast <to = 1> (k)
+    a = Conv (x, w, b)
+    c = Add (a, f)
+    p = Pow (c, half)
+    d = Concat <axis = 1> (p, a)
+    m = ReduceMean (d, axes)
+    u, v = Split <axis = 1, num_outputs = 2> (m)
+    z = Mul (u, v)
+    y = Resize (c, , s)
+    t, i = TopK (c, one)
+}"""
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_stays_the_graph_is_valid_and_near_the_float32_one(build, run, images, seed):
+    model = build(
+        MEETING,
+        s=np.array([1, 1, 2, 2], np.float32),
+        half=np.array(2, np.float32),
+        axes=np.array([2, 3]),
+        one=np.array([1]),
+    )
+    random = np.random.default_rng(seed)
+    keep = [node.name for node in model.graph if random.random() < 0.4]
+    feed = {"x": images(2, 3, 4, 4), "k": random.integers(0, 5, (2, 3, 4, 4))}
+    exact = run(model, **feed)
+    report = to_float16(model, keep=keep, keep_io=bool(seed % 2))
+    assert set(kept(report)) == set(keep)
+    onnx.checker.check_model(ir.to_proto(model), full_check=True)
+    if not seed % 2:
+        feed["x"] = feed["x"].astype(np.float16)
+    for found, wanted in zip(run(emulate_rounding(model), **feed)[:2], exact, strict=False):
+        np.testing.assert_allclose(found.astype(np.float32), wanted, rtol=0.02, atol=0.02)
