@@ -102,7 +102,11 @@ def test_noise_is_stamped(run, tmp_path):
     weight = np.random.default_rng(0).standard_normal((16, 5, 3, 3)).astype(np.float32)
     model.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
     onnx.save(model, wide)
-    assert "note         calibrated on noise: speed only" in run("calibrate", wide, "--images", "2").stdout
+    refused = run("calibrate", wide, "--images", "2")
+    assert refused.returncode == USAGE
+    assert "--data noise" in complaint(refused)
+    done = run("calibrate", wide, "--images", "2", "--data", "noise")
+    assert "calibrated on noise: speed only" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -153,7 +157,7 @@ def test_a_folder_that_says_nothing_is_refused(run, tmp_path, images):
         (lambda text: text.replace('"threshold": ', '"threshold": -', 1), UNTRUSTED, "scales nothing"),
         (lambda text: re.sub('"lo": [^,]+', '"lo": 1e99', text, count=1), UNTRUSTED, "float32 cannot"),
         (lambda text: text.replace('"images": 6', '"images": 0'), UNTRUSTED, "images is 0"),
-        (lambda text: text.replace("resize=", "resize=9"), USAGE, "prepared otherwise"),
+        (lambda text: text.replace("short side to 32", "short side to 932"), USAGE, "prepared otherwise"),
     ],
 )
 def test_a_table_that_was_touched_is_refused(run, table, tmp_path, spoil, code, said):

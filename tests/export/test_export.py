@@ -240,7 +240,7 @@ class FixedBatch(nn.Module):
 @pytest.mark.parametrize(
     ("kind", "cause"),
     [
-        (Branches, "Could not guard on data-dependent expression"),
+        (Branches, "its code takes another way for other values of the input"),
         (Raises, "ValueError: no such"),
         (FixedBatch, "only where dimension 0 (batch) of its input is 2"),
     ],
