@@ -7,6 +7,7 @@ the BatchNorm's scope; deploykit's own passes (`deploykit.graph`) do that work a
 """
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
@@ -53,7 +54,7 @@ def export_module(
     _require_traceable(kind, module)
     specs = (inputs,) if isinstance(inputs, TensorSpec) else inputs
     try:
-        model = _trace(module, specs, output_names)
+        model = _trace(_with_plain_weights(module), specs, output_names)
     except Exception as error:
         reason = explain(error)
         raise ExportFailed(f"torch.onnx could not export {kind}: {reason.what}", hint=reason.hint) from error
@@ -80,6 +81,28 @@ def _require_traceable(kind: str, module: "nn.Module") -> None:
             f"torch.onnx could not export {kind}: {scripted or 'it'} is a TorchScript module",
             hint="build it from its Python class and load the weights into that",
         )
+
+
+def _with_plain_weights(module: "nn.Module") -> "nn.Module":
+    """`module`, or a copy in which a parametrized weight is the value that it has.
+
+    What `torch.nn.utils.parametrize` computes may have no counterpart in ONNX (an orthogonal weight solves a system).
+    """
+    from torch import nn
+    from torch.nn.utils import parametrize
+
+    if not any(parametrize.is_parametrized(part) for part in module.modules()):
+        return module
+    plain = copy.deepcopy(module)
+    for part in [part for part in plain.modules() if parametrize.is_parametrized(part)]:
+        values = {
+            name: getattr(part, name).detach() for name, _ in part.get_submodule("parametrizations").named_children()
+        }
+        part.__class__ = parametrize.type_before_parametrizations(part)  # the one that has them is the original's too
+        del part.parametrizations
+        for name, value in values.items():
+            part.register_parameter(name, nn.Parameter(value, requires_grad=False))
+    return plain
 
 
 def _trace(module: "nn.Module", specs: tuple[TensorSpec, ...], output_names: tuple[str, ...]) -> ir.Model | None:

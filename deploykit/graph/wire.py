@@ -135,7 +135,9 @@ def computing_types(model: ir.Model) -> set[str]:
 
 def _spec(value: ir.Value, known: Mapping[str, SizeRange]) -> TensorSpec:
     if value.shape is None or value.dtype is None or not value.name:
-        raise UntrustedArtefact(f"the shape or type of {value.name!r} is unknown", hint="give --input-shape, or state it in the ONNX file")
+        raise UntrustedArtefact(
+            f"the shape or type of {value.name!r} is unknown", hint="give --input-shape, or state it in the ONNX file"
+        )
     anonymous = ("batch", *(f"{value.name}_{axis}" for axis in range(1, len(value.shape))))
     shape = tuple(
         size if isinstance(size, int) else size.value or anonymous[axis] for axis, size in enumerate(value.shape)
