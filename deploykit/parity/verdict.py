@@ -159,7 +159,8 @@ def judge(
         )
         for name, exact in reference.exact.items()
     )
-    images = max(len(array) for array in reference.exact.values())
+    rows = [len(reference.exact[found.output]) for found in outputs if found.kind not in ("fixed", "selected")]
+    images = next(iter(rows), max(map(len, reference.exact.values())))
     weights = "random weights" if limits.random_weights else "given weights"
     return ParityResult(outputs, images, reference.source, weights)
 

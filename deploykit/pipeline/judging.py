@@ -13,7 +13,7 @@ import numpy as np
 from deploykit.backends import get_backend
 from deploykit.backends.protocol import ORT_CPU, Feed
 from deploykit.data.feeds import runs
-from deploykit.errors import DeploykitError
+from deploykit.errors import DeploykitError, ExecutionFailed
 from deploykit.graph import parse
 from deploykit.loader import read_onnx
 from deploykit.ort_session import compute, open_session
@@ -184,18 +184,26 @@ class Judge:
     def _batch_gap(self) -> float:
         """How far the answers for some images, one batch, are from those for the same ones alone, relative L2."""
         names = [spec.name for spec in self.exported.outputs]
-        with self.artefacts.timed("run at two batch sizes"):
-            session = open_session(self.exported.path, optimise=False)
-            shown = runs(self.images, self.exported.inputs, PROBED)[0]
-            together = compute(session, names, shown)
-            alone = [compute(session, names, feed) for feed in runs(shown, self.exported.inputs, 1)]
+        try:
+            with self.artefacts.timed("run at two batch sizes"):
+                session = open_session(self.exported.path, optimise=False)
+                shown = runs(self.images, self.exported.inputs, PROBED)[0]
+                together = compute(session, names, shown)
+                alone = [compute(session, names, feed) for feed in runs(shown, self.exported.inputs, 1)]
+        except ExecutionFailed:  # it may run in the row's batches all the same
+            return BATCH_NOISE
         gaps = [0.0]
         for name, batch in together.items():
             parts = [np.atleast_1d(answer[name]) for answer in alone]
-            if len({part.shape[1:] for part in parts}) > 1 or np.shape(batch) != (each := np.concatenate(parts)).shape:
-                gaps.append(0.0 if not np.shape(batch) else BATCH_NOISE)
+            like = len({part.shape[1:] for part in parts}) == 1 and np.shape(batch) == np.concatenate(parts).shape
+            if not like or name in self._nature.kinds:
+                gaps.append(BATCH_NOISE)  # whether it matters cannot be told from sets
+                continue
+            each = np.concatenate(parts)
+            if batch.dtype.kind != "f":
+                gaps.append(0.0 if np.array_equal(batch, each) else BATCH_NOISE)
             elif _finite(batch) and _finite(each):
-                gaps.append(distance(np.atleast_1d(batch), each).relative_l2)
+                gaps.append(distance(batch, each).relative_l2)
         return max(gaps)
 
     def _first(self, outputs: Mapping[str, Array], shown: int) -> dict[str, Array]:

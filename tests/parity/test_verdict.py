@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deploykit.parity import Kind, Limits, Reference, judge
+from deploykit.parity import Kind, Limits, Reference, closeness_db, judge
 from deploykit.spec import Precision
 
 RNG = np.random.default_rng(7)
@@ -239,3 +239,24 @@ def test_a_constant_of_the_network_beside_real_outputs_says_nothing_of_them():
     assert judge(wrong, wrong, Reference(exact, exact, "test"), limits, kinds=kinds).verdict == "fail"
     alone = {"anchors": exact["anchors"]}
     assert judge(alone, alone, Reference(alone, alone, "test"), limits, kinds=kinds).verdict == "inconclusive"
+
+
+def test_one_figure_for_a_search_sees_what_a_verdict_sees():
+    near = EXACT + 10 ** (-24 / 20) * NOISE
+    assert closeness_db({"y": near}, {"y": EXACT}, {}) == pytest.approx(24, abs=0.01)
+    exact, found = detector(5.0)
+    assert closeness_db({"y": found}, {"y": exact}, {}) == -np.inf
+    shaken = exact.copy()
+    shaken[:, 4:] += 0.15 * RNG.normal(size=shaken[:, 4:].shape)
+    assert 10 < closeness_db({"y": shaken}, {"y": exact}, {}) < 20  # the whole output is at 70 dB
+    labels = RNG.integers(0, 5, size=(4, 100))
+    wrong = labels.copy()
+    wrong.reshape(-1)[:40] += 1
+    assert closeness_db({"y": wrong}, {"y": labels}, {}) == pytest.approx(20)
+    assert closeness_db({"y": near, "labels": wrong}, {"y": EXACT, "labels": labels}, {}) == pytest.approx(20)
+
+
+def test_images_are_counted_by_an_output_that_has_a_row_for_each():
+    exact = {"anchors": np.ones((30, 2)), "logits": EXACT}
+    limits = Limits(Precision.FP32, random_weights=False)
+    assert judge(exact, exact, Reference(exact, exact, "t"), limits, kinds={"anchors": Kind("fixed")}).images == 6
