@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
+from deploykit.graph.cast_first import cast_bytes_first
 from deploykit.graph.constants import Budget, fold_constants
 from deploykit.graph.decide_branches import decide_branches
 from deploykit.graph.naming import name_nodes
@@ -190,6 +191,7 @@ CLEAN_UP: tuple[GraphPass, ...] = (
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
     ),
     CleanUpRule("remove_shape_chains", "the shapes they computed are now constant", common.RemoveUnusedNodesPass()),
+    CleanUpRule("cast_bytes_first", "TensorRT takes uint8 only where a Cast reads it", cast_bytes_first),
     CleanUpRule(
         "separate_outputs",
         "folding may make an output constant; a runtime hands out what a node makes",

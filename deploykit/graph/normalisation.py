@@ -17,9 +17,11 @@ import onnx_ir as ir
 Array = np.ndarray[Any, Any]
 
 PASSED = ("Cast", "Transpose", "Identity")
+SHAPE_OF = ("Shape", "Size")  # they read no pixel
 AFFINE = ("Sub", "Add", "Mul", "Div", "BatchNormalization")
 BYTES_FROM = 2.0  # a mean or a deviation above this is one of pixels from 0 to 255
 MOST_CHANNELS = 4
+UNTOUCHED = 1e-3  # a BatchNormalization that was never trained divides by the root of 1 + epsilon
 SHOWN = 6  # significant digits
 
 
@@ -40,7 +42,7 @@ def own_normalisation(model: ir.Model) -> str:
         elif node.op_type not in PASSED:
             break
         value = node.outputs[0]
-    if not done or not np.all(scale) or (np.all(scale == 1) and np.all(offset == 0)):
+    if not done or not np.all(scale) or (np.allclose(scale, 1, rtol=UNTOUCHED) and np.allclose(offset, 0)):
         return ""
     return _said(done, -offset / scale, 1 / scale)
 
@@ -49,7 +51,7 @@ def _said(done: Sequence[ir.Node], mean: Array, deviation: Array) -> str:
     normed = any(node.op_type == "BatchNormalization" for node in done)
     does = [
         f"subtracts {_listed(mean)}" if np.any(mean) else "",
-        f"divides by {_listed(deviation)}" if np.any(deviation != 1) else "",
+        f"divides by {_listed(deviation)}" if not np.allclose(deviation, 1, rtol=UNTOUCHED) else "",
     ]
     suggestion = "bytes" if max(np.abs(mean).max(), np.abs(deviation).max()) > BYTES_FROM else "unit"
     how = " (a BatchNormalization on the input)" if normed else ""
@@ -62,7 +64,7 @@ def _listed(numbers: Array) -> str:
 
 
 def _only_reader(value: ir.Value) -> ir.Node | None:
-    readers = {node for node, _ in value.uses()}
+    readers = {node for node, _ in value.uses() if node.op_type not in SHAPE_OF}
     return next(iter(readers)) if len(readers) == 1 and not value.is_graph_output() else None
 
 

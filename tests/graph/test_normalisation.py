@@ -34,12 +34,13 @@ def said(build, body: str, *, kind: str = "float", shape: str = "3, 8, 8") -> st
         ("a = BatchNormalization <epsilon = 1e-5> (x, g, b, mu, var) y = Conv (a, k)",
          "subtracts 0.485/0.456/0.406 and divides by 0.229/0.224/0.225", "unit"),
         ("a = Neg (x) c = Mul (a, w) y = Conv (c, k)", "", ""),
+        ("n = Shape (x) a = Mul (x, w) y = Conv (a, k)", "divides by 255", "bytes"),
         ("y = Conv (x, k)", "", ""),
         ("a = Sub (h, x) y = Conv (a, k)", "subtracts 0.5 and divides by -1", "unit"),
         ("a = Sub (x, x) y = Conv (a, k)", "", ""),
         ("a = Mul (x, w) c = Relu (x) s = Add (a, c) y = Conv (s, k)", "", ""),
     ],
-    ids=["mean and deviation", "a factor", "halves", "BatchNormalization", "other work first", "nothing",
+    ids=["mean and deviation", "a factor", "halves", "BatchNormalization", "other work first", "a shape too", "nothing",
          "turned round", "no constant", "two readers"],
 )  # fmt: skip
 def test_what_stands_on_the_input_is_told(build, body, does, suggests):
