@@ -93,9 +93,9 @@ class _Walk:
             return
         if any(output.is_graph_output() for output in node.outputs):  # callers ask for it by its name
             return
-        operands = [None if value is None else self._array(value) for value in node.inputs]
-        if any(array is None and value is not None for array, value in zip(operands, node.inputs, strict=True)):
+        if not all(value is None or self._is_constant(value) for value in node.inputs):
             return
+        operands = [None if value is None else self._array(value) for value in node.inputs]
         types = self._result_types(node, operands)
         if types is None or not self._admits(node, operands, types):
             return
@@ -116,13 +116,19 @@ class _Walk:
             stored.type = ir.TensorType(value.dtype)
         value.replace_all_uses_with(stored)
 
-    def _array(self, value: ir.Value) -> Array | None:
+    def _is_constant(self, value: ir.Value) -> bool:
+        """Numbers that neither a caller nor an image decides."""
+        if value in self.values or value.is_graph_input():
+            return value in self.values
+        tensor = ir.convenience.get_const_tensor(value)
+        return tensor is not None and tensor.dtype != ir.DataType.STRING
+
+    def _array(self, value: ir.Value) -> Array:
         if value in self.values:
             return self.values[value]
-        if value.is_graph_input():
-            return None
         tensor = ir.convenience.get_const_tensor(value)
-        return None if tensor is None or tensor.dtype == ir.DataType.STRING else tensor.numpy()
+        assert tensor is not None  # noqa: S101 - it is constant
+        return tensor.numpy()
 
     def _result_types(
         self, node: ir.Node, operands: Sequence[Array | None]
