@@ -134,6 +134,11 @@ def _refused_pickle(path: Path, error: Exception, foreign: Sequence[str]) -> Unt
         return UntrustedArtefact(
             f"checkpoint {path} would run code when loaded ({foreign_name[1]}), so it is refused", hint=hint
         )
+    if "Unsupported operand" in text:
+        return UntrustedArtefact(
+            f"checkpoint {path} was pickled by a protocol that torch's safe reader does not know",
+            hint="save it again as torch.save does by itself, without pickle_protocol=",
+        )
     if refusal := re.search(r"WeightsUnpickler error:\s*(.+)", text):
         return UntrustedArtefact(f"checkpoint {path} is not a plain state dict: {refusal[1].strip()}", hint=hint)
     return UntrustedArtefact(f"{path} is not a PyTorch checkpoint, or a damaged one ({one_line(error)})", hint=hint)

@@ -26,6 +26,7 @@ USUAL = ("state_dict", "model_state_dict", "model", "net", "network", "module", 
 COUNTED = re.compile(r"(^|\.)(total_ops|total_params|n_averaged)$")  # left by thop and by torch's AveragedModel
 LOSS = re.compile(r"^(\w*criterion|\w*loss(_\w+)?|pos_weight|class_weights?|\w*metrics?|(\w+_)?acc(uracy)?)$")
 MAX_PIECES = 4  # prefixes that a network is put together from
+MAX_PARTS = 64  # of a name; a network's own have a dozen
 MAX_PREFIXES = 64  # that are looked at, those with the most names of the network first
 TOP = "."  # how `--weights-key` calls the top of the file
 
@@ -101,7 +102,7 @@ def candidates(found: Mapping[str, Found], wanted: Wanted) -> list[Candidate]:
 
 
 def _behind_prefixes(found: Mapping[str, Found], wanted: Wanted, wrappers: Collection[str]) -> Iterator[Candidate]:
-    """One candidate for each of the likeliest prefixes that names of the network stand behind."""
+    """One candidate for each prefix with as many names as the network needs, and for the one with the most."""
     plain = {_without(name, wrappers): name for name in wanted.shapes}
     names = {full: _without(full, wrappers) for full in found}
     if len(plain) < len(wanted.shapes):
@@ -113,9 +114,11 @@ def _behind_prefixes(found: Mapping[str, Found], wanted: Wanted, wrappers: Colle
             for prefix, rest in _splits(name):
                 if rest in ours:
                     behind[prefix].setdefault(ours[rest], full)
-        likely = set(sorted(behind, key=lambda prefix: -len(behind[prefix]))[:MAX_PREFIXES])
+        needed = sum(name not in wanted.optional and name not in wanted.aliases for name in wanted.shapes)
+        likely = sorted(behind, key=lambda prefix: -len(behind[prefix]))[:MAX_PREFIXES]
+        looked_at = {*likely[:1], *(prefix for prefix in likely if len(behind[prefix]) >= needed)}
         for prefix, matched in behind.items():
-            if prefix in likely:
+            if prefix in looked_at:
                 yield _candidate(found, wanted, prefix=prefix, matched=matched, names=names)
 
 
@@ -229,11 +232,14 @@ def _own_prefixes(names: Iterable[str]) -> list[str]:
 
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:
-    """("", whole), then every way to cut a name at a dot."""
+    """("", whole), then every way to cut a name at one of its first dots."""
     yield "", name
-    for place, letter in enumerate(name):
-        if letter == ".":
-            yield name[:place], name[place + 1 :]
+    place = name.find(".")
+    for _ in range(MAX_PARTS):
+        if place < 0:
+            return
+        yield name[:place], name[place + 1 :]
+        place = name.find(".", place + 1)
 
 
 def _known(name: str, wanted: Wanted, own_parts: Collection[str]) -> bool:

@@ -118,6 +118,12 @@ def test_a_tensor_without_its_own_elements_is_refused(tmp_path, tensor):
         tensors_in(tmp_path / "net.pth")
 
 
+def test_another_pickle_protocol_is_named(tmp_path):
+    torch.save(STATE, tmp_path / "net.pth", pickle_protocol=4)
+    with pytest.raises(UntrustedArtefact, match="protocol that torch's safe reader does not know; save it again"):
+        read_checkpoint(tmp_path / "net.pth")
+
+
 def test_a_compressed_archive_is_refused(tmp_path):
     torch.save(STATE, tmp_path / "net.pth")
     with zipfile.ZipFile(tmp_path / "net.pth") as good, zipfile.ZipFile(tmp_path / "bomb.pth", "w") as bomb:
