@@ -126,7 +126,9 @@ def test_a_row_that_breaks_costs_one_row(plugins, backend, kind, words):
     with pytest.raises(kind, match=words):
         raise broken.failure
     assert sound.failure is None
-    assert len(sound.blocks) == 2 * found.rounds >= 12
+    assert found.rounds >= 6
+    # Twice in each round; fewer where something else holds the cores for a second and the row seems too slow.
+    assert found.rounds <= len(sound.blocks) <= 2 * found.rounds
 
 
 def test_a_row_that_hangs_is_killed(plugins):
