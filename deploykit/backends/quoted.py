@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from deploykit.errors import DeploykitError, DeviceOutOfMemory, ExecutionFailed
+from deploykit.errors import DeploykitError, DeviceOutOfMemory, ExecutionFailed, first_line
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -18,6 +18,11 @@ NO_MEMORY = (
     "can't allocate memory",
     "bad_alloc",
 )
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a library's exception says so."""
+    return any(phrase in first_line(error).lower() for phrase in NO_MEMORY)
 
 
 def quoted(library: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -34,12 +39,11 @@ def quoted(library: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             except DeploykitError:
                 raise
             except Exception as error:
-                words = (str(error).strip() or repr(error)).splitlines()[0]
-                if any(phrase in words.lower() for phrase in NO_MEMORY):
+                if is_out_of_memory(error):
                     raise DeviceOutOfMemory(
-                        f"{library} is out of memory: {words}", hint="run a smaller batch"
+                        f"{library} is out of memory: {first_line(error)}", hint="run a smaller batch"
                     ) from error
-                raise ExecutionFailed(f"{library} failed: {words}") from error
+                raise ExecutionFailed(f"{library} failed: {first_line(error)}") from error
 
         return calling
 

@@ -6,6 +6,7 @@ FP32 under that name would be a lie.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -15,9 +16,9 @@ import numpy as np
 from deploykit.backends.device import find_gpu
 from deploykit.backends.feed import check_feed
 from deploykit.backends.protocol import Engine, Feed, Placement, Progress, Reason, Source
-from deploykit.backends.quoted import quoted
+from deploykit.backends.quoted import is_out_of_memory, quoted
 from deploykit.calling import call
-from deploykit.errors import BackendMissing
+from deploykit.errors import BackendMissing, first_line
 from deploykit.host import installed_version
 from deploykit.outputs import flatten_outputs
 from deploykit.spec import BuildSpec, Precision
@@ -105,7 +106,8 @@ class TorchSession:
         self.device = configure(engine.flavour, threads=threads)
         self.inputs, self.outputs = engine.inputs, engine.outputs
         self.dtype = torch.float16 if engine.precision is Precision.FP16 else torch.float32
-        self.module = self._placed(engine.module.load())
+        self.source = engine.module
+        self.module = self._placed(self.source.load(), self.dtype)
 
     def run(self, feed: Feed) -> dict[str, np.ndarray[Any, Any]]:
         bound = self.bind(feed)
@@ -126,8 +128,41 @@ class TorchSession:
         del self.module
 
     @quoted("PyTorch")
-    def _placed(self, module: torch.nn.Module) -> torch.nn.Module:
-        return module.to(self.device, self.dtype)
+    def _placed(self, module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
+        return module.to(self.device, dtype)
+
+    @quoted("PyTorch")
+    def forward(self, tensors: Mapping[str, torch.Tensor]) -> object:
+        """What the module answers, under `inference_mode`.
+
+        Raises BackendMissing where it runs in FP32 and not as `half()` leaves it: tensors that its forward makes or
+        casts stay float32, a constant of it is beyond float16, or PyTorch has no FP16 kernel for an operator.
+        """
+        import torch
+
+        with torch.inference_mode():
+            try:
+                return call(self.module, tensors)
+            except Exception as error:
+                if self.dtype is torch.float32 or is_out_of_memory(error) or not self._runs_in_float32(tensors):
+                    raise
+                raise BackendMissing(
+                    f"eager PyTorch runs this module in FP32 and not in FP16: {first_line(error)}",
+                    hint="half() reaches parameters, buffers and inputs, not the tensors that forward makes or casts",
+                ) from error
+
+    def _runs_in_float32(self, tensors: Mapping[str, torch.Tensor]) -> bool:
+        import torch
+
+        try:
+            call(self._placed(self.source.load(), torch.float32), _floats_as(torch.float32, tensors))
+        except Exception:  # noqa: BLE001 - user code raises what it likes, and the first failure is what is told
+            return False
+        return True
+
+
+def _floats_as(dtype: torch.dtype, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
 class TorchBound:
@@ -138,21 +173,18 @@ class TorchBound:
         self._torch = torch
         self._session = session
         placed = {spec.name: torch.from_numpy(np.array(feed[spec.name])).to(session.device) for spec in session.inputs}
-        self._arguments = {
-            name: tensor.to(session.dtype) if tensor.is_floating_point() else tensor for name, tensor in placed.items()
-        }
+        self._arguments = _floats_as(session.dtype, placed)
         self._result: object = None
         on_gpu = session.device.type == "cuda"
         self._events = [torch.Event("cuda", enable_timing=True) for _ in range(2)] if on_gpu else []
 
     @quoted("PyTorch")
     def launch(self) -> None:
-        with self._torch.inference_mode():
-            for event in self._events[:1]:
-                event.record()
-            self._result = call(self._session.module, self._arguments)
-            for event in self._events[1:]:
-                event.record()
+        for event in self._events[:1]:
+            event.record()
+        self._result = self._session.forward(self._arguments)
+        for event in self._events[1:]:
+            event.record()
 
     @quoted("PyTorch")
     def synchronize(self) -> None:

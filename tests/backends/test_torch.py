@@ -38,13 +38,13 @@ class Expands(nn.Module):
         return torch.empty(1 << 46)
 
 
-def engine(module, flavour="torch 2.15 (cpu)"):
+def engine(module, flavour="torch 2.15 (cpu)", precision=Precision.FP32):
     recipe = Recipe(module)
-    return Engine("torch", flavour, Precision.FP32, recipe.inputs, recipe.outputs, module=recipe)
+    return Engine("torch", flavour, precision, recipe.inputs, recipe.outputs, module=recipe)
 
 
-def run(module):
-    with TorchBackend().open(engine(module), threads=1) as session:
+def run(module, precision=Precision.FP32):
+    with TorchBackend().open(engine(module, precision=precision), threads=1) as session:
         session.run({"x": np.ones((2, 4), np.float32)})
 
 
@@ -92,6 +92,52 @@ def test_another_failure_is_quoted():
     with pytest.raises(ExecutionFailed, match="PyTorch failed: cuDNN error") as caught:
         run(Raises(RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")))
     assert not isinstance(caught.value, DeviceOutOfMemory)
+
+
+class MakesFloat32(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.linear(x + torch.ones(4))
+
+
+class CastsToFloat32(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.linear(x.float())
+
+
+class MasksBeyondFloat16(nn.Module):
+    def forward(self, x):
+        return x.masked_fill(x > 0, -1e9)
+
+
+class AsksForFloat32(nn.Module):
+    def forward(self, x):
+        assert x.dtype is torch.float32, "float32 images, please"
+        return x
+
+
+@pytest.mark.parametrize("network", [MakesFloat32, CastsToFloat32, MasksBeyondFloat16, AsksForFloat32])
+def test_a_module_that_half_does_not_reach_whole_has_no_fp16_row(network):
+    run(network())  # in FP32 it runs
+    with pytest.raises(BackendMissing, match=r"runs this module in FP32 and not in FP16: .+; half\(\) reaches"):
+        run(network(), Precision.FP16)
+
+
+def test_a_module_that_fails_in_either_precision_failed():
+    with pytest.raises(ExecutionFailed, match="no such thing"):
+        run(Raises(RuntimeError("no such thing")), Precision.FP16)
+
+
+def test_memory_that_runs_out_in_fp16_is_out_of_memory():
+    with pytest.raises(DeviceOutOfMemory):
+        run(Expands(), Precision.FP16)
 
 
 class Structured(nn.Module):
