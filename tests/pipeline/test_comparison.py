@@ -29,18 +29,18 @@ def ask(answering, tmp_path):
 
 def test_every_backend_gets_its_own_verdict(artefacts, ask):
     report = verify(artefacts, ask("exact", "reversed", "stuck", "nan", "biased"))
-    verdicts = {row.backend: row.parity["verdict"] for row in report.rows}
+    verdicts = {row.backend: row.parity.verdict for row in report.rows}
     assert list(verdicts) == ["exact", "reversed", "stuck", "nan", "biased"]
     assert verdicts.pop("exact") == "pass"
     assert "pass" not in verdicts.values()
-    assert all(row.parity["reason"] for row in report.rows[1:])
+    assert all(row.parity.reason for row in report.rows[1:])
     assert exit_code(report.rows) == 3
     assert exit_code(report.rows[:1]) == 0
 
 
 def test_a_row_that_breaks_costs_no_other_row(artefacts, ask):
     exact, crashed = bench(artefacts, ask("exact", "crashing")).rows
-    assert (exact.state, exact.parity["verdict"]) == ("measured", "pass")
+    assert (exact.state, exact.parity.verdict) == ("measured", "pass")
     assert exact.latency_ms.median > 0
     assert (crashed.state, crashed.latency_ms) == ("failed", None)
     assert "the device has left" in crashed.reason
@@ -71,7 +71,7 @@ def test_int8_is_calibrated_on_other_images_than_it_is_judged_by(artefacts, ask,
     (row,) = verify(artefacts, replace(asked, spec=replace(asked.spec, data=photographs))).rows
     assert row.state == "measured"
     assert row.typed_digest
-    assert row.parity["verdict"] == "fail"  # it computes no network
+    assert row.parity.verdict == "fail"  # it computes no network
 
 
 def test_a_wrong_request_is_refused_before_anything_is_built(artefacts, ask, tmp_path):
@@ -86,14 +86,14 @@ def test_the_verdict_is_about_all_images_whatever_the_batch(artefacts, ask):
     for batch in (BatchRange(1, 1, 1), BatchRange(1, 5, 8)):
         asked = ask("exact", "reversed")
         exact, turned = verify(artefacts, replace(asked, spec=replace(asked.spec, batch=batch))).rows
-        assert exact.parity["verdict"] == "pass"
-        assert (turned.parity["verdict"] == "pass") is (batch.optimum == 1)
-        assert exact.parity["images"] == turned.parity["images"] >= 8
+        assert exact.parity.verdict == "pass"
+        assert (turned.parity.verdict == "pass") is (batch.optimum == 1)
+        assert exact.parity.images == turned.parity.images >= 8
 
 
 def test_photographs_and_noise_are_both_behind_a_verdict_of_fp32(artefacts, ask, photographs):
     asked = ask("exact")
     spec = replace(asked.spec, data=photographs)
     (row,) = verify(artefacts, replace(asked, spec=spec)).rows
-    assert row.parity["images"] > len(list(photographs.iterdir())) // 2
-    assert np.isfinite(row.parity["floor"])
+    assert row.parity.images > len(list(photographs.iterdir())) // 2
+    assert np.isfinite(row.parity.as_dict()["floor"])

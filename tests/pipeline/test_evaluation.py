@@ -65,7 +65,7 @@ def test_flips_are_counted_against_the_first_row(artefacts, ask, labelled):
 def test_a_drop_beyond_what_is_allowed_closes_the_gate(artefacts, ask):
     rows = evaluate(artefacts, ask("exact", "stuck", max_drop=1.0)).rows
     assert not rows[0].row.parity
-    assert "points of top-1 lost, 1 are allowed" in rows[1].row.parity["reason"]
+    assert "points of top-1 lost, 1 are allowed" in rows[1].row.parity.reason
     assert exit_code([line.row for line in rows]) == 3
 
 
