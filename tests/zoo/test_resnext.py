@@ -145,7 +145,7 @@ def test_the_ends_of_the_range_are_taken(options):
 
 @pytest.mark.parametrize("name", FACTORIES)
 def test_cards_list_the_options(name):
-    assert cards()[name].options == ("cardinality", "width_per_group")
+    assert cards()[name].options == ("num_classes", "in_channels", "cardinality", "width_per_group")
 
 
 def test_a_single_pixel_is_enough():
