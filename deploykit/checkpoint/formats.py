@@ -37,7 +37,8 @@ MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89PNG", "an image", "images are given with --data"),
     (b"\xff\xd8\xff", "an image", "images are given with --data"),
 )
-MARKUP = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)", re.IGNORECASE | re.DOTALL)
+MARKUP = re.compile(rb"<(?:!doctype\s+html|html|head|body)", re.IGNORECASE)
+COMMENT, END_OF_COMMENT = b"<!--", b"-->"
 XML = re.compile(rb"\s*<\?xml")
 TAR_MAGIC, TAR_OFFSET = b"ustar", 257
 CHECKPOINTS = {".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".npz", ".tar"}
@@ -66,7 +67,7 @@ def recognise(path: Path, head: bytes, members: Sequence[str] | None) -> Format:
             raise _refused(path, what, fix)
     if head[TAR_OFFSET:].startswith(TAR_MAGIC):
         raise _refused(path, "a tar archive", "unpack it, and name the checkpoint inside")
-    if MARKUP.match(head):
+    if MARKUP.match(_without_comments(head)):
         raise _refused(path, "an HTML page, so the download gave a page in place of the file", "download it anew")
     if XML.match(head):
         raise _refused(
@@ -85,6 +86,14 @@ def recognise(path: Path, head: bytes, members: Sequence[str] | None) -> Format:
     if head.lstrip()[:1] in (b"{", b"["):
         raise _refused(path, *_json(head))
     return Format.PICKLE
+
+
+def _without_comments(head: bytes) -> bytes:
+    """What follows blanks and comments of markup. A loop, for a pattern would try every way to pair their ends."""
+    rest = head.lstrip()
+    while rest.startswith(COMMENT):
+        rest = rest.partition(END_OF_COMMENT)[2].lstrip()
+    return rest
 
 
 def _is_safetensors(head: bytes) -> bool:

@@ -10,7 +10,7 @@ import argparse
 import datetime
 import math
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -53,19 +53,27 @@ class PickledArray(Ignored):
 
     @property
     def is_numeric(self) -> bool:
-        """Whether it is one of numbers that a tensor can have, in the byte order of this machine."""
-        kind = self.state[2] if len(self.state) == 5 else None
-        return isinstance(kind, PickledType) and kind.code.lstrip("<|=") in KINDS and kind.order in "<|="
+        """Whether it is one of numbers that a tensor can have, in the byte order of this machine, with a shape."""
+        if len(self.state) != 5:
+            return False
+        _, shape, kind, _, _ = self.state
+        is_shape = isinstance(shape, tuple) and all(type(size) is int and size >= 0 for size in shape)
+        return is_shape and isinstance(kind, PickledType) and kind.code.lstrip("<|=") in KINDS and kind.order in "<|="
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As a numeric one claims it; `to_tensor` holds it to that."""
+        found: tuple[int, ...] = self.state[1]
+        return found
 
     def to_tensor(self, name: str) -> "torch.Tensor":
-        """A copy. Raises UntrustedArtefact where the shape that is claimed is not that of the bytes."""
+        """A copy of a numeric one. Raises UntrustedArtefact where the shape it claims is not that of its bytes."""
         import torch
 
-        _, shape, kind, fortran, content = self.state
-        dtype = getattr(torch, KINDS[kind.code.lstrip("<|=")])
-        sizes = [size for size in shape if type(size) is int and size >= 0] if isinstance(shape, Sequence) else None
-        if not isinstance(content, bytes) or sizes is None or len(sizes) != len(shape):
-            raise UntrustedArtefact(f"array {name} has no shape or no bytes")
+        _, _, kind, fortran, content = self.state
+        dtype, sizes = getattr(torch, KINDS[kind.code.lstrip("<|=")]), list(self.shape)
+        if not isinstance(content, bytes):
+            raise UntrustedArtefact(f"array {name} has no bytes")
         if math.prod(sizes) * dtype.itemsize != len(content):
             raise UntrustedArtefact(f"array {name} claims the shape {sizes} and has {len(content)} bytes")
         if not content:

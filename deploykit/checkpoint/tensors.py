@@ -31,8 +31,6 @@ class Found:
     @property
     def shape(self) -> tuple[int, ...]:
         """As it claims; `dense_tensor` holds it to that."""
-        if isinstance(self.value, PickledArray):
-            return tuple(self.value.state[1])
         return tuple(self.value.shape)
 
 

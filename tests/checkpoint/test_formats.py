@@ -72,6 +72,12 @@ def test_what_is_no_checkpoint_is_named_with_the_fix(tmp_path, what, name):
     assert "\n" not in str(caught.value)
 
 
+def test_many_comments_cost_no_more_than_their_length(tmp_path):
+    (tmp_path / "net.pth").write_bytes(b"<!---->" * 146)
+    with pytest.raises(UntrustedArtefact):
+        read_checkpoint(tmp_path / "net.pth")
+
+
 def test_the_checkpoint_inside_an_archive_is_named(tmp_path):
     (tmp_path / "all.zip").write_bytes(zipped("readme.txt", "best/model.pth"))
     with pytest.raises(UntrustedArtefact, match=r"name the checkpoint inside: best/model\.pth"):
