@@ -15,8 +15,9 @@ from deploykit.parity.reference import (
     joined,
     unlike,
 )
+from deploykit.parity.results import GateMissed, OutputParity, Parity, ParityResult, Undecided
 from deploykit.parity.sets import Agreement
-from deploykit.parity.verdict import GateMissed, OutputParity, Parity, ParityResult, Undecided, closeness_db, judge
+from deploykit.parity.verdict import closeness_db, judge
 
 __all__ = [
     "CHUNK",

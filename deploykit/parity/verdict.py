@@ -10,123 +10,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from deploykit.parity.channels import Group, Part, find_groups, measure_part
-from deploykit.parity.kinds import Kind, KindName, kind_of
+from deploykit.parity.kinds import Kind, kind_of
 from deploykit.parity.limits import BACKEND_FACTOR, FLOOR_FACTOR, PART_SQNR_DB, SMALLEST_FLOOR, Limits, floor_of
-from deploykit.parity.metrics import Array, Distance, Top1, distance, top1, variation
+from deploykit.parity.metrics import Array, Distance, distance, top1, variation
 from deploykit.parity.reference import Outputs, Reference, apart
+from deploykit.parity.results import OutputParity, ParityResult, Scope, Verdict
 from deploykit.parity.sets import Agreement, same_items, same_values
 from deploykit.spec import Precision
-
-Verdict = Literal["pass", "fail", "inconclusive"]
-Scope = Literal["engine", "typed graph"]
 
 # Variation over inputs below which agreement is that of a constant, and says nothing: of the output's size, and of what
 # varies in it at all, places included.
 CONSTANT, CONSTANT_OF_VARYING = 1e-5, 1e-3
-SEVERITY: dict[Verdict, int] = {"fail": 0, "inconclusive": 1, "pass": 2}
-
-
-@dataclass(frozen=True, slots=True)
-class OutputParity:
-    """One output of one row.
-
-    `scope` is "engine", or "typed graph" where the engine cannot run here and only the precision verdict is known.
-    `precision` and `backend` are None where no typed graph ran, `total` and `backend` where no engine did.
-
-    Whole numbers and items have an `agreement` in place of distances. `parts` has the groups of channels of the row's
-    own scope where there are any; `broken` is set where values collapsed.
-    """
-
-    output: str
-    scope: Scope
-    verdict: Verdict
-    reason: str
-    precision_limit: str
-    floor: float  # relative L2 of eager float32, or the share of its whole numbers that are wrong
-    kind: KindName = "real"
-    total: Distance | None = None  # engine against float64
-    precision: Distance | None = None  # typed graph against float64
-    backend: Distance | None = None  # engine against typed graph
-    backend_limit: float | None = None  # relative L2
-    agreement: Agreement | None = None
-    parts: tuple[Part, ...] = ()
-    broken: bool = False
-    top1: Top1 | None = None
-
-    @property
-    def loss(self) -> Distance | None:
-        """Against float64, of the engine where it ran, else of the typed graph."""
-        return self.total or self.precision
-
-
-@dataclass(frozen=True, slots=True)
-class ParityResult:
-    """All outputs of one row; its verdict is the worst among them, its figures those of that output."""
-
-    outputs: tuple[OutputParity, ...]
-    images: int
-    reference: str
-    weights: str  # "random weights" or "given weights"
-
-    @property
-    def worst(self) -> OutputParity:
-        """Of the outputs that read the inputs, where any does: a constant of the network says nothing of the rest."""
-        telling = [output for output in self.outputs if output.kind != "fixed" or output.verdict == "fail"]
-        return min(telling or self.outputs, key=lambda output: (SEVERITY[output.verdict], -_loss(output)))
-
-    @property
-    def verdict(self) -> Verdict:
-        if all(output.kind == "fixed" and output.verdict == "pass" for output in self.outputs):
-            return "inconclusive"  # nothing here reads the inputs
-        return self.worst.verdict
-
-    @property
-    def reason(self) -> str:
-        if self.verdict == "inconclusive" and self.worst.verdict == "pass":
-            return "no output reads the network's inputs; agreement says nothing"
-        return self.worst.reason
-
-    def as_dict(self) -> dict[str, Any]:
-        worst = self.worst
-        return {
-            "sqnr_db": worst.loss.sqnr_db if worst.loss else None,
-            **(_plain(worst) | {"verdict": self.verdict, "reason": self.reason}),
-            "images": self.images,
-            "reference": self.reference,
-            "weights": self.weights,
-            "outputs": [_plain(output) for output in self.outputs],
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Undecided:
-    """Nothing could be compared, for a reason. It is no pass: the exit code is that of a gate that did not hold."""
-
-    reason: str
-    verdict: Literal["inconclusive"] = "inconclusive"
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"verdict": self.verdict, "reason": self.reason}
-
-
-@dataclass(frozen=True, slots=True)
-class GateMissed:
-    """A gate ahead of the comparison did not hold, such as a weight that float16 cannot hold."""
-
-    reason: str
-    verdict: Literal["fail"] = "fail"
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"verdict": self.verdict, "reason": self.reason}
-
-
-Parity = ParityResult | Undecided | GateMissed
 
 
 def judge(
@@ -423,24 +322,9 @@ def _at(name: str, channels: str) -> str:
     return f"{name}[{channels}]" if channels else name
 
 
-def _plain(output: OutputParity) -> dict[str, Any]:
-    found = asdict(output)
-    if output.agreement:
-        found["agreement"]["share"] = output.agreement.share
-    return found
-
-
 def _figures(found: Distance) -> str:
     return f"{found.sqnr_db:.1f} dB ({found.relative_l2:.2g} relative L2)"
 
 
 def _ratio(decibel: float) -> float:
     return float(10.0 ** (-decibel / 20.0))
-
-
-def _loss(output: OutputParity) -> float:
-    if output.agreement is not None:
-        return 1.0 - output.agreement.share
-    if output.loss is None or math.isnan(output.loss.relative_l2):
-        return math.inf
-    return output.loss.relative_l2
