@@ -59,7 +59,12 @@ OF_BUILDS = {
 @fuse_option
 @click.option("--precision", default="fp32", show_default=True, help="fp32, fp16, int8.")
 @click.option("--backend", default="trt-rtx", show_default=True, help="The compiler: trt, trt-rtx.")
-@click.option("--batch", default="8", show_default=True, help="Largest batch, or min:opt:max (1:8:32).")
+@click.option(
+    "--batch",
+    default="8",
+    show_default=True,
+    help="Largest batch, or min:opt:max (1:8:32); the network's where it is fixed.",
+)
 @target_options
 @io_option
 @keep_option
@@ -113,6 +118,7 @@ def command(
     from deploykit.pipeline.artefacts import Artefacts
     from deploykit.pipeline.inspection import inspect, is_engine, wider_plans
     from deploykit.pipeline.policy import decided_policy
+    from deploykit.pipeline.settle import settled
     from deploykit.report.document import to_json
     from deploykit.report.inspection import render_inspection
     from deploykit.store import Store
@@ -145,7 +151,7 @@ def command(
     compiler = get_backend(backend)
     artefacts = Artefacts(Store.open(store), StageProgress())
     if not is_engine(model.name):
-        spec, _ = decided_policy(artefacts, spec, gpu)
+        spec, _ = decided_policy(artefacts, settled(artefacts, spec), gpu)
     found = inspect(
         _planned(artefacts, model.name, spec, compiler, trusted=trust_engine),
         others=() if is_engine(model.name) else wider_plans(artefacts, spec, compiler),

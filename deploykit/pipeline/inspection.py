@@ -43,6 +43,7 @@ class Planned:
     plan: EnginePlan
     reasons: Mapping[str, str]
     weights: WeightsOrigin | None = None  # None for an engine from elsewhere
+    calibration: Mapping[str, Any] | None = None  # what INT8's ranges come from, where the graph was typed here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,7 @@ class Inspection:
             "schema_version": SCHEMA_VERSION,
             "title": self.planned.title,
             **(self.planned.weights.facts() if self.planned.weights else NO_WEIGHTS),
+            "calibration": self.planned.calibration,
             "compiler": plan.compiler,
             "source": plan.source,
             "precision": plan.precision.value,
@@ -96,7 +98,9 @@ def planned_network(artefacts: Artefacts, spec: BuildSpec, backend: Backend) -> 
             f"{built.engine.flavour or backend.name} does not say what it compiled", hint="inspect it with trt-rtx"
         )
     exported = built.exported
-    return Planned(f"{exported.model.label}, {spec.precision}", plan, _reasons(built), exported.weights)
+    title = f"{exported.model.label}, {spec.precision}"
+    calibration = built.typed.facts.get("calibration") if built.typed else None
+    return Planned(title, plan, _reasons(built), exported.weights, calibration)
 
 
 def planned_engine(artefacts: Artefacts, path: Path, *, trusted: bool, precision: Precision, batch: int) -> Planned:

@@ -87,9 +87,11 @@ def build_facts(
 
 def undecided_facts(artefacts: Artefacts, spec: BuildSpec, backend: str, choice: Choice) -> dict[str, Any]:
     """In place of `build_facts` where `--precision best` has no answer."""
+    exported = artefacts.export(spec.model, spec.fusions)
     return {
         "schema_version": SCHEMA_VERSION,
-        "model": spec.model.label,
+        "model": exported.model.label,
+        **exported.weights.facts(),
         "backend": backend,
         "precision": None,
         "engine": None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deploykit.errors import ExecutionFailed, UnsupportedGraph, UsageError
+from deploykit.errors import DeploykitError, ExecutionFailed, UnsupportedGraph, UsageError
 from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.inputs import inputs_for
 from deploykit.pipeline.values import Exported
@@ -29,33 +29,36 @@ def overflow_facts(artefacts: Artefacts, exported: Exported, spec: BuildSpec) ->
     except (UnsupportedGraph, UsageError) as error:
         if spec.data is not None and not isinstance(error, UnsupportedGraph):
             raise
-        return {"images": 0, "first": None, "keep_fp32": [], "note": f"overflow was not looked for: {error}"}
+        return _not_looked_for(error)
 
     def make(_: Writer) -> Mapping[str, Any]:
         from deploykit.pipeline.stages import read_graph
-        from deploykit.precision.overflow import overflow
+        from deploykit.precision.overflow import cure, overflow
 
         with artefacts.timed("look for float16 overflow"):
             try:
                 found = overflow(read_graph(exported.path), list(inputs.feeds()), keep=spec.keep_fp32)
             except ExecutionFailed as error:
-                return {"images": 0, "first": None, "keep_fp32": [], "note": f"overflow was not looked for: {error}"}
+                return _not_looked_for(error)
         return {
             "images": len(inputs),
             "first": str(found.first) if found else None,
             "keep_fp32": list(found.keep) if found else [],
-            "note": f"on {len(inputs)} images: {inputs.source}",
+            "cure": cure(found.keep) if found else None,
         }
 
     parts = {"graph": exported.digest, "data": inputs.digest, "keep_fp32": spec.keep_fp32}
     entry, _ = artefacts.get_or_make("overflow", parts, make, request={"model": exported.model, "data": spec.data})
-    return {**entry.facts, **inputs.asked}
+    return {"note": f"on {len(inputs)} images: {inputs.source}", **entry.facts, **inputs.asked}
 
 
 def overflow_warning(found: Mapping[str, Any] | None) -> str:
     """One line that a person can act upon; "" where nothing overflows."""
     if not found or not found["first"]:
         return ""
-    from deploykit.precision.overflow import cure
+    return f"float16 overflow in {found['first']} ({found['note']}); {found['cure']}"
 
-    return f"float16 overflow in {found['first']} ({found['note']}); {cure(found['keep_fp32'])}"
+
+def _not_looked_for(error: DeploykitError) -> dict[str, Any]:
+    note = f"overflow was not looked for: {error}"
+    return {"images": 0, "first": None, "keep_fp32": [], "cure": None, "note": note}

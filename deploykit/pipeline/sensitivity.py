@@ -76,8 +76,8 @@ def measure(
     the aim, UnsupportedGraph where no layer can be quantised, and as calibration does.
     """
     spec = spec.with_precision(Precision.INT8)
-    table, _ = artefacts.calibrate(exported, spec)
-    trials = _Trials(artefacts, exported, spec, table, images=images, labelled=aim.max_drop is not None)
+    table, calibration = artefacts.calibrate(exported, spec)
+    trials = _Trials(artefacts, exported, spec, table, calibration, images, labelled=aim.max_drop is not None)
     return _Search(trials, aim, gpu).result()
 
 
@@ -89,6 +89,7 @@ class _Trials:
     exported: Exported
     spec: BuildSpec
     table: CalibrationTable
+    calibration: Mapping[str, Any]
     images: int | None
     labelled: bool
     known: dict[frozenset[str], Loss] = field(default_factory=dict)
@@ -197,6 +198,8 @@ class _Search:
             model=trials.exported.model.label,
             **trials.exported.weights.facts(),
             images=trials.table.images,
+            data=trials.calibration["data"],
+            preprocessing=trials.calibration["preprocessing"],
             judged_by=trials.feeds[2],
             objective=self._pricing.objective,
             method=trials.table.method,

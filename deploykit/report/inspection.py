@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from deploykit.report.outcome import describe_preprocessing, describe_ranges
 from deploykit.report.text import (
     count_or_size,
     megabytes,
@@ -50,6 +51,8 @@ def _facts(found: Found) -> dict[str, str]:
     return {
         "plan": found["title"],
         "weights": with_notes(found["weights"], found["weights_notes"]) or "not known: the engine is from elsewhere",
+        "calibration": describe_ranges(found["calibration"]),
+        "preprocessing": describe_preprocessing((found["calibration"] or {}).get("preprocessing")),
         "compiler": f"{found['compiler']}{targets}; read from its {found['source']}",
         "kernels": f"{summary['kernels']}",
         "MB moved": f"{summary['mb_moved']:.1f} for a batch of {found['batch']}",

@@ -50,7 +50,11 @@ def describe_export(facts: Mapping[str, Any]) -> dict[str, str]:
 
 def describe_undecided(facts: Mapping[str, Any]) -> dict[str, str]:
     """What `build --precision best` answers where it cannot decide."""
-    return {"model": f"{facts['model']}, precision undecided", "candidates": _best(facts["best"])} | _seconds(facts)
+    return {
+        "model": f"{facts['model']}, precision undecided",
+        "weights": with_notes(facts["weights"], facts["weights_notes"]),
+        "candidates": _best(facts["best"]),
+    } | _seconds(facts)
 
 
 def describe_calibration(facts: Mapping[str, Any]) -> dict[str, str]:
@@ -129,7 +133,7 @@ def describe_build(facts: Mapping[str, Any]) -> dict[str, str]:
         "typing": _typing(facts["typing"]),
         "overflow": _overflow(facts["overflow"]),
         "repair": _repair(facts["repair"]),
-        "calibration": _calibration(facts["calibration"]),
+        "calibration": describe_ranges(facts["calibration"]),
         "preprocessing": describe_preprocessing((facts["calibration"] or facts["overflow"] or {}).get("preprocessing")),
         "engine": f"{facts['engine']}{_kept(facts)}" if facts["engine"] else "",
         "build log": str(facts["build_log"] or ""),
@@ -184,8 +188,7 @@ def _overflow(found: Mapping[str, Any] | None) -> str:
         return ""
     if not found["first"]:
         return f"none {found['note']}" if found["images"] else str(found["note"])
-    cure = f"cured by --keep-fp32 {' --keep-fp32 '.join(found['keep_fp32'])}" if found["keep_fp32"] else "no cure found"
-    return f"{found['first']} {found['note']}; {cure}"
+    return f"{found['first']} {found['note']}; {found['cure']}"
 
 
 def _repair(found: Mapping[str, Any] | None) -> str:
@@ -206,7 +209,8 @@ def _repair(found: Mapping[str, Any] | None) -> str:
     return "\n".join(said)
 
 
-def _calibration(found: Mapping[str, Any] | None) -> str:
+def describe_ranges(found: Mapping[str, Any] | None) -> str:
+    """What INT8's ranges come from; "" where nothing was calibrated."""
     if not found:
         return ""
     if table := found.get("table"):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
+from deploykit.report.outcome import describe_preprocessing
 from deploykit.report.text import render_facts, render_lines, render_table, with_notes
 
 SHOWN = 20  # layers; --json has all of them
@@ -47,6 +49,8 @@ class Sensitivity:
     weights_digest: str | None
     weights_notes: tuple[str, ...]
     images: int
+    data: str
+    preprocessing: Mapping[str, Any] | None
     judged_by: str
     objective: str
     method: str
@@ -69,7 +73,8 @@ def render_sensitivity(found: Sensitivity, *, file: TextIO | None = None) -> Non
         {
             "model": found.model,
             "weights": with_notes(found.weights, found.weights_notes),
-            "ranges": f"{found.method} over {found.images} images",
+            "ranges": f"{found.method} over {found.images} images ({found.data})",
+            "preprocessing": describe_preprocessing(found.preprocessing),
             "judged by": f"{found.judged_by}; TensorRT's placement, run literally",
             "plans": found.objective,
         },
