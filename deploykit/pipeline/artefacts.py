@@ -88,6 +88,7 @@ class Artefacts:
 
         parts = {**self.identity(model), "fusions": fusions}
         entry, hit = self.get_or_make("export", parts, make, request={"model": model, "fusions": fusions})
+        model.require_inputs([each["name"] for each in entry.facts["inputs"]])
         return Exported(
             model=module.model if module else model,
             path=entry.path("model.onnx"),
@@ -119,6 +120,11 @@ class Artefacts:
         Raises UsageError, UntrustedArtefact for a table that is given and does not fit, or is none.
         """
         asked = spec.calibration
+        if exported.quantized:
+            raise UsageError(
+                f"{exported.model.label} is quantized by its author: there is nothing to calibrate",
+                hint="build it with --precision int8, or give the float network",
+            )
         if asked.table is not None:
             return given_table(asked.table, exported)
         observations, facts = self.observe(exported, spec)
@@ -143,12 +149,12 @@ class Artefacts:
                 )
             writer.write("observations.json", seen.to_json())
             kept.unlink(missing_ok=True)
-            return inputs.facts
+            return {}
 
         entry, _ = self.get_or_make("observations", parts, make, request={"model": exported.model, "data": spec.data})
         from deploykit.precision.calibrate.observations import Observations
 
-        facts = {**entry.facts, **inputs.asked}
+        facts = {**inputs.facts, **inputs.asked}  # of this request: equal images may bear other names elsewhere
         return Observations.from_json(entry.path("observations.json").read_bytes()), facts
 
     def quantisable(self, exported: Exported, spec: BuildSpec) -> Exported:
@@ -321,11 +327,10 @@ class Artefacts:
     def _quantized(self, exported: Exported, spec: BuildSpec) -> Typed:
         """A file that is quantized already is its own INT8 graph. Raises UsageError for what would change that."""
         untouched = BuildSpec(model=spec.model)
-        asked = (spec.policy, spec.repair, spec.calibration.table)
-        if asked != (untouched.policy, untouched.repair, None):
+        if (spec.policy, spec.repair, spec.calibration) != (untouched.policy, untouched.repair, untouched.calibration):
             raise UsageError(
-                f"{exported.model.label} is quantized by its author: no option of ours changes where",
-                hint="leave --int8-policy, --int8-leave, --int8-repair and --table out, or give the float network",
+                f"{exported.model.label} is quantized by its author: no option of ours changes where or how",
+                hint="leave out the options of INT8 and of its calibration, or give the float network",
             )
 
         def make(_: Writer) -> Mapping[str, Any]:

@@ -92,9 +92,11 @@ class _Evaluation:
 
     @cached_property
     def _calibration(self) -> Inputs | None:
-        """What INT8 is calibrated on here; None where no row is INT8, or a table brings its ranges."""
+        """What INT8 is calibrated on here; None where no row is INT8, the file came quantized, or a table is given."""
         spec = self.request.spec
         if Precision.INT8 not in self.request.precisions or spec.calibration.table is not None:
+            return None
+        if self.exported.quantized:
             return None
         return calibration_inputs(self.exported, spec)
 

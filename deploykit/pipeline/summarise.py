@@ -19,7 +19,9 @@ def summarise(model: ModelSpec) -> NetworkSummary:
     if model.is_onnx:
         from deploykit.summary.onnx_graph import of_onnx
 
-        return NetworkSummary(model=model.label, layers=of_onnx(read_onnx(Path(model.name)), model.shapes))
+        file = read_onnx(Path(model.name))
+        model.require_inputs([each.name for each in file.graph.input])
+        return NetworkSummary(model=model.label, layers=of_onnx(file, model.shapes))
     card = registry.card_of(model)
     layers = _layers(model)
     return NetworkSummary(

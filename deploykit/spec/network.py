@@ -1,7 +1,7 @@
 """One network, and what goes into it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -146,6 +146,14 @@ class ModelSpec:
     def range_of(self, name: str) -> InputRange | None:
         """The numbers that the input `name` may hold, where that is said."""
         return next((span for span in self.input_ranges if span.name == name), None)
+
+    def require_inputs(self, inputs: Collection[str]) -> None:
+        """Raises UsageError for a range of an input that is not among the network's `inputs`."""
+        for span in self.input_ranges:
+            if span.name not in inputs:
+                raise UsageError(
+                    f"--input-range {span}: {self.name} has no input {span.name}", hint=f"it takes {', '.join(inputs)}"
+                )
 
     @property
     def is_onnx(self) -> bool:

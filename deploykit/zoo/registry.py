@@ -206,7 +206,9 @@ def input_specs(spec: ModelSpec) -> tuple[TensorSpec, ...]:
     A factory's are those that `spec` names. Raises as `card_of`, and UsageError for a shape that is not an image's.
     """
     card = card_of(spec)
-    return _factory_inputs(spec) if spec.is_factory else (_image_spec(card, spec),)
+    found = _factory_inputs(spec) if spec.is_factory else (_image_spec(card, spec),)
+    spec.require_inputs([each.name for each in found])
+    return found
 
 
 def input_spec(spec: ModelSpec) -> TensorSpec:

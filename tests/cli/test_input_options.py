@@ -139,10 +139,21 @@ def test_free_sizes_of_a_file_are_fixed_or_become_the_profile(run, own):
     assert (small.returncode != 0, row["parity"].get("verdict", row["state"]) != "pass") == (True, True)
 
 
+@pytest.mark.parametrize("command", ["export", "verify", "inspect", "summary"])
+@pytest.mark.parametrize("model", ["test_convnet", "bytes.onnx"])
+def test_a_range_of_an_input_that_is_not_there_is_refused(run, own, model, command):
+    name = own / model if model.endswith(".onnx") else model
+    refused = run(command, name, "--input-range", "ids=0:10")
+    assert refused.returncode == USAGE
+    assert "has no input ids; it takes" in complaint(refused)
+
+
 def test_a_batch_that_the_file_fixes_is_the_default(run, own, photographs):
-    built = answer(run("build", own / "bytes.onnx", "--precision", "int8", "--data", photographs, "--json"))
+    options = ("--precision", "int8", "--data", photographs, "--json")
+    built = answer(run("build", own / "bytes.onnx", *options))
     assert (built["batch"], built["defaults"]["--batch"]) == ("2:2:2", "2:2:2")
-    assert "4" not in built["batch"]
+    inspected = answer(run("inspect", own / "bytes.onnx", *options))
+    assert (inspected["batch"], inspected["calibration"]) == (2, built["calibration"])
     refused = run("build", own / "bytes.onnx", "--batch", "4")
     assert "takes batches of 2 only" in complaint(refused)
 
@@ -154,9 +165,11 @@ def test_what_is_assumed_of_images_is_said_by_every_command_that_shows_some(run,
     assert how["origin"] == "assumed"
     assert "ImageNet's mean and deviation are assumed" in how["warning"]
     assert built["defaults"]["--target"] == "sm_89"
-    for command in ("build", "calibrate", "verify"):
-        options = {"build": ["--precision", "int8"], "verify": ["--backends", "ort", "--precision", "fp32"]}
-        said = run(command, own / "free.onnx", *shape, *options.get(command, [])).stdout
+    int8, fp32 = ("--precision", "int8"), ("--backends", "ort", "--precision", "fp32")
+    options = {"build": int8, "inspect": int8, "calibrate": (), "calibrate --sensitivity": (), "verify": fp32}
+    for command, more in options.items():
+        name, *flags = command.split()
+        said = run(name, own / "free.onnx", *shape, *flags, *more).stdout
         assert "preprocessing" in said
         assert "are assumed: say it by --preprocess" in said
     given = answer(

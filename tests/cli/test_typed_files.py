@@ -16,6 +16,9 @@ QUANTIZED = """g (float[N, 3, 8, 8] x) => (float[N, 4, 8, 8] y)
     [first] a = Conv <pads = [1, 1, 1, 1]> (d, k)
     [last] y = Conv <pads = [1, 1, 1, 1]> (a, v)
 }"""
+CLASSIFIER = QUANTIZED.replace("float[N, 4, 8, 8] y", "float[N, 4] y").replace(
+    "[last] y = Conv <pads = [1, 1, 1, 1]> (a, v)", "p = GlobalAveragePool (a)\n    y = Flatten (p)"
+)
 HALF = """g (float16[N, 3, 8, 8] x) => (float16[N, 4, 8, 8] y) <float16[4, 3, 3, 3] h> {
     [only] y = Conv <pads = [1, 1, 1, 1]> (x, h)
 }"""
@@ -77,12 +80,33 @@ def test_a_quantized_file_in_fp32_is_the_file_as_it_is(run, quantized):
 
 
 @pytest.mark.parametrize(
-    "asked", [("--int8-leave", "first"), ("--int8-policy", "no-first"), ("--int8-repair", "bias")], ids=lambda it: it[0]
+    "asked",
+    [
+        ("--int8-leave", "first"),
+        ("--int8-policy", "no-first"),
+        ("--int8-repair", "bias"),
+        ("--calibration-method", "entropy"),
+    ],
+    ids=lambda it: it[0],
 )
 def test_what_would_change_a_quantized_file_is_refused(run, quantized, asked):
     done = run("build", quantized, "--backend", "trt-rtx", "--precision", "int8", *asked)
     assert done.returncode == 2
-    assert "quantized by its author: no option of ours changes where" in complaint(done)
+    assert "quantized by its author: no option of ours changes where or how" in complaint(done)
+
+
+def test_a_quantized_file_is_judged_by_all_images_since_none_calibrates_it(run, tmp_path):
+    path, data = write(tmp_path / "classifier.onnx", CLASSIFIER), tmp_path / "data.npz"
+    random = np.random.default_rng(5)
+    np.savez(data, x=random.standard_normal((9, 3, 8, 8)).astype(np.float32), labels=random.integers(0, 4, 9))
+    done = run("evaluate", path, "--data", data, "--backends", "ort", "--precision", "int8", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [row["images"] for row in found["rows"]] == [9]
+    assert found["environment"]["conditions"]["calibration"] == ""
+    refused = run("calibrate", path, "--data", data)
+    assert refused.returncode == 2
+    assert "quantized by its author" in complaint(refused)
 
 
 def test_a_float16_file_is_float16_under_either_name(run, half):
