@@ -97,7 +97,7 @@ def test_repair_reaches_both_placements(run, photographs):
 def test_a_build_says_what_was_repaired(run, photographs):
     done = run("build", "test_resnet", *RTX, "--data", photographs, "--int8-repair", "bias,equalise,clip")
     assert done.returncode == 0, done.stderr
-    assert "repair       clip,equalise,bias\n" in done.stdout
+    assert ["repair", "clip,equalise,bias"] in [line.split() for line in done.stdout.splitlines()]
     assert "channels evened out between " in done.stdout
     assert "squared error of the outputs on the calibration images times 0." in done.stdout
 

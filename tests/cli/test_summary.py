@@ -125,7 +125,7 @@ def test_a_factory_is_summarised_where_it_lies(run, tmp_path):
         (["lenet5", "--weights", "weights.pth"], ["reads no weights", "--weights"]),
         (["lenet5", "--seed", "3"], ["reads no weights", "--seed"]),
         (["lenet5", "--width-mult", "0.5"], ["no width multiplier", "mobilenet"]),
-        (["missing.onnx"], ["there is no ONNX file"]),
+        (["missing.onnx"], ["there is no file missing.onnx"]),
     ],
 )
 def test_refusals_are_one_line(run, arguments, said):
