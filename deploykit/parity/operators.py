@@ -5,6 +5,7 @@ fails with several groups. Padding is written out here, so that only the plain f
 ONNX pads the two ends of an axis apart, and counts windows that hang over the end (`ceil_mode`) in its own way.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -44,9 +45,11 @@ class Conv(OpRun):
     ) -> tuple[Array]:
         rank = x.ndim - 2
         step, spread, around = _windows(x, w.shape[2:], auto_pad, pads, strides, dilations)
+        if x.shape[1] == w.shape[0] == group and math.prod(w.shape[2:]) <= MOST_TAPS:
+            return (_depthwise(np.pad(x, [(0, 0), (0, 0), *around]), w, b, step, spread),)
         found = CONV[rank](
             _padded(x, around, 0.0),
-            torch.tensor(w),
+            _tensor(w),
             None if b is None else torch.tensor(b),
             stride=step,
             dilation=spread,
@@ -75,8 +78,8 @@ class ConvTranspose(OpRun):
         rank = x.ndim - 2
         step, spread = _each(strides, rank), _each(dilations, rank)
         found = CONV_TRANSPOSE[rank](
-            torch.tensor(x),
-            torch.tensor(w),
+            _tensor(x),
+            _tensor(w),
             None if b is None else torch.tensor(b),
             stride=step,
             dilation=spread,
@@ -202,6 +205,8 @@ class DequantizeLinear(OpRun):
 
 OPERATORS: tuple[type[OpRun], ...] = (Conv, ConvTranspose, MaxPool, AveragePool)
 QUANTISATION: tuple[type[OpRun], ...] = (QuantizeLinear, DequantizeLinear)
+MOST_TAPS = 128  # of a filter with one channel that is summed tap by tap
+BLOCK = 1 << 15  # values: 256 KiB in double
 UINT8 = 2  # ONNX's number of the type
 WHOLE = (2, 3, 4, 5, 6)  # uint8, int8, uint16, int16, int32: what these two operators take
 
@@ -294,5 +299,39 @@ def _hanging(
     return found
 
 
+def _depthwise(padded: Array, w: Array, b: Array | None, step: Sequence[int], spread: Sequence[int]) -> Array:
+    """One filter for each channel, as a sum of shifted planes: PyTorch has no such kernel in float64 and goes through
+    the channels one by one. A block of planes at a time stays in the cache.
+    """
+    kernel = w.shape[2:]
+    sizes = [
+        (size - apart * (width - 1) - 1) // by + 1
+        for size, width, by, apart in zip(padded.shape[2:], kernel, step, spread, strict=True)
+    ]
+    ones = (1,) * len(kernel)
+    found = np.zeros((*padded.shape[:2], *sizes), padded.dtype)
+    if b is not None:
+        found += b.reshape(-1, *ones)
+    block = max(1, BLOCK // max(1, math.prod(sizes)))
+    for image, start in itertools.product(range(len(padded)), range(0, len(w), block)):
+        planes, sums, filters = (part[start : start + block] for part in (padded[image], found[image], w[:, 0]))
+        product = np.empty_like(sums)
+        for place in np.ndindex(*kernel):
+            window = [
+                slice(at * apart, at * apart + (size - 1) * by + 1, by)
+                for at, apart, size, by in zip(place, spread, sizes, step, strict=True)
+            ]
+            sums += np.multiply(planes[:, *window], filters[:, *place].reshape(-1, *ones), out=product)
+    return found
+
+
 def _padded(x: Array, around: Pads, fill: float) -> Tensor:
-    return torch.tensor(np.pad(x, [(0, 0), (0, 0), *around], constant_values=fill))
+    if not any(map(any, around)):
+        return _tensor(x)
+    return torch.from_numpy(np.pad(x, [(0, 0), (0, 0), *around], constant_values=fill))
+
+
+def _tensor(x: Array) -> Tensor:
+    """Without a copy where that can be: nothing here writes into an operand."""
+    whole = np.ascontiguousarray(x)
+    return torch.from_numpy(whole if whole.flags.writeable else whole.copy())
