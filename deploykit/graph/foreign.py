@@ -15,7 +15,7 @@ import onnx_ir.passes.common as common
 from deploykit.errors import ExportFailed, UntrustedArtefact, one_line
 from deploykit.graph.naming import separate_values
 from deploykit.graph.separate_outputs import separate_outputs
-from deploykit.graph.sizes import name_free_sizes
+from deploykit.graph.sizes import NOTES, name_free_sizes
 from deploykit.graph.upgrade import TARGET, upgrade
 from deploykit.graph.verify import breach_of
 from deploykit.onnx_repair import repaired
@@ -24,7 +24,6 @@ OLDEST_OPSET = 17  # older graphs are brought to TARGET
 IR_VERSION = 10  # the one that belongs to opset 20
 MAKE_SEQUENCES = ("SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceMap")
 MAX_NODES = 100_000  # after inlining; Inception-ResNet v2 has about 1,000
-NOTES = "deploykit.notes"  # the key in a graph's `meta`, which is never written to a file
 
 
 def parse(proto: onnx.ModelProto) -> ir.Model:

@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 
 from deploykit.errors import UntrustedArtefact, UsageError
-from deploykit.graph import optimise, parse, serialise, set_input_sizes, tensor_specs
+from deploykit.graph import check, notes_of, optimise, parse, serialise, set_input_sizes, tensor_specs
 from deploykit.graph.sizes import RANGES
 from deploykit.spec import SizeRange, parse_input_shape
 
@@ -59,8 +59,42 @@ def test_a_name_is_one_size_wherever_it_stands():
     text = "(float[N, 3, S, S] x, float[N, S] z) => (float[N, S] y) { y = Relu (z) }"
     inputs, outputs = tensor_specs(sized(text, "x=Nx3x8x8"))
     assert ([spec.shape for spec in inputs], outputs[0].shape) == ([("N", 3, 8, 8), ("N", 8)], ("N", 8))
-    with pytest.raises(UsageError, match="S is 8 and 9; dimensions of one name have one size"):
-        sized(text, "x=Nx3x8x9")
+
+
+TWICE = "(float[N, 3, S, S] x) => (float[N, 3, S, S] y) { y = Relu (x) }"
+
+
+@pytest.mark.parametrize(
+    ("text", "shapes", "inputs", "output"),
+    [
+        (TWICE, ["3,8,9"], [("N", 3, 8, 9)], ("N", 3, 8, 9)),
+        (TWICE, ["x=2x3x8x9"], [(2, 3, 8, 9)], (2, 3, 8, 9)),
+        (TWICE, ["x=Nx3x[4:8:16]x9"], [("N", 3, "x_2", 9)], ("N", 3, "x_2", 9)),
+        ("(float[S, 3, S] x) => (float[S, 3, S] y) { y = Relu (x) }", ["3,8"], [("S", 3, 8)], ("S", 3, 8)),
+        (
+            "(float[N, S] x, float[N, S] z) => (float[N, T] y) { y = Concat <axis = 1> (x, z) }",
+            ["x=Nx8", "z=Nx9"],
+            [("N", 8), ("N", 9)],
+            ("N", 17),
+        ),
+        ("(float[N, S] x, float[M, S] z) => (float[N, S] y) { y = Relu (x) }", ["x=3x8"], [(3, 8), ("M", 8)], (3, 8)),
+    ],
+)
+def test_dimensions_of_one_name_with_several_sizes_are_told_apart(text, shapes, inputs, output):
+    model = sized(text, *shapes)
+    found, (made,) = tensor_specs(model)
+    assert [spec.shape for spec in found] == inputs
+    assert made.shape == output
+    assert len(notes_of(model)) == (shapes != ["x=3x8"])
+    check(model)
+
+
+def test_what_is_told_apart_is_said_and_bears_no_name_of_the_file():
+    model = sized("(float[N, S, S, x_1] x) => (float[N, S, S, x_1] y) { y = Relu (x) }", "x=Nx[1:2:4]x3x[2:4:8]")
+    (spec,), _ = tensor_specs(model)
+    assert spec.shape == ("N", "x_1_", 3, "x_1")
+    assert spec.ranges == (("x_1_", SizeRange(1, 2, 4)), ("x_1", SizeRange(2, 4, 8)))
+    assert notes_of(model) == ("size 'S' is [1:2:4] and 3: told apart by where it stands",)
 
 
 @pytest.mark.parametrize("free", [-1, 0, None, "?", "None"])
