@@ -105,7 +105,10 @@ class Photographs:
 
     @property
     def source(self) -> str:
-        return "crops of the demo photographs" if self.images.crops_only else "crops of the given images"
+        if self.images.crops_only:
+            return "crops of the demo photographs"
+        whole, more = len(self.images.used), len(self.images) - len(self.images.used)
+        return "the given images" if not more else f"the given images ({whole}), and {more} random crops of them"
 
     @property
     def preparation(self) -> str:

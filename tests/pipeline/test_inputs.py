@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from deploykit.data.feeds import joined_feeds, runs
 from deploykit.data.noise import white_noise
@@ -263,3 +264,14 @@ def test_runs_cut_batches_and_hand_out_whole_what_has_none():
 def test_the_last_run_of_a_free_batch_may_be_smaller():
     feed = white_noise((IMAGES,), count=5, run=1, seed=0)
     assert [len(part["x"]) for part in runs(feed, (IMAGES,), 2)] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("resize", ["stretch", "letterbox", "crop"])
+def test_given_images_are_called_crops_only_where_crops_make_up_the_number(tmp_path, resize):
+    for shade in range(8):
+        Image.new("RGB", (20, 10), (shade * 30, 0, 0)).save(tmp_path / f"{shade}.png")
+    network = exported(IMAGES, preprocess=f"unit,resize={resize}")
+    enough, few = (shown(network, count=count, data=tmp_path) for count in (4, 6))
+    assert enough.source == "the given images"
+    assert few.source == "the given images (4), and 2 random crops of them"
+    assert shown(network).source == "crops of the demo photographs"
