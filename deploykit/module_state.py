@@ -2,13 +2,14 @@
 
 A `state_dict` misses some: buffers that are not persistent, and tensors that are plain attributes of a module. Here
 every tensor that a module holds counts, under the name of its place. What a module holds beside tensors (numbers,
-texts, arrays, lists of tensors) is not restored, for its constructor makes it again, but its digest goes along:
+texts, arrays, lists of tensors) is not restored, for its constructor makes it again, but its digest goes into keys:
 networks that differ in it are different networks. Imports torch when called.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +19,7 @@ from deploykit.loader import read_checkpoint
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-ATTRIBUTES = "attributes"  # the key of their digest in the file's metadata
+BESIDE = "beside"  # the key, in the file's metadata, of the digest of what is no tensor
 MAX_DEPTH = 4  # of lists in lists
 
 
@@ -92,10 +93,27 @@ def attributes_digest(module: "nn.Module") -> str:
     return digest.hexdigest()
 
 
-def write_state(state: "Mapping[str, Tensor]", path: Path, *, attributes: str = "") -> None:
+@contextmanager
+def unchanged(module: "nn.Module") -> "Iterator[None]":
+    """Inside, `forward` may write into its buffers and plain tensors; afterwards they are as they were."""
+    kept = [
+        (holder, attribute, getattr(holder, attribute))
+        for _, holder, attribute in _places(module)
+        if attribute not in holder._parameters
+    ]
+    values = [tensor.detach().clone() for _, _, tensor in kept]
+    try:
+        yield
+    finally:
+        for (holder, attribute, tensor), value in zip(kept, values, strict=True):
+            tensor.detach().copy_(value)
+            setattr(holder, attribute, tensor)
+
+
+def write_state(state: "Mapping[str, Tensor]", path: Path, *, beside: str = "") -> None:
     """Write a state as safetensors; the same tensors give the same bytes. Raises OSError, as any write does.
 
-    Tensors that share memory (tied weights) are written once each. `attributes` goes into the file's metadata.
+    Tensors that share memory (tied weights) are written once each. `beside` goes into the file's metadata.
     """
     import torch
     from safetensors.torch import save
@@ -108,7 +126,7 @@ def write_state(state: "Mapping[str, Tensor]", path: Path, *, attributes: str = 
         storage = dense.untyped_storage().data_ptr()
         plain[name] = dense.clone() if storage in seen else dense
         seen.add(storage)
-    path.write_bytes(save(plain, metadata={ATTRIBUTES: attributes} if attributes else None))
+    path.write_bytes(save(plain, metadata={BESIDE: beside} if beside else None))
 
 
 def _places(module: "nn.Module") -> "Iterator[tuple[str, nn.Module, str]]":

@@ -1,7 +1,8 @@
 """ModelSpec -> the recipe for a module: its weights in the store, where every process finds the same numbers.
 
 A network of the zoo is keyed by what its weights are made from, so that a second request needs no framework. A factory
-is called every time: which numbers it returns, and what it read to make them, its sources alone do not tell.
+is called, and run on one seeded input, every time: which numbers it returns, and what it read to make them, its sources
+alone do not tell.
 """
 
 from __future__ import annotations
@@ -12,19 +13,28 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from deploykit.backends.protocol import ModuleSource
 from deploykit.cachekey import file_digest
+from deploykit.data.noise import can_draw, noise_feeds
 from deploykit.errors import UsageError
 from deploykit.host import library_versions
 from deploykit.pipeline.values import specs_of
 from deploykit.spec import ModelSpec, TensorSpec, WeightsOrigin
 from deploykit.store import Writer
 from deploykit.zoo import registry
+from deploykit.zoo.own import repeatable
 from deploykit.zoo.sources import imported_names
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from deploykit.pipeline.artefacts import Artefacts
     from deploykit.weights_file import Loaded
+
+
+PROBE_SEED = 0x9B0E  # of the noise that tells two networks of one function apart
 
 
 class Resolved(NamedTuple):
@@ -106,14 +116,42 @@ def _of_factory(artefacts: Artefacts, model: ModelSpec) -> Resolved:
     inputs = registry.input_specs(model)
     with artefacts.timed(f"make {model.label}"):
         loaded = load_network(model)
-        digests = {"state": state_digest(state_of(loaded.module)), "attributes": attributes_digest(loaded.module)}
+        digests = {
+            "state": state_digest(state_of(loaded.module)),
+            "beside": f"{attributes_digest(loaded.module)} {_answer_digest(loaded.module, model, inputs)}",
+        }
     parts = {**architecture(model), **digests}
     entry, _ = artefacts.get_or_make(
-        "weights", parts, lambda writer: _kept_state(loaded, writer), request={"model": model}
+        "weights", parts, lambda writer: _kept_state(loaded, writer, beside=digests["beside"]), request={"model": model}
     )
     outputs = _outputs(artefacts, model, digests)
     source = ModuleSource(model, entry.path("weights.safetensors"), inputs, outputs)
     return Resolved(source, replace(loaded.origin, digest=digests["state"]))
+
+
+def _answer_digest(module: nn.Module, model: ModelSpec, inputs: tuple[TensorSpec, ...]) -> str:
+    """SHA-256 of what the network answers to seeded noise; "" where it cannot be run so.
+
+    Hooks, closures, objects that it holds and globals that it reads have no digest of their own, and decide all the
+    same what its graph computes.
+    """
+    import torch
+
+    from deploykit.calling import call
+    from deploykit.module_state import state_digest, unchanged
+    from deploykit.outputs import flatten_outputs
+
+    ranges = model.input_ranges
+    known = [spec for spec in inputs if can_draw(spec, ranges)]
+    shown = {spec.name: torch.zeros(spec.at_batch(1), dtype=getattr(torch, spec.dtype)) for spec in inputs}
+    for name, array in next(noise_feeds(known, count=1, batch=1, seed=PROBE_SEED, ranges=ranges), {}).items():
+        shown[name] = torch.from_numpy(np.array(array))
+    with repeatable(model.seed), unchanged(module), torch.no_grad():
+        try:
+            answers = flatten_outputs(call(module, shown))
+        except Exception:  # noqa: BLE001 - a user's code raises what it likes; whoever needs its outputs says so
+            return ""
+    return state_digest({str(index): answer for index, answer in enumerate(answers)})
 
 
 def _outputs(artefacts: Artefacts, model: ModelSpec, digests: Mapping[str, str]) -> tuple[TensorSpec, ...]:
@@ -128,13 +166,15 @@ def _outputs(artefacts: Artefacts, model: ModelSpec, digests: Mapping[str, str])
     return specs_of(entry.facts["outputs"])
 
 
-def _kept_state(loaded: Loaded, writer: Writer) -> Mapping[str, Any]:
-    """Write a network's state; the facts are where it is from, and what a checkpoint told of the network."""
-    from deploykit.module_state import attributes_digest, state_digest, state_of, write_state
+def _kept_state(loaded: Loaded, writer: Writer, *, beside: str = "") -> Mapping[str, Any]:
+    """Write a network's state; the facts are where it is from, and what a checkpoint told of the network.
+
+    `beside` is the digest of what decides beside the state.
+    """
+    from deploykit.module_state import state_digest, state_of, write_state
 
     model, state = loaded.model, state_of(loaded.module)
-    attributes = attributes_digest(loaded.module) if model.is_factory else ""
-    write_state(state, writer.path("weights.safetensors"), attributes=attributes)
+    write_state(state, writer.path("weights.safetensors"), beside=beside)
     return {
         "origin": replace(loaded.origin, digest=state_digest(state)).as_dict(),
         "told": {"num_classes": model.num_classes, "in_channels": model.in_channels},

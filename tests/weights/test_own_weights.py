@@ -9,6 +9,7 @@ from torch import nn
 from deploykit.errors import UsageError
 from deploykit.module_state import attributes_digest, restore, state_digest, state_of, write_state
 from deploykit.pipeline.artefacts import Artefacts
+from deploykit.pipeline.networks import resolve
 from deploykit.spec import ModelSpec
 from deploykit.store import Store
 from deploykit.weights import load_network
@@ -82,6 +83,34 @@ def by_numpy():
 
 def complex_filter():
     net = Net(); net.register_buffer("spectrum", torch.rand(4, 1, 1, dtype=torch.complex64)); return net
+
+class Held:
+    pass
+
+class Holding(nn.Module):
+    def __init__(self, gain):
+        super().__init__()
+        self.held = Held(); self.held.gain = gain
+    def forward(self, x): return x.mean((2, 3)) * self.held.gain
+
+def hooked():
+    net, gain = Net(), float(open("gain").read())
+    net.conv.register_forward_hook(lambda module, inputs, made: made * gain)
+    return net
+
+def holding(): return Holding(float(open("gain").read()))
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(1))
+        self.last = torch.zeros(1, 3)
+    def forward(self, x):
+        self.seen += 1
+        self.last = x.mean((2, 3))
+        return self.last * 2
+
+def counting(): return Counting()
 
 def on_meta(): return Net().to("meta")
 '''
@@ -158,6 +187,21 @@ def test_numbers_beside_the_tensors_count(module):
     assert attributes_digest(one) == attributes_digest(other)
     other.gain = 3.0
     assert attributes_digest(one) != attributes_digest(other)
+
+
+@pytest.mark.parametrize("function", ["hooked", "holding"])
+def test_what_no_tensor_shows_is_part_of_the_key_all_the_same(module, function, tmp_path):
+    """A number in a hook's closure, or in an object that a module holds, is in the graph."""
+    found = []
+    for gain in ("1", "1", "3"):
+        (tmp_path / "gain").write_text(gain)
+        found.append(Artefacts(Store.open(tmp_path / "store")).identity(spec(module, function)))
+    assert found[0] == found[1] != found[2]
+
+
+def test_a_network_that_counts_its_runs_is_taken_as_it_was_made(module, tmp_path):
+    source, _ = resolve(Artefacts(Store.open(tmp_path / "store")), spec(module, "counting"))
+    assert not torch.cat([source.load().seen, source.load().last.ravel()]).any()
 
 
 def test_another_network_each_time_is_refused(tmp_path):
