@@ -9,6 +9,7 @@ the BatchNorm's scope; deploykit's own passes (`deploykit.graph`) do that work a
 import contextlib
 import copy
 import io
+import keyword
 import logging
 import warnings
 from collections.abc import Iterator
@@ -112,7 +113,7 @@ def _trace(module: "nn.Module", specs: tuple[TensorSpec, ...], output_names: tup
     positional, named = arguments(module, samples)
     free = _free_dimensions(specs)
     shapes = {name: free[name] for name in named} if named else tuple(free.values())
-    with _quiet(), torch.no_grad(), returning_a_tuple(module):
+    with _quiet(), _names_of_any_kind(), torch.no_grad(), returning_a_tuple(module):
         program = torch.onnx.export(
             module,
             positional,
@@ -196,6 +197,29 @@ def _window_counts(node: ir.Node) -> tuple[list[int], list[int], list[int]]:
 def _fixed(shape: ir.Shape) -> list[int]:
     """The spatial sizes that are numbers."""
     return [size for size in list(shape)[2:] if isinstance(size, int)]
+
+
+@contextlib.contextmanager
+def _names_of_any_kind() -> Iterator[None]:
+    """Let a module be called `class` or `in`: torch.fx writes code with `self.class.weight` in it, which is no Python.
+
+    Inside, it asks for such names by `getattr`, as it does for those that are no identifiers.
+    """
+    from torch.fx import graph
+
+    before = graph._format_target
+
+    def by_attribute(base: str, target: str) -> str:
+        for name in target.split("."):
+            plain = name.isidentifier() and not keyword.iskeyword(name)
+            base = f"{base}.{name}" if plain else f"getattr({base}, {name!r})"
+        return base
+
+    graph._format_target = by_attribute
+    try:
+        yield
+    finally:
+        graph._format_target = before
 
 
 @contextlib.contextmanager

@@ -291,3 +291,31 @@ def test_two_processes_write_the_same_bytes_and_nothing_on_stdout(tmp_path):
     assert out1 == out2 == b""
     assert err1 == err2
     assert len(err1.split()) == 2
+
+
+class Branches(nn.Module):
+    """Modules and a parameter whose names are no names of Python's."""
+
+    NAMES = ("class", "in", "None", 'a "b"', "a\\b", "a\nb", "1x", "größe")
+
+    def __init__(self):
+        super().__init__()
+        self.branches = nn.ModuleDict({name: nn.Conv2d(4, 4, 1) for name in self.NAMES})
+        self.register_parameter("lambda", nn.Parameter(torch.ones(4, 1, 1)))
+
+    def forward(self, images):
+        for name in self.NAMES:
+            images = torch.relu(self.branches[name](images)) + images
+        return images * getattr(self, "lambda")
+
+
+def test_a_module_may_be_called_anything():
+    module = seeded(Branches)
+    graph = export_module(module, BLOCK_INPUT)
+    scopes = [module_scope(node) for node in graph.graph if node.op_type == "Conv"]
+    assert scopes == [f"branches.{name}" for name in Branches.NAMES]
+    optimise(graph)
+    x = torch.randn(3, 4, 8, 8)
+    session = onnxruntime.InferenceSession(serialise(graph), providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        np.testing.assert_allclose(session.run(None, {"images": x.numpy()})[0], module(x).numpy(), rtol=1e-4, atol=1e-5)
