@@ -124,6 +124,10 @@ class ExecutionFailed(DeploykitError):
     pass
 
 
+class WorkerCrashed(ExecutionFailed):
+    """A library ended the process that it ran in, by a signal."""
+
+
 class InvalidFeed(ExecutionFailed):
     pass
 

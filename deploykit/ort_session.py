@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from deploykit.errors import BackendMissing, BuildFailed, ExecutionFailed, one_line
 from deploykit.host import usable_cores
@@ -25,16 +25,16 @@ OPTIONS: dict[str, dict[str, str]] = {CPU: {}, CUDA: {"use_tf32": "0"}}
 def open_session(
     model: Path | bytes | ir.Model,
     *,
-    optimise: bool = True,
+    optimise: bool | Literal["basic"] = True,
     threads: int = 0,
     provider: str = CPU,
 ) -> Any:
     """An `onnxruntime.InferenceSession` (the library is untyped) on `threads` CPU threads (0: one per core).
 
     Where ONNX Runtime's optimizer fails on a valid graph, it is opened at the basic level once (`optimised_in_full`
-    tells). `optimise=False` runs the graph node by node as it is written. Names that repeat in a graph in memory are
-    made unique there, in place. float32 stays float32: TF32 is off. Raises BuildFailed with ONNX Runtime's own words,
-    BackendMissing where another provider loads than was asked for.
+    tells), as it is with `optimise="basic"`. `optimise=False` runs the graph node by node as it is written. Names
+    that repeat in a graph in memory are made unique there, in place. float32 stays float32: TF32 is off. Raises
+    BuildFailed with ONNX Runtime's own words, BackendMissing where another provider loads than was asked for.
     """
     import onnxruntime
 
@@ -44,6 +44,7 @@ def open_session(
     options.intra_op_num_threads = threads or usable_cores()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     level = onnxruntime.GraphOptimizationLevel
+    lower = level.ORT_ENABLE_BASIC if optimise else level.ORT_DISABLE_ALL
     missing = _load_cuda_libraries() if provider == CUDA else ""
     content = _readable(model)
 
@@ -52,9 +53,9 @@ def open_session(
         return onnxruntime.InferenceSession(content, options, providers=[(provider, OPTIONS[provider])])
 
     try:
-        session = opened(level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL)
+        session = opened(level.ORT_ENABLE_ALL if optimise is True else lower)
     except Exception as error:
-        if not optimise:
+        if optimise is not True:
             raise _rejected(error) from error
         try:
             session = opened(level.ORT_ENABLE_BASIC)

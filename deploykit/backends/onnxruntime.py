@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -76,6 +76,7 @@ class OnnxRuntimeBackend:
             inputs=typed.inputs,
             outputs=typed.outputs,
             note="computed in float32" if in_float32 else "",
+            careful=False,
             path=typed.path,
             typed_digest=typed.digest,
         )
@@ -91,7 +92,8 @@ class OnnxRuntimeSession:
         self.inputs, self.outputs = engine.inputs, engine.outputs
         provider = engine.flavour.rpartition(" ")[2]
         self.device = "cuda" if provider == CUDA else "cpu"
-        self.session = open_session(engine.path, threads=threads, provider=provider)
+        level: Literal["basic", True] = "basic" if engine.careful else True
+        self.session = open_session(engine.path, optimise=level, threads=threads, provider=provider)
         self.remark = "" if optimised_in_full(self.session) else BASIC
 
     def run(self, feed: Feed) -> dict[str, np.ndarray[Any, Any]]:

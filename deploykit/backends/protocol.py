@@ -105,6 +105,8 @@ class Engine:
     """What `build` made. `reason` is None when it can run here; else it was only compiled, and that is why.
 
     `flavour` is library, version and provider. `note` says where the row computes in another type than its name.
+    `careful` is None where the backend opens an engine in one way only. False: where a session crashes its process, the
+    row is tried once more with True, which leaves out what the library can do without, its optimizer above all.
     `content` is the serialised engine fresh from the compiler, `path` where the store keeps it; `log` is the build log.
     `layers` is what was compiled, fresh from the compiler; `plan` is its summary (`PlanSummary.as_dict()`), empty where
     the backend has none.
@@ -117,6 +119,7 @@ class Engine:
     outputs: tuple[TensorSpec, ...]
     reason: Reason | None = None
     note: str = ""
+    careful: bool | None = None
     module: ModuleSource | None = None
     path: Path | None = None
     typed_digest: str | None = None

@@ -23,7 +23,7 @@ from deploykit.bench.process import WorkerProcess
 from deploykit.bench.settings import LEAST_LEFT, SHORTEST_BLOCK, TARGET, BenchSettings, Turn, plan_turns
 from deploykit.bench.statistics import FEWEST_ROUNDS, Block, Interval, latency, ratio
 from deploykit.bench.worker import Compute, Flood, Open, Prepare, TimeBlock, Warmed, WarmUp, Workload
-from deploykit.errors import DeploykitError, UsageError
+from deploykit.errors import DeploykitError, UsageError, WorkerCrashed
 
 FLOOD_SECONDS = 1.0
 
@@ -134,10 +134,22 @@ class _Lane:
     worker: WorkerProcess = field(init=False)
 
     def prepare(self, workers: ExitStack, settings: BenchSettings, *, warm_up_cap: float | None) -> None:
-        """Open, first run, parity outputs and, unless `warm_up_cap` is None, the warm-up."""
+        """Open, first run, parity outputs and, unless `warm_up_cap` is None, the warm-up.
+
+        An engine that can be opened with care is, once, where its worker crashes.
+        """
+        engine = self.job.engine
+        self._prepare(engine, workers, settings, warm_up_cap)
+        if isinstance(self.failure, WorkerCrashed) and isinstance(engine, Engine) and engine.careful is False:
+            self.failure, self.outputs = None, []
+            self._prepare(replace(engine, careful=True), workers, settings, warm_up_cap)
+
+    def _prepare(
+        self, engine: Engine | Workload, workers: ExitStack, settings: BenchSettings, warm_up_cap: float | None
+    ) -> None:
         threads = settings.worker_threads
         self.worker = workers.enter_context(WorkerProcess(threads=threads, answer_seconds=settings.answer_seconds))
-        feeds, engine = self.job.feeds if warm_up_cap is not None else (), self.job.engine
+        feeds = self.job.feeds if warm_up_cap is not None else ()
         with self._failure_kept():
             if isinstance(engine, Engine):
                 opened = self.worker.ask(Open(engine, threads, feeds))

@@ -37,7 +37,7 @@ from deploykit.bench.worker import (
     Warmed,
     WarmUp,
 )
-from deploykit.errors import BackendMissing, DeploykitError, ExecutionFailed, debugging
+from deploykit.errors import BackendMissing, DeploykitError, ExecutionFailed, WorkerCrashed, debugging
 
 CLOSING_SECONDS = 10.0
 LOG_TAIL_BYTES = 4000
@@ -82,7 +82,8 @@ class WorkerProcess:
     @overload
     def ask(self, request: Flood) -> float: ...
     def ask(self, request: Request) -> object:
-        """The answer. Raises what the worker raised, and ExecutionFailed when it died or stayed silent too long."""
+        """The answer. Raises what the worker raised, and ExecutionFailed when it died or stayed silent too long,
+        WorkerCrashed when a signal ended it."""
         try:
             self._pipe.send(request)
             answered = self._pipe.poll(self._answer_seconds)
@@ -136,8 +137,10 @@ class WorkerProcess:
         if code >= 0:
             return ExecutionFailed(f"the worker process exited with code {code}{said}")
         name = signal.Signals(-code).name
-        hint = "probably out of memory: try a smaller batch" if name == "SIGKILL" else ""
-        return ExecutionFailed(f"the worker process was killed by {name}{said}", hint=hint)
+        what = f"the worker process was killed by {name}{said}"
+        if name == "SIGKILL":
+            return ExecutionFailed(what, hint="probably out of memory: try a smaller batch")
+        return WorkerCrashed(what)
 
     def _tail(self) -> str:
         size = self._log.seek(0, os.SEEK_END)

@@ -1,5 +1,7 @@
 """What the ONNX Runtime backend asks of the library; the CUDA provider is seen from outside, at the library's door."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnx.parser
@@ -143,3 +145,9 @@ def test_a_graph_that_no_level_takes_is_refused_for_what_the_highest_said(tmp_pa
 def test_an_ordinary_session_has_nothing_to_own_up_to(built):
     with OnnxRuntimeBackend().open(built(), threads=1) as session:
         assert session.remark == ""
+
+
+def test_an_engine_is_opened_with_care_below_the_optimizer_s_highest_level(built):
+    assert built().careful is False
+    with OnnxRuntimeBackend().open(replace(built(), careful=True), threads=1) as session:
+        assert "ran at the basic level" in session.remark

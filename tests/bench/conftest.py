@@ -6,6 +6,7 @@ import pytest
 
 FAULTS = (
     "Abort",
+    "Careless",
     "Raise",
     "OutOfMemory",
     "Exit",

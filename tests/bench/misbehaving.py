@@ -61,6 +61,17 @@ def _raise():
     raise ValueError("first line\nsecond line")
 
 
+class Careless(_Backend):
+    """Crashes its process unless it is asked for care, or, with a note, in any case."""
+
+    def open(self, engine, *, threads=0):
+        if not engine.careful or engine.note:
+            os.abort()
+        session = super().open(engine)
+        session.remark = "carefully"
+        return session
+
+
 class Hanging(NullBackend):
     def open(self, engine, *, threads=0):
         time.sleep(3600)

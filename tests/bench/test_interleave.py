@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from deploykit.backends.null import NullBackend
 from deploykit.bench import BenchSettings, RowJob, describe_inputs, ratios_to_first, run_outputs, run_rows
 from deploykit.bench.interleave import _verdict
 from deploykit.bench.statistics import Block
-from deploykit.errors import DeviceOutOfMemory, ExecutionFailed, InvalidFeed, UnknownName, UsageError
+from deploykit.errors import DeviceOutOfMemory, ExecutionFailed, InvalidFeed, UnknownName, UsageError, WorkerCrashed
 from deploykit.spec import Precision
 
 
@@ -110,7 +111,7 @@ def test_what_ends_a_measurement(values, rounds, elapsed, expected_words):
 @pytest.mark.parametrize(
     ("backend", "kind", "words"),
     [
-        ("abort", ExecutionFailed, r"killed by SIGABRT \(it last wrote: terminate called: bad_alloc\)"),
+        ("abort", WorkerCrashed, r"killed by SIGABRT \(it last wrote: terminate called: bad_alloc\)"),
         ("exit", ExecutionFailed, "the worker process exited with code 7"),
         ("raise", ExecutionFailed, "^ValueError: first line$"),
         ("outofmemory", DeviceOutOfMemory, "^12 GB do not fit; use a smaller --batch$"),
@@ -129,6 +130,17 @@ def test_a_row_that_breaks_costs_one_row(plugins, backend, kind, words):
     assert found.rounds >= 6
     # Twice in each round; fewer where something else holds the cores for a second and the row seems too slow.
     assert found.rounds <= len(sound.blocks) <= 2 * found.rounds
+
+
+@pytest.mark.parametrize(
+    ("careful", "note", "ends"),
+    [(False, "", "carefully"), (False, "in any case", "killed by SIGABRT"), (None, "", "killed by SIGABRT")],
+)
+def test_a_row_that_crashes_is_tried_once_with_care_where_its_backend_knows_how(plugins, careful, note, ends):
+    job = make_job("careless", note=note, parity=make_feeds(1))
+    (found,) = run_outputs([replace(job, engine=replace(job.engine, careful=careful))], quick())
+    assert ends in (found.remark or str(found.failure))
+    assert len(found.outputs) == (found.failure is None)
 
 
 def test_a_row_that_hangs_is_killed(plugins):
