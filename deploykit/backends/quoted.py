@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from deploykit.errors import DeploykitError, DeviceOutOfMemory, ExecutionFailed, first_line
+from deploykit.errors import DeploykitError, DeviceOutOfMemory, ExecutionFailed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,7 +22,7 @@ NO_MEMORY = (
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether a library's exception says so."""
-    return any(phrase in first_line(error).lower() for phrase in NO_MEMORY)
+    return any(phrase in _words(error).lower() for phrase in NO_MEMORY)
 
 
 def quoted(library: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -41,10 +41,15 @@ def quoted(library: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             except Exception as error:
                 if is_out_of_memory(error):
                     raise DeviceOutOfMemory(
-                        f"{library} is out of memory: {first_line(error)}", hint="run a smaller batch"
+                        f"{library} is out of memory: {_words(error)}", hint="run a smaller batch"
                     ) from error
-                raise ExecutionFailed(f"{library} failed: {first_line(error)}") from error
+                raise ExecutionFailed(f"{library} failed: {_words(error)}") from error
 
         return calling
 
     return decorate
+
+
+def _words(error: Exception) -> str:
+    """The first line, all of it: what tells memory apart may stand far behind."""
+    return (str(error).strip() or repr(error)).splitlines()[0]
