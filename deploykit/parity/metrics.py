@@ -22,13 +22,18 @@ class Distance:
     cosine: float
 
 
+SUMS_TO_ONE = 1e-5  # how near
+
+
 @dataclass(frozen=True, slots=True)
 class Top1:
-    """Agreement of the highest class per image; `flip_margins` is, for each disagreement, how far the reference's own
-    first and second class were apart, relative to the spread of its logits: near 0 is a benign flip between ties."""
+    """Agreement of the highest class, per image or, of an output with a distribution in each place, per place; `of` is
+    how many there are. `flip_margins` is, for each disagreement, how far the reference's own first and second class
+    were apart, relative to the spread of its values: near 0 is a benign flip between ties."""
 
     agreement: float
     flip_margins: tuple[float, ...]
+    of: int = 0
 
 
 def distance(candidate: Array, reference: Array) -> Distance:
@@ -52,15 +57,39 @@ def sqnr_db(relative_l2: float) -> float:
         return float(-20.0 * np.log10(np.float64(relative_l2)))
 
 
+def distribution_axis(reference: Array) -> int | None:
+    """The axis along which an output holds probabilities, or their logarithms, of classes: those sum to 1."""
+    for axis in dict.fromkeys((1, reference.ndim - 1)):
+        if reference.ndim < 2 or reference.shape[axis] < 2 or reference.dtype.kind != "f" or not reference.size:
+            continue
+        for values in (reference, np.exp(np.minimum(reference, 1.0))):
+            sums = values.sum(axis=axis, dtype=np.float64)
+            if values.min() >= 0 and np.abs(sums - 1.0).max() <= SUMS_TO_ONE:
+                return axis
+    return None
+
+
 def top1(candidate: Array, reference: Array) -> Top1 | None:
-    """None unless both are (images, classes) with at least two classes."""
-    if reference.ndim != 2 or reference.shape[1] < 2:
+    """None unless both are (images, classes) with at least two classes, or hold a distribution over classes."""
+    axis = 1 if reference.ndim == 2 else distribution_axis(reference)
+    if axis is None or reference.shape[axis] < 2:
         return None
-    flipped = np.argmax(candidate, axis=1) != np.argmax(reference, axis=1)
-    ordered = np.sort(reference.astype(np.float64), axis=1)
+    classes = reference.shape[axis]
+    found, right = (np.moveaxis(array, axis, -1).reshape(-1, classes) for array in (candidate, reference))
+    flipped = np.argmax(found, axis=1) != np.argmax(right, axis=1)
+    ordered = np.sort(right[flipped].astype(np.float64), axis=1)
     spread = np.std(ordered, axis=1)
     margins = (ordered[:, -1] - ordered[:, -2]) / np.where(spread > 0, spread, 1.0)
-    return Top1(float(1.0 - np.mean(flipped)), tuple(float(margin) for margin in margins[flipped]))
+    return Top1(float(1.0 - np.mean(flipped)), tuple(map(float, margins)), len(right))
+
+
+def sqnr_of_images(candidate: Array, reference: Array) -> Array:
+    """The SQNR of each image by itself, dB; infinite where nothing differs."""
+    y, r = (array.astype(np.float64).reshape(len(reference), -1) for array in (candidate, reference))
+    error, size = np.linalg.norm(y - r, axis=1), np.linalg.norm(r, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: Array = np.where(error == 0, np.inf, -20.0 * np.log10(error / size))
+    return found
 
 
 def variation(reference: Array) -> float:

@@ -17,12 +17,21 @@ import numpy as np
 from deploykit.parity.channels import Group, Part, find_groups, measure_part
 from deploykit.parity.kinds import Kind, kind_of
 from deploykit.parity.limits import BACKEND_FACTOR, FLOOR_FACTOR, PART_SQNR_DB, SMALLEST_FLOOR, Limits, floor_of
-from deploykit.parity.metrics import Array, Distance, distance, top1, variation
+from deploykit.parity.metrics import (
+    Array,
+    Distance,
+    distance,
+    distribution_axis,
+    sqnr_of_images,
+    top1,
+    variation,
+)
 from deploykit.parity.reference import Outputs, Reference, apart
 from deploykit.parity.results import OutputParity, ParityResult, Scope, Verdict
 from deploykit.parity.sets import Agreement, same_items, same_values
 from deploykit.spec import Precision
 
+FEWEST_IMAGES, ALONE_DB = 3, 10.0  # from when on, and how far below the median, an image by itself is named
 # Variation over inputs below which agreement is that of a constant, and says nothing: of the output's size, and of what
 # varies in it at all, places included.
 CONSTANT, CONSTANT_OF_VARYING = 1e-5, 1e-3
@@ -122,7 +131,7 @@ def _judge_real(case: _Case, limits: Limits, found: OutputParity) -> OutputParit
     floors = [floor_of(group, case.float32, case.exact, case.least_floor) for group in groups]
     if doubt := next(_doubts(case, floor, [*zip(groups, floors, strict=True)], limits), None):
         return replace(found, verdict="inconclusive", reason=doubt)
-    reasons = [*_total_reasons(case, found, allowed, said)]
+    reasons = [*_total_reasons(case, found, limits, allowed, said)]
     for index, (group, floor_db) in enumerate(zip(groups, floors, strict=True)):
         limit = limits.of_part(case.name, group, case.exact, floor_db)
         reasons += _part_reasons(case, index, own, limit)
@@ -160,16 +169,30 @@ def _with_distances(case: _Case, found: OutputParity) -> OutputParity:
     )
 
 
-def _total_reasons(case: _Case, found: OutputParity, allowed: float, said: str) -> Iterator[str]:
+def _total_reasons(case: _Case, found: OutputParity, limits: Limits, allowed: float, said: str) -> Iterator[str]:
+    """Of the whole output. An FP32 engine whose own answer is near enough only rounds in another order."""
     judged = found.precision or found.total
     if judged and judged.relative_l2 > allowed:
         what = "typed graph against float64" if found.precision else "output against float64"
-        yield f"{case.name}: {what} is at {_figures(judged)}; {said}"
-    if found.backend and found.backend_limit and found.backend.relative_l2 > found.backend_limit:
+        yield "; ".join((f"{case.name}: {what} is at {_figures(judged)}; {said}", *_where_it_lies(case, found)))
+    near = limits.precision is Precision.FP32 and found.total is not None and found.total.relative_l2 <= allowed
+    if found.backend and found.backend_limit and found.backend.relative_l2 > found.backend_limit and not near:
         yield (
             f"{case.name}: the backend strays from its typed graph by {found.backend.relative_l2:.2g} relative L2, "
             f"more than {found.backend_limit:.2g}"
         )
+
+
+def _where_it_lies(case: _Case, found: OutputParity) -> Iterator[str]:
+    """What tells a loss that is everywhere from one in few places: an image by itself, and the classes that changed."""
+    _, judged = next(case.shown())
+    if distribution_axis(case.exact) is not None and found.top1 is not None:
+        agreeing = found.top1.of - len(found.top1.flip_margins)
+        yield f"the most probable class is the same in {agreeing} of {found.top1.of} places"
+    each = sqnr_of_images(judged, case.exact)
+    worst, median = int(each.argmin()), float(np.median(each))
+    if len(each) >= FEWEST_IMAGES and each[worst] < median - ALONE_DB:
+        yield f"image {worst + 1} of {len(each)} is at {each[worst]:.1f} dB, the median one at {median:.1f}"
 
 
 def _part_reasons(case: _Case, index: int, own: Mapping[Scope, list[Part]], limit: Part) -> Iterator[str]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deploykit.parity.metrics import distance, top1, variation
+from deploykit.parity.metrics import distance, distribution_axis, sqnr_of_images, top1, variation
 
 
 def test_figures_of_a_hand_computed_case():
@@ -51,3 +51,23 @@ def test_variation_tells_a_constant_output():
     row = np.random.default_rng(0).normal(size=5)
     assert variation(np.stack([row, row, row])) == pytest.approx(0.0, abs=1e-15)
     assert variation(np.stack([row, -row])) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((2, 5), 1), ((2, 6, 5), 2), ((2, 5, 6), 1), ((2, 5, 3, 4), 1)])
+@pytest.mark.parametrize("logarithms", [False, True])
+def test_a_distribution_over_classes_is_known_by_its_sums(shape, axis, logarithms):
+    logits = np.random.default_rng(0).normal(size=shape)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=axis, keepdims=True)
+    reference = np.log(probabilities) if logarithms else probabilities
+    assert distribution_axis(reference) == axis
+    found = top1(reference, reference)
+    assert found is not None
+    assert (found.agreement, found.of) == (1.0, reference.size // 5)
+    assert distribution_axis(logits) is None
+    assert distribution_axis(probabilities / 2) is None
+
+
+def test_each_image_has_its_own_ratio():
+    reference = np.ones((3, 4))
+    candidate = reference * np.array([[1.0], [1.1], [2.0]])
+    np.testing.assert_allclose(sqnr_of_images(candidate, reference), [np.inf, 20.0, 0.0], atol=1e-9)

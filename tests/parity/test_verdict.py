@@ -57,6 +57,14 @@ def test_backend_loss_is_judged_apart_from_precision_loss():
     assert worst.precision.relative_l2 == pytest.approx(0.01, rel=1e-6)
 
 
+def test_an_fp32_engine_that_is_right_is_no_fault_however_exact_its_typed_graph():
+    typed = EXACT + 0.1 * FLOOR * NOISE
+    assert verdict(engine=EXACT - 2.9 * FLOOR * NOISE, literal=typed).verdict == "pass"
+    worst = verdict(engine=EXACT - 3.1 * FLOOR * NOISE, literal=typed).worst
+    assert worst.verdict == "fail"
+    assert "the backend strays from its typed graph" in worst.reason
+
+
 def test_a_row_without_typed_graph_is_held_to_float64():
     assert verdict(engine=EXACT * (1 + FLOOR)).verdict == "pass"
     assert verdict(engine=EXACT * (1 + 4 * FLOOR)).verdict == "fail"
@@ -260,3 +268,16 @@ def test_images_are_counted_by_an_output_that_has_a_row_for_each():
     exact = {"anchors": np.ones((30, 2)), "logits": EXACT}
     limits = Limits(Precision.FP32, random_weights=False)
     assert judge(exact, exact, Reference(exact, exact, "t"), limits, kinds={"anchors": Kind("fixed")}).images == 6
+
+
+def test_a_failure_says_in_how_many_places_the_class_changed_and_which_image_stands_alone():
+    exact = np.random.default_rng(0).dirichlet(np.full(5, 0.3), size=(8, 6))
+    typed = exact * 0.999 + 0.001 / 5
+    typed[2, 4] = np.roll(exact[2, 4], 1)
+    result = verdict(engine=typed, literal=typed, exact=exact, precision=Precision.FP16)
+    assert result.verdict == "fail"
+    assert "the most probable class is the same in 47 of 48 places; image 3 of 8 is at " in result.reason
+    everywhere = exact + np.random.default_rng(1).normal(0, 0.1, exact.shape)
+    spread = verdict(engine=everywhere, literal=everywhere, exact=exact, precision=Precision.FP16)
+    assert "of 48 places" in spread.reason
+    assert "the median one" not in spread.reason
