@@ -1,7 +1,8 @@
 """How images become what a network takes: what its card, its file or the user says, or what is usual.
 
-What is usual is ImageNet's mean and deviation. For a network of one's own that is a guess, and one that costs accuracy
-without a word when it is wrong, so whoever is shown images by it is told.
+What is usual is ImageNet's mean and deviation, and pixels between -1 and 1 where images are grey. For a network of
+one's own that is a guess, and one that costs accuracy without a word when it is wrong, so whoever is shown images by it
+is told.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ from deploykit.zoo import registry
 
 Origin = Literal["card", "file", "given", "bytes", "assumed"]
 FED_IMAGES = ("float16", "float32", "float64", "uint8")  # element types of inputs that images fill
-ASSUMED = (
-    "nothing says how its images are prepared, so ImageNet's mean and deviation are assumed: say it by --preprocess"
-)
+ASSUMED = "nothing says how its images are prepared, so {} assumed: say it by --preprocess"
+USUAL = {3: "ImageNet's mean and deviation are", 1: "pixels between -1 and 1 are"}  # by channels
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,8 @@ class Preparation:
         """What is to be said of a recipe that nobody gave; "" where somebody did."""
         if self.origin != "assumed":
             return ""
-        return f"{ASSUMED}; {self.noticed}" if self.noticed else ASSUMED
+        said = ASSUMED.format(USUAL[len(self.recipe.mean)])
+        return f"{said}; {self.noticed}" if self.noticed else said
 
     def __str__(self) -> str:
         return describe_preprocessing(self.as_dict())

@@ -161,7 +161,8 @@ class EnginePlan:
         recurrent = {node for node, op in self.weighted.items() if op in RECURRENT}
         found: dict[str, PlanLayer] = {}
         for layer in self.layers:
-            unrolled = (node for node in layer.nodes if node in recurrent and layer.inputs)
+            gates = layer.inputs and layer.reads not in TYPES_OF_SIZE[1]  # of 8 bits its states are only moved
+            unrolled = (node for node in layer.nodes if node in recurrent and gates)
             found |= dict.fromkeys((*layer.runs(self.weighted), *unrolled), layer)
         return found
 

@@ -229,7 +229,7 @@ def _plan(plan: Mapping[str, Any]) -> dict[str, str]:
     reads = ", ".join(f"{count} {kind}" for kind, count in plan["weighted_reads"].items())
     other = [f"{node} reads {kind}" for node, kind in plan["other_precision"].items()]
     accounted = (
-        f"{plan['weighted_accounted']} of {plan['weighted_nodes']} weighted nodes accounted for; their layers read"
+        f"{plan['weighted_accounted']} of {plan['weighted_nodes']} weighted nodes found in the plan; kernels read"
     )
     return {
         "kernels": f"{plan['kernels']} ({kinds})",

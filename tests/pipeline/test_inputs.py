@@ -275,3 +275,10 @@ def test_given_images_are_called_crops_only_where_crops_make_up_the_number(tmp_p
     assert enough.source == "the given images"
     assert few.source == "the given images (4), and 2 random crops of them"
     assert shown(network).source == "crops of the demo photographs"
+
+
+@pytest.mark.parametrize(("channels", "said"), [(3, "ImageNet's mean and deviation are"), (1, "-1 and 1 are")])
+def test_what_is_assumed_is_what_is_done(channels, said):
+    how = preparation_of(exported(TensorSpec("x", ("N", channels, 8, 8), "float32")))
+    assert f"{said} assumed" in how.warning
+    assert (how.recipe.mean == (0.5,)) == (channels == 1)

@@ -169,3 +169,15 @@ def test_it_goes_into_json(golden):
     assert found["precision"] == "int8"
     assert [node["as_wanted"] for node in found["nodes"]] == [False, True]
     assert found["conversions"][1]["nodes"] == ["q"]
+
+
+def test_an_lstm_computes_in_the_type_of_its_gates_though_its_answer_is_moved_in_int8(make_layer, make_plan):
+    gates = make_layer(
+        "__myl_AddSigmTanhMulRounCast_myl0_1", "kgen", [("g", "Float", 8, 24)], [("q", "Int8", 8, 24)], nodes=["rnn"]
+    )
+    moved = make_layer("__myl_ConcTran_myl0_2", "kgen", [("q", "Int8", 8, 24)], [("m", "Int8", 24, 8)], nodes=["rnn"])
+    plan = make_plan(gates, moved, precision=Precision.INT8, weighted={"rnn": "LSTM"})
+    (node,) = audit(plan, {"rnn": "no integer kernel"}).nodes
+    assert (node.dtype, node.layer, node.reason) == ("Float", gates.name, "no integer kernel")
+    (unknown,) = audit(make_plan(moved, precision=Precision.INT8, weighted={"rnn": "LSTM"})).nodes
+    assert unknown.dtype is None
