@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def call(module: "nn.Module", tensors: "Mapping[str, Tensor]") -> Any:

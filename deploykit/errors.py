@@ -137,7 +137,7 @@ class DeviceOutOfMemory(ExecutionFailed):
 
 
 def one_line(error: BaseException) -> str:
-    """All that a library said, without its line breaks, cut where it goes on and on; its class when it said nothing."""
+    """All that a library said, without line breaks and the middle of a long text; its class where it is silent."""
     return _cut(" ".join(str(error).split())) or type(error).__name__
 
 
@@ -170,4 +170,7 @@ def unforeseen(error: BaseException) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 3] + "..."
+    """A long text without its middle: libraries begin with where they were and end with what went wrong."""
+    if len(text) <= LONGEST_QUOTE:
+        return text
+    return f"{text[: LONGEST_QUOTE // 2]} ... {text[5 - LONGEST_QUOTE // 2 :]}"

@@ -31,7 +31,7 @@ def open_session(
 ) -> Any:
     """An `onnxruntime.InferenceSession` (the library is untyped) on `threads` CPU threads (0: one per core).
 
-    Where ONNX Runtime's optimizer fails on a valid graph, it is opened at the basic level once (`optimised_in_full`
+    Where ONNX Runtime's optimizer fails on a valid graph, it is opened at the basic level once (`optimized_in_full`
     tells), as it is with `optimise="basic"`. `optimise=False` runs the graph node by node as it is written. Names
     that repeat in a graph in memory are made unique there, in place. float32 stays float32: TF32 is off. Raises
     BuildFailed with ONNX Runtime's own words, BackendMissing where another provider loads than was asked for.
@@ -69,7 +69,7 @@ def open_session(
     return session
 
 
-def optimised_in_full(session: Any) -> bool:
+def optimized_in_full(session: Any) -> bool:
     """Whether a session that `open_session` optimised is at ONNX Runtime's highest level, not at the basic one."""
     import onnxruntime
 

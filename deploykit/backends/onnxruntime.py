@@ -29,7 +29,7 @@ from deploykit.backends.protocol import (
 from deploykit.backends.quoted import quoted
 from deploykit.errors import BackendMissing
 from deploykit.host import installed_version, saturates_u8s8
-from deploykit.ort_session import CPU, CUDA, open_session, optimised_in_full
+from deploykit.ort_session import CPU, CUDA, open_session, optimized_in_full
 from deploykit.spec import BuildSpec, Precision
 
 BASIC = "ONNX Runtime's optimizer fails on this graph, so it ran at the basic level of optimization"
@@ -94,7 +94,7 @@ class OnnxRuntimeSession:
         self.device = "cuda" if provider == CUDA else "cpu"
         level: Literal["basic", True] = "basic" if engine.careful else True
         self.session = open_session(engine.path, optimise=level, threads=threads, provider=provider)
-        self.remark = "" if optimised_in_full(self.session) else BASIC
+        self.remark = "" if optimized_in_full(self.session) else BASIC
 
     def run(self, feed: Feed) -> dict[str, np.ndarray[Any, Any]]:
         bound = self.bind(feed)

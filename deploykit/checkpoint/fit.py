@@ -27,6 +27,7 @@ COUNTED = re.compile(r"(^|\.)(total_ops|total_params|n_averaged)$")  # left by t
 LOSS = re.compile(r"^(\w*criterion|\w*loss(_\w+)?|pos_weight|class_weights?|\w*metrics?|(\w+_)?acc(uracy)?)$")
 MAX_PIECES = 4  # prefixes that a network is put together from
 MAX_PARTS = 64  # of a name; a network's own have a dozen
+LONGEST_PART = 100  # characters of a part that may name a loss
 MAX_PREFIXES = 64  # that are looked at, those with the most names of the network first
 TOP = "."  # how `--weights-key` calls the top of the file
 
@@ -247,7 +248,7 @@ def _known(name: str, wanted: Wanted, own_parts: Collection[str]) -> bool:
     if COUNTED.search(name) or _is_head(name, wanted):
         return True
     first = name.partition(".")[0]
-    return LOSS.match(first) is not None and first not in own_parts
+    return len(first) <= LONGEST_PART and LOSS.match(first) is not None and first not in own_parts
 
 
 def _is_head(name: str, wanted: Wanted) -> bool:

@@ -9,7 +9,7 @@ from deploykit.graph.cleanup import CLEAN_UP
 from deploykit.graph.costs import node_modules, weighted_costs
 from deploykit.graph.foreign import notes_of, parse
 from deploykit.graph.naming import separate_names
-from deploykit.graph.normalisation import own_normalisation
+from deploykit.graph.normalization import own_normalization
 from deploykit.graph.passes import CNN_PASSES, FUSIONS, Ledger, PassRecord, cnn_passes, fusion_passes, optimise
 from deploykit.graph.sizes import set_input_sizes
 from deploykit.graph.wire import check, computing_types, graph_digest, serialise, tensor_specs
@@ -28,7 +28,7 @@ __all__ = [
     "node_modules",
     "notes_of",
     "optimise",
-    "own_normalisation",
+    "own_normalization",
     "parse",
     "separate_names",
     "serialise",

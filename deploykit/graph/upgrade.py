@@ -160,7 +160,7 @@ def _require_inference(node: ir.Node) -> None:
         raise _refuse(node, "it normalises by the statistics of its batch (is_test is 0)")
 
 
-def _normalise_each_activation(node: ir.Node) -> None:
+def _normalize_each_activation(node: ir.Node) -> None:
     """`spatial = 0`: one mean and variance for each activation, not for each channel."""
     if _take(node, "spatial", 1) or (_rank(node.inputs[3]) or 2) < 2:
         return
@@ -350,7 +350,7 @@ CHANGES: dict[str, tuple[tuple[int, Change], ...]] = {
     **dict.fromkeys(("Hardmax", "LogSoftmax", "Softmax"), _FLATTENED),
     **dict.fromkeys(REDUCTIONS, _AXES_18),
     **dict.fromkeys(("GRU", "LSTM", "RNN"), _SEQUENCE),
-    "BatchNormalization": ((7, _require_inference), (9, _normalise_each_activation), (14, _inference_outputs)),
+    "BatchNormalization": ((7, _require_inference), (9, _normalize_each_activation), (14, _inference_outputs)),
     "Cast": ((6, _cast_by_number),),
     "Clip": ((11, _clip_bounds),),
     "Concat": ((4, _concat_axis),),

@@ -52,7 +52,7 @@ def optimise(network: ir.Model, fusions: Fusions) -> tuple[bytes, Facts]:
     """
     said = {
         "notes": list(graph.notes_of(network)),
-        "normalises": graph.own_normalisation(network),
+        "normalises": graph.own_normalization(network),
         "preprocess": network.metadata_props.get(PREPROCESS),
     }
     ledger = graph.optimise(network, passes=graph.cnn_passes(fusions))

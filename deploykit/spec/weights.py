@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 DIGEST_SHOWN = 12  # hex digits
-UNRECORDED = "not recorded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deploykit.graph.normalisation import own_normalisation
+from deploykit.graph.normalization import own_normalization
 
 FRAME = """<ir_version: 8, opset_import: ["" : 17]>
 g ({kind}[N, {shape}] x, float[3, 1, 1] m, float[3, 1, 1] d, float[1] w, float[1] h, float[3] g, float[3] b,
@@ -21,7 +21,7 @@ VALUES = {
 
 
 def said(build, body: str, *, kind: str = "float", shape: str = "3, 8, 8") -> str:
-    return own_normalisation(build(FRAME.format(kind=kind, shape=shape, body=body), values=VALUES))
+    return own_normalization(build(FRAME.format(kind=kind, shape=shape, body=body), values=VALUES))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ UNTOUCHED = 1e-3  # a BatchNormalization that was never trained divides by the r
 SHOWN = 6  # significant digits
 
 
-def own_normalisation(model: ir.Model) -> str:
+def own_normalization(model: ir.Model) -> str:
     """What the graph does to its one input, and which --preprocess is then likely right; "" where it does nothing."""
     inputs = [value for value in model.graph.inputs if not value.is_initializer()]
     if len(inputs) != 1:
