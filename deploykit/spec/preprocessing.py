@@ -127,8 +127,10 @@ class PreprocessRequest:
             raise UnknownName("key of --preprocess", unknown, (*PRESETS, *KEYS))
         mean, std, scale = _values(text, said)
         resize = said.get("resize", "").lower()
-        if resize and resize not in FITS and not re.fullmatch(r"[1-9]\d{0,4}", resize):
-            raise UnknownName("resize of --preprocess", resize, (*FITS, "a number of pixels for the short side"))
+        if resize and resize not in FITS and not re.fullmatch(r"[1-9]\d{0,3}", resize):
+            raise UnknownName(
+                "resize of --preprocess", resize, (*FITS, "a number of pixels for the short side, up to 9999")
+            )
         pad = said.get("pad")
         if pad is not None and not (pad.isdecimal() and int(pad) <= WHITE):
             raise UsageError(f"--preprocess pad={pad}", hint="give a grey value from 0 to 255")

@@ -49,6 +49,10 @@ USAGE, GATE, MISSING, UNTRUSTED = 2, 3, 4, 5
         (["exprot", "resnet50"], ["unknown command 'exprot'", "export"]),
         (["export", "test_convnet", "--no-such-option"], ["No such option"]),
         (["verify", "test_convnet", "--typed", "x.onnx", "--precision", "fp32,fp16"], ["--typed judges one graph"]),
+        (
+            ["verify", "test_convnet", "--typed", "x.onnx", "--precision", "fp16", "--keep-fp32", "op=Relu"],
+            ["--keep-fp32 has no meaning with --typed"],
+        ),
         (["export", "x.onnx", "--image-size", "64", "--width-mult", "1"], ["leave out --image-size, --width-mult"]),
         (["build", "test_convnet", "--backend", "ort"], ["compiles no engine", "trt"]),
         (["build", "test_convnet", "-o", "no/such/folder/x.engine"], ["no/such/folder is no folder"]),

@@ -59,6 +59,7 @@ def test_the_other_keys_leave_the_values_to_what_is_usual():
         ("mean=1,mean=2", "gives mean twice"),
         ("unit,bytes", "gives preset twice"),
         ("resize=ltterbox", "did you mean letterbox"),
+        ("resize=99999", "up to 9999"),
         ("resize=100", "resize=100 is smaller than the input's 224 pixels"),
         ("order=gbr", "unknown order of --preprocess 'gbr'"),
         ("interpolation=cubic", "did you mean bicubic"),
