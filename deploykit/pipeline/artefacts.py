@@ -365,6 +365,7 @@ class Artefacts:
 
         parts = {
             "typed": typed.digest,
+            "weights": str(weights),  # which the engine is asked for later, and a graph does not tell
             "precision": spec.precision,
             "backend": backend.name,
             "batch": spec.batch,

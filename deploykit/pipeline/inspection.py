@@ -27,6 +27,7 @@ from deploykit.plan.roofline import LayerTime, Roofline, roofline
 from deploykit.plan.summary import summarise
 from deploykit.report.document import SCHEMA_VERSION
 from deploykit.spec import BuildSpec, Precision, WeightsOrigin
+from deploykit.store import Entry
 from deploykit.zoo import registry
 from deploykit.zoo.misnamed import KINDS
 
@@ -113,9 +114,8 @@ def planned_engine(artefacts: Artefacts, path: Path, *, trusted: bool, precision
         digest = file_digest(path)
     except OSError as error:
         raise UsageError(f"cannot read the engine {path}: {error.strerror}", hint="check the path") from error
-    for entry in artefacts.store.entries("engine"):
-        if entry.files["model.engine"].sha256 != digest:
-            continue
+    builds = [entry for entry in artefacts.store.entries("engine") if entry.files["model.engine"].sha256 == digest]
+    for entry in sorted(builds, key=_knows_least):
         plan = stored_plan(entry)
         if plan is not None:
             title = f"{entry.request['spec']['model']['name']}, {plan.precision}"
@@ -135,6 +135,12 @@ def planned_engine(artefacts: Artefacts, path: Path, *, trusted: bool, precision
 
     plan = read_foreign_engine(path.read_bytes(), precision=precision, batch=batch)
     return Planned(f"{path.name}, {plan.precision}", plan, {})
+
+
+def _knows_least(build: Entry) -> bool:
+    """Of builds of one content, those that know its weights to be random come before a file that has them inside."""
+    weights = stored_weights(build)
+    return weights is None or not weights.random
 
 
 def inspect(

@@ -105,7 +105,8 @@ def _unasked(exported: Exported, axes: ImageAxes) -> tuple[Preprocessing, Origin
     """What holds where the user says nothing."""
     model = exported.model
     if not (model.is_onnx or model.is_factory):
-        return registry.preprocessing(model), "card"
+        said = axes.channels == registry.card_of(model).channels  # a card says nothing of another number of channels
+        return registry.preprocessing(model), "card" if said else "assumed"
     base = Preprocessing.without_card(channels=axes.channels, height=axes.height, width=axes.width)
     base = replace(base, layout=axes.layout)
     if exported.inputs[0].dtype == "uint8":

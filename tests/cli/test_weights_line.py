@@ -98,6 +98,16 @@ def test_an_engine_of_the_store_says_what_it_was_built_of(run, folder):
     assert (found["weights"], found["weights_digest"]) == ("own", built["weights_digest"])
 
 
+def test_random_weights_stay_known_to_be_random_once_a_file_carries_them(run, tmp_path):
+    """One graph, under two names, makes one engine."""
+    assert run("export", "test_convnet", "--no-check", "-o", tmp_path / "net.onnx").returncode == 0
+    built = [json.loads(run("build", model, "--json").stdout) for model in ("test_convnet", tmp_path / "net.onnx")]
+    assert [each["weights"] for each in built] == ["random, seed 0", "own"]
+    assert built[0]["typed_digest"] == built[1]["typed_digest"]
+    found = json.loads(run("inspect", built[0]["engine"], "--json").stdout)
+    assert found["weights"] == "random, seed 0"
+
+
 def test_classes_of_a_checkpoint_reach_the_answer(run, tmp_path):
     torch.save(build_module(ModelSpec("test_resnet", num_classes=4)).state_dict(), tmp_path / "mine.pth")
     answer = json.loads(run("export", "test_resnet", "--weights", tmp_path / "mine.pth", "--no-check", "--json").stdout)

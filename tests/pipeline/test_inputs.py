@@ -92,6 +92,12 @@ def test_what_is_assumed_is_said_and_what_is_given_is_not_assumed():
     assert (noted.origin, noted.recipe.channel_order, noted.recipe.resize) == ("file", "BGR", 10)
 
 
+@pytest.mark.parametrize(("channels", "origin"), [(3, "card"), (1, "assumed")])
+def test_a_card_says_nothing_of_another_number_of_channels(channels, origin):
+    network = exported(TensorSpec("images", ("batch", channels, 32, 32), "float32"))
+    assert preparation_of(replace(network, model=ModelSpec("test_convnet", in_channels=channels))).origin == origin
+
+
 @pytest.mark.parametrize(
     ("network", "asked", "said"),
     [
