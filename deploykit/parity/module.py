@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Feed = Mapping[str, Array]
+CONVOLUTION_ARGUMENTS = 9  # of aten.convolution
 
 
 def module_reference(
@@ -122,6 +123,27 @@ def _require_repeatable(module: nn.Module, feed: Feed, names: Sequence[str], fir
     require_repeatable(first, again, "the module", because)
 
 
+def _depthwise(func: Any, args: tuple[Any, ...]) -> torch.Tensor | None:
+    """The answer of a depthwise convolution in float64, where PyTorch takes minutes; None for any other operation."""
+    import torch
+
+    if func is not torch.ops.aten.convolution.default or len(args) != CONVOLUTION_ARGUMENTS:
+        return None
+    x, w, bias, step, pads, spread, transposed, _, groups = args
+    if transposed or x.dtype != torch.float64 or w.dtype != torch.float64 or x.ndim != w.ndim:
+        return None
+    from deploykit.parity.operators import depthwise, is_depthwise
+
+    if not is_depthwise(x, w, groups):
+        return None
+    rank = x.ndim - 2
+    around = [(pad, pad) for pad in (pads if len(pads) == rank else [*pads] * rank)]
+    step, spread = ([*given] * rank if len(given) < rank else [*given] for given in (step, spread))
+    return torch.from_numpy(
+        depthwise(x.numpy(), w.numpy(), None if bias is None else bias.numpy(), around, step, spread)
+    )
+
+
 def _narrowing() -> Any:
     """A context that notes in `said` the first operation that makes real numbers narrower than float64."""
     import torch
@@ -132,7 +154,8 @@ def _narrowing() -> Any:
         said = ""
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            made = func(*args, **(kwargs or {}))
+            made = _depthwise(func, args) if not kwargs else None
+            made = func(*args, **(kwargs or {})) if made is None else made
             if not self.said:
                 for leaf in tree_leaves(made):
                     if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.dtype != torch.float64:

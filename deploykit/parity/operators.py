@@ -45,8 +45,8 @@ class Conv(OpRun):
     ) -> tuple[Array]:
         rank = x.ndim - 2
         step, spread, around = _windows(x, w.shape[2:], auto_pad, pads, strides, dilations)
-        if x.shape[1] == w.shape[0] == group and math.prod(w.shape[2:]) <= MOST_TAPS:
-            return (_depthwise(np.pad(x, [(0, 0), (0, 0), *around]), w, b, step, spread),)
+        if is_depthwise(x, w, group or 1):
+            return (depthwise(x, w, b, around, step, spread),)
         found = CONV[rank](
             _padded(x, around, 0.0),
             _tensor(w),
@@ -299,11 +299,16 @@ def _hanging(
     return found
 
 
-def _depthwise(padded: Array, w: Array, b: Array | None, step: Sequence[int], spread: Sequence[int]) -> Array:
+def is_depthwise(x: Array | Tensor, w: Array | Tensor, groups: int) -> bool:
+    """Whether a convolution is one that `depthwise` computes."""
+    return bool(x.shape[1] == w.shape[0] == groups > 1 and math.prod(w.shape[2:]) <= MOST_TAPS)
+
+
+def depthwise(x: Array, w: Array, b: Array | None, around: Pads, step: Sequence[int], spread: Sequence[int]) -> Array:
     """One filter for each channel, as a sum of shifted planes: PyTorch has no such kernel in float64 and goes through
     the channels one by one. A block of planes at a time stays in the cache.
     """
-    kernel = w.shape[2:]
+    kernel, padded = w.shape[2:], np.pad(x, [(0, 0), (0, 0), *around])
     sizes = [
         (size - apart * (width - 1) - 1) // by + 1
         for size, width, by, apart in zip(padded.shape[2:], kernel, step, spread, strict=True)

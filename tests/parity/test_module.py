@@ -138,3 +138,23 @@ def test_the_reference_runs_in_the_batches_of_the_row():
     apart = module_reference(module, [{"x": feed[:2]}, {"x": feed[2:]}], ("y",)).exact["y"]
     assert distance(apart, together).relative_l2 > 0.1
     np.testing.assert_allclose(apart[2:], module_reference(module, [{"x": feed[2:]}], ("y",)).exact["y"])
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(6, 6, (3, 5), (2, 1), (1, 3), (2, 1), groups=6),
+        nn.Conv2d(6, 6, 3, padding="same", bias=False, groups=6),
+        nn.Conv2d(6, 12, 3, groups=6),
+        nn.Conv2d(6, 6, 3, groups=3),
+        nn.ConvTranspose2d(6, 6, 3, groups=6),
+    ],
+    ids=str,
+)
+def test_a_convolution_of_single_channels_is_what_pytorch_computes(layer):
+    images = np.random.default_rng(0).normal(size=(2, 6, 9, 11)).astype(np.float32)
+    found = module_reference(layer, [{"x": images}], ["y"])
+    assert found.source == "PyTorch module in float64"
+    with torch.no_grad():
+        wanted = layer.double()(torch.from_numpy(images).double()).numpy()
+    np.testing.assert_allclose(found.exact["y"], wanted, rtol=1e-12, atol=1e-12)
