@@ -11,7 +11,7 @@ import onnx_ir as ir
 from deploykit.errors import DeploykitError, UntrustedArtefact, one_line
 from deploykit.graph.sizes import size_ranges
 from deploykit.spec import SizeRange, TensorSpec
-from deploykit.spec.operators import QUANTIZED_OPS, WEIGHTED_OPS
+from deploykit.spec.operators import WEIGHTED_OPS, is_quantized
 
 MAX_BYTES = 2**31 - 1  # a protobuf message cannot be longer
 BULK_BYTES = 1024  # initialisers from this size on bypass protobuf
@@ -126,7 +126,7 @@ def computing_types(model: ir.Model) -> set[str]:
     """In which types the convolutions and matrix products compute, bodies included; "int8" for anything quantised."""
     found = set()
     for node in model.graph.all_nodes():
-        if node.op_type in QUANTIZED_OPS:
+        if is_quantized(node.op_type):
             found.add("int8")
         elif node.op_type in WEIGHTED_OPS and node.outputs[0].dtype is not None:
             found.add(node.outputs[0].dtype.numpy().name)

@@ -26,6 +26,7 @@ from deploykit.parity.reference import (
     joined,
     unlike,
 )
+from deploykit.spec.operators import is_quantized
 
 if TYPE_CHECKING:
     import onnx
@@ -107,9 +108,7 @@ def _same(first: Outputs, again: Outputs) -> bool:
 def _tolerance(model: ir.Model) -> float:
     """What the coarsest type in which the graph computes allows."""
     kinds = {node.outputs[0].dtype.name for node in model.graph.all_nodes() if node.outputs[0].dtype is not None}
-    if any(
-        "Quantize" in node.op_type or "Integer" in node.op_type or "QLinear" in node.op_type for node in model.graph
-    ):
+    if any(is_quantized(node.op_type) for node in model.graph.all_nodes()):
         kinds.add("quantised")
     return max([AGREE[kind] for kind in kinds if kind in AGREE], default=AGREE["FLOAT"])
 

@@ -45,12 +45,6 @@ from deploykit.store import Writer
 Array = np.ndarray[Any, Any]
 
 HALVES = {"float16", "bfloat16"}
-QUANTISED = frozenset(
-    (
-        *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
-        *("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"),
-    )
-)
 PROBED = 2  # images that show whether the rows of a batch depend on each other
 BATCH_NOISE, BATCH_MATTERS = 1e-5, 1e-3  # relative L2 between batch sizes: above noise; worth saying
 
@@ -78,10 +72,8 @@ class Nature:
 
 
 def nature_of(exported: Exported) -> Nature:
-    network = read_graph(exported.path)
-    quantised = any(node.op_type in QUANTISED for node in network.graph.all_nodes())
     half = HALVES & set(exported.facts.get("computes_in", ()))
-    return Nature(output_kinds(network), quantised, bool(half))
+    return Nature(output_kinds(read_graph(exported.path)), exported.quantized, bool(half))
 
 
 @dataclass

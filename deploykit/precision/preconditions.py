@@ -9,7 +9,7 @@ from onnx_ir.passes import common
 
 from deploykit.errors import UnsupportedGraph
 from deploykit.graph.rewrite import module_scope
-from deploykit.spec.operators import QUANTIZED_OPS, WEIGHTED_OPS
+from deploykit.spec.operators import WEIGHTED_OPS, is_quantized
 
 
 def require_plain(model: ir.Model, *, typed: bool = False) -> None:
@@ -24,7 +24,7 @@ def require_plain(model: ir.Model, *, typed: bool = False) -> None:
     for node in model.graph:
         if any(attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in _attributes(node)):
             raise UnsupportedGraph(f"{node.op_type} node {node.name!r} holds a subgraph", hint="build in fp32")
-        if node.op_type in QUANTIZED_OPS and not typed:
+        if is_quantized(node.op_type) and not typed:
             raise UnsupportedGraph(
                 f"{node.op_type} node {node.name!r}: the graph is quantised already", hint="fp32 leaves it as it is"
             )

@@ -1,4 +1,4 @@
-"""The ONNX operators that hold weights: one list, for typing a graph, reading a plan and auditing it.
+"""The ONNX operators that hold weights, and those of quantized graphs: one list, for typing a graph, reading a plan and auditing it.
 
 A convolution or a product is one kernel that carries the node's name. A compiler takes a recurrent operator apart into
 nameless products and generated code, and the code alone carries the name.
@@ -11,3 +11,8 @@ WEIGHTED_OPS = (*CONVOLUTIONS, *PRODUCTS, *RECURRENT)
 
 INTEGER_OPS = ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul")  # weighted, of integers
 QUANTIZED_OPS = (*INTEGER_OPS, "DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear")
+
+
+def is_quantized(op_type: str) -> bool:
+    """Whether an operator makes integers of real numbers, or computes with such: ONNX's and ONNX Runtime's QLinear*."""
+    return op_type in QUANTIZED_OPS or op_type.startswith("QLinear")
