@@ -137,7 +137,7 @@ def _sample(module: "nn.Module", spec: TensorSpec) -> "torch.Tensor":
 
 
 def _free_dimensions(specs: tuple[TensorSpec, ...]) -> dict[str, dict[int, Any]]:
-    """By input and axis; a dimension that has the same name in two inputs is one dimension."""
+    """The free dimensions by input and axis; one name in two inputs is one dimension."""
     from torch.export import Dim
 
     ranges = {name: sizes for spec in specs for name, sizes in spec.ranges}

@@ -60,7 +60,7 @@ def rows(spec: TensorSpec, batch: int) -> int:
 
 
 def _seed(seed: int, position: int) -> int:
-    """Of an input's own stream; the first input's is `seed` itself."""
+    """The seed of an input's own stream; that of the first input is `seed` itself."""
     return int(np.random.SeedSequence([seed, position]).generate_state(1)[0]) if position else seed
 
 

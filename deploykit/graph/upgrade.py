@@ -119,7 +119,7 @@ def _rank(value: ir.Value | None) -> int | None:
 
 
 def _dtype(value: ir.Value | None) -> ir.DataType:
-    """Of a real operand; what has no type yet is float32."""
+    """The type of a real operand; what has no type yet is float32."""
     return value.dtype if value is not None and value.dtype is not None else FLOAT_DEFAULT
 
 

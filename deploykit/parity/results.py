@@ -60,7 +60,7 @@ class ParityResult:
 
     @property
     def worst(self) -> OutputParity:
-        """Of the outputs that read the inputs, where any does: a constant of the network says nothing of the rest."""
+        """The worst of the outputs that read the inputs, where any does: a constant says nothing of the rest."""
         telling = [output for output in self.outputs if output.kind != "fixed" or output.verdict == "fail"]
         return min(telling or self.outputs, key=lambda output: (SEVERITY[output.verdict], -_loss(output)))
 

@@ -196,7 +196,7 @@ def _where_it_lies(case: _Case, found: OutputParity) -> Iterator[str]:
 
 
 def _part_reasons(case: _Case, index: int, own: Mapping[Scope, list[Part]], limit: Part) -> Iterator[str]:
-    """Of the typed graph, or of the engine where none ran."""
+    """Where the typed graph, or the engine where none ran, misses the limit of a group."""
     what = next(iter(own))
     part = own[what][index]
     if part.sqnr_db < limit.sqnr_db:

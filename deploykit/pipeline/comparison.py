@@ -275,7 +275,7 @@ class _Comparison:
 
     @staticmethod
     def _judged(judge: Judge, built: Built, outputs: list[Feed] | None) -> ParityResult:
-        """Of the outputs that are this judge's, which are the next ones."""
+        """The verdict on the outputs that are this judge's, which are the next ones."""
         count = len(judge.feeds(built.engine.inputs))
         mine = None if outputs is None else [outputs.pop(0) for _ in range(count)]
         return judge.verdict(built, mine)

@@ -91,7 +91,7 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class Photographs:
-    """For a network that takes one image of one or three channels, prepared as `how` says."""
+    """Inputs of a network that takes one image of one or three channels, prepared as `how` says."""
 
     images: ImageSet
     input: TensorSpec
@@ -187,7 +187,7 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Noise:
-    """For every other network whose inputs can be made up. What it says of accuracy is little."""
+    """Seeded numbers for every other network whose inputs can be made up. They say little of accuracy."""
 
     inputs: tuple[TensorSpec, ...]
     count: int

@@ -94,7 +94,7 @@ class Judge:
     calibration: Inputs | None
     literal: dict[str, dict[str, Array]] = field(default_factory=dict)  # by digest of the typed graph
     yardsticks: dict[tuple[bool, bool], dict[str, Array] | DeploykitError] = field(default_factory=dict)
-    """Of ONNX Runtime's quantiser, by symmetric activations and seven bits."""
+    """What ONNX Runtime's quantizer answers, by symmetric activations and seven bits."""
 
     def verdict(self, built: Built, outputs: Sequence[Feed] | None) -> ParityResult:
         """Of the engine's `outputs`, or of its typed graph alone where they are None.

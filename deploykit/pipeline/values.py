@@ -121,7 +121,7 @@ def _axis_of(shape: tuple[int | str, ...], free: int | str | None, fixed: int | 
 
 
 def _pasted(sizes: list[str]) -> list[str]:
-    """As --input-shape takes them: a free batch by that name."""
+    """The sizes as --input-shape takes them: a free batch by that name."""
     return [sizes[0] if sizes[0].isdecimal() else BATCH, *sizes[1:]]
 
 

@@ -1,4 +1,4 @@
-"""The ONNX operators that hold weights, and those of quantized graphs: one list, for typing a graph, reading a plan and auditing it.
+"""The ONNX operators that hold weights, and those of quantized graphs: one list for typing, plan and audit.
 
 A convolution or a product is one kernel that carries the node's name. A compiler takes a recurrent operator apart into
 nameless products and generated code, and the code alone carries the name.

@@ -57,5 +57,5 @@ class WeightsOrigin:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Self:
-        """As a manifest of the store keeps it."""
+        """The origin that a manifest of the store keeps."""
         return cls(**{**found, "notes": tuple(found["notes"]), "warnings": tuple(found["warnings"])})
