@@ -168,7 +168,8 @@ def given_table(path: Path, exported: Exported) -> tuple[CalibrationTable, dict[
     table = CalibrationTable.from_json(read_text(path))
     table.require_graph(exported.digest)
     how = {"said": table.preprocessing}
-    facts = {"method": table.method, "images": table.images, "table": str(path), "preprocessing": how}
+    said = {"table": str(path), "data": f"those of the table {path}", "preprocessing": how}
+    facts = {"method": table.method, "images": table.images, **said}
     if table.preprocessing.startswith(NOISE):
         return table, {**facts, "preprocessing": None, "note": SYNTHETIC}
     if table.preprocessing == PREPARED:
