@@ -174,7 +174,7 @@ def _false_pass(seed: int, row: Mapping[str, Any], store: Path) -> Iterator[str]
         return
     (path,) = store.glob(f"objects/{row['typed_digest'][:2]}/{row['typed_digest']}*.onnx")
     module, arrays = generator.network(seed), independent.made_up(seed, generator.inputs(seed))
-    found = _run(path, arrays, optimise=row["backend"] == "ort")
+    found = _run(path, arrays, optimise=row["backend"] == "ort" and "basic level" not in row["note"])
     kind = module.kind
     exact = independent.exact_outputs(module, arrays)
     if len(found) != len(exact):

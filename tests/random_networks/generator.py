@@ -60,7 +60,7 @@ def inputs(seed: int) -> tuple[Input, ...]:
     return (Input("images", shape),)
 
 
-def network(seed: int) -> nn.Module:
+def network(seed: int) -> Network:
     """The network of `seed`, in eval mode, BatchNorm statistics estimated on two batches of noise."""
     taken = inputs(seed)
     with torch.random.fork_rng(devices=[]):
@@ -70,6 +70,8 @@ def network(seed: int) -> nn.Module:
                 random.Random(f"network {seed} {attempt}"), taken
             )
             if _can_run(module, taken):
+                if module.telling:
+                    _spread_answers(module, taken)
                 return module.eval()
     raise AssertionError(f"seed {seed}: no network of 40 runs")
 
@@ -94,9 +96,28 @@ def _can_run(module: nn.Module, taken: Sequence[Input]) -> bool:
     return max(sizes) <= 4 * LARGEST
 
 
+def _spread_answers(module: Network, taken: Sequence[Input]) -> None:
+    """Shift and scale the head as training would, so that its answers differ from image to image."""
+    head, seen = module.get_submodule(module.head_name), []
+    if not isinstance(head, nn.Linear | nn.Conv2d):
+        return
+    hook = head.register_forward_hook(lambda _head, _in, out: seen.append(out.transpose(0, 1).flatten(1)))
+    with torch.no_grad():
+        module.eval()(*(_drawn(each, 8) for each in taken))
+        hook.remove()
+        spread = seen[0].std(1).mean().clamp(min=1e-3)
+        head.weight.div_(spread)
+        head.bias.sub_(seen[0].mean(1)).div_(spread)
+
+
 def _drawn(each: Input, count: int) -> Tensor:
     shape = (count, *each.shape)
-    return torch.randint(0, each.high, shape).to(getattr(torch, each.dtype)) if each.high else torch.randn(shape)
+    if each.high:
+        return torch.randint(0, each.high, shape).to(getattr(torch, each.dtype))
+    noise = torch.randn(shape)
+    if len(each.shape) == 3:  # of any colour and contrast, so that images differ as a whole
+        noise = noise * (0.2 + torch.rand(count, 1, 1, 1)) + 2 * torch.rand(count, each.shape[0], 1, 1) - 1
+    return noise
 
 
 class Network(nn.Module):
@@ -116,6 +137,7 @@ class Network(nn.Module):
         self.keys = chance.sample(KEYS, 2)
         self.classes, self.channels = chance.choice((2, 5, 10)), channels
         both = chance.random() < 0.5
+        self.telling = chance.random() < 0.5 or self.kind in ("argmax", "topk", "map")
         self.head_name = self._add(names.pop(), self._head(channels, both))
 
     def _head(self, channels: int, both: bool) -> nn.Module:
