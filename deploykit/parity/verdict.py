@@ -31,6 +31,7 @@ from deploykit.parity.results import OutputParity, ParityResult, Scope, Verdict
 from deploykit.parity.sets import Agreement, same_items, same_values
 from deploykit.spec import Precision
 
+ALIKE = 0.01  # of a probability over the images: less does not tell classes apart
 FEWEST_IMAGES, ALONE_DB = 3, 10.0  # from when on, and how far below the median, an image by itself is named
 # Variation over inputs below which agreement is that of a constant, and says nothing: of the output's size, and of what
 # varies in it at all, places included.
@@ -131,13 +132,15 @@ def _judge_real(case: _Case, limits: Limits, found: OutputParity) -> OutputParit
     floors = [floor_of(group, case.float32, case.exact, case.least_floor) for group in groups]
     if doubt := next(_doubts(case, floor, [*zip(groups, floors, strict=True)], limits), None):
         return replace(found, verdict="inconclusive", reason=doubt)
-    reasons = [*_total_reasons(case, found, limits, allowed, said)]
+    reasons = whole = [*_total_reasons(case, found, limits, allowed, said)]
     for index, (group, floor_db) in enumerate(zip(groups, floors, strict=True)):
         limit = limits.of_part(case.name, group, case.exact, floor_db)
-        reasons += _part_reasons(case, index, own, limit)
+        reasons = [*reasons, *_part_reasons(case, index, own, limit)]
         if case.engine is not None and case.literal is not None:
             added = measure_part(group, case.engine, case.literal)
-            reasons += _part_strays(case, added, own["typed graph"][index], limit, floor_db)
+            reasons = [*reasons, *_part_strays(case, added, own["typed graph"][index], limit, floor_db)]
+    if reasons and not whole and (doubt := _answers_alike(case)):
+        return replace(found, verdict="inconclusive", reason="; ".join((*reasons, doubt)))
     judged = found.precision or found.total
     if reasons and limits.quantised and judged and judged.relative_l2 <= FLOOR_FACTOR * floor:
         reasons.append(
@@ -145,6 +148,21 @@ def _judge_real(case: _Case, limits: Limits, found: OutputParity) -> OutputParit
         )
         return replace(found, verdict="inconclusive", reason="; ".join(reasons))
     return _concluded(found, reasons, limits)
+
+
+def _answers_alike(case: _Case) -> str:
+    """What is said of a classifier whose images all have one answer; "" of any other network."""
+    axis = distribution_axis(case.exact)
+    if axis is None or len(case.exact) < 2:
+        return ""
+    probabilities = case.exact if case.exact.min() >= 0 else np.exp(case.exact)
+    spread = float(np.ptp(probabilities, axis=0).max())
+    if spread >= ALIKE:
+        return ""
+    return (
+        f"no probability differs by more than {spread:.2g} between the images, too little to tell a sound row from a "
+        "wrong one: show it images of several classes"
+    )
 
 
 def _concluded(found: OutputParity, reasons: list[str], limits: Limits) -> OutputParity:

@@ -281,3 +281,15 @@ def test_a_failure_says_in_how_many_places_the_class_changed_and_which_image_sta
     spread = verdict(engine=everywhere, literal=everywhere, exact=exact, precision=Precision.FP16)
     assert "of 48 places" in spread.reason
     assert "the median one" not in spread.reason
+
+
+@pytest.mark.parametrize(("typed", "expected"), [(0.99, "inconclusive"), (0.9985, "pass"), (0.6, "fail")])
+def test_a_classifier_that_was_shown_one_class_only_is_inconclusive_where_it_would_fail_by_what_varies(typed, expected):
+    sure = np.linspace(0.998, 0.9999, 8)
+    exact = np.stack([sure, 1 - sure], axis=1)
+    found = 0.8 * (exact - exact.mean(axis=0)) + np.array([typed, 1 - typed])
+    if expected == "pass":
+        found = exact + 1e-5
+    result = verdict(engine=found, literal=found, exact=exact, precision=Precision.INT8)
+    assert result.verdict == expected
+    assert ("show it images of several classes" in result.reason) == (expected == "inconclusive")
