@@ -198,7 +198,7 @@ class _Search:
             model=trials.exported.model.label,
             **trials.exported.weights.facts(),
             images=trials.table.images,
-            data=trials.calibration["data"],
+            data=str(trials.calibration.get("table") or trials.calibration["data"]),
             preprocessing=trials.calibration["preprocessing"],
             judged_by=trials.feeds[2],
             objective=self._pricing.objective,
