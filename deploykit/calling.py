@@ -38,7 +38,7 @@ def require_inputs(model: str, module: "nn.Module", names: Sequence[str]) -> Non
         return
     if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters.values()):
         return
-    paste = " ".join(f"--input-shape {name}=1x..." for name in needed)
+    paste = " ".join(f"--input-shape {name}=-1x..." for name in needed)
     if unknown := [name for name in names if name not in known]:
         raise UsageError(
             f"{model} has no input {unknown[0]}: its forward takes {', '.join(known)}", hint=f"name its inputs: {paste}"

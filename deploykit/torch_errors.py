@@ -71,6 +71,12 @@ RULES = (
         "give it a register_fake; ONNX must have the operator too, so better write it with those of torch",
     ),
     _rule(
+        r"Found no NVIDIA driver|not compiled with CUDA enabled|No CUDA GPUs are available|"
+        r"Expected all tensors to be on the same device|Attempting to deserialize object on a CUDA device",
+        "its code asks for a GPU where deploykit runs it on the CPU",
+        "make tensors where the input is (device=x.device), not by .cuda(), and load with map_location='cpu'",
+    ),
+    _rule(
         r"missing (?:a|\d+) required (?:\S+ )?arguments?:? (.+?)$",
         "its forward needs more than the input: {0}",
         "wrap it in a module whose forward takes the input alone and fills in the rest",

@@ -16,7 +16,7 @@ from deploykit.spec import BuildSpec, Precision, Target
 NO_RTX = Reason("TensorRT-RTX is not installed", "pip install tensorrt-rtx (Linux x86-64 or Windows)")
 NO_PYCUDA = Reason("pycuda is not installed", "pip install 'deploykit[gpu]'")
 
-OF_OPTIMUM = "the plan is that of the optimum sizes: with free ones the compiler tells none"
+OF_OPTIMUM = "kernels and bytes are those at the optimum sizes: for free ones the compiler logs no plan"
 
 
 class TensorRTRTXBackend:

@@ -67,7 +67,10 @@ class TorchBackend:
 
     def supports(self, source: Source, precision: Precision) -> Reason | None:
         if source.module is None:
-            return Reason("eager PyTorch needs the module, and an .onnx file has none", "name a network of the zoo")
+            return Reason(
+                "eager PyTorch needs the module, and an .onnx file has none",
+                "name a network of the zoo or a function that returns one",
+            )
         if precision is Precision.INT8:
             return Reason("eager PyTorch has no INT8 path here")
         return None

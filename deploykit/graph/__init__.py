@@ -12,7 +12,7 @@ from deploykit.graph.naming import separate_names
 from deploykit.graph.normalization import own_normalization
 from deploykit.graph.passes import CNN_PASSES, FUSIONS, Ledger, PassRecord, cnn_passes, fusion_passes, optimise
 from deploykit.graph.sizes import set_input_sizes
-from deploykit.graph.wire import check, computing_types, graph_digest, serialise, tensor_specs
+from deploykit.graph.wire import check, computing_types, graph_digest, serialise, tensor_specs, weights_with_nan
 
 __all__ = [
     "CLEAN_UP",
@@ -35,4 +35,5 @@ __all__ = [
     "set_input_sizes",
     "tensor_specs",
     "weighted_costs",
+    "weights_with_nan",
 ]

@@ -133,6 +133,20 @@ def computing_types(model: ir.Model) -> set[str]:
     return found
 
 
+def weights_with_nan(model: ir.Model) -> tuple[str, ...]:
+    """A sentence for each floating-point constant that holds NaN. Infinity is no fault: masks hold it."""
+    found = []
+    for value in model.graph.initializers.values():
+        if value.const_value is None or not value.const_value.dtype.is_floating_point():
+            continue
+        array = value.const_value.numpy()
+        if broken := int(np.isnan(array).sum()):
+            found.append(
+                f"{value.name} holds NaN ({broken} of {array.size} numbers): no precision cures that, train anew"
+            )
+    return tuple(found)
+
+
 def _spec(value: ir.Value, known: Mapping[str, SizeRange]) -> TensorSpec:
     if value.shape is None or value.dtype is None or not value.name:
         raise UntrustedArtefact(

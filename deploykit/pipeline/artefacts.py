@@ -73,9 +73,9 @@ class Artefacts:
     def export(self, model: ModelSpec, fusions: Fusions = Fusions()) -> Exported:  # noqa: B008 - a frozen value
         """The optimised graph. Raises UsageError, CheckpointMismatch, UntrustedArtefact, ExportFailed."""
         fusions.require_decided()
-        module, weights = self._module(model) if not model.is_onnx else (None, WeightsOrigin(kind="own"))
-        for warning in weights.warnings:
-            self._warn_once(warning)
+        module, weights = (
+            self._module(model) if not model.is_onnx else (None, WeightsOrigin(kind="own", file=Path(model.name).name))
+        )
 
         def make(writer: Writer) -> Mapping[str, Any]:
             from deploykit.pipeline import stages
@@ -89,6 +89,9 @@ class Artefacts:
         parts = {**self.identity(model), "fusions": fusions}
         entry, hit = self.get_or_make("export", parts, make, request={"model": model, "fusions": fusions})
         model.require_inputs([each["name"] for each in entry.facts["inputs"]])
+        weights = replace(weights, warnings=(*weights.warnings, *entry.facts.get("nan", ())))
+        for warning in weights.warnings:
+            self._warn_once(warning)
         return Exported(
             model=module.model if module else model,
             path=entry.path("model.onnx"),

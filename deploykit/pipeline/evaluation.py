@@ -20,7 +20,7 @@ from deploykit.parity import GateMissed
 from deploykit.parity.accuracy import TOP, Flips, Predictions, Share
 from deploykit.pipeline.artefacts import Artefacts
 from deploykit.pipeline.inputs import Inputs, calibration_inputs
-from deploykit.pipeline.labelled import Labelled, labelled_inputs, require_max_drop
+from deploykit.pipeline.labelled import Labelled, classes_of, labelled_inputs, require_max_drop
 from deploykit.pipeline.lines import Line, build_line, without_twins
 from deploykit.pipeline.settle import settled
 from deploykit.pipeline.values import Exported
@@ -165,6 +165,7 @@ class _Evaluation:
             data=images.source,
             preprocessing=images.preparation,
             classes=images.classes,
+            network_classes=classes_of(self.exported),
             skipped=tuple(images.skipped),
             calibration=said,
             batch=spec.batch.optimum,

@@ -114,7 +114,7 @@ def labelled_inputs(
     there are none, they do not fit the network or are of more classes than it tells apart, and as `open_labelled`.
     """
     require_feedable(exported, data)
-    classes = _classes(exported)
+    classes = classes_of(exported)
     prepared = prepared_arrays(data, exported)
     if prepared is not None:
         found: Labelled = _arrays(exported, data, *prepared, limit=limit, without=without)
@@ -136,7 +136,7 @@ def require_max_drop(points: float | None) -> None:
         raise UsageError(f"--max-drop is {points:g}", hint="give points of top-1, from 0 to 100")
 
 
-def _classes(exported: Exported) -> int:
+def classes_of(exported: Exported) -> int:
     """How many classes the network tells apart. Raises UnsupportedGraph for one that is no classifier."""
     match exported.outputs:
         case (TensorSpec(shape=(_, int(classes))),) if classes > 1:

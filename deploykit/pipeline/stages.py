@@ -48,9 +48,10 @@ def optimise(network: ir.Model, fusions: Fusions) -> tuple[bytes, Facts]:
 
     `computes_in` lists the types of a file that is not plainly float32; `normalises` says what the graph does to its
     input by itself, `preprocess` what the file notes of the preprocessing that it wants, `notes` what had to be put
-    right to read a file.
+    right to read a file, `nan` the weights that hold NaN.
     """
     said = {
+        "nan": graph.weights_with_nan(network),
         "notes": list(graph.notes_of(network)),
         "normalises": graph.own_normalization(network),
         "preprocess": network.metadata_props.get(PREPROCESS),

@@ -86,12 +86,20 @@ def _why(readers: list[Use]) -> str:
 
 
 def _overflow(name: str, worst: float, readers: list[Use]) -> Float16Overflow:
-    what = "is NaN" if np.isnan(worst) else f"is beyond float16's largest value, {LARGEST:.0f}"
+    said = f"{name!r} holds NaN"
+    if not np.isnan(worst):
+        said = f"{worst:g} in {name!r} is beyond float16's largest value, {LARGEST:.0f}"
     options = " ".join(dict.fromkeys(f"--keep-fp32 '{site(node)}'" for node, _ in readers))
     return Float16Overflow(
-        f"{module_scope(readers[0][0])}: {worst:g} in {name!r} {what}",
-        hint=f"add {options}" if np.isfinite(worst) else "retrain or rescale this layer, or build in fp32",
+        f"{module_scope(readers[0][0])}: {said}",
+        hint=_cure(worst, options),
     )
+
+
+def _cure(worst: float, options: str) -> str:
+    if np.isnan(worst):
+        return "train this layer anew: no precision cures that"
+    return f"add {options}" if np.isfinite(worst) else "rescale this layer, or build in fp32"
 
 
 def _mask_limit(readers: Iterable[Use]) -> float | None:

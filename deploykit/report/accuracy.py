@@ -18,7 +18,8 @@ RIGHT = ("top-1 %", "top-5 %", "lost", "gained", "p")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracyConditions:
-    """What all rows share. `classes` is how many the data has, `calibration` what INT8's ranges come from, in words."""
+    """What all rows share. `classes` is how many the data has, `network_classes` how many the network tells apart,
+    `calibration` what INT8's ranges come from, in words."""
 
     model: str
     weights: str
@@ -27,6 +28,7 @@ class AccuracyConditions:
     data: str
     preprocessing: str
     classes: int
+    network_classes: int
     skipped: tuple[str, ...]
     calibration: str
     batch: int
@@ -86,11 +88,14 @@ def render_accuracy(report: AccuracyReport, *, file: TextIO | None = None) -> No
     shared, rows = report.conditions, report.rows
     shown = next((row.top1.n for row in rows if row.top1), 0)
     skipped = f"; {len(shared.skipped)} skipped ({'; '.join(shared.skipped[:SWAPS])})" if shared.skipped else ""
+    fewer = ""
+    if shared.classes < shared.network_classes:
+        fewer = f" (the network has {shared.network_classes}: class 0 of the data is taken for its class 0, and so on)"
     cpu = report.environment.get("cpu") or {}
     facts: dict[str, object] = {
         "model": shared.model,
         "weights": with_notes(shared.weights, shared.weights_notes),
-        "data": f"{shared.data}: {shown} images, {shared.classes} classes{skipped}",
+        "data": f"{shared.data}: {shown} images, {shared.classes} classes{fewer}{skipped}",
         "preprocessing": shared.preprocessing,
         "INT8 from": shared.calibration,
         "run": f"batch {shared.batch}, threads {shared.threads}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from deploykit.plan.model import NO_KERNEL
 from deploykit.report.text import with_notes
 from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS
 
@@ -16,6 +17,10 @@ SAID = {
     "bytes": "the input takes bytes",
     "assumed": "assumed",
 }
+NO_OWN_KERNEL = (
+    "no convolution or matrix product of the plan is named after it; small ones are computed inside generated kernels, "
+    "constant ones not at all"
+)
 NAMED = 6  # nodes listed by name before "and n more"
 
 
@@ -170,8 +175,8 @@ def _typing(report: Mapping[str, Any] | None) -> str:
 
 def _float16(report: Mapping[str, Any]) -> str:
     lines = [
-        f"{report['elements']:,} weights to float16: {report['flushed']:,} become 0, "
-        f"{report['subnormal']:,} are subnormal, none overflows"
+        f"{report['elements']:,} weights to float16: {_how_many(report['flushed'], 'becomes 0', 'become 0')}, "
+        f"{_how_many(report['subnormal'], 'is subnormal', 'are subnormal')}, none overflows"
     ]
     if kept := report["float32"]:
         said = _some([f"{item['node']}: {item['reason']}" for item in kept])
@@ -181,6 +186,10 @@ def _float16(report: Mapping[str, Any]) -> str:
         for item in report["clamped"]
     ]
     return "\n".join(lines)
+
+
+def _how_many(count: int, one: str, more: str) -> str:
+    return f"{f'{count:,}' if count else 'none'} {one if count < 2 else more}"
 
 
 def _overflow(found: Mapping[str, Any] | None) -> str:
@@ -218,6 +227,8 @@ def describe_ranges(found: Mapping[str, Any] | None) -> str:
     if note := found.get("note"):
         return f"{found['method']} over {found['images']} inputs; {note}"
     skipped = found["skipped"]
+    if "origin" not in found["preprocessing"]:  # arrays go in as they are: nobody says how to prepare them
+        return f"{found['method']} over {found['images']} examples of {found['data']}"
     said = (
         f"{found['method']} over {found['images']} images of {len(found['photographs'])} photographs ({found['data']})"
     )
@@ -225,19 +236,20 @@ def describe_ranges(found: Mapping[str, Any] | None) -> str:
 
 
 def _plan(plan: Mapping[str, Any]) -> dict[str, str]:
-    kinds = ", ".join(f"{count} {kind}" for kind, count in plan["kinds"].items())
+    kinds = {kind: count for kind, count in plan["kinds"].items() if kind not in NO_KERNEL}
+    counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     reads = ", ".join(f"{count} {kind}" for kind, count in plan["weighted_reads"].items())
     other = [f"{node} reads {kind}" for node, kind in plan["other_precision"].items()]
     accounted = (
         f"{plan['weighted_accounted']} of {plan['weighted_nodes']} weighted nodes found in the plan; kernels read"
     )
     return {
-        "kernels": f"{plan['kernels']} ({kinds})",
+        "kernels": f"{plan['kernels']} ({counted})",
         "MB moved": f"{plan['mb_moved']:.1f} for a batch of {plan['batch']}",
         "engine MB": f"{plan['engine_mb']:.1f}",
         "precision": f"{accounted} {reads}",
         "other types": _some(other),
-        "not found": ", ".join(plan["unaccounted"]),
+        "no kernel": f"{_some(plan['unaccounted'])}: {NO_OWN_KERNEL}" if plan["unaccounted"] else "",
     }
 
 

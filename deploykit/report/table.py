@@ -121,7 +121,7 @@ def _apart(rows: tuple[Row, ...]) -> list[str]:
     """Times that are no latency, in lines of their own."""
     cold = [f"{row.label} {row.cold_ms:.0f} ms" for row in rows if row.cold_ms is not None]
     built = [
-        f"{row.label} {row.build_seconds:.1f} s{' (then, now from the store)' if row.cache_hit else ''}"
+        f"{row.label} {row.build_seconds:.1f} s{' (before; now from the store)' if row.cache_hit else ''}"
         for row in rows
         if row.build_seconds is not None
     ]

@@ -11,7 +11,7 @@ DIGEST_SHOWN = 12  # hex digits
 class WeightsOrigin:
     """Where the weights came from.
 
-        own             a factory's, as it returned them, or those inside an `.onnx` file
+        own             a factory's, as it returned them, or those of an `.onnx` file, which `file` names
         file            a checkpoint: `file` is its name, `key` the table in it ("" for the whole file)
         torchvision     its published ones
         random          seeded: nothing was trained
@@ -41,7 +41,7 @@ class WeightsOrigin:
             case "file":
                 said = f"{self.file} ({', '.join(filter(None, (self.key, self.digest[:DIGEST_SHOWN])))})"
             case kind:
-                said = kind
+                said = f"{kind}, those of {self.file}" if self.file else kind
         return f"{said}, layers of {self.taken_over} taken over" if self.taken_over else said
 
     def facts(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.errors import UnknownName, UsageError, one_line
+from deploykit.torch_errors import explain
 from deploykit.zoo.misnamed import module_of
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def call_factory(factory: str, options: Mapping[str, Any]) -> "nn.Module":
     except UsageError:
         raise
     except (Exception, SystemExit) as error:  # a user's code raises what it likes
-        raise UsageError(f"{factory} failed: {type(error).__name__}: {one_line(error)}") from error
+        reason = explain(error)
+        raise UsageError(f"{factory} failed: {reason.what}", hint=reason.hint) from error
     if not isinstance(module, nn.Module):
         raise UsageError(
             f"{factory} returned {type(module).__name__}, not a network", hint="a factory returns a torch.nn.Module"

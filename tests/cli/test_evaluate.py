@@ -200,3 +200,11 @@ def test_a_calibration_needs_several_images(run, tmp_path):
     done = run("calibrate", "lenet5", "--data", tmp_path)
     assert done.returncode == USAGE
     assert "has 1 image to calibrate on; half of a set is kept for tests" in complaint(done)
+
+
+def test_fewer_classes_than_the_network_has_are_said(run, tmp_path, pixels):
+    np.savez(tmp_path / "few.npz", images=pixels, labels=np.arange(IMAGES) % 2)
+    asked = ("evaluate", "lenet5", "--data", tmp_path / "few.npz", "--backends", "ort")
+    assert "2 classes (the network has 10: class 0 of the data is taken for its class 0" in run(*asked).stdout
+    conditions = json.loads(run(*asked, "--json").stdout)["environment"]["conditions"]
+    assert (conditions["classes"], conditions["network_classes"]) == (2, 10)

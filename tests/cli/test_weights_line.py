@@ -1,6 +1,8 @@
 """Every answer of every command says where the weights come from, in text and in JSON."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +21,14 @@ def trained():
     net = bare()
     net.load_state_dict({name: torch.full_like(tensor, 0.25) for name, tensor in net.state_dict().items()})
     return net
+
+def broken():
+    net = trained()
+    torch.nn.init.constant_(net[0].weight[:1, :1, :1, :1], float("nan"))
+    return net
+
+def classifier():
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
 """
 COMMANDS = {
     "export": ("export", "--no-check"),
@@ -115,3 +125,29 @@ def test_classes_of_a_checkpoint_reach_the_answer(run, tmp_path):
     assert answer["model"] == "test_resnet-4classes"
     wrong = run("export", "test_resnet", "--weights", tmp_path / "mine.pth", "--num-classes", "5")
     assert (wrong.returncode, "leave out --num-classes" in wrong.stderr) == (2, True)
+
+
+def test_weights_of_a_file_are_said_to_be_the_file_s(run, folder):
+    exported = json.loads(run("export", "test_convnet", "--no-check", "--json").stdout)
+    (folder / "net.onnx").write_bytes(Path(exported["onnx"]).read_bytes())
+    assert "own, those of net.onnx" in run("export", folder / "net.onnx", "--no-check").stdout
+
+
+def test_weights_that_hold_nan_are_warned_of_in_any_precision(run, folder):
+    asked = ("build", "weights_line_net:broken", "--input-shape", "3,16,16")
+    done = run(*asked, "--json", path=folder)
+    (note,) = json.loads(done.stdout)["weights_notes"]
+    assert note.startswith("0.weight holds NaN (1 of ")
+    assert done.stderr.count(f"deploykit: warning: {note}") == 1
+    refused = run(*asked, "--precision", "fp16", path=folder)
+    assert (refused.returncode, refused.stderr.count("no precision cures that")) == (3, 2)
+
+
+def test_a_plan_s_kernels_add_up_and_a_node_without_one_is_explained(run, folder):
+    """At batch 1 TensorRT-RTX makes a small matrix product a generated kernel."""
+    asked = ("build", "weights_line_net:classifier", "--input-shape", "3,16,16", "--batch", "1")
+    plan = json.loads(run(*asked, "--json", path=folder).stdout)["plan"]
+    text = run(*asked, path=folder).stdout
+    (line,) = (line for line in text.splitlines() if line.startswith("kernels"))
+    assert sum(int(count) for count in re.findall(r"(\d+) [a-z]", line)) == plan["kernels"]
+    assert ("small ones are computed inside generated kernels" in text) == bool(plan["unaccounted"])

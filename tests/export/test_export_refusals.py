@@ -97,6 +97,8 @@ def test_torchscript_is_recognised_before_it_is_traced():
         (TypeError("Kw.forward() missing 1 required keyword-only argument: 'scale'"), "its forward needs more", "wrap"),
         (TypeError("forward() missing 2 required positional arguments: 'a' and 'b'"), "input: 'a' and 'b'", "wrap"),
         (RuntimeError("There was no fake impl registered for <CustomOpDef(my::op)>. This"), "my::op does", "register"),
+        (RuntimeError("Found no NVIDIA driver on your system. Please"), "asks for a GPU", "device=x.device"),
+        (AssertionError("Torch not compiled with CUDA enabled"), "asks for a GPU", "device=x.device"),
     ],
 )
 def test_messages_are_recognised_by_what_they_say(error, what, hint):

@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 
 from deploykit.errors import DeploykitError, UntrustedArtefact
-from deploykit.graph import check, graph_digest, serialise, tensor_specs
+from deploykit.graph import check, graph_digest, serialise, tensor_specs, weights_with_nan
 from deploykit.spec import TensorSpec
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20]>\n'
@@ -94,3 +94,16 @@ def test_data_that_lies_transposed_is_written_row_by_row(build):
     model.graph.initializers["w"].const_value = ir.Tensor(array, name="w")
     (found,) = (t for t in onnx.load_from_string(serialise(model)).graph.initializer if t.name == "w")
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(found), array)
+
+
+@pytest.mark.parametrize("kind", ["float", "float16", "double", "bfloat16"])
+def test_weights_that_hold_nan_are_named_and_infinity_is_none(build, kind):
+    model = build(HEADER + TEXT.replace("float[", f"{kind}["))
+    assert weights_with_nan(model) == ()
+    weight = model.graph.initializers["w"]
+    array = weight.const_value.numpy().copy()
+    array[0, :2] = np.nan
+    array[1, 0] = np.inf
+    weight.const_value = ir.Tensor(array, dtype=weight.const_value.dtype, name="w")
+    (said,) = weights_with_nan(model)
+    assert said.startswith("w holds NaN (2 of 12000 numbers)")

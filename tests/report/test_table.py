@@ -54,7 +54,7 @@ trt      int8       built [4]                                                   
 [4] trt fp16, trt int8: no NVIDIA GPU; install NVIDIA's driver
 INT8 rows ran different typed graphs, one per placement: ort int8 3f2a91c0aaaa, trt int8 8c11d2aabbbb.
 Cold start, open and first run: torch fp32 812 ms.
-Build: trt fp16 0.4 s, trt int8 0.6 s (then, now from the store).
+Build: trt fp16 0.4 s, trt int8 0.6 s (before; now from the store).
 The first run of each block is left out of the statistics, by rule; --json has every sample.
 """
 
