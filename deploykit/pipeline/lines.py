@@ -106,7 +106,11 @@ def _remarks(built: Built, spec: BuildSpec) -> Iterator[str]:
         if spec.keep_fp32 and built.engine.precision is Precision.FP16:
             yield "all of it in float16: --keep-fp32 is for the typed graphs of the other backends"
         return
-    yield from _exceptions(built.typed.facts.get("report") or {})
+    report = built.typed.facts.get("report") or {}
+    yield from _exceptions(report)
+    if built.plan is None and (left := report.get("left")):  # a plan says it of what was compiled
+        first = f"{left[0]['node']}: {left[0]['reason']}" + (", ..." if len(left) > 1 else "")
+        yield f"{len(left)} of {len(left) + len(report['quantised'])} weighted layers compute in float ({first})"
     if note := built.typed.facts.get("note"):
         yield note
     if note := built.typed.facts.get("calibration", {}).get("note"):

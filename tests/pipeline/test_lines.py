@@ -1,10 +1,14 @@
 """The exit code comes from what each row is and from its verdict; a verdict that is missing is no pass."""
 
+import onnx
 import pytest
 
 from deploykit.parity import GateMissed, OutputParity, ParityResult, Undecided
-from deploykit.pipeline.lines import exit_code
+from deploykit.pipeline.artefacts import Artefacts
+from deploykit.pipeline.lines import build_line, exit_code
 from deploykit.report.row import Row
+from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision
+from deploykit.store import Store
 
 
 def row(state, parity=None, **options):
@@ -41,3 +45,22 @@ def test_rows_that_were_compared(rows, code):
 def test_rows_that_were_not_to_be_compared_need_no_verdict():
     assert exit_code([row("measured")], compared=False) == 0
     assert exit_code([row("measured", GateMissed("2 points of top-1 lost"))], compared=False) == 3
+
+
+WIDER = """<ir_version: 10, opset_import: ["" : 20]> g (float[N, 3, 8, 8] x) => (float[N, 4, 14, 14] y)
+    <float[4, 3, 3, 3] w = {CONV}, float[4, 4, 4, 4] v = {WIDE}> {
+        a = Conv (x, w)
+        y = ConvTranspose <strides = [2, 2]> (a, v) }"""
+
+
+def test_a_row_without_a_plan_says_what_its_typed_graph_leaves_in_float(tmp_path):
+    weights = {"CONV": 4 * 3 * 9, "WIDE": 4 * 4 * 16}
+    text = WIDER
+    for name, count in weights.items():
+        text = text.replace(f"{{{name}}}", "{" + ", ".join(f"{(place % 7 - 3) / 10}" for place in range(count)) + "}")
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "net.onnx")
+    model = ModelSpec(str(tmp_path / "net.onnx"))
+    spec = BuildSpec(model, Precision.INT8, BatchRange.parse("1"), calibration=Calibration(images=2))
+    line = build_line(Artefacts(Store.open(tmp_path / "store")), spec, "ort", strict=False)
+    assert "1 of 2 weighted layers compute in float (" in line.row.note
+    assert "no integer kernel for ConvTranspose)" in line.row.note
