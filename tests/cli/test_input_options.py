@@ -129,7 +129,7 @@ def test_free_sizes_of_a_file_are_fixed_or_become_the_profile(run, own):
     assert ranged["inputs"] == ["x float32[N, 3, H[8:12:24], W[8:16:24]]"]
     assert ranged["typed_digest"] != fixed["typed_digest"]
     assert ranged["plan"]["mb_moved"] == pytest.approx(fixed["plan"]["mb_moved"], rel=0.5)  # of the same sizes
-    assert "the plan is that of the optimum sizes" in ranged["note"]
+    assert "kernels and bytes are those at the optimum sizes" in ranged["note"]
     report = answer(run("verify", own / "free.onnx", *shape, "--backends", "ort,trt", "--precision", "fp32", "--json"))
     assert {row["parity"]["verdict"] for row in report["rows"]} == {"pass"}
     assert "parity also at its minimum sizes and maximum sizes" in report["environment"]["conditions"]["inputs"]

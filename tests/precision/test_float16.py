@@ -73,7 +73,14 @@ def test_counts_what_vanishes_and_what_is_subnormal_without_a_warning(build):
     assert not np.any(model.graph.initializers["w"].const_value.numpy()[0, 0, 0])
 
 
-@pytest.mark.parametrize(("value", "said"), [(70000.0, "70000"), (-np.inf, "-inf"), (np.nan, "NaN")])
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (70000.0, "70000 in 'w' is beyond"),
+        (-np.inf, "-inf in 'w' is beyond"),
+        (np.nan, "'w' holds NaN"),
+    ],
+)
 def test_names_the_layer_and_the_value_that_overflows(build, value, said):
     weight = np.ones((4, 3, 3, 3), np.float32)
     weight[2, 1, 0, 0] = value
@@ -81,8 +88,7 @@ def test_names_the_layer_and_the_value_that_overflows(build, value, said):
     model.graph[0].metadata_props[NAME_SCOPES] = "['', 'layer1', 'layer1.0.conv1', 'conv2d']"
     with pytest.raises(Float16Overflow) as caught:
         to_float16(model)
-    assert caught.value.message.startswith(f"layer1.0.conv1: {value:g} in 'w' is")
-    assert said in caught.value.message
+    assert caught.value.message.startswith(f"layer1.0.conv1: {said}")
     assert set(types(model).values()) == {FLOAT}
 
 
