@@ -1,5 +1,6 @@
 """Numerical parity: the float64 reference, the distances from it, and the two verdicts."""
 
+from deploykit.parity.coordinates import coordinate_noise
 from deploykit.parity.file_reference import file_reference
 from deploykit.parity.kinds import Kind, output_kinds
 from deploykit.parity.limits import Limits, yardstick_db
@@ -35,6 +36,7 @@ __all__ = [
     "Undecided",
     "apart",
     "closeness_db",
+    "coordinate_noise",
     "distance",
     "double_outputs",
     "file_reference",

@@ -24,6 +24,7 @@ from deploykit.parity import (
     ParityResult,
     Reference,
     apart,
+    coordinate_noise,
     distance,
     file_reference,
     joined,
@@ -56,12 +57,13 @@ class Nature:
     """What a network is before any typing of ours, as far as its verdicts depend on it.
 
     `kinds` is what its graph says of its outputs. `quantised`: it rounds to integers itself. `half`: it has float16 or
-    bfloat16 inside.
+    bfloat16 inside. `noise` is what float32 may cost (relative L2) whatever one run of it shows.
     """
 
     kinds: Mapping[str, Kind]
     quantised: bool
     half: bool
+    noise: float
 
     def computes(self, named: Precision) -> Precision:
         """The type that a row's limits follow: a file in float16 computes in it under the name of FP32, too."""
@@ -73,7 +75,8 @@ class Nature:
 
 def nature_of(exported: Exported) -> Nature:
     half = HALVES & set(exported.facts.get("computes_in", ()))
-    return Nature(output_kinds(read_graph(exported.path)), exported.quantized, bool(half))
+    graph = read_graph(exported.path)
+    return Nature(output_kinds(graph), exported.quantized, bool(half), coordinate_noise(graph))
 
 
 @dataclass
@@ -158,7 +161,8 @@ class Judge:
             with self.artefacts.timed("reference in float64"):
                 feeds = runs(self.images, self.exported.inputs, size)
                 found = reference_outputs(self.exported, feeds, kinds=self._nature.kinds)
-            return replace(found, source=found.source + note)
+            least = max(found.least_floor, self._nature.noise)
+            return replace(found, source=found.source + note, least_floor=least)
         except DeploykitError as error:
             return error
 
