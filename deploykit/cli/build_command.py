@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploykit.cli.options import (
+    CALIBRATION,
     INT8,
     budget_option,
     builder_options,
@@ -159,7 +160,7 @@ def command(
     built = artefacts.build(spec, compiler)
     overflow = overflow_facts(artefacts, built.exported, spec)
     facts = build_facts(artefacts, built, spec, decision=decision, choice=choice, layers=layers, overflow=overflow)
-    facts["defaults"] = defaults(unasked=set() if spec.precision is Precision.INT8 else set(INT8))
+    facts["defaults"] = defaults(unasked=_unread(spec))
     if "--batch" in facts["defaults"]:
         facts["defaults"]["--batch"] = str(spec.batch)
     if not given({"targets"}):
@@ -169,6 +170,16 @@ def command(
     _print(facts, describe_build, as_json=as_json)
     if warning := overflow_warning(overflow):
         click.echo(f"deploykit: warning: {warning}", err=True)
+
+
+def _unread(spec: BuildSpec) -> set[str]:
+    """Options that nothing reads at this precision: no default of theirs was chosen."""
+    unread = set() if spec.precision is Precision.INT8 else set(INT8)
+    if spec.calibration.table is not None:
+        unread |= set(CALIBRATION)
+    if spec.calibration.method != "percentile":
+        unread.add("percentile")
+    return unread if spec.precision is Precision.FP16 else {*unread, "keep_io"}
 
 
 def _print(facts: dict[str, Any], describe: Callable[[Mapping[str, Any]], dict[str, str]], *, as_json: bool) -> None:

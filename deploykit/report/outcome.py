@@ -240,14 +240,12 @@ def _plan(plan: Mapping[str, Any]) -> dict[str, str]:
     counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     reads = ", ".join(f"{count} {kind}" for kind, count in plan["weighted_reads"].items())
     other = [f"{node} reads {kind}" for node, kind in plan["other_precision"].items()]
-    accounted = (
-        f"{plan['weighted_accounted']} of {plan['weighted_nodes']} weighted nodes found in the plan; kernels read"
-    )
+    accounted = f"{plan['weighted_accounted']} of {plan['weighted_nodes']} weighted nodes found in the plan"
     return {
         "kernels": f"{plan['kernels']} ({counted})",
         "MB moved": f"{plan['mb_moved']:.1f} for a batch of {plan['batch']}",
         "engine MB": f"{plan['engine_mb']:.1f}",
-        "precision": f"{accounted} {reads}",
+        "precision": f"{accounted}; kernels read {reads}" if reads else accounted,
         "other types": _some(other),
         "no kernel": f"{_some(plan['unaccounted'])}: {NO_OWN_KERNEL}" if plan["unaccounted"] else "",
     }

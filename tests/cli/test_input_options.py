@@ -245,3 +245,13 @@ def test_the_zoo_takes_images_that_are_not_square(run):
     }.items():
         refused = run("build", "test_convnet", "--input-shape", shape)
         assert (refused.returncode, said in complaint(refused)) == (USAGE, True)
+
+
+def test_no_default_is_named_that_nothing_read(run, tmp_path, photographs):
+    table = tmp_path / "table.json"
+    calibrated = run("calibrate", "test_convnet", "--data", photographs, "--images", "4", "-o", table)
+    assert calibrated.returncode == 0, calibrated.stderr
+    asked = ("build", "test_convnet", "--precision", "int8", "--json")
+    found = json.loads(run(*asked, "--table", table).stdout)["defaults"]
+    assert not {"--calibration-images", "--calibration-method", "--percentile", "--keep-io"} & set(found)
+    assert found["--int8-policy"] == "all"
