@@ -77,8 +77,9 @@ SQNR against the file as it came, in float64, dB, and the verdict:
 {parity}
 
 What matters is what is read. RapidOCR runs on the other half of the pages, {lines} lines of text, with typed graphs in
-place of its own; sizes are a range there (`{ranges}`), the classifier's apart. These are this
-model's own numbers, measured with ONNX Runtime running the typed graph, not a TensorRT engine.
+place of its own. There the detector's and the recogniser's sizes are ranges, `{ranges}`.
+These are the numbers of this network's own INT8, measured with ONNX Runtime running the typed graph, and not those of a
+TensorRT engine: none ran.
 
 {reading}
 
@@ -100,7 +101,7 @@ def page(artefacts: Artefacts, folder: Path) -> Iterator[str]:
         pages=PAGES,
         side=SIDE,
         lines=sum(len(text) for _, text in shown),
-        ranges="`, `".join(graph.used for graph in GRAPHS.values() if "[" in graph.used),
+        ranges="` and `".join(graph.used for graph in GRAPHS.values() if "[" in graph.used),
         commands="\n".join(f"    {command(graph)}" for graph in GRAPHS.values()),
         parity="\n".join(parity(artefacts, models, folder)),
         reading="\n".join(reading(artefacts, models, folder, shown)),
