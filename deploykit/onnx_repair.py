@@ -169,14 +169,15 @@ def _name_nodes_apart(graph: GraphProto) -> Iterator[str]:
     """ONNX Runtime refuses names that repeat; TensorRT does not."""
     nodes = list(_all_nodes(graph))
     taken = {node.name for node in nodes}
-    seen: Counter[str] = Counter()
+    seen, last = Counter[str](), Counter[str]()
     for node in nodes:
         seen[node.name] += 1
         if node.name and seen[node.name] > 1:
-            first, count = node.name, seen[node.name] - 1
-            while f"{first}_{count}" in taken:
-                count += 1
-            node.name = f"{first}_{count}"
+            first = node.name
+            last[first] += 1
+            while f"{first}_{last[first]}" in taken:
+                last[first] += 1
+            node.name = f"{first}_{last[first]}"
             taken.add(node.name)
     for name, count in seen.items():
         if name and count > 1:
@@ -199,6 +200,8 @@ def _dense(matrix: SparseTensorProto) -> TensorProto:
     values = onnx.numpy_helper.to_array(matrix.values)
     at = onnx.numpy_helper.to_array(matrix.indices)
     shape = tuple(matrix.dims)
+    if at.ndim != 1 and (at.ndim != 2 or at.shape[1] != len(shape) or (at < 0).any() or (at >= shape).any()):
+        raise UntrustedArtefact(f"sparse initialiser {matrix.values.name!r} has positions outside its shape")
     places = at if at.ndim == 1 else np.ravel_multi_index(tuple(at.T), shape)
     full = np.zeros(math.prod(shape), values.dtype)
     if places.size and not (places.min() >= 0 and places.max() < full.size):

@@ -89,7 +89,7 @@ def size_ranges(model: ir.Model) -> dict[str, SizeRange]:
         return {}
     try:
         return {str(name): SizeRange(*map(int, ends)) for name, ends in json.loads(text).items()}
-    except (ValueError, TypeError, AttributeError, UsageError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, UsageError) as error:
         raise UntrustedArtefact(f"the ONNX graph's metadata {RANGES} is malformed: {text[:80]!r}") from error
 
 

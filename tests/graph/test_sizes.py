@@ -7,7 +7,7 @@ import pytest
 
 from deploykit.errors import UntrustedArtefact, UsageError
 from deploykit.graph import check, notes_of, optimise, parse, serialise, set_input_sizes, tensor_specs
-from deploykit.graph.sizes import RANGES
+from deploykit.graph.sizes import RANGES, size_ranges
 from deploykit.spec import SizeRange, parse_input_shape
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]> g '
@@ -135,3 +135,11 @@ def test_what_the_file_says_is_not_overruled(text, shape, said):
 def test_the_sized_graph_computes_what_the_file_computes(run):
     x = np.random.default_rng(0).standard_normal((2, 3, 8, 12)).astype(np.float32)
     np.testing.assert_array_equal(run(sized(FLAT, "3,8,12"), x=x)[0], run(graph(FLAT), x=x)[0])
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, '{"N": [1, 2, 1e400]}', '{"N": [1, 2]}', "null"])
+def test_ranges_that_a_hostile_file_claims_are_malformed(build, text):
+    model = build("g (float[N, 3] x) => (float[N, 3] y) { y = Relu (x) }")
+    model.metadata_props[RANGES] = text
+    with pytest.raises(UntrustedArtefact, match="is malformed"):
+        size_ranges(model)
