@@ -27,6 +27,7 @@ PART_SQNR_DB = {Precision.FP32: 40.0, Precision.FP16: 20.0, Precision.INT8: 10.0
 PART_FLOOR_FACTOR = 10.0  # FP32: as FLOOR_FACTOR, of a group; few values make the ratio uncertain
 SINGLE_MARGIN_DB = 10.0  # a single channel may be below its group's limit by this much
 AGREEMENT = {Precision.FP32: 0.999, Precision.FP16: 0.99, Precision.INT8: 0.9}  # of whole numbers and of items
+LEAST_FLOOR_AGREEMENT = 0.98  # of float32 with float64, or INT8's own limit: less is no floor; one may always differ
 ITEM_TOLERANCE = {Precision.FP32: 1e-3, Precision.FP16: 0.1, Precision.INT8: 0.3}  # of a figure's spread over items
 YARDSTICK_MARGIN_DB = 1.0  # INT8 on random weights: below ONNX Runtime's own quantiser by no more than this
 YARDSTICK_MARGIN = 0.05  # the same of shares of agreement
@@ -111,8 +112,15 @@ class Limits:
         if self._by_yardstick and yardstick is not None:
             share = min(share, yardstick.share - YARDSTICK_MARGIN)
         spare = 0 if self.precision is Precision.FP32 and not self.quantised else 1
-        allowed = max(int((1.0 - share) * floor.of) + spare, int(FLOOR_FACTOR * floor.wrong))
+        most = max(floor.wrong + 1, int(FLOOR_FACTOR * (1.0 - self.least_floor_agreement) * floor.of))
+        by_floor = min(int(FLOOR_FACTOR * floor.wrong), most) if floor.wrong else 0
+        allowed = min(max(int((1.0 - share) * floor.of) + spare, by_floor), floor.of)
         return 1.0 - allowed / floor.of if floor.of else 1.0
+
+    @property
+    def least_floor_agreement(self) -> float:
+        """The share of whole numbers, or items, that float32 itself must have right for a row to be judged by it."""
+        return min(LEAST_FLOOR_AGREEMENT, AGREEMENT[Precision.INT8 if self.quantised else self.precision])
 
     def item_tolerance(self) -> float:
         return ITEM_TOLERANCE[Precision.INT8 if self.quantised else self.precision]

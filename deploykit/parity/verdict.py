@@ -16,7 +16,14 @@ import numpy as np
 
 from deploykit.parity.channels import Group, Part, find_groups, measure_part
 from deploykit.parity.kinds import Kind, kind_of
-from deploykit.parity.limits import BACKEND_FACTOR, FLOOR_FACTOR, PART_SQNR_DB, SMALLEST_FLOOR, Limits, floor_of
+from deploykit.parity.limits import (
+    BACKEND_FACTOR,
+    FLOOR_FACTOR,
+    PART_SQNR_DB,
+    SMALLEST_FLOOR,
+    Limits,
+    floor_of,
+)
 from deploykit.parity.metrics import (
     Array,
     Distance,
@@ -308,7 +315,7 @@ def _judge_items(case: _Case, limits: Limits, found: OutputParity) -> OutputPari
     if case.kind.name != "fixed" and _all_alike(case.exact):
         reason = f"{case.name}: the output does not vary over the inputs; agreement says nothing"
         return replace(found, verdict="inconclusive", reason=reason)
-    if floor.share < 1.0 - 3 * (1.0 - share) and floor.wrong > 1:
+    if floor.share < limits.least_floor_agreement and floor.wrong > 1:
         reason = (
             f"{case.name}: float32 itself agrees with float64 in {floor.share:.1%} only; no row can be judged by it"
         )

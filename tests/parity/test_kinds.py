@@ -113,3 +113,26 @@ def test_whole_numbers_are_held_to_a_share_of_agreement(precision, wrong, expect
     assert result.verdict == expected
     assert result.worst.agreement.wrong == wrong
     assert result.as_dict()["agreement"]["share"] == pytest.approx(1 - wrong / 4096)
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+@pytest.mark.parametrize("of", [12, 1000])
+def test_whole_numbers_that_float32_itself_gets_wrong_judge_nothing(precision, of):
+    exact = np.arange(of)
+    float32 = np.where(exact < of * 3 // 4, exact + 1, exact)
+    found = judge({"y": exact + 1}, {"y": exact + 1}, Reference({"y": exact}, {"y": float32}, ""), limits_of(precision))
+    assert found.verdict == "inconclusive"
+    assert "float32 itself agrees with float64 in 25.0% only" in found.reason
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+@pytest.mark.parametrize("wrong", [0, 1, 15])
+def test_no_floor_lets_most_whole_numbers_be_wrong(precision, wrong):
+    exact = np.arange(1000)
+    float32 = np.where(exact < wrong, -1, exact)
+    found = judge({"y": exact + 1}, {"y": exact + 1}, Reference({"y": exact}, {"y": float32}, ""), limits_of(precision))
+    assert found.verdict == "fail"
+
+
+def limits_of(precision):
+    return Limits(precision, random_weights=False)
