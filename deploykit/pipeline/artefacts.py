@@ -73,9 +73,7 @@ class Artefacts:
     def export(self, model: ModelSpec, fusions: Fusions = Fusions()) -> Exported:  # noqa: B008 - a frozen value
         """The optimised graph. Raises UsageError, CheckpointMismatch, UntrustedArtefact, ExportFailed."""
         fusions.require_decided()
-        module, weights = (
-            self._module(model) if not model.is_onnx else (None, WeightsOrigin(kind="own", file=Path(model.name).name))
-        )
+        module, weights = (None, _weights_of_file(Path(model.name))) if model.is_onnx else self._module(model)
 
         def make(writer: Writer) -> Mapping[str, Any]:
             from deploykit.pipeline import stages
@@ -389,6 +387,13 @@ def _refusal(backend: Backend, exported: Exported, precision: Precision) -> Reas
 @cache
 def _source() -> str:
     return source_digest(Path(deploykit.__file__).parent)
+
+
+def _weights_of_file(path: Path) -> WeightsOrigin:
+    """The weights of an `.onnx` file; their digest is that of the file and of the data beside it."""
+    digests = _digest_onnx(path)
+    digest = digests[0] if len(digests) == 1 else cache_key({"files": digests})
+    return WeightsOrigin(kind="own", file=path.name, digest=digest)
 
 
 def _digest_onnx(path: Path) -> list[str]:

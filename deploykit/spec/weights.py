@@ -16,8 +16,8 @@ class WeightsOrigin:
         torchvision     its published ones
         random          seeded: nothing was trained
 
-    `digest` is the SHA-256 of the values. `taken_over` names the network that some layers came from. `notes` say what
-    was read off a checkpoint or converted, `warnings` what a user should look at.
+    `digest` is the SHA-256 of the values, of an `.onnx` file that of the file. `taken_over` names the network that some
+    layers came from. `notes` say what was read off a checkpoint or converted, `warnings` what a user should look at.
     """
 
     kind: Literal["own", "file", "torchvision", "random"]

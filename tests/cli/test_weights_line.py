@@ -1,5 +1,6 @@
 """Every answer of every command says where the weights come from, in text and in JSON."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -112,7 +113,7 @@ def test_random_weights_stay_known_to_be_random_once_a_file_carries_them(run, tm
     """One graph, under two names, makes one engine."""
     assert run("export", "test_convnet", "--no-check", "-o", tmp_path / "net.onnx").returncode == 0
     built = [json.loads(run("build", model, "--json").stdout) for model in ("test_convnet", tmp_path / "net.onnx")]
-    assert [each["weights"] for each in built] == ["random, seed 0", "own"]
+    assert [each["weights"] for each in built] == ["random, seed 0", "own, those of net.onnx"]
     assert built[0]["typed_digest"] == built[1]["typed_digest"]
     found = json.loads(run("inspect", built[0]["engine"], "--json").stdout)
     assert found["weights"] == "random, seed 0"
@@ -131,6 +132,8 @@ def test_weights_of_a_file_are_said_to_be_the_file_s(run, folder):
     exported = json.loads(run("export", "test_convnet", "--no-check", "--json").stdout)
     (folder / "net.onnx").write_bytes(Path(exported["onnx"]).read_bytes())
     assert "own, those of net.onnx" in run("export", folder / "net.onnx", "--no-check").stdout
+    told = json.loads(run("export", folder / "net.onnx", "--no-check", "--json").stdout)
+    assert told["weights_digest"] == hashlib.sha256((folder / "net.onnx").read_bytes()).hexdigest()
 
 
 def test_weights_that_hold_nan_are_warned_of_in_any_precision(run, folder):
