@@ -67,3 +67,12 @@ def test_a_network_is_the_same_in_every_call_and_float64_agrees_with_float32():
     for first, second in zip(one, two, strict=True):
         assert first.dtype == np.float64
         np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("precision", "clipped", "found_out"), [("int8", 2, False), ("int8", 3, True), ("fp16", 1, True)]
+)
+def test_int8_may_clip_few_images_beyond_those_it_was_calibrated_on(precision, clipped, found_out):
+    exact = np.random.default_rng(2).standard_normal((independent.IMAGES, 12))
+    exact[:clipped] *= 10.0
+    assert bool(independent.disagreement(exact.clip(-4.0, 4.0), exact, precision, ranked=False)) is found_out
