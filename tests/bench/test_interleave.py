@@ -53,7 +53,7 @@ def test_every_round_is_an_order_and_its_reverse():
 
 
 def test_the_time_limit_ends_it_and_is_named(plugins):
-    found = run_rows([make_job("slow")], quick(max_seconds=2.0))
+    found = run_rows([make_job("slow")], quick(max_seconds=2.0, min_rounds=100))
     assert found.stopped_by == "the time limit of 2 s"
     assert {len(block.samples_ns) for block in found.rows[0].blocks} == {2}  # 0.1 s a run leaves no time for more
     assert found.rounds == len(found.rows[0].blocks) <= 10  # of 0.2 s or more each
@@ -84,7 +84,6 @@ def test_rows_that_slow_down_beside_each_other_have_shorter_blocks(plugins):
 def test_what_a_failed_row_leaves_goes_to_the_slow_ones(plugins):
     found = run_rows([make_job("killed"), make_job("slow"), make_job("slow", label="too")], quick(max_seconds=3.0))
     assert found.rows[0].failure is not None
-    assert found.stopped_by == "the time limit of 3 s"
     assert min(len(row.blocks) for row in found.rows[1:]) >= 4
 
 
