@@ -130,10 +130,7 @@ class Attention(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """A GRU or LSTM along the width, added to the images.
-
-    It takes few steps: TensorRT-RTX unrolls a recurrent layer, and works for minutes on forty of them.
-    """
+    """A GRU or LSTM along the width, in few steps, added to the images."""
 
     STEPS = 6
 
