@@ -31,6 +31,7 @@ OWN_SCALE = 1 / 8  # of the group's scale: what varies less may vanish beside th
 MANY, FEW, FEWER_BY = 64, 8, 8  # distinct values: of many, few are left, or of some an eighth
 SINGLE = 64  # values of a channel from which it is judged by itself, too
 SAMPLED = 1 << 16  # values that distinct ones are counted in
+RESOLUTION = 2.0**-22  # of a group's largest value: values that are closer are one to float32, or its rounding
 STILL = 0.1  # of the variation over images: what keeps less has become a constant
 
 
@@ -180,8 +181,9 @@ def _relative(error: NDArray[np.float64], varying: NDArray[np.float64]) -> float
 
 def _collapsed(r: NDArray[np.float64], y: NDArray[np.float64]) -> str:
     """What is said of a group whose many values have become few."""
-    before, after = _distinct(r), _distinct(y)
-    if after > max(1, min(FEW, before // FEWER_BY)):
+    unit = RESOLUTION * float(np.abs(r).max(initial=0.0)) or 1.0
+    before, after = _distinct(r / unit), _distinct(y / unit)
+    if before < FEWER_BY or after > max(1, min(FEW, before // FEWER_BY)):
         return ""
     return f"{after} distinct value{'s are' if after > 1 else ' is'} left of {before}"
 
@@ -218,6 +220,7 @@ def _lost_channel(
 
 
 def _distinct(values: NDArray[np.float64]) -> int:
+    """How many values stand there once each is rounded to a whole number."""
     flat: NDArray[Any] = values.ravel()
     step = max(1, flat.size // SAMPLED)
-    return len(np.unique(flat[::step]))
+    return len(np.unique(flat[::step].round()))

