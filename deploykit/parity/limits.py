@@ -21,7 +21,7 @@ from deploykit.spec import Precision
 
 FLOOR_FACTOR = 3.0  # FP32 may be this many times as far from float64 as eager float32 is
 FLOOR_CEILING = 1e-3  # relative L2 that FP32 never exceeds; a floor above it is no floor
-SMALLEST_FLOOR = 2.0**-20  # eight units in the last place of float32, by which kernels of a shallow network may differ
+SMALLEST_FLOOR = 2.0**-21  # four units in the last place of float32, by which kernels of a shallow network may differ
 MINIMUM_SQNR_DB = {Precision.FP16: 30.0, Precision.INT8: 20.0}  # of a whole output; INT8: with trained weights
 PART_SQNR_DB = {Precision.FP32: 40.0, Precision.FP16: 20.0, Precision.INT8: 10.0}  # of what varies in a group
 PART_FLOOR_FACTOR = 10.0  # FP32: as FLOOR_FACTOR, of a group; few values make the ratio uncertain
