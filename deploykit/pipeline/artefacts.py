@@ -73,7 +73,8 @@ class Artefacts:
     def export(self, model: ModelSpec, fusions: Fusions = Fusions()) -> Exported:  # noqa: B008 - a frozen value
         """The optimised graph. Raises UsageError, CheckpointMismatch, UntrustedArtefact, ExportFailed."""
         fusions.require_decided()
-        module, weights = (None, _weights_of_file(Path(model.name))) if model.is_onnx else self._module(model)
+        parts = {**self.identity(model), "fusions": fusions}
+        module, weights = (None, _of_file(model, parts["weights"])) if model.is_onnx else self._module(model)
 
         def make(writer: Writer) -> Mapping[str, Any]:
             from deploykit.pipeline import stages
@@ -84,7 +85,6 @@ class Artefacts:
             writer.write("model.onnx", content)
             return facts
 
-        parts = {**self.identity(model), "fusions": fusions}
         entry, hit = self.get_or_make("export", parts, make, request={"model": model, "fusions": fusions})
         model.require_inputs([each["name"] for each in entry.facts["inputs"]])
         weights = replace(weights, warnings=(*weights.warnings, *entry.facts.get("nan", ())))
@@ -389,11 +389,10 @@ def _source() -> str:
     return source_digest(Path(deploykit.__file__).parent)
 
 
-def _weights_of_file(path: Path) -> WeightsOrigin:
-    """The weights of an `.onnx` file; their digest is that of the file and of the data beside it."""
-    digests = _digest_onnx(path)
+def _of_file(model: ModelSpec, digests: list[str]) -> WeightsOrigin:
+    """The weights of an `.onnx` file, whose digest is that of the file and of the data beside it (`digests`)."""
     digest = digests[0] if len(digests) == 1 else cache_key({"files": digests})
-    return WeightsOrigin(kind="own", file=path.name, digest=digest)
+    return WeightsOrigin(kind="own", file=Path(model.name).name, digest=digest)
 
 
 def _digest_onnx(path: Path) -> list[str]:
