@@ -3,7 +3,7 @@
 from deploykit.parity.coordinates import coordinate_noise
 from deploykit.parity.file_reference import file_reference
 from deploykit.parity.kinds import Kind, output_kinds
-from deploykit.parity.limits import Limits, yardstick_db
+from deploykit.parity.limits import Limits, too_weak, yardstick_db
 from deploykit.parity.metrics import Distance, Top1, distance, sqnr_db, top1
 from deploykit.parity.module import module_reference
 from deploykit.parity.reference import (
@@ -46,6 +46,7 @@ __all__ = [
     "module_reference",
     "output_kinds",
     "sqnr_db",
+    "too_weak",
     "top1",
     "unlike",
     "yardstick_db",

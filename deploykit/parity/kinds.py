@@ -40,6 +40,7 @@ class Kind:
 
 
 REAL, WHOLE = Kind("real"), Kind("whole")
+REAL_KINDS = ("real", "fixed")  # of floating-point outputs, those that are measured by distances
 
 
 def kind_of(output: Array, known: Kind | None) -> Kind:

@@ -12,16 +12,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from deploykit.parity.channels import Group, Part, measure_part
-from deploykit.parity.kinds import Kind
+from deploykit.parity.channels import Group, Part, find_groups, measure_part
+from deploykit.parity.kinds import REAL_KINDS, Kind, kind_of
 from deploykit.parity.metrics import Array, distance
 from deploykit.parity.reference import Outputs
-from deploykit.parity.sets import Agreement
+from deploykit.parity.sets import Agreement, agreement, comparable
 from deploykit.spec import Precision
 
 FLOOR_FACTOR = 3.0  # FP32 may be this many times as far from float64 as eager float32 is
 FLOOR_CEILING = 1e-3  # relative L2 that FP32 never exceeds; a floor above it is no floor
-SMALLEST_FLOOR = 2.0**-21  # four units in the last place of float32, by which kernels of a shallow network may differ
+SMALLEST_FLOOR = 2.0**-21  # relative L2: four units in the last place of float32; a floor below it was luck
+LEAST_LIMIT = 2.0**-19  # FP32: no whole output is held to less than sixteen units, whatever order sums are taken in
 MINIMUM_SQNR_DB = {Precision.FP16: 30.0, Precision.INT8: 20.0}  # of a whole output; INT8: with trained weights
 PART_SQNR_DB = {Precision.FP32: 40.0, Precision.FP16: 20.0, Precision.INT8: 10.0}  # of what varies in a group
 PART_FLOOR_FACTOR = 10.0  # FP32: as FLOOR_FACTOR, of a group; few values make the ratio uncertain
@@ -31,6 +32,7 @@ LEAST_FLOOR_AGREEMENT = 0.98  # of float32 with float64, or INT8's own limit: le
 ITEM_TOLERANCE = {Precision.FP32: 1e-3, Precision.FP16: 0.1, Precision.INT8: 0.3}  # of a figure's spread over items
 YARDSTICK_MARGIN_DB = 1.0  # INT8 on random weights: below ONNX Runtime's own quantiser by no more than this
 YARDSTICK_MARGIN = 0.05  # the same of shares of agreement
+WEAKEST_DB, WEAKEST_PART_DB, WEAKEST_SHARE = 6.0, 3.0, 0.5  # a yardstick below one of them is none
 BACKEND_FACTOR = 2.0  # an engine may add this many times its typed graph's own error, plus the noise floor
 # A file that is quantised already, run in FP32: between the two, three times what two float executions differ by.
 QUANTISED_SQNR_DB = (30.0, 20.0)
@@ -61,9 +63,12 @@ class Limits:
                 f"{allowed:.2g} relative L2: the file rounds to integers, and float32 itself is at {floor:.2g}",
             )
         if self.precision is Precision.FP32:
+            allowed = FLOOR_FACTOR * floor
+            if allowed < LEAST_LIMIT:
+                return LEAST_LIMIT, f"at most {LEAST_LIMIT:.2g} relative L2 (16 units in the last place of float32)"
             said = f"at most {FLOOR_FACTOR:g}x the float32 noise floor of {floor:.2g}"
-            capped = f", and {FLOOR_CEILING:g}" if FLOOR_FACTOR * floor > FLOOR_CEILING else ""
-            return min(FLOOR_FACTOR * floor, FLOOR_CEILING), said + capped
+            capped = f", and {FLOOR_CEILING:g}" if allowed > FLOOR_CEILING else ""
+            return min(allowed, FLOOR_CEILING), said + capped
         decibel = self.minimum_db
         said = f"SQNR at least {decibel:g} dB"
         if self._by_yardstick and self.yardstick_db is not None:
@@ -73,7 +78,7 @@ class Limits:
                 f"quantize_static ({self.yardstick_db:.1f} dB) minus {YARDSTICK_MARGIN_DB:g}"
             )
         if self._by_yardstick and self.no_yardstick:
-            said += f": that of trained weights, since what random ones are held to failed: {self.no_yardstick}"
+            said += f": that of trained weights, since there is nothing to hold random ones to: {self.no_yardstick}"
         return _relative(decibel), said
 
     @property
@@ -142,6 +147,30 @@ def yardstick_db(yardstick: Outputs, exact: Outputs, kinds: Mapping[str, Kind]) 
     """The lowest SQNR of the quantiser's real outputs, dB; None where it has none."""
     shown = [name for name, array in exact.items() if array.dtype.kind == "f" and name not in kinds]
     return min((distance(yardstick[name], exact[name]).sqnr_db for name in shown), default=None)
+
+
+def too_weak(yardstick: Outputs, exact: Outputs, kinds: Mapping[str, Kind]) -> str:
+    """Why the quantizer's own outputs are too wrong for a row to be held to them, "" where they are not.
+
+    A limit below them would pass anything.
+    """
+    for name, array in exact.items():
+        found, kind = yardstick[name], kind_of(array, kinds.get(name))
+        if not comparable(found, array):
+            return f"quantize_static itself gives {name} of shape {found.shape}, not {array.shape}"
+        if array.dtype.kind != "f" or kind.name not in REAL_KINDS:
+            share = agreement(found, array, kind, ITEM_TOLERANCE[Precision.INT8]).share
+            if share < WEAKEST_SHARE:
+                return f"quantize_static itself has {share:.0%} of {name} right"
+            continue
+        whole = distance(found, array).sqnr_db
+        if whole < WEAKEST_DB:
+            return f"quantize_static itself is at {whole:.1f} dB in {name}"
+        for part in (measure_part(group, found, array) for group in find_groups(array)):
+            if part.sqnr_db < WEAKEST_PART_DB:
+                at = f"[{part.channels}]" if part.channels else ""
+                return f"quantize_static itself has what varies in {name}{at} at {part.sqnr_db:.1f} dB"
+    return ""
 
 
 def _relative(decibel: float) -> float:

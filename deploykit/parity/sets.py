@@ -28,6 +28,20 @@ class Agreement:
         return 1.0 - self.wrong / self.of if self.of else 1.0
 
 
+def comparable(candidate: Array, reference: Array) -> bool:
+    """Selections may differ in size, and each run's is compared with its own; anything else has one shape."""
+    if apart(candidate) or apart(reference):
+        return apart(candidate) and apart(reference) and len(candidate) == len(reference)
+    return bool(candidate.shape == reference.shape)
+
+
+def agreement(candidate: Array, reference: Array, kind: Kind, tolerance: float) -> Agreement:
+    """Place by place, or as sets where the outputs are of a kind that is ranked or selected."""
+    if kind.name in ("whole", "fixed", "real"):
+        return same_values(candidate, reference)
+    return same_items(candidate, reference, kind, tolerance)
+
+
 def same_values(candidate: Array, reference: Array) -> Agreement:
     """Place by place, of one shape."""
     return Agreement(int(np.count_nonzero(candidate != reference)), reference.size)

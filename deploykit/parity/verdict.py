@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deploykit.parity.channels import Group, Part, find_groups, measure_part
-from deploykit.parity.kinds import Kind, kind_of
+from deploykit.parity.kinds import REAL_KINDS, Kind, kind_of
 from deploykit.parity.limits import (
     BACKEND_FACTOR,
     FLOOR_FACTOR,
@@ -33,9 +33,9 @@ from deploykit.parity.metrics import (
     top1,
     variation,
 )
-from deploykit.parity.reference import Outputs, Reference, apart
+from deploykit.parity.reference import Outputs, Reference
 from deploykit.parity.results import OutputParity, ParityResult, Scope, Verdict
-from deploykit.parity.sets import Agreement, same_items, same_values
+from deploykit.parity.sets import Agreement, agreement, comparable
 from deploykit.spec import Precision
 
 ALIKE = 0.01  # of a probability over the images: less does not tell classes apart
@@ -117,7 +117,7 @@ def _judge_output(case: _Case, limits: Limits) -> OutputParity:
     found = OutputParity(case.name, case.scope, "pass", "", precision_limit="", floor=math.nan, kind=case.kind.name)
     if (case.engine if case.scope == "engine" else case.literal) is None:
         return replace(found, verdict="fail", reason=f"{case.name}: the {case.scope} has no such output")
-    real = case.exact.dtype.kind == "f" and case.kind.name in ("real", "fixed")
+    real = case.exact.dtype.kind == "f" and case.kind.name in REAL_KINDS
     return _judge_real(case, limits, found) if real else _judge_items(case, limits, found)
 
 
@@ -300,13 +300,14 @@ def _doubts(case: _Case, floor: float, parts: Sequence[tuple[Group, float]], lim
 def _judge_items(case: _Case, limits: Limits, found: OutputParity) -> OutputParity:
     """Whole numbers place by place, items as sets."""
     for what, array in case.shown():
-        if not _comparable(array, case):
+        if not comparable(array, case.exact):
             reason = f"{case.name}: the {what} gives shape {array.shape}, float64 {case.exact.shape}"
             return replace(found, verdict="fail", reason=reason)
     floor = _agreement(case.float32, case, limits)
     yardstick = limits.yardstick.get(case.name)
     share = limits.of_agreement(
-        _agreement(yardstick, case, limits) if yardstick is not None and _comparable(yardstick, case) else None, floor
+        _agreement(yardstick, case, limits) if yardstick is not None and comparable(yardstick, case.exact) else None,
+        floor,
     )
     noun = "values" if case.kind.name == "whole" else "items"
     said = f"at least {share:.1%} of {noun} the same"
@@ -329,16 +330,7 @@ def _judge_items(case: _Case, limits: Limits, found: OutputParity) -> OutputPari
 
 
 def _agreement(candidate: Array, case: _Case, limits: Limits) -> Agreement:
-    if case.kind.name in ("whole", "fixed", "real"):
-        return same_values(candidate, case.exact)
-    return same_items(candidate, case.exact, case.kind, limits.item_tolerance())
-
-
-def _comparable(array: Array, case: _Case) -> bool:
-    """Selections may differ in size, and each run's is compared with its own."""
-    if apart(array) or apart(case.exact):
-        return apart(array) and apart(case.exact) and len(array) == len(case.exact)
-    return bool(array.shape == case.exact.shape)
+    return agreement(candidate, case.exact, case.kind, limits.item_tolerance())
 
 
 def _all_alike(exact: Array) -> bool:
@@ -349,9 +341,9 @@ def _all_alike(exact: Array) -> bool:
 
 
 def _closeness(candidate: Array, exact: Array, kind: Kind) -> float:
-    if exact.dtype.kind != "f" or kind.name not in ("real", "fixed"):
+    if exact.dtype.kind != "f" or kind.name not in REAL_KINDS:
         case = _Case("", "engine", candidate, None, exact, exact, SMALLEST_FLOOR, kind, "")
-        if not _comparable(candidate, case):
+        if not comparable(candidate, exact):
             return -math.inf
         agreed = _agreement(candidate, case, Limits(Precision.INT8, random_weights=False))
         return math.inf if not agreed.wrong else 10.0 - 10.0 * math.log10(1.0 - agreed.share)

@@ -31,6 +31,7 @@ from deploykit.parity import (
     judge,
     module_reference,
     output_kinds,
+    too_weak,
     yardstick_db,
 )
 from deploykit.pipeline.artefacts import Artefacts
@@ -130,6 +131,8 @@ class Judge:
         yardstick = self._yardstick(built)
         if isinstance(yardstick, DeploykitError):
             return replace(limits, no_yardstick=str(yardstick))
+        if yardstick and (weak := too_weak(yardstick, dict(exact), self._nature.kinds)):
+            return replace(limits, no_yardstick=weak)
         reached = yardstick_db(yardstick, dict(exact), self._nature.kinds) if yardstick else None
         return replace(limits, yardstick=yardstick, yardstick_db=reached)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deploykit.parity import Kind, Limits, Reference, closeness_db, judge
+from deploykit.parity import Kind, Limits, Reference, closeness_db, judge, too_weak
 from deploykit.spec import Precision
 
 RNG = np.random.default_rng(7)
@@ -198,6 +198,15 @@ def test_a_floor_that_is_none_passes_nothing():
     assert "float32 itself is 0.002 relative L2 from float64, more than 0.001" in result.worst.reason
 
 
+@pytest.mark.parametrize(("loss", "expected"), [(1.6e-6, "pass"), (2.1e-6, "fail")])
+def test_the_fp32_limit_has_a_least_value_where_float32_itself_happens_to_be_nearer(loss, expected):
+    lucky = Reference({"logits": EXACT}, {"logits": EXACT.astype(np.float32).astype(np.float64)}, "test")
+    found = {"logits": EXACT + loss * NOISE}
+    result = judge(found, found, lucky, Limits(Precision.FP32, random_weights=False))
+    assert result.verdict == expected
+    assert "at most 1.9e-06 relative L2 (16 units in the last place of float32)" in result.worst.precision_limit
+
+
 def test_the_fp32_limit_has_a_ceiling():
     shaken = Reference({"logits": EXACT}, {"logits": EXACT + 5e-4 * NOISE}, "test")
     limits = Limits(Precision.FP32, random_weights=False)
@@ -228,6 +237,22 @@ def test_a_baseline_that_failed_costs_a_remark_not_the_verdict():
     worst = judge(poor, poor, reference(), limits).worst
     assert worst.verdict == "inconclusive"
     assert "quantize_static failed: KeyError" in worst.reason
+
+
+@pytest.mark.parametrize(
+    ("exact", "found", "said"),
+    [
+        (EXACT, EXACT + 10 ** (-5.5 / 20) * NOISE, "quantize_static itself is at 5.5 dB in y"),
+        (EXACT, EXACT + 10 ** (-6.5 / 20) * NOISE, ""),
+        (10 + EXACT, 10 + EXACT + 0.9 * NOISE, "quantize_static itself has what varies in y at "),
+        (np.arange(20), np.arange(20) * (np.arange(20) < 9), "quantize_static itself has 45% of y right"),
+        (np.arange(20), np.arange(20) * (np.arange(20) < 11), ""),
+    ],
+)
+def test_a_baseline_that_got_nothing_right_is_none(exact, found, said):
+    reason = too_weak({"y": found}, {"y": exact}, {})
+    assert reason.startswith(said)
+    assert bool(reason) == bool(said)
 
 
 def test_infinities_that_the_reference_has_too_are_no_fault():
