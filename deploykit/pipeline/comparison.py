@@ -6,7 +6,7 @@ which every requested row has its state and its reason.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -41,6 +41,7 @@ from deploykit.pipeline.inputs import (
 )
 from deploykit.pipeline.judging import Judge
 from deploykit.pipeline.lines import Line, build_line, without_twins
+from deploykit.pipeline.preparation import image_axes
 from deploykit.pipeline.settle import settled
 from deploykit.pipeline.values import Built, Exported
 from deploykit.plan.gpus import Gpu
@@ -50,6 +51,7 @@ from deploykit.spec import BuildSpec, Fusions, Precision
 from deploykit.spec.shapes import End
 
 PHOTOGRAPHS, NOISE = 8, 4  # images behind a parity verdict
+ENDS: tuple[End, ...] = ("minimum", "maximum")
 AT_ENDS = 2  # images at the smallest and at the largest sizes
 ROTATED = 4  # timed inputs that take turns
 
@@ -214,13 +216,28 @@ class _Comparison:
 
         `bench` times the optimum alone.
         """
+        return {name: found for name, found in self._at_ends.items() if isinstance(found, Judge)}
+
+    @cached_property
+    def _at_ends(self) -> dict[str, Judge | DeploykitError]:
+        """Each end's judge, or why nothing can be shown there, which costs no row its verdict at the optimum."""
+        found: dict[str, Judge | DeploykitError] = {}
         if self.timed or not any(spec.ranges for spec in self.exported.inputs):
-            return {}
-        return {f"{end} sizes": self._judge_at(end) for end in ("minimum", "maximum")}
+            return found
+        for end in ENDS:
+            try:
+                found[f"{end} sizes"] = self._judge_at(end)
+            except DeploykitError as error:
+                found[f"{end} sizes"] = error
+        return found
 
     def _judge_at(self, end: End) -> Judge:
+        """On images whose short side is resized to that of the input at least, whatever `resize=` says."""
         inputs = tuple(spec.fixed_at(end) for spec in self.exported.inputs)
         sized, spec = replace(self.exported, inputs=inputs), self.request.spec
+        if (asked := sized.model.preprocess) and (axes := image_axes(sized)):
+            filling = asked.filling(min(axes.height, axes.width))
+            sized = replace(sized, model=replace(sized.model, preprocess=filling))
         batch = spec.batch.optimum
         given = spec.data if not isinstance(spec.data, Path) or spec.data.suffix != ".npz" else None  # of one size
         shown = inputs_for(sized, "test", count=AT_ENDS, batch=batch, data=given)
@@ -315,11 +332,19 @@ class _Comparison:
             return ""
         feeds = f"{describe_inputs(jobs[0].feeds, cache_bytes)}; " if self.timed else ""
         said = f"{feeds}{self.test.source}"
-        if self.ends:
-            said += f"; parity also at its {' and '.join(self.ends)}"
+        said += "".join(f"; {text}" for text in self._said_of_ends())
         passed_over = (*self.test.skipped, *(self.calibration.skipped if self.calibration else ()))
         skipped = list(dict.fromkeys(passed_over))
         return f"{said}; {len(skipped)} skipped ({'; '.join(skipped)})" if skipped else said
+
+    def _said_of_ends(self) -> Iterator[str]:
+        if self.ends:
+            yield f"parity also at its {' and '.join(self.ends)}"
+        for name, found in self._at_ends.items():
+            if isinstance(found, DeploykitError):
+                yield f"parity not at its {name}: {found}"
+            elif (there := found.exported.model.preprocess) and there != self.exported.model.preprocess:
+                yield f"at its {name} images are resized to {there.resize}: resize= does not fill them"
 
 
 def _with_ratios(rows: tuple[Row, ...], seed: int) -> tuple[Row, ...]:

@@ -106,7 +106,8 @@ def _unasked(exported: Exported, axes: ImageAxes) -> tuple[Preprocessing, Origin
     model = exported.model
     if not (model.is_onnx or model.is_factory):
         said = axes.channels == registry.card_of(model).channels  # a card says nothing of another number of channels
-        return registry.preprocessing(model), "card" if said else "assumed"
+        recipe = registry.preprocessing(model).at_size(axes.height, axes.width)  # which a range of sizes leaves free
+        return recipe, "card" if said else "assumed"
     base = Preprocessing.without_card(channels=axes.channels, height=axes.height, width=axes.width)
     base = replace(base, layout=axes.layout)
     if exported.inputs[0].dtype == "uint8":

@@ -146,6 +146,10 @@ class PreprocessRequest:
             pad=None if pad is None else int(pad),
         )
 
+    def filling(self, short: int) -> "PreprocessRequest":
+        """The same for an input whose short side has `short` pixels: `resize`, where it is given, is that at least."""
+        return self if self.resize is None else replace(self, resize=max(self.resize, short))
+
     def applied(self, base: Preprocessing) -> Preprocessing:
         """`base` with what is asked for. Raises UsageError for values of another number of channels than it has."""
         channels = len(base.mean)

@@ -139,6 +139,29 @@ def test_free_sizes_of_a_file_are_fixed_or_become_the_profile(run, own):
     assert (small.returncode != 0, row["parity"].get("verdict", row["state"]) != "pass") == (True, True)
 
 
+def test_images_that_resize_makes_too_small_for_the_largest_sizes_are_brought_to_them(run, own):
+    shape = ("--input-shape", "x=batchx3x[8:12:24]x[8:12:24]", "--preprocess", "imagenet,resize=14")
+    report = answer(run("verify", own / "free.onnx", *shape, "--backends", "ort", "--json"))
+    assert [row["parity"]["verdict"] for row in report["rows"]] == ["pass"]
+    said = report["environment"]["conditions"]["inputs"]
+    assert said.endswith("maximum sizes; at its maximum sizes images are resized to 24: resize= does not fill them")
+    for command in (["bench", "--backends", "ort", "--max-seconds", "1"], ["calibrate", "--images", "4"]):
+        name, *more = command
+        assert run(name, own / "free.onnx", *shape, *more).returncode == 0  # of the optimum sizes, which it fills
+
+
+def test_sizes_that_nothing_can_be_shown_at_are_named_and_cost_no_verdict(run, own, tmp_path):
+    proto = onnx.load(own / "free.onnx")
+    proto.metadata_props.add(key="deploykit.preprocess", value="imagenet,resize=14")
+    onnx.save(proto, tmp_path / "noted.onnx")
+    shape = ("--input-shape", "x=batchx3x[8:12:24]x[8:12:24]")
+    report = answer(run("verify", tmp_path / "noted.onnx", *shape, "--backends", "ort", "--json"))
+    assert [row["parity"]["verdict"] for row in report["rows"]] == ["pass"]
+    said = report["environment"]["conditions"]["inputs"]
+    assert "parity also at its minimum sizes; parity not at its maximum sizes: " in said
+    assert "resize=14 is smaller than the input's 24 pixels" in said
+
+
 @pytest.mark.parametrize("command", ["export", "verify", "inspect", "summary"])
 @pytest.mark.parametrize("model", ["test_convnet", "bytes.onnx"])
 def test_a_range_of_an_input_that_is_not_there_is_refused(run, own, model, command):

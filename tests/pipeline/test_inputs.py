@@ -22,6 +22,7 @@ from deploykit.spec import (
     Synthetic,
     TensorSpec,
     parse_input_range,
+    parse_input_shape,
 )
 
 RESULT = (TensorSpec("y", ("N", 10), "float32"),)
@@ -77,6 +78,16 @@ def test_free_sizes_within_a_range_are_shown_at_their_optimum():
     spec = TensorSpec("x", ("N", 3, "H", "W"), "float32", (("H", SizeRange(4, 8, 16)), ("W", SizeRange(4, 12, 16))))
     (feed, *_) = shown(exported(spec)).feeds()
     assert feed["x"].shape == (1, 3, 8, 12)
+
+
+@pytest.mark.parametrize(("end", "sides"), [("minimum", (16, 32)), ("optimum", (32, 48)), ("maximum", (64, 96))])
+def test_a_card_prepares_images_for_the_end_of_a_range_that_is_asked_about(end, sides):
+    ranges = (("height", SizeRange(16, 32, 64)), ("width", SizeRange(32, 48, 96)))
+    spec = TensorSpec("images", ("batch", 3, "height", "width"), "float32", ranges).fixed_at(end)
+    shape = (parse_input_shape("3,[16:32:64],[32:48:96]"),)
+    network = replace(exported(spec), model=ModelSpec("test_convnet", input_shape=shape))
+    (feed, *_) = shown(network).feeds()
+    assert feed["images"].shape == (1, 3, *sides)
 
 
 def test_what_is_assumed_is_said_and_what_is_given_is_not_assumed():
