@@ -7,13 +7,17 @@
 Biases, additions and normalisation are not counted, as is the custom (models are compared by these figures).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
 import onnx_ir as ir
 
+from deploykit.graph.cleanup import infer_missing_shapes
+from deploykit.graph.constants import fold_constants
 from deploykit.graph.rewrite import module_scope
+from deploykit.graph.wire import tensor_specs
+from deploykit.spec import BATCH
 
 Shape = tuple[int, ...]
 
@@ -46,30 +50,72 @@ def multiply_accumulates(node: ir.Node, shape_of: Callable[[ir.Value | None], Sh
 
 
 def weighted_costs(model: ir.Model, *, batch: int = 1) -> Mapping[str, NodeCost]:
-    """By node name, in graph order; every free dimension is taken as `batch`. MACs are 0 where a shape is not known.
+    """By node name, in graph order, for `batch` images; a size that is free within a range is taken at its optimum.
 
-    A parameter that several nodes read counts for the first. Constants behind a DequantizeLinear count as parameters.
+    MACs are 0 where a shape is not known. A parameter that several nodes read counts for the first. Constants behind a
+    DequantizeLinear count as parameters.
     """
     counted: set[ir.Value] = set()
 
     def shape_of(value: ir.Value | None) -> Shape:
         if value is None or value.shape is None:
             raise LookupError
-        return tuple(size if isinstance(size, int) else batch for size in value.shape)
+        return tuple(map(size_of, value.shape))
 
+    def size_of(size: int | ir.SymbolicDim) -> int:
+        if isinstance(size, int):
+            return size
+        if size.value != BATCH:
+            raise LookupError
+        return batch
+
+    if any(_depends_on_free_sizes(node) for node in _weighted(model)):
+        sized = model.clone()
+        fix_sizes(sized, batch=batch)
+        fold_constants(sized)
+        infer_missing_shapes(sized)
+        macs_of = {node.name: _macs(node, shape_of) for node in _weighted(sized)}
+    else:
+        macs_of = {node.name: _macs(node, shape_of) for node in _weighted(model)}
     costs = {}
-    for node in model.graph:
-        if node.op_type not in (*CONVOLUTIONS, *PRODUCTS) or node.domain:
-            continue
+    for node in _weighted(model):
         constants = {found for value in node.inputs[1:] if (found := _stored(value)) is not None} - counted
         counted |= constants
-        try:
-            macs = multiply_accumulates(node, shape_of)
-        except LookupError:
-            macs = 0
         params = sum(value.const_value.size for value in constants if value.const_value is not None)
+        macs = macs_of.get(node.name, 0)
         costs[node.name or node.op_type] = NodeCost(node.op_type, module_scope(node), params, macs)
     return costs
+
+
+def fix_sizes(model: ir.Model, *, batch: int) -> None:
+    """Give the inputs `batch` images and the optimum of every range, in place, and infer all other shapes anew."""
+    specs = {spec.name: spec for spec in tensor_specs(model)[0]}
+    for value in model.graph.inputs:
+        if value.name in specs:
+            value.shape = ir.Shape(specs[value.name].at_batch(batch))
+    for value in model.graph.outputs:
+        value.shape = None
+    for node in model.graph.all_nodes():
+        for made in node.outputs:
+            made.shape = None
+    infer_missing_shapes(model)
+
+
+def _weighted(model: ir.Model) -> Iterator[ir.Node]:
+    return (node for node in model.graph if node.op_type in (*CONVOLUTIONS, *PRODUCTS) and not node.domain)
+
+
+def _depends_on_free_sizes(node: ir.Node) -> bool:
+    """Whether a shape has another free size than the batch itself: one in a range, or one computed from a free one."""
+    shapes = [value.shape for value in (*node.inputs, *node.outputs) if value is not None and value.shape is not None]
+    return any(isinstance(size, ir.SymbolicDim) and size.value != BATCH for shape in shapes for size in shape)
+
+
+def _macs(node: ir.Node, shape_of: Callable[[ir.Value | None], Shape]) -> int:
+    try:
+        return multiply_accumulates(node, shape_of)
+    except LookupError:
+        return 0
 
 
 def node_modules(model: ir.Model) -> Mapping[str, str]:

@@ -16,7 +16,7 @@ from deploykit.errors import DeploykitError, UsageError
 from deploykit.graph import parse, set_input_sizes, tensor_specs
 from deploykit.graph.cleanup import infer_missing_shapes
 from deploykit.graph.constants import fold_constants
-from deploykit.graph.costs import CONVOLUTIONS, PRODUCTS, multiply_accumulates
+from deploykit.graph.costs import CONVOLUTIONS, PRODUCTS, fix_sizes, multiply_accumulates
 from deploykit.graph.naming import name_nodes
 from deploykit.spec import InputShape
 from deploykit.summary import onnx_rules as rules
@@ -39,7 +39,6 @@ def of_onnx(proto: onnx.ModelProto, shapes: Sequence[InputShape] = ()) -> Summar
     model = parse(proto)
     set_input_sizes(model, [*shapes])
     _fix_sizes(model)
-    infer_missing_shapes(model)
     common.InlinePass()(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     params = _count_params(model)
@@ -57,8 +56,7 @@ def of_onnx(proto: onnx.ModelProto, shapes: Sequence[InputShape] = ()) -> Summar
 
 
 def _fix_sizes(model: ir.Model) -> None:
-    """One image, and the optimum of every range; shapes in between are left to inference."""
-    fixed = []
+    """One image, and the optimum of every range."""
     for spec in tensor_specs(model)[0]:
         if len(spec.shape) < 2 and len(model.graph.inputs) == 1:
             raise UsageError(
@@ -68,14 +66,7 @@ def _fix_sizes(model: ir.Model) -> None:
             raise UsageError(
                 f"the graph's input {spec.name} leaves {', '.join(spec.open)} open", hint="fix them: --input-shape"
             )
-        fixed.append(spec.at_batch(1))
-    for value, shape in zip(model.graph.inputs, fixed, strict=True):
-        value.shape = ir.Shape(shape)
-    for value in model.graph.outputs:
-        value.shape = None
-    for node in model.graph.all_nodes():
-        for made in node.outputs:
-            made.shape = None
+    fix_sizes(model, batch=1)
 
 
 class _Walk:
