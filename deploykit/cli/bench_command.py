@@ -6,7 +6,7 @@ from functools import partial
 import click
 
 from deploykit.cli.comparison_options import ComparisonOptions, comparison_options, finish
-from deploykit.cli.options import BUILDER, INT8, TARGETS, given, parse_backends, parse_precisions
+from deploykit.cli.options import BUILDER, INT8, TARGETS, given, parse_backends, parse_precisions, refuse
 from deploykit.cli.progress import StageProgress
 from deploykit.errors import UsageError
 from deploykit.spec import BatchRange
@@ -16,6 +16,7 @@ MODE_TAKES = {"model", "backends", "precision", "batch", "threads", "as_json"}  
 OF_TABLES = {
     "max_seconds",
     "throughput",
+    "preprocess",
     *BUILDER,
     *INT8,
     *TARGETS,
@@ -48,8 +49,7 @@ def command(
     if mode is not None:
         _step(shared, mode, burn_in=burn_in, steps=steps)
         return
-    if idle := given(OF_MODES):
-        raise UsageError(f"{idle}: steps are counted with --mode only", hint="give --mode forward, or --max-seconds")
+    refuse(OF_MODES, "has a meaning with --mode only", hint="give --mode forward, or --max-seconds")
 
     from deploykit.pipeline.artefacts import Artefacts
     from deploykit.pipeline.comparison import bench
@@ -66,8 +66,8 @@ def _step(shared: ComparisonOptions, mode: str, *, burn_in: int, steps: int) -> 
     from deploykit.pipeline.stepping import Mode
 
     parsed = Mode.parse(mode)
-    if idle := given(OF_TABLES):
-        raise UsageError(f"{idle} has no meaning with --mode {parsed}", hint="leave it out, or leave out --mode")
+    idle = OF_TABLES if shared.model.is_factory else {*OF_TABLES, "input_ranges"}  # which say a function's types
+    refuse(idle, f"has no meaning with --mode {parsed}", hint="leave it out, or leave out --mode")
     if given({"backends"}) and parse_backends(shared.backends) != ("torch",):
         raise UsageError(
             f"--mode {parsed} times eager PyTorch alone, not --backends {shared.backends}",

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploykit.cli.idle import check_exceptions, note_unread, require_auto
 from deploykit.cli.options import (
     CALIBRATION,
     INT8,
     budget_option,
     builder_options,
-    check_exceptions,
     check_output,
     data_option,
     defaults,
@@ -142,6 +142,7 @@ def command(
         options=options,
     )
     check_exceptions(CONTENDERS if best else (spec.precision,), keep_fp32=keep_fp32, policy=policy)
+    require_auto(auto=fusions.auto)
     check_output(output)
     compiler = get_backend(backend, strict=strict_backend)
     if not compiler.compiles:
@@ -168,6 +169,8 @@ def command(
     if output and built.engine.path:
         facts["engine"] = copy_artefact(built.engine.path, output)
     _print(facts, describe_build, as_json=as_json)
+    precisions = CONTENDERS if best else (spec.precision,)
+    note_unread(spec, precisions, quantized=built.exported.quantized, overflow=True)
     if warning := overflow_warning(overflow):
         click.echo(f"deploykit: warning: {warning}", err=True)
 

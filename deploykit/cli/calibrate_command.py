@@ -8,9 +8,9 @@ import click
 from deploykit.cli.options import (
     data_option,
     fuse_option,
-    given,
     json_option,
     model_options,
+    refuse,
     store_option,
     target_options,
 )
@@ -118,8 +118,10 @@ def calibrate_model(
     part = Shard.parse(shard) if shard else None
     if part and output is None:
         raise UsageError("--shard writes a file", hint="name it with -o, such as -o shard1.json")
-    if part and (idle := given({"method", "percentile"})):
-        raise UsageError(f"{idle} has no meaning with --shard: it counts only", hint="give it to `calibrate merge`")
+    if part:
+        refuse(
+            {"method", "percentile"}, "has no meaning with --shard: it counts only", hint="give it to `calibrate merge`"
+        )
     aim = _aim(max_drop, min_sqnr, sensitivity=sensitivity, sharded=part is not None)
     repair = Repair.parse(int8_repair)
     spec = BuildSpec(model, data=data, calibration=calibration, repair=repair, fusions=fusions, targets=targets)
@@ -159,9 +161,9 @@ def calibrate_merge(shards: tuple[Path, ...], method: str, percentile: float, ou
 def _aim(max_drop: float | None, min_sqnr: float | None, *, sensitivity: bool, sharded: bool) -> "Aim":
     from deploykit.pipeline.sensitivity import Aim
 
-    idle = given({"max_drop", "min_sqnr", "test_images", "targets"})
-    if idle and not sensitivity:
-        raise UsageError(f"{idle} has a meaning with --sensitivity only", hint="add it, or leave the option out")
+    if not sensitivity:
+        names = {"max_drop", "min_sqnr", "test_images", "targets"}
+        refuse(names, "has a meaning with --sensitivity only", hint="add it, or leave the option out")
     if sensitivity and sharded:
         raise UsageError("--sensitivity needs the whole calibration", hint="leave out --shard")
     return Aim(max_drop=max_drop, min_sqnr=min_sqnr)
@@ -189,8 +191,8 @@ def _measure(
 
 
 def _require_percentile(method: str) -> None:
-    if method != "percentile" and (idle := given({"percentile"})):
-        raise UsageError(f"{idle} has a meaning with --method percentile only", hint="leave it out")
+    if method != "percentile":
+        refuse({"percentile"}, "has a meaning with --method percentile only", hint="leave it out")
 
 
 def _print(facts: dict[str, Any], *, as_json: bool) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploykit.cli.idle import require_rows
 from deploykit.cli.options import (
     budget_option,
     builder_options,
-    check_exceptions,
     data_option,
     fuse_option,
     int8_options,
@@ -79,7 +79,6 @@ class ComparisonOptions:
                 "--int8-policy plan is decided by `build` and `inspect`", hint="give the policy that they name"
             )
         precisions = parse_precisions(self.precision)
-        check_exceptions(precisions, keep_fp32=self.keep_fp32, policy=self.policy)
         spec = BuildSpec(
             model=self.model,
             batch=parse_batch(self.batch),
@@ -93,12 +92,14 @@ class ComparisonOptions:
             fusions=self.fusions,
             options=self.options,
         )
+        backends = parse_backends(self.backends)
+        require_rows(spec, precisions, backends)
         settings = BenchSettings(
             threads=self.threads, max_seconds=max_seconds, seed=self.model.seed, throughput=throughput
         )
         return Request(
             spec=spec,
-            backends=parse_backends(self.backends),
+            backends=backends,
             precisions=precisions,
             settings=settings,
             strict=self.strict_backend,

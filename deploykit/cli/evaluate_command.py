@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from deploykit.cli.comparison_options import ComparisonOptions, comparison_options
-from deploykit.cli.options import FILE, given, parse_precisions
+from deploykit.cli.options import FILE, given, parse_precisions, refuse
 from deploykit.cli.progress import StageProgress
 from deploykit.errors import UsageError
 from deploykit.spec import Precision
@@ -37,8 +37,10 @@ def command(
 
     if not isinstance(shared.data, Path):
         raise UsageError("evaluate needs labelled images", hint="name them with --data FOLDER or .npz")
-    if calibration_data is not None and Precision.INT8 not in parse_precisions(shared.precision):
-        raise UsageError("--calibration-data is for INT8", hint="leave it out, or add int8 to --precision")
+    if Precision.INT8 not in parse_precisions(shared.precision):
+        refuse({"calibration_data"}, "is for INT8", hint="leave it out, or add int8 to --precision")
+    if shared.calibration.table is not None and not (shared.repair.equalise or shared.repair.bias):
+        refuse({"calibration_data"}, "has no meaning with --table", hint="the table has its ranges: leave it out")
     request = replace(shared, batch=shared.batch if given({"batch"}) else BATCH).request()
     found = evaluate(
         Artefacts(Store.open(shared.store), StageProgress()),

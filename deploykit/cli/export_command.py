@@ -5,27 +5,26 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deploykit.cli.idle import note_unshown, require_auto
 from deploykit.cli.options import (
     TARGETS,
     budget_option,
     check_output,
     fuse_option,
-    given,
     json_option,
     model_options,
     parse_batch,
+    refuse,
     store_option,
     target_options,
 )
 from deploykit.cli.progress import StageProgress
-from deploykit.errors import UsageError
 from deploykit.spec import BuildSpec, Fusions, ModelSpec, Precision, Target
 
 if TYPE_CHECKING:
     from deploykit.plan.gpus import Gpu
 
 OF_PRICES = {"precision", "batch", *TARGETS}
-OF_SEARCH = {"backend", "fuse_budget"}
 
 
 @click.command("export")
@@ -90,6 +89,7 @@ def command(
 
     _require_use(ledger=ledger, auto=fusions.auto)
     check_output(output)
+    note_unshown(model, stem=stem == "uint8", checked=check, priced=ledger or fusions.auto)
     asked = BuildSpec(
         model=model,
         precision=Precision.parse(precision),
@@ -126,10 +126,12 @@ def command(
 
 def _require_use(*, ledger: bool, auto: bool) -> None:
     """Raises UsageError for options that would be passed over."""
-    if not auto and (idle := given(OF_SEARCH)):
-        raise UsageError(f"{idle} has a meaning with --fuse auto only", hint="add --fuse auto, or leave it out")
-    if not (auto or ledger) and (idle := given(OF_PRICES)):
-        raise UsageError(
-            f"{idle} prices rewrites, and an exported graph is float32 for any batch and target",
+    require_auto(auto=auto)
+    if not auto:
+        refuse({"backend"}, "has a meaning with --fuse auto only", hint="add --fuse auto, or leave it out")
+    if not (auto or ledger):
+        refuse(
+            OF_PRICES,
+            "prices rewrites, and an exported graph is float32 for any batch and target",
             hint="add --ledger or --fuse auto, or leave it out",
         )

@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deploykit.cli.idle import check_exceptions, note_unread
 from deploykit.cli.options import (
     BUILDER,
     INT8,
     builder_options,
-    check_exceptions,
     check_output,
     data_option,
     fuse_option,
-    given,
     int8_options,
     io_option,
     json_option,
     keep_option,
     model_options,
     parse_batch,
+    refuse,
     store_option,
     target_options,
 )
@@ -127,6 +127,7 @@ def command(
         raise UsageError("inspect shows one graph", hint="let `build --fuse auto` choose, then inspect its engine")
     if is_engine(model.name):
         _require_engine(model.name, beside)
+    _require_shown(as_json=as_json, engines=is_engine(model.name) or (beside is not None and is_engine(beside)))
     check_output(html)
     spec = BuildSpec(
         model=model,
@@ -159,6 +160,10 @@ def command(
         gpu=gpu,
         tf32=tf32,
     ).as_dict()
+    if not is_engine(model.name):
+        beside_int8 = {Precision.FP16} if Precision.INT8 in precisions else set()
+        exported = artefacts.export(spec.model, spec.fusions)
+        note_unread(spec, {*precisions, *beside_int8}, quantized=exported.quantized, overflow=False)
     if html:
         from deploykit.pipeline.files import write_text
         from deploykit.report.plan_html import plan_html
@@ -170,10 +175,17 @@ def command(
         render_inspection(found, top=top)
 
 
+def _require_shown(*, as_json: bool, engines: bool) -> None:
+    """Raises UsageError for options of what is not shown."""
+    if as_json:
+        refuse({"top"}, "has no meaning with --json, which has all rows", hint="leave one of them out")
+    if not engines:
+        refuse({"trust_engine"}, "is for engine files", hint="leave it out, or name an engine")
+
+
 def _require_engine(name: str, beside: str | None) -> None:
     """Raises UsageError for options that would be passed over: an engine is built already."""
-    if idle := given(OF_BUILDS):
-        raise UsageError(f"{idle} has no meaning for the engine {name}", hint="leave it out, or name the network")
+    refuse(OF_BUILDS, f"has no meaning for the engine {name}", hint="leave it out, or name the network")
     if beside is not None and beside.lower() in list(Precision):
         raise UsageError(f"the engine {name} has one precision", hint="give --diff another engine, or a MODEL")
 

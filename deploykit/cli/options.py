@@ -268,10 +268,10 @@ def int8_options(command: Command) -> Command:
         int8_leave: tuple[str, ...],
         **others: Any,
     ) -> Any:
-        if table is not None and (idle := given(CALIBRATION[:-1])):
-            raise UsageError(f"{idle} has no meaning with --table", hint="the table has its ranges: leave it out")
-        if calibration_method != "percentile" and (idle := given({"percentile"})):
-            raise UsageError(f"{idle} has a meaning with the method percentile only", hint="leave it out")
+        if table is not None:
+            refuse(CALIBRATION[:-1], "has no meaning with --table", hint="the table has its ranges: leave it out")
+        if calibration_method != "percentile":
+            refuse({"percentile"}, "has a meaning with the method percentile only", hint="leave it out")
         calibration = Calibration(
             images=calibration_images, method=calibration_method, percentile=percentile, table=table
         )
@@ -304,6 +304,12 @@ def given(names: Collection[str]) -> str:
     return ", ".join(found)
 
 
+def refuse(names: Collection[str], why: str, *, hint: str) -> None:
+    """Raises UsageError for those of the options that were given."""
+    if idle := given(names):
+        raise UsageError(f"{idle} {why}", hint=hint)
+
+
 fuse_option = click.option(
     "--fuse",
     "fusions",
@@ -331,19 +337,6 @@ keep_option = click.option(
 strict_option = click.option(
     "--strict-backend", is_flag=True, help="Never let TensorRT-RTX compile in place of TensorRT."
 )
-
-
-def check_exceptions(
-    precisions: Collection[Precision], *, keep_fp32: Collection[str], policy: QuantisationPolicy
-) -> None:
-    """Raises UsageError for --keep-fp32 where nothing becomes float16, --int8-leave where nothing becomes INT8."""
-    half = Precision.FP16 in precisions or (Precision.INT8 in precisions and policy.rest is Precision.FP16)
-    if keep_fp32 and not half and not (policy.auto and Precision.INT8 in precisions):
-        raise UsageError(
-            "--keep-fp32 is for fp16, and for int8 with rest=fp16", hint="add --precision fp16, or leave it out"
-        )
-    if policy.leave and Precision.INT8 not in precisions:
-        raise UsageError("--int8-leave is for int8", hint="leave it out; --keep-fp32 names what fp16 leaves in float32")
 
 
 def parse_data(text: str | None) -> DataSource:

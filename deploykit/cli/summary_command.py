@@ -2,9 +2,12 @@
 
 import click
 
-from deploykit.cli.options import json_option, model_options
+from deploykit.cli.idle import note
+from deploykit.cli.options import json_option, model_options, refuse
 from deploykit.errors import UsageError
 from deploykit.spec import ModelSpec
+
+UNREAD = {"weights", "init_from", "seed", "preprocess"}
 
 
 @click.command("summary")
@@ -14,23 +17,20 @@ from deploykit.spec import ModelSpec
 def command(model: ModelSpec, as_json: bool, as_csv: bool) -> None:
     """Each layer of MODEL: output shape, parameters, multiply-accumulates, activations, receptive field.
 
-    Read off shapes alone, so nothing is trained, exported or stored, and --weights, --init-from and --seed are refused.
+    Read off shapes alone, so nothing is trained, exported or stored, and --weights, --init-from, --seed and
+    --preprocess are refused.
     For a network with a width multiplier, MobileNet's cost law stands beside what its blocks really take.
     """
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other", hint="give one of them")
-    given = {
-        "--weights": model.weights or model.seeded or None,
-        "--init-from": model.init_from,
-        "--seed": model.seed or None,
-    }
-    if extra := [option for option, value in given.items() if value is not None]:
-        raise UsageError(f"a summary reads no weights, so not {', '.join(extra)}", hint="leave it out")
+    refuse(UNREAD, "has no meaning: a summary reads no weights and is shown no images", hint="leave it out")
     from deploykit.pipeline.summarise import summarise
     from deploykit.report.document import SCHEMA_VERSION, to_json
     from deploykit.report.layers import layers_csv, render_layers
 
     network = summarise(model)
+    if model.is_onnx:
+        note({"input_ranges"}, "nothing is shown to the network")
     if as_json:
         click.echo(to_json({"schema_version": SCHEMA_VERSION, **network.as_json()}))
     elif as_csv:

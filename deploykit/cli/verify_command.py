@@ -5,9 +5,8 @@ from pathlib import Path
 import click
 
 from deploykit.cli.comparison_options import ComparisonOptions, comparison_options, finish
-from deploykit.cli.options import FILE, given
+from deploykit.cli.options import FILE, refuse
 from deploykit.cli.progress import StageProgress
-from deploykit.errors import UsageError
 
 OF_TYPING = {"keep_io", "keep_fp32", "int8_policy", "int8_repair", "int8_leave", "table"}
 
@@ -25,7 +24,7 @@ def command(shared: ComparisonOptions, typed: Path | None) -> None:
     from deploykit.pipeline.comparison import verify
     from deploykit.store import Store
 
-    if typed is not None and (idle := given(OF_TYPING)):
-        raise UsageError(f"{idle} has no meaning with --typed: that graph is typed already", hint="leave it out")
+    if typed is not None:
+        refuse(OF_TYPING, "has no meaning with --typed: that graph is typed already", hint="leave it out")
     request = shared.request(typed=typed)
     finish(verify(Artefacts(Store.open(shared.store), StageProgress()), request), as_json=shared.as_json)

@@ -18,22 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import deploykit
 from deploykit.backends.device import find_gpu
-from deploykit.backends.protocol import (
-    Backend,
-    Placement,
-    Progress,
-    Reason,
-    Source,
-    TypedGraph,
-    silent,
-)
+from deploykit.backends.protocol import Backend, Placement, Progress, Reason, Source, TypedGraph, silent
 from deploykit.cachekey import cache_key, source_digest
 from deploykit.errors import BackendMissing, UsageError
 from deploykit.host import library_versions
 from deploykit.loader import external_files
 from deploykit.pipeline.calibration import Shard, given_table, observe_inputs
-from deploykit.pipeline.inputs import calibration_inputs, grouped
+from deploykit.pipeline.inputs import calibration_inputs, grouped, unprepared
 from deploykit.pipeline.networks import Resolved, architecture, digest_of, resolve
+from deploykit.pipeline.preparation import require_inputs_of
 from deploykit.pipeline.values import Built, Exported, Typed, specs_of, stored_engine, stored_typed
 from deploykit.spec import BuildSpec, Fusions, ModelSpec, Precision, WeightsOrigin
 from deploykit.store import Entry, Store, Writer
@@ -86,11 +79,8 @@ class Artefacts:
             return facts
 
         entry, hit = self.get_or_make("export", parts, make, request={"model": model, "fusions": fusions})
-        model.require_inputs([each["name"] for each in entry.facts["inputs"]])
         weights = replace(weights, warnings=(*weights.warnings, *entry.facts.get("nan", ())))
-        for warning in weights.warnings:
-            self._warn_once(warning)
-        return Exported(
+        exported = Exported(
             model=module.model if module else model,
             path=entry.path("model.onnx"),
             digest=entry.files["model.onnx"].sha256,
@@ -101,6 +91,10 @@ class Artefacts:
             facts=entry.facts,
             hit=hit,
         )
+        require_inputs_of(exported)
+        for warning in weights.warnings:
+            self.warn_once(warning)
+        return exported
 
     def identity(self, model: ModelSpec) -> Mapping[str, Any]:
         """What the raw graph of `model` is made from: part of the key of whatever is made from that graph."""
@@ -127,7 +121,9 @@ class Artefacts:
                 hint="build it with --precision int8, or give the float network",
             )
         if asked.table is not None:
-            return given_table(asked.table, exported)
+            given = given_table(asked.table, exported)
+            self.warn_once(unprepared(exported.model, given[0].preprocessing))
+            return given
         observations, facts = self.observe(exported, spec)
         table = observations.table(asked.method, percentile=asked.percentile)
         return table, {"method": table.method, "images": table.images, **facts}
@@ -138,6 +134,7 @@ class Artefacts:
         An interrupted collection goes on where it stopped: its counts lie beside the store's entries meanwhile.
         """
         inputs = calibration_inputs(exported, spec)
+        self.warn_once(unprepared(exported.model, inputs.preparation))
         parts = {"graph": exported.digest, "data": inputs.digest}
         kept = self.store.root / "unfinished" / f"{cache_key({**parts, 'source': _source()})}.json"
 
@@ -231,9 +228,7 @@ class Artefacts:
             typed = self.typed(exported, spec, backend.placement)
         source = Source(module=exported.module, typed=typed.graph if typed else None)
         if exported.random_weights and backend.compiles:
-            self._warn_once(
-                f"the engine of {exported.model.label} has weights that nobody trained ({exported.weights})"
-            )
+            self.warn_once(f"the engine of {exported.model.label} has weights that nobody trained ({exported.weights})")
         if not backend.compiles or typed is None:
             engine = backend.build(source, spec.precision, spec, self.progress)
             return Built(exported, typed, engine, entry=None, hit=False, seconds=None)
@@ -264,8 +259,9 @@ class Artefacts:
         with self.timed("export to ONNX"):
             return stages.trace(source, model.shapes if model.is_onnx else ())
 
-    def _warn_once(self, text: str) -> None:
-        if text not in self._warned:
+    def warn_once(self, text: str) -> None:
+        """To `warn`, unless it was said before or is ""."""
+        if text and text not in self._warned:
             self._warned.add(text)
             self.warn(text)
 

@@ -18,6 +18,7 @@ from deploykit.pipeline.inputs import (
     SYNTHETIC,
     Inputs,
     calibration_inputs,
+    unprepared,
 )
 from deploykit.pipeline.preparation import photographs_fit, preprocessing_of
 from deploykit.pipeline.values import Exported
@@ -87,6 +88,7 @@ def observe_shard(
 ) -> Observations:
     """One part of the calibration that `spec` asks for. Raises as `inputs_for` and `observe_inputs`."""
     inputs = calibration_inputs(exported, spec)
+    artefacts.warn_once(unprepared(exported.model, inputs.preparation))
     stage = f"count shard {shard.index + 1}/{shard.count} of {len(inputs)} images"
     with artefacts.timed(stage):
         return observe_inputs(

@@ -38,6 +38,7 @@ from deploykit.pipeline.inputs import (
     calibration_inputs,
     inputs_for,
     require_feedable,
+    unprepared,
 )
 from deploykit.pipeline.judging import Judge
 from deploykit.pipeline.lines import Line, build_line, without_twins
@@ -188,6 +189,7 @@ class _Comparison:
         spec, batch = self.request.spec, self.request.spec.batch.optimum
         count = max(PHOTOGRAPHS, ROTATED * batch) if self.timed else PHOTOGRAPHS
         images = inputs_for(self.exported, "test", count=count, batch=batch, data=spec.data)
+        self.artefacts.warn_once(unprepared(spec.model, images.preparation))
         if isinstance(self.calibration, Photographs) and isinstance(images, Photographs):
             assert_disjoint(self.calibration.images, images.images)
         return images

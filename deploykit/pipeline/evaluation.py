@@ -19,7 +19,7 @@ from deploykit.errors import BackendMissing, DeploykitError, UsageError
 from deploykit.parity import GateMissed
 from deploykit.parity.accuracy import TOP, Flips, Predictions, Share
 from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.inputs import Inputs, calibration_inputs
+from deploykit.pipeline.inputs import Inputs, calibration_inputs, unprepared
 from deploykit.pipeline.labelled import Labelled, classes_of, labelled_inputs, require_max_drop
 from deploykit.pipeline.lines import Line, build_line, without_twins
 from deploykit.pipeline.settle import settled
@@ -88,7 +88,9 @@ class _Evaluation:
     def images(self) -> Labelled:
         seen = self._calibration.identities if self._calibration else ()
         request = self.request
-        return labelled_inputs(self.exported, request.labelled, limit=request.limit, without=frozenset(seen))
+        images = labelled_inputs(self.exported, request.labelled, limit=request.limit, without=frozenset(seen))
+        self.artefacts.warn_once(unprepared(request.spec.model, images.preparation))
+        return images
 
     @cached_property
     def _calibration(self) -> Inputs | None:

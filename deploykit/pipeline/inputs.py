@@ -25,7 +25,7 @@ from deploykit.photographs import Role, split_roles
 from deploykit.pipeline.archive import archive_hint, prepared_arrays, row_digests, takes
 from deploykit.pipeline.preparation import Preparation, photographs_fit, preparation_of
 from deploykit.pipeline.values import Exported
-from deploykit.spec import BuildSpec, DataSource, InputRange, Synthetic, TensorSpec
+from deploykit.spec import BuildSpec, DataSource, InputRange, ModelSpec, Synthetic, TensorSpec
 
 Array = np.ndarray[Any, Any]
 
@@ -312,6 +312,13 @@ def require_feedable(exported: Exported, data: DataSource = None) -> None:
                 f"{exported.model.name}: input {spec.name} is a single number, and which one is unknown",
                 hint="make it a constant of the graph",
             )
+
+
+def unprepared(model: ModelSpec, preparation: str) -> str:
+    """What is to be said where --preprocess was given and what is shown is no photograph; "" where it is."""
+    made = preparation == PREPARED or preparation.startswith(NOISE)
+    said = f"no effect of --preprocess: the network is shown {preparation}"
+    return said if made and model.preprocess is not None else ""
 
 
 def grouped(inputs: Inputs) -> Iterator[Feed]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from deploykit.errors import DeploykitError, ExecutionFailed, UnsupportedGraph, UsageError
 from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.inputs import inputs_for
+from deploykit.pipeline.inputs import inputs_for, unprepared
 from deploykit.pipeline.values import Exported
 from deploykit.spec import BuildSpec, Precision
 from deploykit.store import Writer
@@ -30,6 +30,8 @@ def overflow_facts(artefacts: Artefacts, exported: Exported, spec: BuildSpec) ->
         if spec.data is not None and not isinstance(error, UnsupportedGraph):
             raise
         return _not_looked_for(error)
+
+    artefacts.warn_once(unprepared(exported.model, inputs.preparation))
 
     def make(_: Writer) -> Mapping[str, Any]:
         from deploykit.pipeline.stages import read_graph

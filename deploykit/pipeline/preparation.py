@@ -70,6 +70,18 @@ def image_axes(exported: Exported) -> ImageAxes | None:
             return None
 
 
+def require_inputs_of(exported: Exported) -> None:
+    """Raises UsageError for what is said of inputs that the network does not have: ranges, or a preparation."""
+    model, inputs = exported.model, exported.inputs
+    model.require_inputs([spec.name for spec in inputs])
+    if model.preprocess is None or any(spec.open for spec in inputs) or photographs_fit(exported):
+        return
+    raise UsageError(
+        f"--preprocess: {model.name} takes {', '.join(map(str, inputs)) or 'nothing'}, which images do not fill",
+        hint="leave it out",
+    )
+
+
 def photographs_fit(exported: Exported) -> bool:
     return image_axes(exported) is not None
 

@@ -60,8 +60,8 @@ def test_backends_and_precision_may_be_named_when_they_are_what_runs(run):
     ("arguments", "said"),
     [
         (["--mode", "backward"], ["unknown mode 'backward'", "forward-backward"]),
-        (["--burn-in", "3"], ["--burn-in: steps are counted with --mode only"]),
-        (["--steps", "3"], ["--steps: steps are counted with --mode only"]),
+        (["--burn-in", "3"], ["--burn-in has a meaning with --mode only"]),
+        (["--steps", "3"], ["--steps has a meaning with --mode only"]),
         (["--mode", "forward", "--steps", "1"], ["steps is 1", "2 or more"]),
         (["--mode", "forward", "--burn-in", "-1"], ["burn_in is -1", "0 or more"]),
         (["--mode", "forward", "--threads", "-1"], ["threads is -1"]),

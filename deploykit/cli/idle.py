@@ -1,0 +1,88 @@
+"""Options that have nothing to act on: nothing that was asked for is passed over in silence.
+
+Where a command's own options are at odds, that is a usage error (`refuse`). What describes the network, its images or
+one of several precisions may stand in one list of options for several commands, of which only some read it: there a
+line on stderr says so (`note`).
+"""
+
+from collections.abc import Collection
+
+import click
+
+from deploykit.cli.options import BUILDER, INT8, TARGETS, given, refuse
+from deploykit.errors import UsageError
+from deploykit.spec import BuildSpec, ModelSpec, Precision, QuantisationPolicy
+
+OF_INPUTS = {"seed", "input_ranges"}  # which a file, that has its weights, needs only where it is shown something
+
+
+def note(names: Collection[str], why: str) -> None:
+    """Say on stderr of those of the options that were given that they have no effect."""
+    if idle := given(names):
+        click.echo(f"deploykit: warning: no effect of {idle}: {why}", err=True)
+
+
+def check_exceptions(
+    precisions: Collection[Precision], *, keep_fp32: Collection[str], policy: QuantisationPolicy
+) -> None:
+    """Raises UsageError for --keep-fp32 where nothing becomes float16, --int8-leave where nothing becomes INT8."""
+    half = Precision.FP16 in precisions or (Precision.INT8 in precisions and policy.rest is Precision.FP16)
+    if keep_fp32 and not half and not (policy.auto and Precision.INT8 in precisions):
+        raise UsageError(
+            "--keep-fp32 is for fp16, and for int8 with rest=fp16", hint="add --precision fp16, or leave it out"
+        )
+    if policy.leave and Precision.INT8 not in precisions:
+        raise UsageError("--int8-leave is for int8", hint="leave it out; --keep-fp32 names what fp16 leaves in float32")
+
+
+def require_auto(*, auto: bool) -> None:
+    """Raises UsageError for what only the search of --fuse auto reads."""
+    if not auto:
+        refuse({"fuse_budget"}, "has a meaning with --fuse auto only", hint="add --fuse auto, or leave it out")
+
+
+def require_rows(spec: BuildSpec, precisions: Collection[Precision], backends: Collection[str]) -> None:
+    """Raises UsageError for options that none of a table's rows reads."""
+    from deploykit.backends import get_backend
+
+    check_exceptions(precisions, keep_fp32=spec.keep_fp32, policy=spec.policy)
+    require_auto(auto=spec.fusions.auto)
+    if Precision.INT8 not in precisions:
+        refuse(INT8, "is for int8", hint="add int8 to --precision, or leave it out")
+    if Precision.FP16 not in precisions and not spec.keep_io:
+        refuse({"keep_io"}, "is for fp16", hint="add fp16 to --precision, or leave it out")
+    if not any(get_backend(name).compiles for name in backends):
+        compiled = BUILDER if spec.fusions.auto else (*BUILDER, *TARGETS)
+        refuse(compiled, "is for backends that compile", hint="add trt or trt-rtx to --backends, or leave it out")
+
+
+def note_unread(spec: BuildSpec, precisions: Collection[Precision], *, quantized: bool, overflow: bool) -> None:
+    """Say which options the build of a network at `precisions` did not read.
+
+    `quantized`: a file that came so is not calibrated. `overflow`: FP16 was tried on images.
+    """
+    int8, at = Precision.INT8 in precisions, f"at --precision {spec.precision}"
+    ours = int8 and not quantized
+    if not int8:
+        note(INT8, f"nothing is quantized {at}")
+    if not spec.keep_io and Precision.FP16 not in precisions:
+        note({"keep_io"}, f"inputs and outputs stay float32 {at}")
+    table = ours and spec.calibration.table is not None
+    calibrated = ours and (not table or spec.repair.equalise or spec.repair.bias)
+    tried = overflow and (Precision.FP16 in precisions or (ours and spec.policy.rest is Precision.FP16))
+    if calibrated or tried:
+        return
+    unread = {"data"} if table else {"data", "preprocess"}  # a table has to be of images prepared as asked
+    if spec.model.is_onnx and not (spec.fusions.auto or spec.policy.auto):
+        unread |= OF_INPUTS
+    note(unread, f"nothing is shown to the network {at}" + (" with --table" if table else ""))
+
+
+def note_unshown(model: ModelSpec, *, stem: bool, checked: bool, priced: bool) -> None:
+    """Say which options an export does not read: it is `checked` on noise, and `priced` rewrites are timed on some."""
+    if not stem:
+        note({"preprocess"}, "the graph takes images that are prepared already; --stem uint8 reads it")
+    if model.is_onnx and not priced:
+        note({"seed"}, "the file has its weights in it")
+        if not checked:
+            note({"input_ranges"}, "nothing is shown to the network with --no-check")
