@@ -29,9 +29,11 @@ def coarsely(table, placement):
     return lambda graph: quantise(graph, table, replace(placement, weight_limit=7))
 
 
+@pytest.mark.parametrize("opset", [13, 17, 20])
 @PLACEMENTS
-def test_means_of_every_layer_are_right_again(build, run, calibrated, images, placement):
+def test_means_of_every_layer_are_right_again(build, run, calibrated, images, placement, opset):
     model = build(NETWORK)
+    model.opset_imports[""] = opset
     x = np.abs(images(16, 4, 8, 8))
     typed = coarsely(calibrated(model, x), placement)
     exact = model.clone()
