@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from deploykit.plan.gpus import Gpu
 
 OF_PRICES = {"precision", "batch", *TARGETS}
+IN_DOUBT = "; that was on noise: `deploykit verify` judges the network on images"
 
 
 @click.command("export")
@@ -109,7 +110,7 @@ def command(
         checked = check_stem(artefacts, plain, exported) if check else None
     else:
         checked = check_export(artefacts, exported) if check else None
-    facts = export_facts(artefacts, exported, checked)
+    facts = export_facts(artefacts, exported, checked, "random bytes" if stem == "uint8" else "seeded noise")
     facts |= {"decision": decision.as_dict() if decision else None, "ledger": priced.as_dict() if priced else None}
     if output:
         facts["onnx"] = copy_artefact(exported.path, output)
@@ -120,7 +121,8 @@ def command(
         if priced:
             render_ledger(priced.as_dict())
     if checked and checked.verdict != "pass":
-        click.echo(f"deploykit: {checked.worst.reason}", err=True)
+        doubt = IN_DOUBT if checked.verdict == "inconclusive" and checked.images else ""
+        click.echo(f"deploykit: {checked.worst.reason}{doubt}", err=True)
         click.get_current_context().exit(3)
 
 

@@ -15,7 +15,9 @@ from deploykit.report.document import SCHEMA_VERSION
 from deploykit.spec import BuildSpec
 
 
-def export_facts(artefacts: Artefacts, exported: Exported, checked: ParityResult | None) -> dict[str, Any]:
+def export_facts(
+    artefacts: Artefacts, exported: Exported, checked: ParityResult | None, checked_on: str
+) -> dict[str, Any]:
     passes = exported.facts["ledger"]["passes"]
     return {
         "schema_version": SCHEMA_VERSION,
@@ -31,6 +33,7 @@ def export_facts(artefacts: Artefacts, exported: Exported, checked: ParityResult
         "passes": passes,
         "notes": exported.facts.get("notes", []),
         "check": checked.as_dict() if checked else None,
+        "checked_on": checked_on if checked and checked.images else None,
         "seconds": dict(artefacts.seconds),
     }
 

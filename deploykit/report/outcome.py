@@ -38,16 +38,17 @@ def describe_export(facts: Mapping[str, Any]) -> dict[str, str]:
         record["name"]: said for record in facts["passes"] if record["name"] in FUSIONS and (said := _rewrites(record))
     }
     check = facts["check"]
+    lines |= {"checked on": facts["checked_on"] or ""}
     if check and check["agreement"]:
         same = check["agreement"]
-        agree = f"{100 * same['share']:.2f} % of {same['of']} agree with the {check['reference']}"
+        agree = f"{100 * same['share']:.2f} % of {same['of']} agree with the reference ({check['reference']})"
         lines |= {"check": f"{agree}, {check['precision_limit']}: {check['verdict']}"}
     elif check and check["total"] is None:
         lines |= {"check": f"{check['verdict']}: {check['reason']}"}
     elif check:
         floor, error = check["floor"], check["total"]["relative_l2"]
         lines |= {
-            "noise floor": f"{floor:.3g} relative L2: eager float32 against the {check['reference']}",
+            "noise floor": f"{floor:.3g} relative L2 between plain float32 and the reference ({check['reference']})",
             "error": f"{error:.3g} relative L2, {error / floor:.2f} times the floor; 3 are allowed: {check['verdict']}",
         }
     return lines | _seconds(facts)

@@ -85,7 +85,9 @@ def test_export_prints_the_error_beside_the_noise_floor(run, exported):
     assert exported["check"]["verdict"] == "pass"
     assert exported["check"]["total"]["relative_l2"] <= 3 * exported["check"]["floor"]
     again = run("export", "test_resnet")
-    assert "noise floor" in again.stdout
+    assert " relative L2 between plain float32 and the reference (" in again.stdout
+    assert "seeded noise" in again.stdout
+    assert exported["checked_on"] == "seeded noise"
     assert "(from the store)" in again.stdout
 
 
