@@ -19,10 +19,10 @@ from pathlib import Path
 from deploykit.backends import get_backend
 from deploykit.backends.protocol import Engine, Feed, TypedGraph
 from deploykit.bench import BenchSettings, RowJob, fingerprint, latency, ratios_to_first, run_rows
-from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.inputs import inputs_for, noise_feeds
+from deploykit.data.inputs import inputs_for, noise_feeds
 from deploykit.spec import ModelSpec, Precision, TensorSpec
 from deploykit.store import Store
+from deploykit.workflow.artifacts import Artefacts
 
 CHILD = """
 import json, sys, time
@@ -71,10 +71,10 @@ def compare(network: str, store: Path, graphs: dict[str, Path], images: int, rep
 def ours(network: str, store: Path, path: Path, images: int) -> None:
     """Count, choose ranges and quantise for ONNX Runtime's CPU kernels."""
     from deploykit import graph
-    from deploykit.pipeline.stages import read_graph
     from deploykit.precision.calibrate.collect import observe
     from deploykit.precision.calibrate.observations import Campaign, Observations
-    from deploykit.precision.int8 import quantise
+    from deploykit.precision.int8.quantize import quantise
+    from deploykit.workflow.stages import read_graph
 
     exported, feeds = shown(network, store, images)
     model = read_graph(exported.path)
@@ -88,8 +88,8 @@ def ours(network: str, store: Path, path: Path, images: int) -> None:
 
 def theirs(network: str, store: Path, path: Path, images: int) -> None:
     from deploykit.host import saturates_u8s8
-    from deploykit.pipeline.stages import read_graph
-    from deploykit.precision.yardstick import quantize_static
+    from deploykit.precision.int8.baseline import quantize_static
+    from deploykit.workflow.stages import read_graph
 
     exported, feeds = shown(network, store, images)
     model = read_graph(exported.path)

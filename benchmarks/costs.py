@@ -51,7 +51,7 @@ def start_up(repeats: int) -> None:
 
 
 def export_beside_bare(model: str, repeats: int, folder: Path) -> None:
-    from deploykit.module_state import write_state
+    from deploykit.modules.state import write_state
     from deploykit.weights import seeded_state
 
     weights = folder / "weights.safetensors"

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from deploykit.bench import BenchSettings
-from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.comparison import Request, bench
-from deploykit.report.document import Report
-from deploykit.report.row import Row
+from deploykit.results.document import Report
+from deploykit.results.row import Row
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
 from deploykit.store import Store
+from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.compare import Request, bench
 
 NETWORKS = (
     "lenet5,alexnet,vgg16,googlenet,bn_inception,inception_v2,inception_v3,inception_v4,inception_resnet_v2,resnet50,"

@@ -26,8 +26,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deploykit.images import centre_crop, normalise
-from deploykit.photographs import open_labelled
+from deploykit.data.collection import open_labelled
+from deploykit.data.images import centre_crop, normalise
 from deploykit.spec import ModelSpec, Preprocessing
 from deploykit.zoo import registry
 from deploykit.zoo.googlenet import ConvBN, Inception

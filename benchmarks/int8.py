@@ -21,18 +21,18 @@ import numpy as np
 from deploykit.backends import get_backend
 from deploykit.backends.protocol import TENSORRT, Feed
 from deploykit.bench import fingerprint
+from deploykit.data.inputs import calibration_inputs
+from deploykit.data.labeled import labelled_inputs
+from deploykit.graph.ort_session import compute, open_session
 from deploykit.host import library_versions
-from deploykit.ort_session import compute, open_session
 from deploykit.parity import distance
 from deploykit.parity.accuracy import Flips, Predictions, Share
-from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.inputs import calibration_inputs
-from deploykit.pipeline.labelled import labelled_inputs
-from deploykit.pipeline.stages import read_graph
-from deploykit.pipeline.values import Exported
-from deploykit.precision.yardstick import quantize_static
+from deploykit.precision.int8.baseline import quantize_static
 from deploykit.spec import CALIBRATION_METHODS, BuildSpec, Calibration, Precision, Repair
 from deploykit.store import Store
+from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.stages import read_graph
+from deploykit.workflow.values import Exported
 
 CALIBRATED, RUN = 256, 200  # images
 REPAIRS = ("none", "clip", "equalise", "bias", "all")

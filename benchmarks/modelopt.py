@@ -16,10 +16,10 @@ import numpy as np
 from int8_zoo import BATCH, CALIBRATED, compiled, figures
 
 from deploykit.backends import get_backend
-from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.inputs import calibration_inputs, joined_feeds
+from deploykit.data.inputs import calibration_inputs, joined_feeds
 from deploykit.spec import BuildSpec, Calibration, ModelSpec, Precision
 from deploykit.store import Store
+from deploykit.workflow.artifacts import Artefacts
 
 CHILD = """
 import sys

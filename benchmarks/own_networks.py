@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deploykit.bench import BenchSettings, fingerprint
-from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.comparison import Request, verify
-from deploykit.report.row import Row
+from deploykit.results.row import Row
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision, Synthetic, parse_input_shape
 from deploykit.store import Store
+from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.compare import Request, verify
 
 NETWORKS = {  # function of small_networks -> its inputs as the command line has them
     "detector": ("3,64,64",),

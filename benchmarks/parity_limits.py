@@ -17,16 +17,16 @@ import onnx
 import onnx_ir as ir
 
 from deploykit.bench import BenchSettings
-from deploykit.ort_session import compute, open_session
+from deploykit.data.inputs import calibration_inputs, inputs_for
+from deploykit.graph.ort_session import compute, open_session
 from deploykit.parity import distance, double_outputs, joined
 from deploykit.parity.channels import find_groups, measure_part
-from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.comparison import Request, verify
-from deploykit.pipeline.inputs import calibration_inputs, inputs_for
-from deploykit.pipeline.stages import read_graph
-from deploykit.precision.yardstick import quantize_static
+from deploykit.precision.int8.baseline import quantize_static
 from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision
 from deploykit.store import Store
+from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.compare import Request, verify
+from deploykit.workflow.stages import read_graph
 
 NETWORKS = "test_convnet,test_resnet,test_mobilenet,lenet5,mobilenet,resnet18"
 SHOWN = 4

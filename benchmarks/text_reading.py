@@ -15,10 +15,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from deploykit.backends import get_backend
 from deploykit.bench import BenchSettings
-from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.comparison import Request, verify
-from deploykit.report.row import Row
+from deploykit.results.row import Row
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision, PreprocessRequest, parse_input_shape
+from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.compare import Request, verify
 
 WORDS = [
     *("deploy", "tensor", "engine", "kernel", "latency", "precision", "batch", "scale", "weight", "image", "graph"),

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from deploykit.backends import get_backend
 from deploykit.host import peak_memory_bytes
-from deploykit.pipeline.artefacts import Artefacts
 from deploykit.spec import BuildSpec, ModelSpec, Precision
 from deploykit.store import Store
+from deploykit.workflow.artifacts import Artefacts
 from deploykit.zoo.registry import cards
 
 SEEDING = "seed weights and estimate BatchNorm statistics"

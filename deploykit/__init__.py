@@ -1,6 +1,6 @@
 """deploykit takes convolutional networks from PyTorch through ONNX to TensorRT engines, and proves what comes out.
 
-The names below say what is wanted; `deploykit.pipeline` does it. Importing this package loads no framework.
+The names below say what is wanted; `deploykit.workflow` does it. Importing this package loads no framework.
 """
 
 from deploykit.errors import DeploykitError

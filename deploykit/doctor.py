@@ -73,7 +73,7 @@ def _backends() -> Iterator[Finding]:
 
 
 def _photographs() -> Finding:
-    from deploykit.photographs import demo_photographs
+    from deploykit.data.collection import demo_photographs
 
     try:
         found = demo_photographs()

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
-from deploykit.calling import arguments
 from deploykit.errors import ExportFailed
+from deploykit.graph.passes.separate_outputs import separate_outputs
 from deploykit.graph.rewrite import NAME_SCOPES
-from deploykit.graph.separate_outputs import separate_outputs
 from deploykit.graph.sizes import note_ranges
-from deploykit.outputs import returning_a_tuple
+from deploykit.modules.calling import arguments
+from deploykit.modules.outputs import returning_a_tuple
+from deploykit.modules.torch_errors import explain
 from deploykit.spec import TensorSpec
-from deploykit.torch_errors import explain
 
 if TYPE_CHECKING:
     import torch

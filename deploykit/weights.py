@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from deploykit.errors import BackendMissing, DeploykitError, UsageError, one_line
-from deploykit.module_state import restore
+from deploykit.modules.state import restore
 from deploykit.spec import ModelSpec, WeightsOrigin
 from deploykit.weights_file import Loaded, load_checkpoint, load_module, without_random_fills
 from deploykit.zoo.registry import build_module, cards, construct, find_card, input_specs, own_module

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploykit.checkpoint.fit import TOP, Candidate, Wanted, candidates, named, nothing, preferred
-from deploykit.checkpoint.tensors import Found, dense_tensor, tensors_of
 from deploykit.errors import CheckpointMismatch, UsageError
-from deploykit.loader import read_checkpoint
+from deploykit.io.checkpoint.fit import TOP, Candidate, Wanted, candidates, named, nothing, preferred
+from deploykit.io.checkpoint.tensors import Found, dense_tensor, tensors_of
+from deploykit.io.loader import read_checkpoint
 from deploykit.spec import ModelSpec, WeightsOrigin
 from deploykit.zoo.registry import build_module, card_of, cards, construct, own_module
 

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploykit.pipeline.artefacts import Artefacts
 from deploykit.store import Store
+from deploykit.workflow.artifacts import Artefacts
 
 pytest_plugins = ["full_run", "pytester"]
 

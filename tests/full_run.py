@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from deploykit.cachekey import cache_key, source_digest
 from deploykit.host import library_versions
+from deploykit.store.key import cache_key, source_digest
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / ".full-run.jsonl"

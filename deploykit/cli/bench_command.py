@@ -51,9 +51,9 @@ def command(
         return
     refuse(OF_MODES, "has a meaning with --mode only", hint="give --mode forward, or --max-seconds")
 
-    from deploykit.pipeline.artefacts import Artefacts
-    from deploykit.pipeline.comparison import bench
     from deploykit.store import Store
+    from deploykit.workflow.artifacts import Artefacts
+    from deploykit.workflow.compare import bench
 
     request = shared.request(max_seconds=max_seconds, throughput=throughput)
     finish(bench(Artefacts(Store.open(shared.store), StageProgress()), request), as_json=shared.as_json)
@@ -62,8 +62,8 @@ def command(
 def _step(shared: ComparisonOptions, mode: str, *, burn_in: int, steps: int) -> None:
     """Time the steps and leave with their exit code; raises UsageError for every option that would be passed over."""
     from deploykit.bench import StepSettings
-    from deploykit.pipeline.modes import ModeRequest, bench_mode
-    from deploykit.pipeline.stepping import Mode
+    from deploykit.bench.torch_steps import Mode
+    from deploykit.workflow.torch_modes import ModeRequest, bench_mode
 
     parsed = Mode.parse(mode)
     idle = OF_TABLES if shared.model.is_factory else {*OF_TABLES, "input_ranges"}  # which say a function's types

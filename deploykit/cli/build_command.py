@@ -112,16 +112,16 @@ def command(
     """
     from deploykit.backends import get_backend
     from deploykit.errors import DeploykitError, UsageError
-    from deploykit.pipeline.artefacts import Artefacts
-    from deploykit.pipeline.best import BEST, CONTENDERS, choose_precision
-    from deploykit.pipeline.files import copy_artefact
-    from deploykit.pipeline.fusing import Goal, decided
-    from deploykit.pipeline.outcome import build_facts, undecided_facts
-    from deploykit.pipeline.overflow import overflow_facts, overflow_warning
-    from deploykit.pipeline.policy import decided_policy
-    from deploykit.pipeline.settle import settled
+    from deploykit.io.files import copy_artefact
     from deploykit.report.outcome import describe_build, describe_undecided
     from deploykit.store import Store
+    from deploykit.tuning.fusions import Goal, decided
+    from deploykit.tuning.int8_layers import decided_policy
+    from deploykit.tuning.precision import BEST, CONTENDERS, choose_precision
+    from deploykit.workflow.artifacts import Artefacts
+    from deploykit.workflow.outcome import build_facts, undecided_facts
+    from deploykit.workflow.overflow import overflow_facts, overflow_warning
+    from deploykit.workflow.settle import settled
 
     best = precision.strip().lower() == BEST
     if accept_rtx_plan and not best:
@@ -186,8 +186,8 @@ def _unread(spec: BuildSpec) -> set[str]:
 
 
 def _print(facts: dict[str, Any], describe: Callable[[Mapping[str, Any]], dict[str, str]], *, as_json: bool) -> None:
-    from deploykit.report.document import to_json
     from deploykit.report.text import render_facts
+    from deploykit.results.document import to_json
 
     if as_json:
         click.echo(to_json(facts))

@@ -19,10 +19,10 @@ from deploykit.errors import UsageError
 from deploykit.spec import CALIBRATION_METHODS, BuildSpec, Calibration, DataSource, Fusions, ModelSpec, Repair, Target
 
 if TYPE_CHECKING:
-    from deploykit.pipeline.artefacts import Artefacts
-    from deploykit.pipeline.sensitivity import Aim
-    from deploykit.pipeline.values import Exported
     from deploykit.plan.gpus import Gpu
+    from deploykit.tuning.sensitivity import Aim
+    from deploykit.workflow.artifacts import Artefacts
+    from deploykit.workflow.values import Exported
 
 METHOD_OPTIONS = (
     click.option(
@@ -106,10 +106,10 @@ def calibrate_model(
     --sensitivity shows what INT8 costs each layer by itself, and what mixed graphs lose and move; with --max-drop (on
     labelled --data) or --min-sqnr it finds the fewest layers to keep in FP16. --target names a GPU for the roofline.
     """
-    from deploykit.pipeline.artefacts import Artefacts
-    from deploykit.pipeline.calibration import Shard, observe_shard, table_facts, write_shard
-    from deploykit.pipeline.files import write_text
+    from deploykit.io.files import write_text
     from deploykit.store import Store
+    from deploykit.workflow.artifacts import Artefacts
+    from deploykit.workflow.calibrate import Shard, observe_shard, table_facts, write_shard
 
     if fusions.auto:
         raise UsageError("a table belongs to one graph", hint="give --fuse the rewrites by name")
@@ -148,8 +148,8 @@ def calibrate_model(
 @json_option
 def calibrate_merge(shards: tuple[Path, ...], method: str, percentile: float, output: Path, as_json: bool) -> None:
     """Join the SHARDS of one calibration into its table."""
-    from deploykit.pipeline.calibration import merge_files, table_facts
-    from deploykit.pipeline.files import write_text
+    from deploykit.io.files import write_text
+    from deploykit.workflow.calibrate import merge_files, table_facts
 
     _require_percentile(method)
     calibration = Calibration(method=method, percentile=percentile)
@@ -159,7 +159,7 @@ def calibrate_merge(shards: tuple[Path, ...], method: str, percentile: float, ou
 
 
 def _aim(max_drop: float | None, min_sqnr: float | None, *, sensitivity: bool, sharded: bool) -> "Aim":
-    from deploykit.pipeline.sensitivity import Aim
+    from deploykit.tuning.sensitivity import Aim
 
     if not sensitivity:
         names = {"max_drop", "min_sqnr", "test_images", "targets"}
@@ -179,9 +179,9 @@ def _measure(
     gpu: "Gpu | None",
     as_json: bool,
 ) -> None:
-    from deploykit.pipeline.sensitivity import measure
-    from deploykit.report.document import SCHEMA_VERSION, to_json
     from deploykit.report.sensitivity import render_sensitivity
+    from deploykit.results.document import SCHEMA_VERSION, to_json
+    from deploykit.tuning.sensitivity import measure
 
     found = measure(artefacts, exported, spec, aim=aim, images=images, gpu=gpu)
     if as_json:
@@ -196,9 +196,9 @@ def _require_percentile(method: str) -> None:
 
 
 def _print(facts: dict[str, Any], *, as_json: bool) -> None:
-    from deploykit.report.document import to_json
     from deploykit.report.outcome import describe_calibration
     from deploykit.report.text import render_facts
+    from deploykit.results.document import to_json
 
     if as_json:
         click.echo(to_json(facts))

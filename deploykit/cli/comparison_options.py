@@ -40,9 +40,9 @@ from deploykit.spec import (
 )
 
 if TYPE_CHECKING:
-    from deploykit.pipeline.comparison import Request
     from deploykit.plan.gpus import Gpu
-    from deploykit.report.document import Report
+    from deploykit.results.document import Report
+    from deploykit.workflow.compare import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class ComparisonOptions:
     def request(self, *, max_seconds: float = 60.0, throughput: bool = False, typed: Path | None = None) -> "Request":
         """Raises UsageError for whatever does not make sense, before any work starts."""
         from deploykit.bench import BenchSettings
-        from deploykit.pipeline.comparison import Request
+        from deploykit.workflow.compare import Request
 
         if self.policy.auto:
             raise UsageError(
@@ -147,9 +147,9 @@ def comparison_options(command: Callable[..., None], *, batch_default: str = "1"
 
 def finish(report: "Report", *, as_json: bool) -> None:
     """Print the report and leave with its exit code."""
-    from deploykit.pipeline.lines import exit_code
-    from deploykit.report.document import to_json
     from deploykit.report.table import render_report
+    from deploykit.results.document import to_json
+    from deploykit.workflow.rows import exit_code
 
     if as_json:
         click.echo(to_json(report.as_json()))

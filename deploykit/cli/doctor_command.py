@@ -19,7 +19,7 @@ def command(store: Path | None, as_json: bool) -> None:
     Exits 0 also where something is missing: no machine has everything, and every part says what it needs.
     """
     from deploykit.doctor import examine
-    from deploykit.report.document import SCHEMA_VERSION, to_json
+    from deploykit.results.document import SCHEMA_VERSION, to_json
 
     findings = examine(store)
     if as_json:

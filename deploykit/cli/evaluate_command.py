@@ -28,12 +28,12 @@ def command(
     --data is a folder with a subfolder for each class, a folder of MNIST's idx files, or an .npz with `images` and
     `labels`. All rows see the same images; INT8 was calibrated on none of them.
     """
-    from deploykit.pipeline.artefacts import Artefacts
-    from deploykit.pipeline.evaluation import EvaluationRequest, evaluate
-    from deploykit.pipeline.lines import exit_code
     from deploykit.report.accuracy import render_accuracy
-    from deploykit.report.document import to_json
+    from deploykit.results.document import to_json
     from deploykit.store import Store
+    from deploykit.workflow.artifacts import Artefacts
+    from deploykit.workflow.evaluate import EvaluationRequest, evaluate
+    from deploykit.workflow.rows import exit_code
 
     if not isinstance(shared.data, Path):
         raise UsageError("evaluate needs labelled images", hint="name them with --data FOLDER or .npz")

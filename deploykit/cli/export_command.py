@@ -74,19 +74,19 @@ def command(
     rewrites that pay for --backend, --precision and --target, site by site; without a GPU they pay in TensorRT-RTX's
     plan or in ONNX Runtime's time, and the answer says in which.
     """
-    from deploykit.pipeline.artefacts import Artefacts
-    from deploykit.pipeline.export_check import check_export
-    from deploykit.pipeline.files import copy_artefact
-    from deploykit.pipeline.fusing import Goal, decided
-    from deploykit.pipeline.ledger import price_fusions
-    from deploykit.pipeline.outcome import export_facts
-    from deploykit.pipeline.settle import settled
-    from deploykit.pipeline.stem import check_stem, with_uint8_stem
-    from deploykit.report.document import to_json
+    from deploykit.io.files import copy_artefact
     from deploykit.report.ledger import render_ledger
     from deploykit.report.outcome import describe_export
     from deploykit.report.text import render_facts
+    from deploykit.results.document import to_json
     from deploykit.store import Store
+    from deploykit.tuning.fusion_report import price_fusions
+    from deploykit.tuning.fusions import Goal, decided
+    from deploykit.workflow.artifacts import Artefacts
+    from deploykit.workflow.check_export import check_export
+    from deploykit.workflow.check_stem import check_stem, with_uint8_stem
+    from deploykit.workflow.outcome import export_facts
+    from deploykit.workflow.settle import settled
 
     _require_use(ledger=ledger, auto=fusions.auto)
     check_output(output)

@@ -41,9 +41,9 @@ from deploykit.spec import (
 
 if TYPE_CHECKING:
     from deploykit.backends.protocol import Backend
-    from deploykit.pipeline.artefacts import Artefacts
-    from deploykit.pipeline.inspection import Planned
     from deploykit.plan.gpus import Gpu
+    from deploykit.workflow.artifacts import Artefacts
+    from deploykit.workflow.inspect import Planned
 
 
 OF_BUILDS = {
@@ -115,13 +115,13 @@ def command(
     `deploykit inspect --diff A B` compares two plans, A being what B is measured against.
     """
     from deploykit.backends import get_backend
-    from deploykit.pipeline.artefacts import Artefacts
-    from deploykit.pipeline.inspection import inspect, is_engine, wider_plans
-    from deploykit.pipeline.policy import decided_policy
-    from deploykit.pipeline.settle import settled
-    from deploykit.report.document import to_json
     from deploykit.report.inspection import render_inspection
+    from deploykit.results.document import to_json
     from deploykit.store import Store
+    from deploykit.tuning.int8_layers import decided_policy
+    from deploykit.workflow.artifacts import Artefacts
+    from deploykit.workflow.inspect import inspect, is_engine, wider_plans
+    from deploykit.workflow.settle import settled
 
     if fusions.auto:
         raise UsageError("inspect shows one graph", hint="let `build --fuse auto` choose, then inspect its engine")
@@ -165,7 +165,7 @@ def command(
         exported = artefacts.export(spec.model, spec.fusions)
         note_unread(spec, {*precisions, *beside_int8}, quantized=exported.quantized, overflow=False)
     if html:
-        from deploykit.pipeline.files import write_text
+        from deploykit.io.files import write_text
         from deploykit.report.plan_html import plan_html
 
         write_text(html, plan_html(found))
@@ -191,7 +191,7 @@ def _require_engine(name: str, beside: str | None) -> None:
 
 
 def _planned(artefacts: "Artefacts", name: str, spec: BuildSpec, compiler: "Backend", *, trusted: bool) -> "Planned":
-    from deploykit.pipeline.inspection import is_engine, planned_engine, planned_network
+    from deploykit.workflow.inspect import is_engine, planned_engine, planned_network
 
     if is_engine(name):
         return planned_engine(

@@ -23,7 +23,7 @@ def command(pattern: str | None, everything: bool, as_json: bool) -> None:
 
     PATTERN keeps the names that contain it, or match it where it has wildcards (resnet*).
     """
-    from deploykit.report.document import SCHEMA_VERSION, to_json
+    from deploykit.results.document import SCHEMA_VERSION, to_json
     from deploykit.zoo.registry import cards
 
     listed = [*cards().values(), *_plug_ins()]

@@ -24,9 +24,9 @@ def command(model: ModelSpec, as_json: bool, as_csv: bool) -> None:
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other", hint="give one of them")
     refuse(UNREAD, "has no meaning: a summary reads no weights and is shown no images", hint="leave it out")
-    from deploykit.pipeline.summarise import summarise
-    from deploykit.report.document import SCHEMA_VERSION, to_json
     from deploykit.report.layers import layers_csv, render_layers
+    from deploykit.results.document import SCHEMA_VERSION, to_json
+    from deploykit.workflow.summarize import summarise
 
     network = summarise(model)
     if model.is_onnx:

@@ -20,9 +20,9 @@ def command(shared: ComparisonOptions, typed: Path | None) -> None:
     Precision loss (the typed graph, run literally) and backend loss (the engine against its typed graph) are judged
     apart. Exit code 3 when one is too large, or nothing can be said.
     """
-    from deploykit.pipeline.artefacts import Artefacts
-    from deploykit.pipeline.comparison import verify
     from deploykit.store import Store
+    from deploykit.workflow.artifacts import Artefacts
+    from deploykit.workflow.compare import verify
 
     if typed is not None:
         refuse(OF_TYPING, "has no meaning with --typed: that graph is typed already", hint="leave it out")

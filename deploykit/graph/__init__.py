@@ -5,14 +5,14 @@ with a ledger; `serialise` makes the bytes that every backend gets. One pass per
 `rewrite`.
 """
 
-from deploykit.graph.cleanup import CLEAN_UP
 from deploykit.graph.costs import node_modules, weighted_costs
 from deploykit.graph.foreign import notes_of, parse
-from deploykit.graph.naming import separate_names
 from deploykit.graph.normalization import own_normalization
-from deploykit.graph.passes import CNN_PASSES, FUSIONS, Ledger, PassRecord, cnn_passes, fusion_passes, optimise
+from deploykit.graph.passes.cleanup import CLEAN_UP
+from deploykit.graph.passes.naming import separate_names
+from deploykit.graph.passes.order import CNN_PASSES, FUSIONS, Ledger, PassRecord, cnn_passes, fusion_passes, optimise
+from deploykit.graph.serialize import check, computing_types, graph_digest, serialise, tensor_specs, weights_with_nan
 from deploykit.graph.sizes import set_input_sizes
-from deploykit.graph.wire import check, computing_types, graph_digest, serialise, tensor_specs, weights_with_nan
 
 __all__ = [
     "CLEAN_UP",

@@ -13,10 +13,10 @@ from math import prod
 
 import onnx_ir as ir
 
-from deploykit.graph.cleanup import infer_missing_shapes
-from deploykit.graph.constants import fold_constants
+from deploykit.graph.passes.cleanup import infer_missing_shapes
+from deploykit.graph.passes.constants import fold_constants
 from deploykit.graph.rewrite import module_scope
-from deploykit.graph.wire import tensor_specs
+from deploykit.graph.serialize import tensor_specs
 from deploykit.spec import BATCH
 
 Shape = tuple[int, ...]

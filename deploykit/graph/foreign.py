@@ -13,12 +13,12 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from deploykit.errors import ExportFailed, UntrustedArtefact, one_line
-from deploykit.graph.naming import separate_values
-from deploykit.graph.separate_outputs import separate_outputs
+from deploykit.graph.passes.naming import separate_values
+from deploykit.graph.passes.separate_outputs import separate_outputs
 from deploykit.graph.sizes import NOTES, name_free_sizes
 from deploykit.graph.upgrade import TARGET, upgrade
 from deploykit.graph.verify import breach_of
-from deploykit.onnx_repair import repaired
+from deploykit.io.onnx_repair import repaired
 
 OLDEST_OPSET = 17  # older graphs are brought to TARGET
 IR_VERSION = 10  # the one that belongs to opset 20

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploykit.calling import call
 from deploykit.errors import ExecutionFailed, one_line
-from deploykit.outputs import flatten_outputs
+from deploykit.modules.calling import call
+from deploykit.modules.outputs import flatten_outputs
 from deploykit.parity.reference import (
     FIRST,
     MODULE_SOURCE,

@@ -21,8 +21,8 @@ import onnx_ir as ir
 from deploykit.graph.rewrite import NAME_SCOPES, Refusal, constant, names_in_use, new_initializer, refuse, unused
 from deploykit.graph.upgrade import TARGET, upgrade
 from deploykit.precision.halves import Clamped, Use, rounded, to_half
+from deploykit.precision.int8.preconditions import require_plain
 from deploykit.precision.keep import OUTPUT_TYPE, float32_nodes, float32_operands
-from deploykit.precision.preconditions import require_plain
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 HALF_SCALES = 19  # the opset from which on a DequantizeLinear may answer in float16

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from deploykit.errors import UnknownName, UsageError
 from deploykit.graph.rewrite import constant, module_scopes, site
-from deploykit.precision.preconditions import FormalTypes, formal_types
+from deploykit.precision.int8.preconditions import FormalTypes, formal_types
 from deploykit.spec.operators import INTEGER_OPS
 
 FLOAT = ir.DataType.FLOAT

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
 from deploykit.parity.accuracy import Flips, Share
-from deploykit.report.document import SCHEMA_VERSION
-from deploykit.report.row import Row, remarks
 from deploykit.report.text import render_facts, render_lines, render_table, with_notes
+from deploykit.results.document import SCHEMA_VERSION
+from deploykit.results.row import Row, remarks
 
 SWAPS = 5  # changes of class that are named for each row
 DROP = "drop, points [95 % CI]"

@@ -11,9 +11,9 @@ from typing import Any, TextIO
 
 from deploykit.bench import Interval, Latency, PerBatch
 from deploykit.parity import PLAIN_REFERENCES, Parity, ParityResult
-from deploykit.report.document import Report
-from deploykit.report.row import Row, remarks
 from deploykit.report.text import render_facts, render_lines, render_table, with_notes
+from deploykit.results.document import Report
+from deploykit.results.row import Row, remarks
 
 DIGEST_DIGITS = 12
 # Columns of plain numbers, aligned to the right.

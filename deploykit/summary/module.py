@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from deploykit.calling import call
 from deploykit.errors import DeploykitError, one_line
+from deploykit.modules.calling import call
 from deploykit.spec import TensorSpec
 from deploykit.summary import aten
 from deploykit.summary.field import Field, Shape, Untraceable, of_images

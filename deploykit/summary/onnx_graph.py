@@ -14,10 +14,10 @@ import onnx_ir.passes.common as common
 
 from deploykit.errors import DeploykitError, UsageError
 from deploykit.graph import parse, set_input_sizes, tensor_specs
-from deploykit.graph.cleanup import infer_missing_shapes
-from deploykit.graph.constants import fold_constants
 from deploykit.graph.costs import CONVOLUTIONS, PRODUCTS, fix_sizes, multiply_accumulates
-from deploykit.graph.naming import name_nodes
+from deploykit.graph.passes.cleanup import infer_missing_shapes
+from deploykit.graph.passes.constants import fold_constants
+from deploykit.graph.passes.naming import name_nodes
 from deploykit.spec import InputShape
 from deploykit.summary import onnx_rules as rules
 from deploykit.summary.field import Field, Shape, Untraceable, of_images

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.errors import UnknownName, UsageError, one_line
-from deploykit.torch_errors import explain
+from deploykit.modules.torch_errors import explain
 from deploykit.zoo.misnamed import module_of
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploykit.calling import call
 from deploykit.errors import UsageError
+from deploykit.modules.calling import call
 from deploykit.spec import TensorSpec
 
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from deploykit.calling import call, require_inputs
 from deploykit.errors import UsageError
-from deploykit.outputs import output_specs_of
+from deploykit.modules.calling import call, require_inputs
+from deploykit.modules.outputs import output_specs_of
+from deploykit.modules.torch_errors import explain
 from deploykit.spec import TensorSpec
-from deploykit.torch_errors import explain
 
 if TYPE_CHECKING:
     from torch import nn

@@ -237,8 +237,8 @@ def _image_spec(card: Card, spec: ModelSpec) -> TensorSpec:
 def output_specs(spec: ModelSpec) -> tuple[TensorSpec, ...]:
     """The output `logits`: float32, (batch, classes). A factory is called, and run at two batch sizes to find out.
 
-    What it returns is flattened and named as `deploykit.outputs` says. Raises as `card_of`, and UsageError for a module
-    that cannot be run on such images, or returns something other than tensors.
+    What it returns is flattened and named as `deploykit.modules.outputs` says. Raises as `card_of`, and UsageError for
+    a module that cannot be run on such images, or returns something other than tensors.
     """
     card = card_of(spec)
     if spec.is_factory:

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from torch.nn import functional
 
-from deploykit.images import centre_crop, normalise
+from deploykit.data.images import centre_crop, normalise
 from deploykit.spec import ModelSpec
 from deploykit.zoo import registry
 

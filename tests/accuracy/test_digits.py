@@ -10,11 +10,11 @@ import pytest
 from digits import digits, folds, train, write_archive
 
 from deploykit.bench import BenchSettings
-from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.evaluation import EvaluationRequest, evaluate
-from deploykit.pipeline.lines import exit_code
 from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision
 from deploykit.store import Store
+from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.evaluate import EvaluationRequest, evaluate
+from deploykit.workflow.rows import exit_code
 
 FOLDS = 5
 ALLOWED = {"fp32": 0, "fp16": 2, "int8": 5}  # net flips over all images

@@ -13,7 +13,7 @@ from deploykit.backends.device import Gpu
 from deploykit.backends.onnxruntime import OnnxRuntimeBackend
 from deploykit.backends.protocol import ORT_CPU, ORT_CPU_7BIT, TENSORRT, Source, TypedGraph
 from deploykit.errors import BackendMissing, BuildFailed, DeviceOutOfMemory, ExecutionFailed
-from deploykit.ort_session import CPU, CUDA, open_session
+from deploykit.graph.ort_session import CPU, CUDA, open_session
 from deploykit.spec import BuildSpec, ModelSpec, Precision, Target, TensorSpec
 
 SPEC = BuildSpec(ModelSpec("small"))

@@ -11,7 +11,7 @@ from deploykit.graph import serialise, tensor_specs
 from deploykit.plan.audit import audit
 from deploykit.plan.summary import summarise
 from deploykit.precision.float16 import to_float16
-from deploykit.precision.int8 import quantise
+from deploykit.precision.int8.quantize import quantise
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (Linux x86-64 and Windows only)")

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from one_line import complaint
 
-from deploykit.module_state import write_state
+from deploykit.modules.state import write_state
 from deploykit.spec import ModelSpec
 from deploykit.weights import seeded_state
 

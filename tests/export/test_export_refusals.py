@@ -6,8 +6,8 @@ from torch import nn
 
 from deploykit.errors import ExportFailed, UsageError
 from deploykit.export import export_module
+from deploykit.modules.torch_errors import explain
 from deploykit.spec import TensorSpec
-from deploykit.torch_errors import explain
 
 IMAGES = TensorSpec("images", ("batch", 3, 4, 4), "float32")
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from deploykit.export import export_module
 from deploykit.graph import check, optimise, serialise, tensor_specs
-from deploykit.outputs import flatten_outputs, output_specs_of
+from deploykit.modules.outputs import flatten_outputs, output_specs_of
 from deploykit.spec import TensorSpec
 
 IMAGES = TensorSpec("images", ("batch", 3, 8, 8), "float32")

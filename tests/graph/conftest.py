@@ -8,7 +8,7 @@ import onnx.reference
 import onnx_ir as ir
 import pytest
 
-from deploykit.graph.cleanup import infer_missing_shapes
+from deploykit.graph.passes.cleanup import infer_missing_shapes
 from deploykit.parity.operators import OPERATORS
 
 Build = Callable[..., ir.Model]

@@ -29,7 +29,7 @@ from onnx.numpy_helper import from_array, to_array
 from onnx.reference import ReferenceEvaluator
 
 from deploykit.graph import CNN_PASSES, FUSIONS, check, cnn_passes, optimise
-from deploykit.graph.cleanup import CLEAN_UP
+from deploykit.graph.passes.cleanup import CLEAN_UP
 from deploykit.graph.rewrite import site
 from deploykit.parity.operators import OPERATORS
 from deploykit.spec import Fusions

@@ -8,7 +8,7 @@ import pytest
 from deploykit.backends.protocol import ORT_CPU, TENSORRT
 from deploykit.precision.emulate import emulate_rounding, literal_graph
 from deploykit.precision.float16 import to_float16
-from deploykit.precision.int8 import own_quantization, quantise
+from deploykit.precision.int8.quantize import own_quantization, quantise
 from deploykit.spec import Precision
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16

@@ -9,7 +9,7 @@ from deploykit.errors import InvalidFeed
 from deploykit.graph.rewrite import NAME_SCOPES
 from deploykit.precision.emulate import emulate_rounding, find_overflow, literal_graph
 from deploykit.precision.float16 import to_float16
-from deploykit.precision.int8 import quantise
+from deploykit.precision.int8.quantize import quantise
 from deploykit.spec import Precision
 
 ELEMENTWISE = """

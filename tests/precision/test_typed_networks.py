@@ -9,13 +9,13 @@ import pytest
 from deploykit import graph
 from deploykit.backends.protocol import ORT_CPU, TENSORRT
 from deploykit.export import export_module
-from deploykit.ort_session import open_session
+from deploykit.graph.ort_session import open_session
 from deploykit.precision.calibrate.collect import collect
 from deploykit.precision.emulate import literal_graph
 from deploykit.precision.float16 import to_float16
-from deploykit.precision.int8 import quantise
-from deploykit.precision.lint import lint
-from deploykit.precision.yardstick import quantize_static
+from deploykit.precision.int8.baseline import quantize_static
+from deploykit.precision.int8.lint import lint
+from deploykit.precision.int8.quantize import quantise
 from deploykit.spec import ModelSpec, Precision
 from deploykit.zoo.initialise import calibration_noise, estimate_batchnorm
 from deploykit.zoo.registry import build_module, input_spec

@@ -6,10 +6,10 @@ import pytest
 
 from deploykit.bench import Interval, Latency, PerBatch, Ratio
 from deploykit.parity import Agreement, Distance, OutputParity, ParityResult, Undecided
-from deploykit.report.document import Conditions, Report
-from deploykit.report.row import Row
 from deploykit.report.table import render_report
 from deploykit.report.text import printable, render_facts, render_table
+from deploykit.results.document import Conditions, Report
+from deploykit.results.row import Row
 
 CONDITIONS = Conditions(
     model="lenet5",

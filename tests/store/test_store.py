@@ -158,7 +158,7 @@ def test_a_manifest_cannot_name_a_file_outside_the_store(store, tmp_path):
 def test_an_unchanged_file_is_not_hashed_again(store, monkeypatch):
     build(store)
     store.find("engine", KEY)
-    monkeypatch.setattr("deploykit.store.file_digest", lambda path: pytest.fail("hashed again"))
+    monkeypatch.setattr("deploykit.store.store.file_digest", lambda path: pytest.fail("hashed again"))
     assert store.find("engine", KEY) is not None
 
 

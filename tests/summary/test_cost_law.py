@@ -3,10 +3,10 @@
 import pytest
 from torch import nn
 
-from deploykit.pipeline.summarise import summarise
 from deploykit.spec import ModelSpec
 from deploykit.summary import depthwise_costs
 from deploykit.summary.module import of_module
+from deploykit.workflow.summarize import summarise
 from deploykit.zoo.mobilenet import DepthwiseSeparable
 
 

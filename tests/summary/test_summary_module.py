@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from deploykit.errors import DeploykitError
-from deploykit.pipeline.summarise import summarise
 from deploykit.spec import ModelSpec
 from deploykit.summary.module import of_module
+from deploykit.workflow.summarize import summarise
 from deploykit.zoo.registry import cards
 
 # Araujo, Norris, Sim's own table (github.com/google-research/receptive_field): the side before the global pooling.

@@ -7,9 +7,9 @@ import torch
 from onnx import numpy_helper
 
 from deploykit.errors import UsageError
-from deploykit.pipeline.summarise import summarise
 from deploykit.spec import ModelSpec, parse_input_shape
 from deploykit.summary.onnx_graph import of_onnx
+from deploykit.workflow.summarize import summarise
 from deploykit.zoo.registry import build_module, input_spec
 
 

@@ -72,7 +72,7 @@ def test_a_change_in_place_gives_the_tensor_itself():
 def test_a_summary_of_a_classical_network_never_imports_dynamo(name):
     code = f"""
 import sys
-from deploykit.pipeline.summarise import summarise
+from deploykit.workflow.summarize import summarise
 from deploykit.spec import ModelSpec
 summarise(ModelSpec({name!r}))
 print("torch._dynamo" in sys.modules)

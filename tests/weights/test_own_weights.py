@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from deploykit.errors import UsageError
-from deploykit.module_state import attributes_digest, restore, state_digest, state_of, write_state
-from deploykit.pipeline.artefacts import Artefacts
-from deploykit.pipeline.networks import resolve
+from deploykit.modules.state import attributes_digest, restore, state_digest, state_of, write_state
 from deploykit.spec import ModelSpec
 from deploykit.store import Store
 from deploykit.weights import load_network
+from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.networks import resolve
 
 SOURCE = '''
 import random

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from deploykit.errors import BackendMissing, CheckpointMismatch, DeploykitError, UsageError
-from deploykit.module_state import write_state
+from deploykit.modules.state import write_state
 from deploykit.spec import ModelSpec
 from deploykit.weights import load_module, published_checkpoint, seeded_state
 from deploykit.zoo.registry import build_module, cards, construct

@@ -12,9 +12,9 @@ import pytest
 
 from deploykit.backends import get_backend
 from deploykit.parity import distance, module_reference
-from deploykit.pipeline.artefacts import Artefacts
 from deploykit.spec import BuildSpec, ModelSpec, Precision
 from deploykit.store import Store
+from deploykit.workflow.artifacts import Artefacts
 from deploykit.zoo.initialise import calibration_noise
 from deploykit.zoo.registry import cards, input_spec
 

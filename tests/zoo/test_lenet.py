@@ -6,7 +6,7 @@ from torch import nn
 
 from deploykit.export import export_module
 from deploykit.graph import optimise
-from deploykit.module_state import write_state
+from deploykit.modules.state import write_state
 from deploykit.spec import ModelSpec
 from deploykit.weights import load_module, seeded_state
 from deploykit.zoo.initialise import calibration_noise

@@ -9,7 +9,7 @@ import torchvision
 from torch import nn
 
 from deploykit.errors import UsageError
-from deploykit.module_state import write_state
+from deploykit.modules.state import write_state
 from deploykit.spec import ModelSpec
 from deploykit.weights import load_module
 from deploykit.zoo.registry import cards, construct

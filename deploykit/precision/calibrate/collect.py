@@ -13,14 +13,14 @@ import onnx_ir as ir
 
 from deploykit.backends.protocol import Feed
 from deploykit.errors import ExecutionFailed, UnknownName, UnsupportedGraph, UsageError, one_line
+from deploykit.graph.ort_session import open_session
 from deploykit.host import usable_cores
-from deploykit.ort_session import open_session
 from deploykit.precision.calibrate.histogram import Histogram
 from deploykit.precision.calibrate.methods import METHODS, PERCENTILE
 from deploykit.precision.calibrate.observations import Campaign, Observations
 from deploykit.precision.calibrate.table import CalibrationTable
-from deploykit.precision.preconditions import require_plain
-from deploykit.precision.sites import calibrated_values
+from deploykit.precision.int8.preconditions import require_plain
+from deploykit.precision.int8.sites import calibrated_values
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deploykit.backends.protocol import ORT_CPU, TENSORRT
-from deploykit.precision.int8 import quantise
+from deploykit.precision.int8.quantize import quantise
 from deploykit.precision.repair.correct_bias import correct_biases
 
 NETWORK = """g (float[n, 4, 8, 8] x) => (float[n, 5] y)

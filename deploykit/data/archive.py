@@ -1,0 +1,108 @@
+"""Inputs out of an archive (.npz) that are prepared already: one array for each input of the network, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deploykit.data.collection import array_digest
+from deploykit.data.noise import REAL
+from deploykit.errors import UsageError
+from deploykit.io.loader import read_npz
+from deploykit.spec import TensorSpec
+from deploykit.workflow.values import Exported
+
+Array = np.ndarray[Any, Any]
+
+IMAGES = "images"  # what an archive may call the array of a single input
+
+
+def prepared_arrays(path: Path, exported: Exported) -> tuple[dict[str, Array], Array | None] | None:
+    """The arrays of an archive for the network's inputs, by name, and its labels if it has any.
+
+    Each input has an array of its name with as many rows as the others; that of a single input may be called `images`.
+    None where `path` is no such archive: uint8 images for a network of another type or size are photographs. Raises
+    UsageError where they do not fit or hold NaN or infinity, UntrustedArtefact as `read_npz`.
+    """
+    if path.suffix != ".npz" or path.is_dir():
+        return None
+    exported.require_sizes()
+    found = read_npz(path)
+    names = [spec.name for spec in exported.inputs]
+    if not set(names) & set(found):
+        if len(names) > 1:
+            raise UsageError(
+                f"{path} has no array {names[0]!r}, it has {', '.join(sorted(found)) or 'none'}",
+                hint=archive_hint(exported),
+            )
+        images = found.get(IMAGES)
+        if images is None:
+            return None  # what photographs complain of
+        found[names[0]] = images
+    if len(names) == 1 and _are_photographs(found[names[0]], exported.inputs[0]):
+        return None
+    lengths: dict[str, int] = {}
+    for spec in exported.inputs:
+        array = found.get(spec.name)
+        if array is None or not _fits(array, spec):
+            was = "missing" if array is None else f"{array.dtype}{list(array.shape)}"
+            called = IMAGES if IMAGES in found and spec.name not in read_npz(path) else spec.name
+            raise UsageError(
+                f"{path}: {called} {'is' if array is None else 'are'} {was}",
+                hint=f"{exported.model.label} takes {takes(exported)}; photographs are uint8",
+            )
+        _require_finite(path, spec.name, array)
+        lengths[spec.name] = len(array)
+    if len(set(lengths.values())) > 1:
+        said = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise UsageError(f"{path}: the arrays have unlike numbers of rows: {said}", hint="one row for each example")
+    return {name: found[name] for name in names}, found.get("labels")
+
+
+def _are_photographs(array: Array, spec: TensorSpec) -> bool:
+    """uint8 images that are to be prepared, unless they are just what an input of bytes takes."""
+    return (
+        array.dtype == np.uint8
+        and spec.dtype in (*REAL, "uint8")
+        and not (spec.dtype == "uint8" and array.shape[1:] == spec.at_batch(1)[1:])
+    )
+
+
+def _fits(array: Array, spec: TensorSpec) -> bool:
+    """Real numbers for real inputs, whole ones for whole ones (where they are not too large), booleans for booleans."""
+    kind = np.dtype(spec.dtype).kind
+    alike = array.dtype.kind == kind or (kind in "iu" and array.dtype.kind in "iu")
+    if not (alike and array.ndim and len(array) and array.shape[1:] == spec.at_batch(1)[1:]):
+        return False
+    if kind in "iu":
+        limits = np.iinfo(spec.dtype)
+        return bool(array.min() >= limits.min and array.max() <= limits.max)
+    return True
+
+
+def _require_finite(path: Path, name: str, array: Array) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        row = int(np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))[0])
+        raise UsageError(
+            f"{path}: image {row} holds NaN or infinity (in {name})", hint="check how the images were prepared"
+        )
+
+
+def row_digests(arrays: Mapping[str, Array], exported: Exported) -> list[str]:
+    """One for each row, over what all inputs have in it."""
+    digests = [[array_digest(row) for row in arrays[spec.name]] for spec in exported.inputs]
+    return ["".join(parts) for parts in zip(*digests, strict=True)]
+
+
+def takes(exported: Exported) -> str:
+    """The network's inputs, for a message."""
+    return ", ".join(map(str, exported.inputs))
+
+
+def archive_hint(exported: Exported) -> str:
+    """How to give arrays."""
+    names = ", ".join(spec.name for spec in exported.inputs)
+    return f"give --data FILE.npz with an array for each input ({names}), one row an example"

@@ -1,0 +1,337 @@
+"""Where photographs come from: files in a folder, pixels in an archive, a recipe, or the demo set inside two wheels.
+
+    FOLDER          images, in subfolders too
+    MNIST folder    idx files (http://yann.lecun.com/exdb/mnist), plain or gzipped: `train-*` calibrate, `t10k-*` test
+    FILE.npz        `images`: uint8 (n, height, width) or (n, height, width, 3); `labels`: whole numbers, if any
+    FILE.toml       a recipe: [[photograph]] tables with `file` (relative to the recipe), and if wanted `role`, `sha256`
+
+A photograph knows its role, calibration or test, where its origin states one; what states none is split in two by a
+hash, copies of one photograph together.
+"""
+
+import hashlib
+import os
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from deploykit.errors import UntrustedArtefact, UsageError
+from deploykit.io.loader import read_idx, read_image, read_npz, read_text
+from deploykit.store.key import file_digest
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Role = Literal["calibration", "test"]
+ROLES: tuple[Role, ...] = ("calibration", "test")
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+DEMO_FIX = 'pip install "deploykit[demo]", or give a folder with --data DIR'
+IDX_PARTS = {"train": "calibration", "t10k": "test"}
+CLASSES, MOST_CLASSES = "classes.txt", 1_000_000
+RECIPE_KEYS = {"file", "name", "role", "licence", "source", "sha256", "package"}
+
+
+@dataclass(frozen=True, slots=True)
+class Photograph:
+    """A file of its own, or number `index` of `pixels`, uint8 (n, height, width) or (n, height, width, 3).
+
+    `role` is "" where either may have it.
+    """
+
+    name: str
+    path: Path
+    role: str = ""
+    licence: str = ""
+    source: str = ""
+    label: int | None = None
+    pixels: "np.ndarray[Any, np.dtype[np.uint8]] | None" = field(default=None, compare=False, repr=False)
+    index: int = 0
+
+    def read(self) -> "Image.Image":
+        """8-bit RGB. Raises UsageError, UntrustedArtefact as `read_image`."""
+        if self.pixels is None:
+            return read_image(self.path)
+        from PIL import Image
+
+        return Image.fromarray(self.pixels[self.index]).convert("RGB")
+
+    @property
+    def digest(self) -> str:
+        """The content's SHA-256 (hex); an unreadable file, which will be skipped as broken, stands for itself."""
+        if self.pixels is not None:
+            return array_digest(self.pixels[self.index])
+        try:
+            return file_digest(self.path)
+        except OSError as error:
+            return f"{self.path.name} {error.strerror}"
+
+    @property
+    def size(self) -> int:
+        """In bytes; -1 where a link leads nowhere or the file has gone, which will be skipped as broken."""
+        if self.pixels is not None:
+            return int(self.pixels[self.index].nbytes)
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return -1
+
+    def fault(self) -> str:
+        """Why the image cannot be decoded, "" when it can."""
+        try:
+            self.read()
+        except (UntrustedArtefact, UsageError) as error:
+            return error.message
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An image that cannot be used, and why."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Album:
+    """Photographs of one origin, each with its role, and what of it cannot be used.
+
+    `classes` are the names behind the labels; empty where there are none. `divided` says that the origin itself keeps
+    some photographs for tests.
+    """
+
+    photographs: tuple[Photograph, ...]
+    unusable: tuple[Skipped, ...] = ()
+    classes: tuple[str, ...] = ()
+    divided: bool = False
+
+
+def open_album(origin: Path | None) -> Album:
+    """The photographs of `origin` (None: the demo photographs).
+
+    Raises UsageError where there is nothing of that kind or no image in it, UntrustedArtefact for an archive or a
+    recipe that is not what it says.
+    """
+    if origin is None:
+        return _demo()
+    if origin.suffix == ".npz" and not origin.is_dir():
+        return _archive(origin)
+    if origin.suffix == ".toml" and not origin.is_dir():
+        return _recipe(origin)
+    if not origin.is_dir():
+        what = "is not a folder" if origin.exists() else "does not exist"
+        raise UsageError(f"image folder {origin} {what}", hint="give a folder with images, an .npz or a recipe .toml")
+    return _idx(origin) if _idx_file(origin, "images", 3, tuple(IDX_PARTS)) else _folder(origin)
+
+
+def open_labelled(origin: Path) -> Album:
+    """The photographs of `origin`, each with its label.
+
+    A folder has one subfolder for each class: their names, in the order of `classes.txt` where the folder has one (a
+    name a line), else sorted (as numbers, if all are), are labels 0, 1, ... Raises as `open_album`, and UsageError
+    where there is no label, or only one class.
+    """
+    album = open_album(origin)
+    if origin.is_dir() and not album.classes:
+        album = _by_subfolder(origin, album)
+    if not album.classes:
+        raise UsageError(f"{origin} has no labels", hint="an .npz has them as `labels`, a folder as its subfolders")
+    if len(album.classes) < 2:
+        raise UsageError(f"{origin} has one class only, {album.classes[0]}", hint="give a folder with a subfolder each")
+    return album
+
+
+def demo_photographs() -> tuple[Photograph, ...]:
+    """The demo photographs that are installed. Raises UsageError when none is."""
+    return _demo().photographs
+
+
+def rank(seed: int, text: str) -> str:
+    """What seeded orders sort by."""
+    return hashlib.sha256(f"{seed} {text}".encode(errors="surrogateescape")).hexdigest()
+
+
+def array_digest(image: "np.ndarray[Any, Any]") -> str:
+    """SHA-256 (hex) of an image's numbers."""
+    return hashlib.sha256(image.tobytes()).hexdigest()
+
+
+def split_roles(identities: Iterable[str]) -> dict[str, Role]:
+    """Half of the different ones for each role, in the order of a hash; the first one calibrates."""
+    ranked = sorted(set(identities), key=lambda text: rank(0, text))
+    return {text: ROLES[place % 2] for place, text in enumerate(ranked)}
+
+
+def require_labels(path: Path, labels: "np.ndarray[Any, Any]", images: int) -> None:
+    """Raises UsageError unless there is one label for each of so many images, each a whole number from 0 on."""
+    if labels.shape != (images,) or labels.dtype.kind not in "iu" or labels.min() < 0:
+        raise UsageError(
+            f"{path}: labels are {labels.dtype}{list(labels.shape)} for {images} images",
+            hint="one whole number from 0 on for each image",
+        )
+    if labels.max() >= MOST_CLASSES:
+        raise UsageError(f"{path}: label {labels.max()} is beyond any class", hint=f"labels end at {MOST_CLASSES - 1}")
+
+
+def _demo() -> Album:
+    text = (resources.files("deploykit.data") / "demo.toml").read_text(encoding="utf-8")
+    found, unusable = _listed(tomllib.loads(text)["photograph"], Path())
+    if not found:
+        raise UsageError("the demo photographs of scikit-learn and scikit-image are not installed", hint=DEMO_FIX)
+    return Album(tuple(found), tuple(unusable))
+
+
+def _recipe(path: Path) -> Album:
+    try:
+        content = tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise UntrustedArtefact(f"recipe {path} is no TOML: {error}") from error
+    rows = content.get("photograph")
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise UntrustedArtefact(f"recipe {path} has no [[photograph]] tables", hint="see calibration/demo.toml")
+    for row in rows:
+        keys = "file, and a name where it has a package" if "package" in row else "file"
+        if not all(isinstance(value, str) for value in row.values()) or "file" not in row or set(row) - RECIPE_KEYS:
+            raise UntrustedArtefact(f"recipe {path}: a photograph has {', '.join(row)}", hint=f"texts, with {keys}")
+        if "." in row.get("package", ""):  # whose parent would be imported to find it
+            raise UntrustedArtefact(f"recipe {path}: {row['package']!r} is no top-level package", hint="name that one")
+        if row.get("role", "") not in ("", *ROLES):
+            raise UntrustedArtefact(f"recipe {path}: unknown role {row['role']!r}", hint=f"known: {', '.join(ROLES)}")
+    found, unusable = _listed(rows, path.parent)
+    if not found:
+        raise UsageError(f"recipe {path} has no usable photograph, the first: {unusable[0]}")
+    split = _split([item for item in found if not item.role])
+    return Album(tuple([item for item in found if item.role] + split), tuple(unusable))
+
+
+def _listed(rows: Sequence[dict[str, str]], folder: Path) -> tuple[list[Photograph], list[Skipped]]:
+    """Files beside a recipe, or inside installed packages."""
+    found: list[Photograph] = []
+    unusable: list[Skipped] = []
+    for row in rows:
+        name, owner = row.get("name", row["file"]), row.get("package")
+        package = find_spec(owner) if owner else None
+        origin = Path(package.origin).parent if package is not None and package.origin else None
+        path = folder / row["file"] if owner is None else origin / row["file"] if origin else None
+        if path is None or not path.is_file():
+            unusable.append(Skipped(name, f"{owner or folder} does not provide it here"))
+        elif "sha256" in row and file_digest(path) != row["sha256"]:
+            unusable.append(Skipped(name, f"{path} is not the file that is described"))
+        else:
+            role, licence, source = (row.get(key, "") for key in ("role", "licence", "source"))
+            found.append(Photograph(name, path, role, licence, source))
+    return found, unusable
+
+
+def _folder(folder: Path) -> Album:
+    paths = sorted(
+        Path(parent) / name
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+    )
+    if not paths:
+        raise UsageError(f"image folder {folder} has no image", hint=f"looked for {', '.join(SUFFIXES)}")
+    return Album(tuple(_split([Photograph(path.relative_to(folder).as_posix(), path) for path in paths])))
+
+
+def _by_subfolder(folder: Path, album: Album) -> Album:
+    """Labels by the first part of each photograph's name; images beside the subfolders have none and are skipped."""
+    parts = [Path(photograph.name).parts for photograph in album.photographs]
+    names = {part[0] for part in parts if len(part) > 1}
+    found = sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
+    listed = folder / CLASSES
+    classes = [line.strip() for line in read_text(listed).splitlines() if line.strip()] if listed.exists() else found
+    if len(set(classes)) < len(classes):
+        raise UsageError(
+            f"{listed} lists {Counter(classes).most_common(1)[0][0]} twice", hint="one name a line, each once"
+        )
+    if unknown := sorted(set(found) - set(classes)):
+        raise UsageError(
+            f"{listed} does not list {', '.join(unknown[:3])}", hint="one name a line, one for each folder"
+        )
+    label = {name: number for number, name in enumerate(classes)}
+    pairs = list(zip(album.photographs, parts, strict=True))
+    loose = tuple(Skipped(photograph.name, "lies in no class's folder") for photograph, part in pairs if len(part) == 1)
+    labelled = tuple(replace(photograph, label=label[part[0]]) for photograph, part in pairs if len(part) > 1)
+    return Album(labelled, album.unusable + loose, tuple(classes) if labelled else ())
+
+
+def _archive(path: Path) -> Album:
+    arrays = read_npz(path)
+    images, labels = arrays.get("images"), arrays.get("labels")
+    if images is None:
+        raise UsageError(f"{path} has no array `images`", hint=f"it has {', '.join(sorted(arrays)) or 'none'}")
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
+        raise UsageError(
+            f"{path}: images are {images.dtype}{list(images.shape)}",
+            hint="photographs are uint8 (n, height, width) or (n, height, width, 3)",
+        )
+    return _of_pixels(path, images, labels, role=None)
+
+
+def _idx(folder: Path) -> Album:
+    parts = []
+    for part, role in IDX_PARTS.items():
+        images = _idx_file(folder, "images", 3, (part,))
+        labels = _idx_file(folder, "labels", 1, (part,))
+        if images is not None:
+            parts.append(_of_pixels(images, read_idx(images, 3), read_idx(labels, 1) if labels else None, role=role))
+    classes = max((part.classes for part in parts), key=len)
+    if any(not part.classes for part in parts):
+        classes = ()
+    found = tuple(item for part in parts for item in part.photographs)
+    return Album(found, classes=classes, divided=len(parts) == len(IDX_PARTS))
+
+
+def _idx_file(folder: Path, what: str, axes: int, parts: tuple[str, ...]) -> Path | None:
+    names = [f"{part}-{what}-idx{axes}-ubyte{suffix}" for part in parts for suffix in ("", ".gz")]
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _of_pixels(path: Path, images: Any, labels: Any, *, role: str | None) -> Album:
+    """One photograph for each image; `role` None splits them."""
+    classes: tuple[str, ...] = ()
+    if 0 in images.shape:
+        raise UsageError(f"{path} has no image", hint=f"images are uint8{list(images.shape)}")
+    if labels is not None:
+        require_labels(path, labels, len(images))
+        classes = tuple(str(number) for number in range(int(labels.max()) + 1))
+    found = [
+        Photograph(
+            f"{path.name}[{index}]",
+            path,
+            role or "",
+            label=None if labels is None else int(labels[index]),
+            pixels=images,
+            index=index,
+        )
+        for index in range(len(images))
+    ]
+    return Album(tuple(found if role else _split(found)), classes=classes)
+
+
+def _split(found: list[Photograph]) -> list[Photograph]:
+    """Half for each role; copies, which have one size, get the same one, and a single photograph either."""
+    sizes = [photograph.size for photograph in found]
+    common = Counter(sizes)
+    # Content is read only where sizes meet.
+    identities = [
+        f"{size} {photograph.digest}" if common[size] > 1 else str(size)
+        for photograph, size in zip(found, sizes, strict=True)
+    ]
+    roles = split_roles(identities)
+    return [
+        replace(photograph, role=roles[text] if len(roles) > 1 else "")
+        for photograph, text in zip(found, identities, strict=True)
+    ]

@@ -1,0 +1,254 @@
+"""Photographs for calibration, parity and benchmarks, as seeded streams of network inputs.
+
+Without data of one's own they are the demo photographs (`demo.toml`), which lie inside the wheels of scikit-learn and
+scikit-image; seeded random-resized crops (Szegedy et al., arXiv 1409.4842, section 6) make any number of inputs from
+them. Of one's own, each image is used once, brought to size as the recipe says; only when there are fewer than asked
+for do such crops follow. Calibration and test never get the same photograph, or a copy of it.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deploykit.data.collection import DEMO_FIX, ROLES, Album, Photograph, Role, Skipped, open_album, rank
+from deploykit.errors import UsageError
+from deploykit.host import library_versions
+from deploykit.spec import Preprocessing
+from deploykit.store.key import cache_key
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+CROP_AREA = (0.25, 1.0)  # share of the photograph
+CROP_RATIO = (3 / 4, 4 / 3)  # width to height
+CHANNEL_ORDERS = {"RGB": [0, 1, 2], "BGR": [2, 1, 0]}
+DECODED_AT_ONCE = 8  # photographs kept in memory while crops are cut from them in turn
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """`count` network inputs; the same ones in every run with the same photographs, recipe and seed.
+
+    `candidates` stand in the order of use; a broken one gives its place to the next. They are decoded when
+    `skipped`, `used` or `batches` ask, which raise UsageError when no sound one is left.
+    """
+
+    role: Role
+    preprocessing: Preprocessing
+    channels: int
+    count: int
+    seed: int
+    candidates: tuple[Photograph, ...]
+    crops_only: bool
+    unusable: tuple[Skipped, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return self.count
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of what the inputs are made of: the recipe, Pillow's version, the photographs' content.
+
+        Photographs beyond the first `count`, which only stand in for broken ones, count by name and size.
+        """
+        used, spare = self.candidates[: self.count], self.candidates[self.count :]
+        return cache_key(
+            {
+                "role": self.role,
+                "preprocessing": self.preprocessing,
+                "channels": self.channels,
+                "count": self.count,
+                "seed": self.seed,
+                "crops": [self.crops_only, CROP_AREA, CROP_RATIO],
+                "libraries": library_versions(["pillow", "numpy"]),
+                "content": [photograph.digest for photograph in used],
+                "spare": [[photograph.name, photograph.size] for photograph in spare],
+            }
+        )
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Images that were passed over."""
+        return self.unusable + self._sound[1]
+
+    @property
+    def used(self) -> tuple[Photograph, ...]:
+        """The photographs that inputs are made of, each once."""
+        return self._sound[0]
+
+    def batches(self, batch: int) -> Iterator["np.ndarray[Any, np.dtype[np.float32]]"]:
+        """Inputs as float32, normalised, in the recipe's layout; the last batch may be smaller. Streamed."""
+        if batch < 1:
+            raise UsageError(f"a batch of {batch} images", hint="give 1 or more")
+        inputs = self._inputs()
+        while images := list(islice(inputs, batch)):
+            yield np.stack(images)
+
+    def _inputs(self) -> Iterator["np.ndarray[Any, np.dtype[np.float32]]"]:
+        read = lru_cache(maxsize=DECODED_AT_ONCE)(Photograph.read)
+        for index, photograph in enumerate(self._photographs()):
+            image = read(photograph)
+            if self.crops_only or index >= len(self.used):
+                image = _random_crop(image, self.preprocessing, np.random.default_rng([self.seed % 2**32, index]))
+            else:
+                image = fitted(image, self.preprocessing)
+            yield normalise(image, self.preprocessing, self.channels)
+
+    def _photographs(self) -> Iterator[Photograph]:
+        return (self.used[index % len(self.used)] for index in range(self.count))
+
+    @cached_property
+    def _sound(self) -> tuple[tuple[Photograph, ...], tuple[Skipped, ...]]:
+        sound: list[Photograph] = []
+        broken: list[Skipped] = []
+        for photograph in self.candidates:
+            if len(sound) == self.count:
+                break
+            if fault := photograph.fault():
+                broken.append(Skipped(photograph.name, fault))
+            else:
+                sound.append(photograph)
+        if not sound:
+            raise UsageError(f"all {len(broken)} images for {self.role} are broken, the first: {broken[0]}")
+        return tuple(sound), tuple(broken)
+
+
+def open_images(
+    role: Role, preprocessing: Preprocessing, *, channels: int, count: int, seed: int, origin: Path | None = None
+) -> ImageSet:
+    """`count` inputs for `role`, from the photographs of `origin` or, without one, from the demo photographs.
+
+    An origin with one photograph gives it to whichever role asks, and `assert_disjoint` tells when both did.
+
+    Raises as `open_album`, and UsageError where there is no sound image, where the demo photographs are not installed,
+    and where the recipe does not fit `channels`.
+    """
+    if role not in ROLES:
+        raise UsageError(f"unknown role {role!r} of an image set", hint=f"known: {', '.join(ROLES)}")
+    if count < 1 or channels not in (1, 3):
+        raise UsageError(f"{count} images of {channels} channels", hint="ask for 1 or more, of 1 or 3 channels")
+    if not len(preprocessing.mean) == len(preprocessing.std) == channels:
+        raise UsageError(f"mean and std of {preprocessing} are not for {channels} channels")
+    _resampling(preprocessing)
+    if preprocessing.channel_order not in CHANNEL_ORDERS:
+        raise UsageError(
+            f"unknown channel order {preprocessing.channel_order!r}", hint=f"known: {', '.join(CHANNEL_ORDERS)}"
+        )
+    album = open_album(origin)
+    chosen = candidates(album, role, seed=seed)
+    if not chosen:
+        if origin is None:
+            raise UsageError(f"no demo photograph for {role} is installed", hint=DEMO_FIX)
+        raise UsageError(f"{origin} has no image for {role}", hint="add some, or leave the roles out of the recipe")
+    images = ImageSet(role, preprocessing, channels, count, seed, chosen, origin is None, album.unusable)
+    if all(photograph.fault() for photograph in chosen):
+        raise UsageError(f"{origin or 'the demo set'} has no sound image for {role}, the first: {chosen[0].fault()}")
+    return images
+
+
+def candidates(album: Album, role: Role, *, seed: int) -> tuple[Photograph, ...]:
+    """The photographs that may serve for `role`, in seeded order."""
+    found = (photograph for photograph in album.photographs if photograph.role in (role, ""))
+    return tuple(sorted(found, key=lambda photograph: rank(seed, photograph.name)))
+
+
+def assert_disjoint(calibration: ImageSet, test: ImageSet) -> None:
+    """Raise UsageError when a photograph, or a copy of it, is in both: parity on seen images proves nothing."""
+    seen = {photograph.digest: photograph.name for photograph in calibration.used}
+    for photograph in test.used:
+        if (content := photograph.digest) in seen:
+            raise UsageError(
+                f"photograph {photograph.name} would serve for test and, as {seen[content]}, for calibration",
+                hint="give a folder with at least two different photographs",
+            )
+
+
+def _resampling(preprocessing: Preprocessing) -> "Image.Resampling":
+    from PIL import Image
+
+    known = {
+        "nearest": Image.Resampling.NEAREST,
+        "bilinear": Image.Resampling.BILINEAR,
+        "bicubic": Image.Resampling.BICUBIC,
+        "lanczos": Image.Resampling.LANCZOS,
+        "area": Image.Resampling.BOX,
+    }
+    if preprocessing.interpolation not in known:
+        raise UsageError(f"unknown interpolation {preprocessing.interpolation!r}", hint=f"known: {', '.join(known)}")
+    return known[preprocessing.interpolation]
+
+
+def fitted(image: "Image.Image", recipe: Preprocessing) -> "Image.Image":
+    """The whole photograph brought to the input's size, as `recipe.fit` says."""
+    match recipe.fit:
+        case "stretch":
+            return image.resize((recipe.width, recipe.height), _resampling(recipe))
+        case "letterbox":
+            return _letterboxed(image, recipe)
+        case _:
+            return centre_crop(image, recipe)
+
+
+def centre_crop(image: "Image.Image", recipe: Preprocessing) -> "Image.Image":
+    """Short side to `resize` (never below `crop`), then the middle; rounding as torchvision's Resize and CenterCrop.
+
+    Of an input that is not square, the side on which the photograph is shorter for the input's ratio is resized, by as
+    much more than that side of the input as `resize` is more than its short one.
+    """
+    short = min(recipe.width, recipe.height)
+    margin = max(recipe.resize, short)
+    sides = [round(margin * length / short) for length in (recipe.width, recipe.height)]
+    tight = int(image.width * sides[1] > image.height * sides[0])  # the axis that the photograph just fills
+    length, side = image.size[tight], sides[tight]
+    width, height = (
+        side if axis == tight else max(int(side * other / length), (recipe.width, recipe.height)[axis])
+        for axis, other in enumerate(image.size)
+    )
+    image = image.resize((width, height), _resampling(recipe))
+    left = round((width - recipe.width) / 2)
+    top = round((height - recipe.height) / 2)
+    return image.crop((left, top, left + recipe.width, top + recipe.height))
+
+
+def _letterboxed(image: "Image.Image", recipe: Preprocessing) -> "Image.Image":
+    """All of the photograph at its own ratio, in the middle of grey."""
+    from PIL import Image
+
+    share = min(recipe.width / image.width, recipe.height / image.height)
+    width, height = (max(1, round(length * share)) for length in image.size)
+    canvas = Image.new("RGB", (recipe.width, recipe.height), (recipe.pad,) * 3)
+    small = image.resize((width, height), _resampling(recipe))
+    canvas.paste(small, ((recipe.width - width) // 2, (recipe.height - height) // 2))
+    return canvas
+
+
+def _random_crop(image: "Image.Image", recipe: Preprocessing, random: np.random.Generator) -> "Image.Image":
+    """A part of random area, ratio and place, resized to the input; it always lies inside the photograph."""
+    area = image.width * image.height * random.uniform(*CROP_AREA)
+    ratio = math.exp(random.uniform(math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])))
+    ratio *= recipe.width / recipe.height
+    width = min(image.width, max(1, round(math.sqrt(area * ratio))))
+    height = min(image.height, max(1, round(math.sqrt(area / ratio))))
+    left = int(random.integers(image.width - width + 1))
+    top = int(random.integers(image.height - height + 1))
+    box = (left, top, left + width, top + height)
+    if recipe.fit == "letterbox":
+        return _letterboxed(image.crop(box), recipe)
+    return image.resize((recipe.width, recipe.height), _resampling(recipe), box=box)
+
+
+def normalise(image: "Image.Image", recipe: Preprocessing, channels: int) -> "np.ndarray[Any, np.dtype[np.float32]]":
+    """(pixel / scale - mean) / std, in the recipe's layout and order of channels."""
+    pixels = np.asarray(image.convert("L") if channels == 1 else image, dtype=np.float32)
+    if channels == 3:
+        pixels = pixels[..., CHANNEL_ORDERS[recipe.channel_order]]
+    planes = pixels.reshape(recipe.height, recipe.width, channels).transpose(2, 0, 1) / np.float32(recipe.scale)
+    mean, std = (np.array(values, dtype=np.float32)[:, None, None] for values in (recipe.mean, recipe.std))
+    ready = (planes - mean) / std
+    return np.ascontiguousarray(ready.transpose(1, 2, 0) if recipe.layout == "NHWC" else ready)

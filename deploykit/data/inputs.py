@@ -1,0 +1,328 @@
+"""What a network is shown: photographs, prepared as its card says, arrays, or seeded noise where those do not fit.
+
+Either is a stream of feeds, one array for each input of the network. Along axis 0 lie the images of a batch; an input
+without a batch in it (a fixed first dimension beside free ones) is drawn anew for each run, whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from deploykit.backends.protocol import Feed
+from deploykit.data.archive import archive_hint, prepared_arrays, row_digests, takes
+from deploykit.data.collection import Role, split_roles
+from deploykit.data.feeds import joined_feeds, whole_runs
+from deploykit.data.images import ImageSet, open_images
+from deploykit.data.noise import can_draw, noise_feeds
+from deploykit.data.preparation import Preparation, photographs_fit, preparation_of
+from deploykit.errors import UnsupportedGraph, UsageError
+from deploykit.host import library_versions
+from deploykit.spec import BuildSpec, DataSource, InputRange, ModelSpec, Synthetic, TensorSpec
+from deploykit.store.key import cache_key
+from deploykit.workflow.values import Exported
+
+Array = np.ndarray[Any, Any]
+
+DEMO = "demo photographs"
+NOISE, SYNTHETIC = "seeded noise", "calibrated on noise: speed only"
+PREPARED = "arrays, prepared by whoever made them"
+GROUP = 8  # images at a time where only outputs count
+FEWEST = 2  # photographs that a calibration is made of
+NOISE_SEEDS = {"calibration": 0x0CA1, "test": 0x7E57}  # added to the seed, so that the two never show the same
+
+
+class Inputs(Protocol):
+    """Seeded inputs of one network, as many as its length says."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of what the inputs are made of."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """What they are, for a table's header."""
+        ...
+
+    @property
+    def preparation(self) -> str:
+        """How they were made, for a calibration table."""
+        ...
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a calibration on them puts on record."""
+        ...
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        """Where they come from and who says how they are prepared: what may differ where the images are the same."""
+        ...
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Images that were passed over, and why."""
+        ...
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """A digest of each image that has a content of its own, so that another set can leave it out."""
+        ...
+
+    @property
+    def run(self) -> int:
+        """How many images go together at the least: 1 where the batch is free."""
+        ...
+
+    def __len__(self) -> int:
+        """Images in all, a multiple of `run`."""
+        ...
+
+    def feeds(self) -> Iterator[Feed]:
+        """All of them, one run of `run` images after the other."""
+        ...
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Inputs of a network that takes one image of one or three channels, prepared as `how` says."""
+
+    images: ImageSet
+    input: TensorSpec
+    run: int
+    how: Preparation
+    origin: Path | None
+
+    @property
+    def digest(self) -> str:
+        return self.images.digest
+
+    @property
+    def source(self) -> str:
+        if self.images.crops_only:
+            return "crops of the demo photographs"
+        whole, more = len(self.images.used), len(self.images) - len(self.images.used)
+        return "the given images" if not more else f"the given images ({whole}), and {more} random crops of them"
+
+    @property
+    def preparation(self) -> str:
+        return str(self.images.preprocessing)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return {
+            "photographs": [photograph.name for photograph in self.images.used],
+            "skipped": list(self.skipped),
+        }
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        return {"data": DEMO if self.images.crops_only else str(self.origin), "preprocessing": self.how.as_dict()}
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        return tuple(map(str, self.images.skipped))
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        return tuple(photograph.digest for photograph in self.images.used)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def feeds(self) -> Iterator[Feed]:
+        for images in self.images.batches(self.run):
+            yield {self.input.name: images.astype(self.input.dtype, copy=False)}
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Inputs out of an archive that are prepared already: each goes in as it is, and there are no more than that.
+
+    `arrays` has one for each input, by name, with as many rows.
+    """
+
+    path: Path
+    arrays: Mapping[str, Array] = field(repr=False)
+    inputs: tuple[TensorSpec, ...]
+    run: int
+    rows: tuple[int, ...] = field(repr=False)
+    identities: tuple[str, ...] = field(repr=False)
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        return cache_key({"arrays": self.identities, "run": self.run})
+
+    @property
+    def source(self) -> str:
+        return f"arrays of {self.path.name} as they are"
+
+    @property
+    def preparation(self) -> str:
+        return PREPARED
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return {"photographs": [f"{self.path.name}[{row}]" for row in self.rows], "skipped": []}
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        return {"data": str(self.path), "preprocessing": {"said": PREPARED}}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def feeds(self) -> Iterator[Feed]:
+        for start in range(0, len(self.rows), self.run):
+            chosen = list(self.rows[start : start + self.run])
+            yield {spec.name: self.arrays[spec.name][chosen].astype(spec.dtype, copy=False) for spec in self.inputs}
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Seeded numbers for every other network whose inputs can be made up. They say little of accuracy."""
+
+    inputs: tuple[TensorSpec, ...]
+    count: int
+    seed: int
+    run: int
+    ranges: tuple[InputRange, ...] = ()
+    skipped: tuple[str, ...] = ()
+    identities: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        drawn = {"inputs": self.inputs, "count": self.count, "seed": self.seed, "run": self.run, "ranges": self.ranges}
+        return cache_key({"noise": drawn, "libraries": library_versions(["numpy"])})
+
+    @property
+    def source(self) -> str:
+        return f"seeded noise: the network takes {', '.join(map(str, self.inputs))}"
+
+    @property
+    def preparation(self) -> str:
+        return f"{NOISE}, seed {self.seed}"
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return {"photographs": [], "skipped": [], "note": SYNTHETIC}
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        return {"data": NOISE, "preprocessing": None}
+
+    def __len__(self) -> int:
+        return self.count
+
+    def feeds(self) -> Iterator[Feed]:
+        count = self.count // self.run
+        return noise_feeds(self.inputs, count=count, batch=self.run, seed=self.seed, ranges=self.ranges)
+
+
+def inputs_for(exported: Exported, role: Role, *, count: int, batch: int, data: DataSource) -> Inputs:
+    """`count` images, rounded up to whole batches where the graph takes nothing else.
+
+    They come from the photographs in `data` (None: the demo photographs), or are noise where photographs cannot fill
+    the network. An archive of prepared arrays has as many images as it has: there may be fewer. Nothing is calibrated
+    on noise unless `data` asks for it.
+
+    Raises UnsupportedGraph where nothing is there that could fill the network, UsageError for `data` that nothing reads
+    or that has too few images to calibrate on, and as `open_images`.
+    """
+    run = exported.run_length(batch, 1)
+    count = whole_runs(count, run)
+    seed = exported.model.seed
+    if isinstance(data, Path) and (prepared := prepared_arrays(data, exported)) is not None:
+        return _half(data, prepared[0], exported, role, count=count, run=run)
+    require_feedable(exported)
+    if not isinstance(data, Synthetic) and photographs_fit(exported):
+        (spec,) = exported.inputs
+        how = preparation_of(exported)
+        images = open_images(role, how.recipe, channels=len(how.recipe.mean), count=count, seed=seed, origin=data)
+        if role == "calibration":
+            _require_several(data, len(images.candidates))
+        return Photographs(images, spec, run, how, data)
+    if isinstance(data, Path):
+        raise UsageError(
+            f"{exported.model.name} takes {takes(exported)}: photographs cannot fill that",
+            hint=archive_hint(exported),
+        )
+    if data is None and role == "calibration":
+        raise UnsupportedGraph(
+            f"{exported.model.name} takes {takes(exported)}: there is nothing to calibrate INT8 on",
+            hint=f"{archive_hint(exported)}; --data noise gives ranges that are good for speed only",
+        )
+    return Noise(exported.inputs, count, seed + NOISE_SEEDS[role], run, exported.model.input_ranges)
+
+
+def calibration_inputs(exported: Exported, spec: BuildSpec) -> Inputs:
+    """What INT8 of `exported` is calibrated on. Raises as `inputs_for`."""
+    return inputs_for(exported, "calibration", count=spec.calibration.images, batch=1, data=spec.data)
+
+
+def _half(path: Path, arrays: Mapping[str, Array], exported: Exported, role: Role, *, count: int, run: int) -> Arrays:
+    """The rows of one role; equal ones have the same."""
+    digests = row_digests(arrays, exported)
+    roles = split_roles(digests)
+    place = {text: number for number, text in enumerate(roles)}
+    mine = sorted((row for row, text in enumerate(digests) if roles[text] == role), key=lambda row: place[digests[row]])
+    if role == "calibration":
+        _require_several(path, len({digests[row] for row in mine}))
+    rows = tuple(mine[: min(count, len(mine)) // run * run])
+    if not rows:
+        raise UsageError(f"{path} has {len(mine)} images for {role}, a run takes {run}", hint=f"give {2 * run} or more")
+    return Arrays(path, arrays, exported.inputs, run, rows, tuple(digests[row] for row in rows))
+
+
+def _require_several(data: Path | None, found: int) -> None:
+    if found < FEWEST:
+        raise UsageError(
+            f"{data or 'the demo set'} has {found} image{'' if found == 1 else 's'} to calibrate on",
+            hint="half of a set is kept for tests: give 4 different ones or more, some hundred are usual",
+        )
+
+
+def require_feedable(exported: Exported, data: DataSource = None) -> None:
+    """Raises UnsupportedGraph where nothing is known that could be shown to the network, UsageError for free sizes.
+
+    An archive in `data` may hold what nobody could make up.
+    """
+    exported.require_sizes()
+    if not exported.inputs:
+        raise UnsupportedGraph(f"{exported.model.name} has no input", hint="it always answers the same")
+    if isinstance(data, Path) and data.suffix == ".npz":
+        return
+    for spec in exported.inputs:
+        if not can_draw(spec, exported.model.input_ranges):
+            ends = "false:true" if spec.dtype == "bool" else "0:1000"
+            raise UnsupportedGraph(
+                f"{exported.model.name}: input {spec} cannot be made up: which values it may take is unknown",
+                hint=f"say it, --input-range {spec.name}={ends}, or give examples, --data FILE.npz with an array "
+                f"{spec.name}",
+            )
+        if not spec.shape and exported.model.range_of(spec.name) is None:
+            raise UnsupportedGraph(
+                f"{exported.model.name}: input {spec.name} is a single number, and which one is unknown",
+                hint="make it a constant of the graph",
+            )
+
+
+def unprepared(model: ModelSpec, preparation: str) -> str:
+    """What is to be said where --preprocess was given and what is shown is no photograph; "" where it is."""
+    made = preparation == PREPARED or preparation.startswith(NOISE)
+    said = f"no effect of --preprocess: the network is shown {preparation}"
+    return said if made and model.preprocess is not None else ""
+
+
+def grouped(inputs: Inputs) -> Iterator[Feed]:
+    """All feeds, joined to some images at a time where the batch is free."""
+    feeds = inputs.feeds()
+    while found := list(islice(feeds, GROUP if inputs.run == 1 else 1)):
+        yield joined_feeds(found)

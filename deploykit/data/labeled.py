@@ -1,0 +1,188 @@
+"""Images with labels, as the batches that a network takes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploykit.backends.protocol import Feed
+from deploykit.data.archive import prepared_arrays, row_digests, takes
+from deploykit.data.collection import Photograph, Skipped, open_labelled, rank, require_labels
+from deploykit.data.images import fitted, normalise
+from deploykit.data.inputs import PREPARED, require_feedable
+from deploykit.data.preparation import Preparation, photographs_fit, preparation_of
+from deploykit.errors import UnsupportedGraph, UntrustedArtefact, UsageError
+from deploykit.spec import TensorSpec
+from deploykit.workflow.values import Exported
+
+Labels = NDArray[np.int64]
+
+
+class Labelled(Protocol):
+    source: str
+    classes: int
+    skipped: list[str]
+
+    @property
+    def preparation(self) -> str:
+        """How they were prepared, and who says so."""
+        ...
+
+    def __len__(self) -> int:
+        """Images, the broken ones among them until they were met."""
+        ...
+
+    def batches(self, size: int) -> Iterator[tuple[Feed, Labels]]:
+        """All images, `size` at a time, streamed; the last batch may be smaller."""
+        ...
+
+
+@dataclass
+class LabelledPhotographs:
+    """Each brought to size as its recipe says; broken ones are passed over and named in `skipped`."""
+
+    source: str
+    classes: int
+    photographs: tuple[Photograph, ...] = field(repr=False)
+    input: TensorSpec
+    how: Preparation
+    skipped: list[str] = field(default_factory=list)
+
+    @property
+    def preparation(self) -> str:
+        return str(self.how)
+
+    def __len__(self) -> int:
+        return len(self.photographs)
+
+    def batches(self, size: int) -> Iterator[tuple[Feed, Labels]]:
+        sound = self._sound()
+        while found := list(islice(sound, size)):
+            images = np.stack([image for image, _ in found]).astype(self.input.dtype, copy=False)
+            yield {self.input.name: images}, np.array([label for _, label in found], np.int64)
+
+    def _sound(self) -> Iterator[tuple[np.ndarray[Any, Any], int]]:
+        for photograph in self.photographs:
+            try:
+                image = fitted(photograph.read(), self.how.recipe)
+            except (UntrustedArtefact, UsageError) as error:
+                said = str(Skipped(photograph.name, error.message))
+                if said not in self.skipped:
+                    self.skipped.append(said)
+                continue
+            assert photograph.label is not None  # noqa: S101 - open_labelled gives each its label
+            yield normalise(image, self.how.recipe, len(self.how.recipe.mean)), photograph.label
+
+
+@dataclass
+class LabelledArrays:
+    """Images that are prepared already."""
+
+    source: str
+    classes: int
+    arrays: Mapping[str, np.ndarray[Any, Any]] = field(repr=False)
+    labels: Labels = field(repr=False)
+    inputs: tuple[TensorSpec, ...]
+    skipped: list[str] = field(default_factory=list)
+
+    @property
+    def preparation(self) -> str:
+        return PREPARED
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, size: int) -> Iterator[tuple[Feed, Labels]]:
+        for start in range(0, len(self.labels), size):
+            part = slice(start, start + size)
+            feed = {spec.name: self.arrays[spec.name][part].astype(spec.dtype) for spec in self.inputs}
+            yield feed, self.labels[part]
+
+
+def labelled_inputs(
+    exported: Exported, data: Path, *, limit: int | None = None, without: Collection[str] = ()
+) -> Labelled:
+    """The labelled images of `data` but those whose content is in `without` (digests), the first `limit` of them.
+
+    An MNIST folder gives its test part, every other origin all of its images, in seeded order. Raises UsageError where
+    there are none, they do not fit the network or are of more classes than it tells apart, and as `open_labelled`.
+    """
+    require_feedable(exported, data)
+    classes = classes_of(exported)
+    prepared = prepared_arrays(data, exported)
+    if prepared is not None:
+        found: Labelled = _arrays(exported, data, *prepared, limit=limit, without=without)
+    else:
+        found = _photographs(exported, data, limit=limit, without=without)
+    if found.classes > classes:
+        raise UsageError(
+            f"{data} has {found.classes} classes, {exported.model.label} tells {classes} apart",
+            hint="give the data that it was trained for",
+        )
+    if not len(found):
+        raise UsageError(f"{data} has no image left to be judged by", hint="calibrate on others: --calibration-data")
+    return found
+
+
+def require_max_drop(points: float | None) -> None:
+    """Raises UsageError for a loss of top-1 that cannot be asked for."""
+    if points is not None and not 0 <= points <= 100:
+        raise UsageError(f"--max-drop is {points:g}", hint="give points of top-1, from 0 to 100")
+
+
+def classes_of(exported: Exported) -> int:
+    """How many classes the network tells apart. Raises UnsupportedGraph for one that is no classifier."""
+    match exported.outputs:
+        case (TensorSpec(shape=(_, int(classes))),) if classes > 1:
+            return classes
+        case _:
+            said = ", ".join(map(str, exported.outputs))
+            raise UnsupportedGraph(
+                f"{exported.model.label} returns {said}", hint="a classifier has one output of (batch, classes)"
+            )
+
+
+def _photographs(exported: Exported, data: Path, *, limit: int | None, without: Collection[str]) -> LabelledPhotographs:
+    if not photographs_fit(exported):
+        raise UsageError(
+            f"{exported.model.label} takes {takes(exported)}: photographs cannot fill that",
+            hint="give an .npz of arrays that fit, one for each input, and `labels`",
+        )
+    album = open_labelled(data)
+    shown = [
+        photograph
+        for photograph in album.photographs
+        if not (album.divided and photograph.role == "calibration") and not (without and photograph.digest in without)
+    ]
+    shown.sort(key=lambda photograph: rank(exported.model.seed, photograph.name))
+    (spec,) = exported.inputs
+    skipped = [str(item) for item in album.unusable]
+    return LabelledPhotographs(
+        str(data), len(album.classes), tuple(shown[:limit]), spec, preparation_of(exported), skipped
+    )
+
+
+def _arrays(
+    exported: Exported,
+    data: Path,
+    arrays: Mapping[str, np.ndarray[Any, Any]],
+    labels: np.ndarray[Any, Any] | None,
+    *,
+    limit: int | None,
+    without: Collection[str],
+) -> LabelledArrays:
+    first = arrays[exported.inputs[0].name]
+    if labels is None:
+        raise UsageError(
+            f"{data} has no array `labels` for {len(first)} images", hint="one whole number from 0 on for each"
+        )
+    require_labels(data, labels, len(first))
+    rows = [row for row, digest in enumerate(row_digests(arrays, exported)) if digest not in without][:limit]
+    chosen = {name: array[rows] for name, array in arrays.items()}
+    return LabelledArrays(str(data), int(labels.max()) + 1, chosen, labels[rows].astype(np.int64), exported.inputs)

@@ -1,0 +1,1 @@
+"""One rewrite of the graph a file; `order.py` says which run, and in what order."""

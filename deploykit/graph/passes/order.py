@@ -1,0 +1,145 @@
+"""The passes that a network goes through, in order, and the ledger of what each of them did.
+
+Clean-up comes first, whatever is asked for; then those of FUSIONS that are wanted, in the order of the table, since
+some make room for others: a BatchNorm that was split behind a Concat is folded branch by branch, and a scale reaches
+a convolution only when the BatchNorm between them is gone.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import onnx_ir as ir
+
+from deploykit.errors import DeploykitError, one_line
+from deploykit.graph.passes.cleanup import CLEAN_UP
+from deploykit.graph.passes.compose_convolutions import compose_convolutions
+from deploykit.graph.passes.dilate_pointwise import dilate_pointwise
+from deploykit.graph.passes.exchange_pool import exchange_pool
+from deploykit.graph.passes.fold_affine_forward import fold_affine_forward
+from deploykit.graph.passes.fold_batchnorm import fold_batchnorm
+from deploykit.graph.passes.fold_pad import fold_pad
+from deploykit.graph.passes.fold_scale import fold_scale
+from deploykit.graph.passes.merge_depthwise_pointwise import merge_depthwise_pointwise
+from deploykit.graph.passes.merge_siblings import merge_siblings
+from deploykit.graph.passes.naming import separate_values
+from deploykit.graph.passes.remove_no_ops import remove_no_ops
+from deploykit.graph.passes.split_batchnorm import split_batchnorm
+from deploykit.graph.rewrite import Fusion, GraphPass, PassResult, Refusal
+from deploykit.graph.verify import Interface, breach_of, verify, verify_names
+from deploykit.spec import Fusions
+
+FUSIONS: Mapping[str, Fusion] = {
+    fusion.name: fusion
+    for fusion in (
+        remove_no_ops,
+        fold_pad,
+        split_batchnorm,
+        fold_batchnorm,
+        fold_scale,
+        fold_affine_forward,
+        compose_convolutions,
+        merge_depthwise_pointwise,
+        exchange_pool,
+        merge_siblings,
+        dilate_pointwise,
+    )
+}
+Observe = Callable[[str, ir.Model], None]
+
+
+def cnn_passes(fusions: Fusions = Fusions()) -> tuple[GraphPass, ...]:  # noqa: B008 - a frozen value
+    """Clean-up and the fusions asked for. Raises UsageError for `auto`, which has to be decided before."""
+    fusions.require_decided()
+    return (*CLEAN_UP, *fusion_passes(fusions))
+
+
+def fusion_passes(fusions: Fusions) -> tuple[GraphPass, ...]:
+    """The fusions alone, for a graph that is cleaned already."""
+    return tuple(
+        partial(FUSIONS[name], without=fusions.sites_without(name)) for name in fusions.names if name in FUSIONS
+    )
+
+
+CNN_PASSES = cnn_passes()
+
+
+@dataclass(frozen=True, slots=True)
+class PassRecord:
+    """One pass over one graph: the outputs it rewrote, what it refused and why, and what it cost."""
+
+    name: str
+    rewritten: tuple[str, ...]
+    refused: tuple[Refusal, ...]
+    nodes_before: int
+    nodes_after: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    passes: tuple[PassRecord, ...]
+
+    def __getitem__(self, name: str) -> PassRecord:
+        """The record of the pass called `name`; KeyError when it did not run."""
+        for record in self.passes:
+            if record.name == name:
+                return record
+        raise KeyError(name)
+
+    @property
+    def nodes_before(self) -> int:
+        return self.passes[0].nodes_before if self.passes else 0
+
+    @property
+    def nodes_after(self) -> int:
+        return self.passes[-1].nodes_after if self.passes else 0
+
+
+def optimise(model: ir.Model, *, passes: Sequence[GraphPass] = CNN_PASSES, observe: Observe | None = None) -> Ledger:
+    """Run `passes` over `model`, in place, and verify the graph before the first and after each.
+
+    Names are made unique at each of these points. `observe` sees the graph after every pass, with the pass's name, and
+    must leave it alone. Raises DeploykitError, naming the pass, when one fails or leaves a broken graph; naming none
+    when the graph was broken before.
+    """
+    separate_values(model)
+    if breach := breach_of(model):
+        raise DeploykitError(f"the graph is broken before any pass has seen it: {breach}")
+    interface = Interface.of(model)
+    records = []
+    for graph_pass in passes:
+        records.append(_record(graph_pass, model, interface))
+        if observe:
+            observe(records[-1].name, model)
+    if records:
+        verify_names(model, after=records[-1].name)
+    return Ledger(tuple(records))
+
+
+def _record(graph_pass: GraphPass, model: ir.Model, interface: Interface) -> PassRecord:
+    nodes_before, started = len(model.graph), time.perf_counter()
+    result = _run(graph_pass, model)
+    separate_values(model)
+    verify(model, interface, after=result.name)
+    return PassRecord(
+        name=result.name,
+        rewritten=tuple(result.rewritten),
+        refused=tuple(result.refused),
+        nodes_before=nodes_before,
+        nodes_after=len(model.graph),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _run(graph_pass: GraphPass, model: ir.Model) -> PassResult:
+    try:
+        return graph_pass(model)
+    except DeploykitError:
+        raise
+    except Exception as error:  # a library's pass on a foreign graph may raise anything
+        named = graph_pass.func if isinstance(graph_pass, partial) else graph_pass
+        name = getattr(named, "name", None) or getattr(named, "__name__", repr(named))
+        cause = error.__cause__ or error
+        raise DeploykitError(f"graph pass {name} failed: {type(cause).__name__}: {one_line(cause)}") from error

@@ -1,0 +1,58 @@
+"""Which of the layers that INT8 can express it is to express: the choice, and a reason for each that is left."""
+
+from collections.abc import Iterator, Sequence
+
+import onnx_ir as ir
+
+from deploykit.errors import UnknownName
+from deploykit.graph.rewrite import Refusal, refuse
+from deploykit.precision.int8.weighted import WeightedOp
+from deploykit.spec import QuantisationPolicy
+
+
+def choose(ops: Sequence[WeightedOp], policy: QuantisationPolicy) -> tuple[list[WeightedOp], list[Refusal]]:
+    """Those of `ops`, in graph order, that `policy` quantises, and the others with the term that leaves them.
+
+    Raises UnknownName for a node in `policy.leave` that is none of them.
+    """
+    names = [_name(op.node) for op in ops]
+    for node in policy.leave:
+        if node not in names:
+            raise UnknownName("weighted layer", node, names)
+    kept, left = [], []
+    for index, op in enumerate(ops):
+        terms = _terms(op, policy, is_first=index == 0, is_last=index == len(ops) - 1)
+        if term := next(terms, ""):
+            left.append(refuse(op.node, f"left by policy: {term}"))
+        else:
+            kept.append(op)
+    return kept, left
+
+
+def kind(op: WeightedOp) -> str:
+    """`pointwise`, `depthwise`, `spatial` or `dense`."""
+    if op.node.op_type not in ("Conv", "ConvTranspose"):
+        return "dense"
+    group = op.node.attributes.get("group")
+    groups = 1 if group is None else group.as_int()
+    if groups > 1 and groups == op.weight.shape[0] and op.weight.shape[1] == 1:
+        return "depthwise"
+    return "pointwise" if groups == 1 and set(op.weight.shape[2:]) == {1} else "spatial"
+
+
+def _terms(op: WeightedOp, policy: QuantisationPolicy, *, is_first: bool, is_last: bool) -> Iterator[str]:
+    found = kind(op)
+    if _name(op.node) in policy.leave:
+        yield "named"
+    if is_first and not policy.first:
+        yield "no-first"
+    if is_last and not policy.last:
+        yield "no-last"
+    if not getattr(policy, found):
+        yield f"no-{found}"
+    if found in ("pointwise", "spatial") and min(op.weight.shape[:2]) < policy.min_channels:
+        yield f"min-channels={policy.min_channels}"
+
+
+def _name(node: ir.Node) -> str:
+    return node.name or str(node.outputs[0].name)

@@ -1,0 +1,1 @@
+"""What comes out of a command, as frozen values and as JSON."""

@@ -1,0 +1,5 @@
+"""The content-addressed store of artifacts, and the keys that they are found by."""
+
+from deploykit.store.store import Entry, Store, Writer
+
+__all__ = ["Entry", "Store", "Writer"]

@@ -1,0 +1,1 @@
+"""Searches: which fusions, layers and precisions cost least, and which layers cost accuracy."""

@@ -1,0 +1,344 @@
+"""`--fuse auto`: keep exactly the rewrites that pay for one backend, target and precision, site by site.
+
+A search that improves one graph step by step; every step is judged by the price of the whole graph it leads to:
+
+1. Start from the safe fusions. Drop each of them whose removal makes the price better, and add its sites again in
+   halves, as far as they cost nothing.
+2. Add the sites of each priced fusion as a group. A group that improves is kept; one that does not is cut in half and
+   each half tried by itself, down to single sites.
+3. Refine what was kept: leave out half of a fusion's sites, then the other half, and so on down to single sites;
+   what is not missed stays out. Larger groups come first, so that little is lost when the budget ends the search.
+
+A group that the price does not feel at all, or not beyond noise, is not cut any further: the compiler does the same by
+itself. The outcome is a local optimum: rewrites that pay only together, in different fusions, are not found. What the
+compiler or the typing refuses is no improvement, and the reason is kept.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from deploykit import graph
+from deploykit.backends.protocol import Progress, silent
+from deploykit.errors import UsageError
+from deploykit.graph.passes.order import Ledger
+from deploykit.host import cpu_facts, library_versions, usable_cores
+from deploykit.plan.gpus import Gpu
+from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS, BuildSpec, Fusions
+from deploykit.store import Writer
+from deploykit.tuning.cost import ORT, REFUSED, RTX, TIMED_SECONDS, PlanPrice, PlanPricing, TimePricing
+from deploykit.workflow.artifacts import COMPILERS, Artefacts
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+PRICED_BY = {"trt": RTX, RTX: RTX, ORT: ORT}  # the backend whose figures decide
+BUDGET_SECONDS = 120.0
+STAGE = "choose fusions by price"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """What the rewrites have to pay for: the backend, and precision, batch and first target of `spec`.
+
+    `gpu` prices plans by its roofline. The search ends after `budget_seconds`, tracing the network not counted.
+    """
+
+    spec: BuildSpec
+    backend: str = RTX
+    gpu: Gpu | None = None
+    budget_seconds: float = BUDGET_SECONDS
+
+    def __post_init__(self) -> None:
+        if not 0 < self.budget_seconds < float("inf"):
+            raise UsageError(f"the budget is {self.budget_seconds} s", hint="give a number of seconds above 0")
+
+    @property
+    def priced_by(self) -> str:
+        """The backend whose figures decide. Raises UsageError."""
+        if self.backend not in PRICED_BY:
+            raise UsageError(
+                f"--fuse auto cannot price rewrites for {self.backend}", hint=f"it can for {', '.join(PRICED_BY)}"
+            )
+        return PRICED_BY[self.backend]
+
+    @property
+    def pricing(self) -> PlanPricing | TimePricing:
+        """How candidates are compared."""
+        if self.priced_by == RTX:
+            return PlanPricing(self.spec, self.gpu)
+        return TimePricing(self.spec, min(TIMED_SECONDS, self.budget_seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One candidate: sites of one fusion `added` or left out, what became of the price, and whether it was kept."""
+
+    fusion: str
+    added: bool
+    sites: tuple[str, ...]
+    figures: str
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What `auto` stands for, and why. `change` is the price from the safe fusions to `fusions`.
+
+    `rewritten` counts the sites of each of them.
+    """
+
+    fusions: Fusions
+    rewritten: Mapping[str, int]
+    objective: str
+    change: str
+    steps: tuple[Step, ...]
+    ran_out: bool
+    seconds: float
+    budget_seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """The decision as JSON holds it."""
+        return {**asdict(self), "said": self.said}
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Decision:
+        """What the store keeps of a decision."""
+        rest = {name: value for name, value in found.items() if name != "said"}
+        chosen = found["fusions"]
+        rest["fusions"] = Fusions(tuple(chosen["names"]), tuple(chosen["without"]))
+        rest["steps"] = tuple(Step(**{**step, "sites": tuple(step["sites"])}) for step in found["steps"])
+        return cls(**rest)
+
+    def __str__(self) -> str:
+        """One line for a table's header."""
+        ended = f"; the budget of {self.budget_seconds:g} s ran out" if self.ran_out else ""
+        return f"{self.said}; chosen by {self.objective}: {self.change}, {len(self.steps)} candidates tried{ended}"
+
+    @property
+    def said(self) -> str:
+        """`safe, merge_siblings at 2 of 9 sites`."""
+        missing = [name for name in SAFE_FUSIONS if name not in self.fusions.names]
+        parts = [f"safe without {', '.join(missing)}" if missing else "safe"]
+        for name in self.fusions.names:
+            left, kept = len(self.fusions.sites_without(name)), self.rewritten.get(name, 0)
+            if left or name not in SAFE_FUSIONS:
+                parts.append(f"{name} at {kept} of {kept + left} sites" if left else name)
+        return ", ".join(parts)
+
+
+def decide(artefacts: Artefacts, goal: Goal) -> Decision:
+    """The fusions that pay for `goal`, searched for once and kept in the store.
+
+    Raises BackendMissing where the backend cannot price here, and what the graph with the safe fusions alone raises.
+    """
+    spec = goal.spec
+
+    def make(_: Writer) -> Mapping[str, Any]:
+        network = artefacts.traced(spec.model)
+        with artefacts.timed(STAGE):
+            return _search(network, goal, artefacts.progress).as_dict()
+
+    timed = goal.priced_by == ORT
+    parts = {
+        **artefacts.identity(spec.model),
+        "precision": spec.precision,
+        "batch": spec.batch,
+        "target": None if timed else spec.targets[0],
+        "gpu": goal.gpu,
+        "keep_io": spec.keep_io,
+        "keep_fp32": spec.keep_fp32,
+        "tf32": spec.tf32,
+        "options": spec.options,
+        "priced by": goal.priced_by,
+        "budget": goal.budget_seconds,
+        "compilers": library_versions(COMPILERS),
+        "machine": [cpu_facts().get("model name"), usable_cores()] if timed else None,
+    }
+    entry, _ = artefacts.get_or_make("fusing", parts, make, request={"goal": goal})
+    return Decision.from_dict(entry.facts)
+
+
+def decided(artefacts: Artefacts, goal: Goal) -> tuple[Goal, Decision | None]:
+    """`goal` with `auto` replaced by what it stands for; as it is, and None, where nothing is to be decided."""
+    if not goal.spec.fusions.auto:
+        return goal, None
+    decision = decide(artefacts, goal)
+    return replace(goal, spec=replace(goal.spec, fusions=decision.fusions)), decision
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A graph made with `fusions`; `price` is None where graphs are only ever compared in pairs."""
+
+    fusions: Fusions
+    network: ir.Model
+    ledger: Ledger
+    price: PlanPrice | None = None
+
+    def sites(self, name: str) -> tuple[str, ...]:
+        """Where the fusion `name` rewrote."""
+        return next((record.rewritten for record in self.ledger.passes if record.name == name), ())
+
+
+def candidate(base: ir.Model, fusions: Fusions) -> Candidate:
+    """`fusions` applied to a copy of the cleaned graph `base`."""
+    network = base.clone()
+    return Candidate(fusions, network, graph.optimise(network, passes=graph.fusion_passes(fusions)))
+
+
+def without_sites(fusions: Fusions, name: str, sites: Collection[str]) -> Fusions:
+    return replace(fusions, without=(*fusions.without, *(f"{name}@{site}" for site in sites)))
+
+
+def only_sites(base: ir.Model, fusions: Fusions, name: str, sites: Collection[str]) -> Candidate:
+    """`fusions` and of the fusion `name` these sites alone, also where leaving out others makes room for new ones."""
+    known = (*SAFE_FUSIONS, *PRICED_FUSIONS)
+    wanted = {*fusions.names, name}
+    found = replace(fusions, names=tuple(each for each in known if each in wanted))
+    found = replace(found, without=tuple(site for site in found.without if not site.startswith(f"{name}@")))
+    made = candidate(base, found)
+    while extra := [site for site in made.sites(name) if site not in sites]:
+        made = candidate(base, without_sites(made.fusions, name, extra))
+    return made
+
+
+def _search(network: ir.Model, goal: Goal, progress: Progress) -> Decision:
+    graph.optimise(network, passes=graph.CLEAN_UP)
+    search = _Search(network, goal, progress)
+    search.run()
+    return search.decision()
+
+
+@dataclass
+class _Search:
+    base: ir.Model
+    goal: Goal
+    progress: Progress = silent
+    steps: list[Step] = field(default_factory=list)
+    ran_out: bool = False
+    unfelt: set[str] = field(default_factory=set)  # fusions that the price does not feel
+
+    def __post_init__(self) -> None:
+        self.began = time.monotonic()
+        self.longest = 0.0
+        self.pricing = self.goal.pricing
+        self.first = self.best = self._priced(candidate(self.base, Fusions()))
+
+    def run(self) -> None:
+        for name in SAFE_FUSIONS:
+            self._question(name)
+        for name in PRICED_FUSIONS:
+            self._introduce(name)
+        self._refine()
+
+    def decision(self) -> Decision:
+        change = self._change(self.best, self.first)[1] if self.best is not self.first else "nothing is better"
+        return Decision(
+            fusions=_tidy(self.best),
+            rewritten={name: len(self.best.sites(name)) for name in self.best.fusions.names},
+            objective=self.pricing.objective,
+            change=change,
+            steps=tuple(self.steps),
+            ran_out=self.ran_out,
+            seconds=time.monotonic() - self.began,
+            budget_seconds=self.goal.budget_seconds,
+        )
+
+    def _question(self, name: str) -> None:
+        """Does the price get better without a safe fusion? Then which of its sites pay by themselves?"""
+        sites = self.best.sites(name)
+        names = tuple(each for each in self.best.fusions.names if each != name)
+        if not sites:
+            return
+        sign = self._try(name, sites, candidate(self.base, replace(self.best.fusions, names=names)), added=False)
+        if sign < 0:
+            self._add_halves(name, sites)
+        elif sign == 0:
+            self.unfelt.add(name)
+
+    def _introduce(self, name: str) -> None:
+        names = tuple(each for each in (*SAFE_FUSIONS, *PRICED_FUSIONS) if each in {*self.best.fusions.names, name})
+        whole = candidate(self.base, replace(self.best.fusions, names=names))
+        sites = whole.sites(name)
+        if sites and self._try(name, sites, whole, added=True) > 0:
+            self._add_halves(name, sites)
+
+    def _add_halves(self, name: str, sites: Sequence[str]) -> None:
+        """Both halves of a group that does not pay as a whole, breadth first."""
+        groups = list(_halves(sites))
+        for group in groups:  # grows as it is walked through
+            made = only_sites(self.base, self.best.fusions, name, {*self.best.sites(name), *group})
+            if self._try(name, group, made, added=True) > 0:
+                groups += _halves(group)
+
+    def _refine(self) -> None:
+        """Leave out halves of what is there, the largest groups first, priced fusions before safe ones."""
+        order = itertools.count()
+        queue: list[tuple[bool, int, int, str, tuple[str, ...]]] = []
+
+        def look_at(name: str, sites: Sequence[str]) -> None:
+            for half in _halves(sites):
+                heapq.heappush(queue, (name in SAFE_FUSIONS, -len(half), next(order), name, tuple(half)))
+
+        for name in (name for name in self.best.fusions.names if name not in self.unfelt):
+            look_at(name, self.best.sites(name))
+        while queue and not self.ran_out:
+            *_, name, half = heapq.heappop(queue)
+            left = set(half) & set(self.best.sites(name))
+            made = candidate(self.base, without_sites(self.best.fusions, name, sorted(left)))
+            if left and self._try(name, half, made, added=False) > 0:
+                look_at(name, half)
+
+    def _try(self, name: str, sites: Sequence[str], made: Candidate, *, added: bool) -> int:
+        """Take `made` for the best where its price is better (-1). 0: nothing changes, or time is up; 1: worse."""
+        began = time.monotonic()
+        spent = began - self.began
+        if self.ran_out or spent + self.longest > self.goal.budget_seconds:
+            self.ran_out = True
+            return 0
+        verb = "with" if added else "without"
+        doing = f"{STAGE}: {verb} {name} at {len(sites)} sites"
+        self.progress(doing, int(spent), max(int(self.goal.budget_seconds), int(spent) + 1))
+        try:
+            made = self._priced(made)
+            sign, figures = self._change(made, self.best)
+        except REFUSED as error:
+            sign, figures = 1, str(error)
+        kept = sign < 0 or (sign == 0 and added and name in SAFE_FUSIONS)
+        self.steps.append(Step(name, added, tuple(sites), figures, kept))
+        if kept:
+            self.best = made
+        self.longest = max(self.longest, time.monotonic() - began)
+        return sign
+
+    def _priced(self, made: Candidate) -> Candidate:
+        if isinstance(self.pricing, PlanPricing):
+            return replace(made, price=self.pricing.price(made.network))
+        return made
+
+    def _change(self, made: Candidate, other: Candidate) -> tuple[int, str]:
+        """-1 where `made` is cheaper than `other`, 1 where it is dearer, 0 where neither; and the figures."""
+        if made.price is not None and other.price is not None:
+            return made.price.sign(other.price), other.price.change_to(made.price)
+        assert isinstance(self.pricing, TimePricing)  # noqa: S101 - plans are priced one by one
+        found = self.pricing.price(made.network, other.network)
+        return found.sign, str(found)
+
+
+def _halves(sites: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Two halves in graph order; none of a single site."""
+    middle = len(sites) // 2
+    return (tuple(sites[:middle]), tuple(sites[middle:])) if middle else ()
+
+
+def _tidy(best: Candidate) -> Fusions:
+    """The choice without names that do nothing and sites that are not there: safe fusions stay where they have none."""
+    names = tuple(name for name in best.fusions.names if name in SAFE_FUSIONS or best.sites(name))
+    without = tuple(sorted({site for site in best.fusions.without if site.partition("@")[0] in names}))
+    return Fusions(names, without)

@@ -1,0 +1,183 @@
+"""Calibration by shards and in parts: what `deploykit calibrate` adds to the one pass that a build makes by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploykit.data.inputs import (
+    NOISE,
+    PREPARED,
+    SYNTHETIC,
+    Inputs,
+    calibration_inputs,
+    unprepared,
+)
+from deploykit.data.preparation import photographs_fit, preprocessing_of
+from deploykit.errors import UsageError
+from deploykit.host import peak_memory_bytes
+from deploykit.io.files import write_text
+from deploykit.io.loader import read_text
+from deploykit.results.document import SCHEMA_VERSION
+from deploykit.spec import BuildSpec
+from deploykit.workflow.values import Exported
+
+if TYPE_CHECKING:
+    from deploykit.backends.protocol import Progress
+    from deploykit.precision.calibrate.observations import Observations
+    from deploykit.precision.calibrate.table import CalibrationTable
+    from deploykit.workflow.artifacts import Artefacts
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Part `index` (from 0) of `count`."""
+
+    index: int = 0
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """`1/4` is the first of four."""
+        index, slash, count = text.partition("/")
+        if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+            raise UsageError(f"cannot read shard {text!r}", hint="write i/n with i from 1 to n, such as 1/4")
+        return cls(int(index) - 1, int(count))
+
+
+def observe_inputs(
+    exported: Exported, inputs: Inputs, *, shard: Shard, kept: Path | None, progress: Progress, stage: str
+) -> Observations:
+    """Count a shard. What `kept` holds of it already is taken over, and what there is is written there now and then.
+
+    Raises UsageError where `kept` is of another calibration, or there are fewer batches than shards; UntrustedArtefact
+    where it is no such file.
+    """
+    from deploykit.precision.calibrate.collect import observe
+    from deploykit.precision.calibrate.observations import Campaign, Observations
+    from deploykit.workflow.stages import read_graph
+
+    campaign = Campaign(
+        graph_digest=exported.digest,
+        data_digest=inputs.digest,
+        preprocessing=inputs.preparation,
+        batches=len(inputs) // inputs.run,
+    )
+    seen = _begun(Observations(campaign, shard.index, shard.count), kept)
+    batches = seen.batches
+    if not batches:
+        raise UsageError(
+            f"{seen.campaign.batches} batches cannot be cut into {shard.count} shards", hint="use fewer shards"
+        )
+    if not seen.finished:
+        observe(
+            read_graph(exported.path),
+            islice(inputs.feeds(), batches.start, batches.stop),
+            seen,
+            progress=lambda done: progress(stage, done, len(batches)),
+            checkpoint=(lambda found: _keep(kept, found)) if kept else None,
+        )
+    return seen
+
+
+def observe_shard(
+    artefacts: Artefacts, exported: Exported, spec: BuildSpec, *, shard: Shard, kept: Path
+) -> Observations:
+    """One part of the calibration that `spec` asks for. Raises as `inputs_for` and `observe_inputs`."""
+    inputs = calibration_inputs(exported, spec)
+    artefacts.warn_once(unprepared(exported.model, inputs.preparation))
+    stage = f"count shard {shard.index + 1}/{shard.count} of {len(inputs)} images"
+    with artefacts.timed(stage):
+        return observe_inputs(
+            exported, inputs, shard=shard, kept=kept, progress=artefacts.progress, stage=f"{stage}: batch"
+        )
+
+
+def table_facts(
+    table: CalibrationTable,
+    path: Path | None,
+    *,
+    exported: Exported | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What is to be said of a table, and of the network where it was made for one here."""
+    synthetic = table.preprocessing.startswith(NOISE)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": exported.model.label if exported else None,
+        **(exported.weights.facts() if exported else {}),
+        "table": path,
+        "method": table.method,
+        "images": table.images,
+        "activations": len(table.ranges),
+        "graph_digest": table.graph_digest,
+        "data_digest": table.data_digest,
+        "photographs": list(data["photographs"]) if data else None,
+        "skipped": list(data["skipped"]) if data else None,
+        "data": data["data"] if data else None,
+        "preprocessing": data["preprocessing"] if data else {"said": table.preprocessing},
+        "note": SYNTHETIC if synthetic else None,
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+
+
+def _begun(fresh: Observations, kept: Path | None) -> Observations:
+    if kept is None or not kept.exists():
+        return fresh
+    found = type(fresh).from_json(read_text(kept))
+    if (found.campaign, found.index, found.shards) != (fresh.campaign, fresh.index, fresh.shards):
+        raise UsageError(
+            f"{kept} is {found.said} of another calibration", hint="delete it, or write this one to another file"
+        )
+    return found
+
+
+def _keep(path: Path, found: Observations) -> None:
+    write_text(path, found.to_json())
+
+
+def write_shard(path: Path, found: Observations) -> dict[str, Any]:
+    """The shard as a file, and what is to be said of it."""
+    write_text(path, found.to_json())
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "shard": f"{found.index + 1}/{found.shards}",
+        "file": path,
+        "batches": len(found.batches),
+        "images": found.images,
+        "activations": len(found.histograms),
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+
+
+def merge_files(paths: Sequence[Path]) -> Observations:
+    """The whole calibration of shard files. Raises as `read_text`, `Observations.from_json` and `merge`."""
+    from deploykit.precision.calibrate.observations import Observations, merge
+
+    return merge([Observations.from_json(read_text(path)) for path in paths])
+
+
+def given_table(path: Path, exported: Exported) -> tuple[CalibrationTable, dict[str, Any]]:
+    """A table that the user names, for `exported`, and what is to be said of it.
+
+    Raises UsageError where it is of another graph or of images prepared otherwise, UntrustedArtefact where it is none.
+    """
+    from deploykit.precision.calibrate.table import CalibrationTable
+
+    table = CalibrationTable.from_json(read_text(path))
+    table.require_graph(exported.digest)
+    how = {"said": table.preprocessing}
+    said = {"table": str(path), "data": f"those of the table {path}", "preprocessing": how}
+    facts = {"method": table.method, "images": table.images, **said}
+    if table.preprocessing.startswith(NOISE):
+        return table, {**facts, "preprocessing": None, "note": SYNTHETIC}
+    if table.preprocessing == PREPARED:
+        return table, facts
+    if photographs_fit(exported) and table.preprocessing != (wanted := str(preprocessing_of(exported))):
+        raise UsageError(
+            f"{path} was made of images prepared otherwise: {table.preprocessing}", hint=f"the network takes {wanted}"
+        )
+    return table, facts

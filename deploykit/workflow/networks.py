@@ -1,0 +1,181 @@
+"""ModelSpec -> the recipe for a module: its weights in the store, where every process finds the same numbers.
+
+A network of the zoo is keyed by what its weights are made from, so that a second request needs no framework. A factory
+is called, and run on one seeded input, every time: which numbers it returns, and what it read to make them, its sources
+alone do not tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from deploykit.backends.protocol import ModuleSource
+from deploykit.data.noise import can_draw, noise_feeds
+from deploykit.errors import UsageError
+from deploykit.host import library_versions
+from deploykit.spec import ModelSpec, TensorSpec, WeightsOrigin
+from deploykit.store import Writer
+from deploykit.store.key import file_digest
+from deploykit.workflow.values import specs_of
+from deploykit.zoo import registry
+from deploykit.zoo.own import repeatable
+from deploykit.zoo.sources import imported_names
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from deploykit.weights_file import Loaded
+    from deploykit.workflow.artifacts import Artefacts
+
+
+PROBE_SEED = 0x9B0E  # of the noise that tells two networks of one function apart
+
+
+class Resolved(NamedTuple):
+    """The recipe for a network, and where its weights are from."""
+
+    source: ModuleSource
+    weights: WeightsOrigin
+
+
+def resolve(artefacts: Artefacts, model: ModelSpec) -> Resolved:
+    """The recipe for the module of `model`, which is no `.onnx` file, its state in the store.
+
+    Raises as `weights.load_network` and `registry.card_of` do.
+    """
+    return _of_factory(artefacts, model) if model.is_factory else _of_zoo(artefacts, model)
+
+
+def architecture(model: ModelSpec) -> dict[str, Any]:
+    """What a module's structure depends on; of a network that is not built in, its sources and what they import."""
+    sources = registry.source_files(model)
+    return {
+        "model": model.name,
+        "width_mult": model.width_mult,
+        "factory_args": model.factory_args,
+        "num_classes": model.num_classes,
+        "in_channels": model.in_channels,
+        "sources": [digest_of(path) for path in sources],
+        "imports": library_versions(sorted(imported_names(sources))),
+    }
+
+
+def digest_of(path: Path) -> str:
+    try:
+        found = path.stat()
+        return _digest_at(path, (found.st_size, found.st_mtime_ns, found.st_ino))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path") from error
+
+
+@lru_cache(maxsize=64)
+def _digest_at(path: Path, _stamp: tuple[int, int, int]) -> str:
+    """Hashed once while the file stays as it is: a table of nine rows asks nine times for the same weights."""
+    return file_digest(path)
+
+
+def _of_zoo(artefacts: Artefacts, model: ModelSpec) -> Resolved:
+    """Seeded weights and their BatchNorm statistics are made once; a checkpoint is read once."""
+
+    def make(writer: Writer) -> Mapping[str, Any]:
+        from deploykit.weights import load_network
+
+        with artefacts.timed("load the weights" if model.weights else "seed weights and estimate BatchNorm statistics"):
+            loaded = load_network(model)
+            return _kept_state(loaded, writer)
+
+    parts = {
+        **architecture(model),
+        "seed": model.seed,
+        "inputs": registry.input_specs(model),
+        "init_from": model.init_from,
+        "file": [model.weights.name, digest_of(model.weights)] if model.weights else None,
+        "published": model.published,
+        "key": model.weights_key,
+    }
+    entry, _ = artefacts.get_or_make("weights", parts, make, request={"model": model})
+    told = replace(model, **entry.facts["told"])
+    inputs, outputs = registry.input_specs(told), registry.output_specs(told)
+    return Resolved(
+        ModuleSource(told, entry.path("weights.safetensors"), inputs, outputs),
+        WeightsOrigin.from_dict(entry.facts["origin"]),
+    )
+
+
+def _of_factory(artefacts: Artefacts, model: ModelSpec) -> Resolved:
+    """A factory is called every time: which numbers it returns, its sources alone do not tell."""
+    from deploykit.modules.state import attributes_digest, state_digest, state_of
+    from deploykit.weights import load_network
+
+    inputs = registry.input_specs(model)
+    with artefacts.timed(f"make {model.label}"):
+        loaded = load_network(model)
+        digests = {
+            "state": state_digest(state_of(loaded.module)),
+            "beside": f"{attributes_digest(loaded.module)} {_answer_digest(loaded.module, model, inputs)}",
+        }
+    parts = {**architecture(model), **digests}
+    entry, _ = artefacts.get_or_make(
+        "weights", parts, lambda writer: _kept_state(loaded, writer, beside=digests["beside"]), request={"model": model}
+    )
+    outputs = _outputs(artefacts, model, digests)
+    source = ModuleSource(model, entry.path("weights.safetensors"), inputs, outputs)
+    return Resolved(source, replace(loaded.origin, digest=digests["state"]))
+
+
+def _answer_digest(module: nn.Module, model: ModelSpec, inputs: tuple[TensorSpec, ...]) -> str:
+    """SHA-256 of what the network answers to seeded noise; "" where it cannot be run so.
+
+    Hooks, closures, objects that it holds and globals that it reads have no digest of their own, and decide all the
+    same what its graph computes.
+    """
+    import torch
+
+    from deploykit.modules.calling import call
+    from deploykit.modules.outputs import flatten_outputs
+    from deploykit.modules.state import state_digest, unchanged
+
+    ranges = model.input_ranges
+    known = [spec for spec in inputs if can_draw(spec, ranges)]
+    shown = {spec.name: torch.zeros(spec.at_batch(1), dtype=getattr(torch, spec.dtype)) for spec in inputs}
+    for name, array in next(noise_feeds(known, count=1, batch=1, seed=PROBE_SEED, ranges=ranges), {}).items():
+        shown[name] = torch.from_numpy(np.array(array))
+    with repeatable(model.seed), unchanged(module), torch.no_grad():
+        try:
+            answers = flatten_outputs(call(module, shown))
+        except Exception:  # noqa: BLE001 - a user's code raises what it likes; whoever needs its outputs says so
+            return ""
+    return state_digest({str(index): answer for index, answer in enumerate(answers)})
+
+
+def _outputs(artefacts: Artefacts, model: ModelSpec, digests: Mapping[str, str]) -> tuple[TensorSpec, ...]:
+    """What a factory's network returns: it has to be run for it once."""
+
+    def make(_: Writer) -> Mapping[str, Any]:
+        with artefacts.timed(f"run {model.label} for its outputs"):
+            return {"outputs": registry.output_specs(model)}
+
+    parts = {**architecture(model), **digests, "inputs": registry.input_specs(model)}
+    entry, _ = artefacts.get_or_make("outputs", parts, make, request={"model": model})
+    return specs_of(entry.facts["outputs"])
+
+
+def _kept_state(loaded: Loaded, writer: Writer, *, beside: str = "") -> Mapping[str, Any]:
+    """Write a network's state; the facts are where it is from, and what a checkpoint told of the network.
+
+    `beside` is the digest of what decides beside the state.
+    """
+    from deploykit.modules.state import state_digest, state_of, write_state
+
+    model, state = loaded.model, state_of(loaded.module)
+    write_state(state, writer.path("weights.safetensors"), beside=beside)
+    return {
+        "origin": replace(loaded.origin, digest=state_digest(state)).as_dict(),
+        "told": {"num_classes": model.num_classes, "in_channels": model.in_channels},
+    }

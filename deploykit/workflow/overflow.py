@@ -1,0 +1,66 @@
+"""Does float16 hold what the network computes? Asked of a few images when an engine of float16 is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deploykit.data.inputs import inputs_for, unprepared
+from deploykit.errors import DeploykitError, ExecutionFailed, UnsupportedGraph, UsageError
+from deploykit.spec import BuildSpec, Precision
+from deploykit.store import Writer
+from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.values import Exported
+
+IMAGES = 4  # what overflows does so on most images, and each costs a run of the graph
+
+
+def overflow_facts(artefacts: Artefacts, exported: Exported, spec: BuildSpec) -> dict[str, Any] | None:
+    """What overflows on a few images, and the option that cures it; None where nothing becomes float16.
+
+    Where the graph cannot be fed, `note` says why nothing was looked at. Raises UsageError for images that the user
+    names and that nothing reads.
+    """
+    beside = spec.precision is Precision.INT8 and spec.policy.rest is Precision.FP16 and not exported.quantized
+    if spec.precision is not Precision.FP16 and not beside:
+        return None
+    try:
+        inputs = inputs_for(exported, "test", count=IMAGES, batch=1, data=spec.data)
+    except (UnsupportedGraph, UsageError) as error:
+        if spec.data is not None and not isinstance(error, UnsupportedGraph):
+            raise
+        return _not_looked_for(error)
+
+    artefacts.warn_once(unprepared(exported.model, inputs.preparation))
+
+    def make(_: Writer) -> Mapping[str, Any]:
+        from deploykit.precision.overflow import cure, overflow
+        from deploykit.workflow.stages import read_graph
+
+        with artefacts.timed("look for float16 overflow"):
+            try:
+                found = overflow(read_graph(exported.path), list(inputs.feeds()), keep=spec.keep_fp32)
+            except ExecutionFailed as error:
+                return _not_looked_for(error)
+        return {
+            "images": len(inputs),
+            "first": str(found.first) if found else None,
+            "keep_fp32": list(found.keep) if found else [],
+            "cure": cure(found.keep) if found else None,
+        }
+
+    parts = {"graph": exported.digest, "data": inputs.digest, "keep_fp32": spec.keep_fp32}
+    entry, _ = artefacts.get_or_make("overflow", parts, make, request={"model": exported.model, "data": spec.data})
+    return {"note": f"on {len(inputs)} images: {inputs.source}", **entry.facts, **inputs.asked}
+
+
+def overflow_warning(found: Mapping[str, Any] | None) -> str:
+    """One line that a person can act upon; "" where nothing overflows."""
+    if not found or not found["first"]:
+        return ""
+    return f"float16 overflow in {found['first']} ({found['note']}); {found['cure']}"
+
+
+def _not_looked_for(error: DeploykitError) -> dict[str, Any]:
+    note = f"overflow was not looked for: {error}"
+    return {"images": 0, "first": None, "keep_fp32": [], "cure": None, "note": note}

@@ -1,0 +1,147 @@
+"""The work between two artefacts, with no store in sight: each function runs one stage and answers with its facts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploykit import graph
+from deploykit.backends.protocol import Feed, ModuleSource, Placement
+from deploykit.errors import BuildFailed, UnsupportedGraph
+from deploykit.export import export_module
+from deploykit.graph.passes.stem import PREPROCESS, prepend_uint8_stem
+from deploykit.io.loader import read_onnx
+from deploykit.precision.calibrate.table import CalibrationTable
+from deploykit.precision.float16 import to_float16
+from deploykit.precision.int8.lint import lint
+from deploykit.precision.int8.quantize import Int8Report, own_quantization, quantise
+from deploykit.precision.repair.correct_bias import correct_biases
+from deploykit.precision.repair.equalize import equalise
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from deploykit.plan.model import EnginePlan
+    from deploykit.spec import Fusions, InputShape, Preprocessing, QuantisationPolicy
+
+Facts = dict[str, Any]
+
+
+def read_graph(path: Path) -> ir.Model:
+    """A graph file, foreign or our own, through the one door."""
+    return graph.parse(read_onnx(path))
+
+
+def trace(source: ModuleSource | Path, shapes: Sequence[InputShape] = ()) -> ir.Model:
+    """The raw graph of a module, or of an `.onnx` file whose free sizes become what `shapes` says."""
+    if isinstance(source, Path):
+        network = read_graph(source)
+        graph.set_input_sizes(network, shapes)
+        return network
+    names = tuple(spec.name for spec in source.outputs)
+    return export_module(source.load(), source.inputs, output_names=names)
+
+
+def optimise(network: ir.Model, fusions: Fusions) -> tuple[bytes, Facts]:
+    """Clean-up and the fusions asked for, in place.
+
+    `computes_in` lists the types of a file that is not plainly float32; `normalises` says what the graph does to its
+    input by itself, `preprocess` what the file notes of the preprocessing that it wants, `notes` what had to be put
+    right to read a file, `nan` the weights that hold NaN.
+    """
+    said = {
+        "nan": graph.weights_with_nan(network),
+        "notes": list(graph.notes_of(network)),
+        "normalises": graph.own_normalization(network),
+        "preprocess": network.metadata_props.get(PREPROCESS),
+    }
+    ledger = graph.optimise(network, passes=graph.cnn_passes(fusions))
+    content, facts = write(network)
+    types = graph.computing_types(network) - {"float32"}
+    noted = {name: text for name, text in said.items() if text}
+    return content, {**facts, **noted, "ledger": ledger, **({"computes_in": sorted(types)} if types else {})}
+
+
+def prepend_stem(path: Path, recipe: Preprocessing, fusions: Fusions) -> tuple[bytes, Facts]:
+    """The optimised graph at `path` for bytes, channels last; what of the normalisation can be folded is."""
+    network = read_graph(path)
+    prepend_uint8_stem(network, recipe)
+    return optimise(network, fusions)
+
+
+def type_float16(path: Path, *, keep_io: bool, keep: tuple[str, ...]) -> tuple[bytes, Facts]:
+    """Raises Float16Overflow with the layer's name, UnknownName for one of `keep` that the graph has not."""
+    network = read_graph(path)
+    was_float16 = any(value.dtype is not None and value.dtype.name == "FLOAT16" for value in _all_values(network))
+    report = to_float16(network, keep_io=keep_io, keep=keep)
+    content, facts = write(network)
+    note = {"note": "float16 by its author"} if was_float16 and not report.elements else {}
+    return content, {**facts, **note, "report": report}
+
+
+def _all_values(network: ir.Model) -> Iterator[ir.Value]:
+    yield from network.graph.initializers.values()
+    yield from (value for node in network.graph.all_nodes() for value in node.outputs)
+
+
+def quantized_layers(path: Path) -> Int8Report:
+    """Which layers of a file that came with its own Q/DQ pairs, or with operators of integers, compute in INT8."""
+    return own_quantization(read_graph(path))
+
+
+def equalise_channels(path: Path, feeds: Iterable[Feed]) -> tuple[bytes, Facts]:
+    """The optimised graph at `path` with its channels evened out by what its activations are on `feeds`."""
+    network = read_graph(path)
+    report = equalise(network, feeds)
+    content, facts = write(network)
+    return content, {**facts, "equalised": report}
+
+
+def type_int8(
+    path: Path,
+    table: CalibrationTable,
+    placement: Placement,
+    policy: QuantisationPolicy,
+    *,
+    clip: bool = False,
+    keep_fp32: tuple[str, ...] = (),
+    feeds: Callable[[], Iterable[Feed]] | None = None,
+) -> tuple[bytes, Facts]:
+    """With `clip`, weights are cut off where that helps; with `feeds`, calibration batches, biases are corrected.
+
+    Raises UnsupportedGraph where no layer would read int8: a float row must not bear that name. Raises BuildFailed when
+    the result is not what its placement says, which is a defect of ours.
+    """
+    network = read_graph(path)
+
+    def typed(graph: ir.Model) -> Int8Report:
+        return quantise(graph, table, placement, policy, clip=clip, keep_fp32=keep_fp32)
+
+    correction = correct_biases(network, typed, feeds) if feeds else None
+    report = typed(network)
+    if not report.quantised:
+        first = next((f"{refusal.node}: {refusal.reason}" for refusal in report.left), "")
+        raise UnsupportedGraph(
+            f"no layer can read int8: {first or 'there is no convolution or matrix product'}", hint="use fp32 or fp16"
+        )
+    if faults := lint(network, placement, left={refusal.node for refusal in report.left}):
+        raise BuildFailed(f"the INT8 graph breaks its own placement {placement.name}: {faults[0]}", hint="report this")
+    content, facts = write(network)
+    return content, {**facts, "report": report, "correction": correction}
+
+
+def plan_with_costs(plan: EnginePlan, typed: Path) -> EnginePlan:
+    """The plan with the MACs and modules that the typed graph it was compiled from knows."""
+    network = read_graph(typed)
+    macs = {name: cost.macs for name, cost in graph.weighted_costs(network, batch=plan.batch).items()}
+    return plan.with_costs({name: (macs.get(name, 0), module) for name, module in graph.node_modules(network).items()})
+
+
+def write(network: ir.Model) -> tuple[bytes, Mapping[str, Any]]:
+    """The graph as one checked file, and its inputs and outputs."""
+    graph.separate_names(network)
+    graph.check(network)
+    content = graph.serialise(network)
+    inputs, outputs = graph.tensor_specs(network)
+    return content, {"inputs": inputs, "outputs": outputs}

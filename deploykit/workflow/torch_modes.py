@@ -1,0 +1,147 @@
+"""`bench --mode`: one network in eager PyTorch, step after step, as training frameworks are compared.
+
+Mean and standard deviation of `steps` steps behind `burn_in` others, in a worker process of its own. The answer is the
+same `Report` as that of a table, with one row.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from deploykit.backends import get_backend
+from deploykit.backends.protocol import Progress, silent
+from deploykit.backends.torch import flavour_here
+from deploykit.bench import (
+    StepSamples,
+    StepSettings,
+    Workload,
+    describe_size,
+    fingerprint,
+    per_batch,
+    step_latency,
+    time_steps,
+)
+from deploykit.bench.torch_steps import Forward, ForwardBackward, Mode, describe_loss
+from deploykit.errors import BackendMissing, UntrustedArtefact, UsageError
+from deploykit.results.document import Conditions, Report
+from deploykit.results.row import Row
+from deploykit.spec import MAX_BATCH, ModelSpec, Precision, WeightsOrigin
+from deploykit.zoo import registry
+
+FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ModeRequest:
+    """`batch` images a step, in float32. Raises UsageError for what cannot be stepped."""
+
+    model: ModelSpec
+    mode: Mode
+    batch: int
+    settings: StepSettings
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch <= MAX_BATCH:
+            raise UsageError(f"batch {self.batch} is not between 1 and {MAX_BATCH}", hint="give --batch 32")
+        if self.model.is_onnx:
+            raise UsageError(
+                f"--mode {self.mode} steps a PyTorch module, and {self.model.name} has none",
+                hint="name a network of the zoo, or leave out --mode",
+            )
+        registry.card_of(self.model)
+        if self.mode is Mode.FORWARD_BACKWARD:
+            registry.check_training_size(self.model)
+
+
+def bench_mode(request: ModeRequest, progress: Progress = silent) -> Report:
+    """One row. Raises UsageError and UntrustedArtefact for a checkpoint that cannot be used."""
+    settings, weights = request.settings, None
+    machine = fingerprint(threads=settings.worker_threads, seed=request.model.seed, tf32=False)
+    if not (reason := get_backend("torch").unavailable()):
+        request, weights = _resolved(request)
+    model = request.model
+    row = Row(
+        model=model.label,
+        backend="torch",
+        precision=Precision.FP32.value,
+        batch=request.batch,
+        state="measured",
+        mode=request.mode.value,
+        weights=str(weights or ""),
+    )
+    began = time.perf_counter()
+    if reason:
+        row = replace(row, state="unavailable", reason=str(reason))
+    else:
+        flavour = flavour_here()
+        row = _measured(replace(row, flavour=flavour), time_steps(_workload(request, flavour), settings, progress))
+    seconds = time.perf_counter() - began
+    return Report(_conditions(request, machine, seconds, weights), machine, (row,))
+
+
+def _resolved(request: ModeRequest) -> tuple[ModeRequest, WeightsOrigin]:
+    """The request with the classes and channels that a checkpoint tells, and where the weights come from.
+
+    Only weights that somebody gave are loaded for that.
+    """
+    from deploykit.modules.state import state_digest, state_of
+    from deploykit.weights import load_network
+
+    model = request.model
+    if model.weights is None and not model.is_factory:
+        return request, WeightsOrigin(kind="random", seed=model.seed, taken_over=model.init_from or "")
+    loaded = load_network(model)
+    origin = replace(loaded.origin, digest=state_digest(state_of(loaded.module)))
+    return replace(request, model=loaded.model), origin
+
+
+def _workload(request: ModeRequest, flavour: str) -> Workload:
+    kind = Forward if request.mode is Mode.FORWARD else ForwardBackward
+    return kind(request.model, request.batch, flavour)
+
+
+def _measured(row: Row, found: StepSamples) -> Row:
+    """The row with what its worker gave. A wrong request is raised, as every command does it."""
+    row = replace(row, burn_in_ns=found.burn_in_ns, steps_ns=found.samples_ns)
+    match found.failure:
+        case None:
+            pass
+        case UsageError() | UntrustedArtefact():
+            raise found.failure
+        case BackendMissing():
+            return replace(row, state="unavailable", reason=str(found.failure))
+        case _:
+            return replace(row, state="failed", reason=str(found.failure))
+    summary = per_batch(found.samples_ns, burn_in=len(found.burn_in_ns))
+    return replace(
+        row,
+        per_batch_ms=summary,
+        latency_ms=step_latency(found.samples_ns),
+        images_per_second=1e3 * row.batch / summary.mean,
+    )
+
+
+def _conditions(
+    request: ModeRequest, machine: Mapping[str, Any], seconds: float, weights: WeightsOrigin | None
+) -> Conditions:
+    model, settings = request.model, request.settings
+    shape = registry.input_spec(model).at_batch(request.batch)
+    size = describe_size(FLOAT32_BYTES * math.prod(shape), machine["cpu"]["cache_bytes"])
+    return Conditions(
+        model=model.label,
+        **(weights.facts() if weights else {}),
+        batch=request.batch,
+        threads=settings.worker_threads,
+        tf32=False,
+        inputs=f"the same seeded noise images at every step, {size}",
+        copies="none inside the timed region (the batch is on the device)",
+        seconds=seconds,
+        step=request.mode.step,
+        loss=describe_loss(model) if request.mode is Mode.FORWARD_BACKWARD else "",
+        burn_in=settings.burn_in,
+        steps=settings.steps,
+    )

@@ -1,0 +1,76 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploykit.bench import Block, Interval, Latency, PerBatch, Ratio
+from deploykit.parity import Undecided
+from deploykit.results.document import Conditions, Report, to_json
+from deploykit.results.row import Row
+
+LATENCY = Latency(21.5, Interval(21.25, 21.75), 22.5, None, None, 100, 20, 1)
+
+
+def row(**options):
+    return Row(**{"model": "lenet5", "backend": "ort", "precision": "fp32", "batch": 1, "state": "measured", **options})
+
+
+@pytest.mark.parametrize("state", ["built", "unavailable", "failed"])
+def test_only_a_measured_row_carries_a_latency(state):
+    with pytest.raises(ValueError, match=f"a row that is {state} carries no latency"):
+        row(state=state, reason="why", latency_ms=LATENCY)
+    with pytest.raises(ValueError, match=f"a row that is {state} says why"):
+        row(state=state)
+
+
+def test_the_row_has_the_documented_shape():
+    found = row(
+        latency_ms=LATENCY,
+        ratio_to_first=Ratio(0.5, Interval(0.25, 0.75), 10),
+        blocks=(Block(0, (9, 1, 2)), Block(0, (8, 3))),
+        plan={"kernels": 58},
+        parity=Undecided("no reference"),
+    ).as_json()
+    assert found["latency_ms"] == {
+        "median": 21.5, "ci95": [21.25, 21.75], "p90": 22.5, "p95": None, "p99": None, "n": 100, "flagged": 20,
+        "outliers": 1,
+    }  # fmt: skip
+    assert found["ratio_to_first"] == {"value": 0.5, "ci95": [0.25, 0.75], "within_noise": False, "rounds": 10}
+    assert found["samples_ns"] == [9, 1, 2, 8, 3]
+    assert found["blocks"] == [{"round": 0, "runs": 3}, {"round": 0, "runs": 2}]
+    assert (found["plan"], found["parity"]) == ({"kernels": 58}, {"verdict": "inconclusive", "reason": "no reference"})
+    assert row().as_json()["latency_ms"] is None
+
+
+def test_a_row_of_single_steps_has_their_mode_their_mean_and_the_burn_in_apart():
+    found = row(
+        mode="forward", per_batch_ms=PerBatch(2.5, 0.5, 3, 2), burn_in_ns=(9, 8), steps_ns=(1, 2, 3)
+    ).as_json()  # fmt: skip
+    assert found["mode"] == "forward"
+    assert found["per_batch_ms"] == {"mean": 2.5, "sd": 0.5, "n": 3, "burn_in": 2}
+    assert (found["burn_in_ns"], found["samples_ns"], found["blocks"]) == ([9, 8], [1, 2, 3], [])
+    rest = row().as_json()
+    assert (rest["mode"], rest["per_batch_ms"], rest["burn_in_ns"]) == (None, None, [])
+
+
+def test_a_report_is_strict_json():
+    conditions = Conditions(model="lenet5", batch=1, threads=2, tf32=False)
+    plan = {"sqnr_db": math.inf, "floor": np.float32(0.5), "limits": [math.nan, -math.inf, np.int64(3)]}
+    report = Report(conditions, {"cpu": {"model": "x"}, "path": Path("engines")}, (row(plan=plan),))
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    found = json.loads(to_json(report.as_json()), parse_constant=refuse)
+    assert set(found) == {"schema_version", "environment", "rows"}
+    assert found["environment"]["conditions"]["threads"] == 2
+    assert found["rows"][0]["parity"] == {}
+    assert found["rows"][0]["plan"] == {"sqnr_db": None, "floor": 0.5, "limits": [None, None, 3]}
+
+
+def test_json_keeps_lists_of_numbers_on_one_line():
+    assert to_json({"a": [1, 2], "b": {}, "c": [{"d": []}], "e": "é"}) == (
+        '{\n  "a": [1, 2],\n  "b": {},\n  "c": [\n    {\n      "d": []\n    }\n  ],\n  "e": "\\u00e9"\n}'
+    )

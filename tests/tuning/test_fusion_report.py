@@ -1,0 +1,141 @@
+"""The ledger: what each rewrite did, against figures taken by hand, and what it is worth."""
+
+import numpy as np
+import onnx
+import pytest
+from fusing_graphs import scaled_residual, siblings, write
+
+from deploykit.report.ledger import render_ledger
+from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS, BatchRange, BuildSpec, Fusions, ModelSpec, Precision
+from deploykit.tuning.cost import PlanPricing
+from deploykit.tuning.fusion_report import ALREADY, NOTHING, price_fusions
+from deploykit.tuning.fusions import Goal
+from deploykit.workflow.stages import read_graph
+
+
+def ledger_of(artefacts, name, fusions="safe", seconds=1.0):
+    wanted = Fusions.parse(fusions) if isinstance(fusions, str) else fusions
+    spec = BuildSpec(ModelSpec(str(name)), Precision.FP16, BatchRange(1, 8, 8), fusions=wanted)
+    exported = artefacts.export(spec.model, spec.fusions)
+    return price_fusions(artefacts, exported, Goal(spec=spec), seconds=seconds)
+
+
+def line_of(ledger, name):
+    return next(line for line in ledger.lines if line.name == name)
+
+
+@pytest.fixture(scope="module")
+def residual(artefacts, tmp_path_factory):
+    return ledger_of(artefacts, scaled_residual(tmp_path_factory.mktemp("net") / "net.onnx"), seconds=3.0)
+
+
+@pytest.fixture(scope="module")
+def merged(artefacts, tmp_path_factory):
+    return ledger_of(artefacts, siblings(tmp_path_factory.mktemp("net") / "net.onnx"), "safe,merge_siblings")
+
+
+def test_every_fusion_has_its_line_in_order(residual):
+    assert [line.name for line in residual.lines] == [*SAFE_FUSIONS, *PRICED_FUSIONS]
+
+
+def test_what_a_scale_folded_away_took_with_it(residual):
+    line = line_of(residual, "fold_scale")
+    per_block = 32 * 32 * 9 + 32
+    assert (line.wanted, line.sites, line.kept) == (True, 2, 2)
+    assert line.params == (2 * per_block + 2 * 32, 2 * per_block)
+    assert line.macs == (2 * 16 * 16 * 32 * 32 * 9,) * 2
+    assert 1e-9 < line.error < 1e-6
+    assert line.ort is not None
+    assert line.eager is None
+
+
+def test_what_the_compiler_does_by_itself_is_a_result(residual):
+    line = line_of(residual, "fold_scale")
+    without, with_it = line.plan
+    assert without.kernels == with_it.kernels
+    assert 0 < without.bytes_moved - with_it.bytes_moved <= 2 * 32 * 2  # the scales themselves, as Half
+    assert line.verdict == ALREADY
+
+
+def test_what_finds_nothing_is_not_priced(residual):
+    line = line_of(residual, "fold_batchnorm")
+    assert line.verdict == NOTHING
+    assert (line.plan, line.ort, line.error, line.params) == (None, None, None, None)
+
+
+def test_what_costs_more_says_so_with_the_figure(merged):
+    line = line_of(merged, "merge_siblings")
+    without, with_it = line.plan
+    assert with_it.bytes_moved > 1.05 * without.bytes_moved
+    assert line.verdict == f"costs more, {without.change_to(with_it)}"
+    assert line.params[0] == line.params[1]
+    assert line.error < 1e-12
+
+
+def test_sites_that_pay_and_all_sites_stand_side_by_side(artefacts, tmp_path):
+    fusions = Fusions((*SAFE_FUSIONS, "merge_siblings"), ("merge_siblings@a0",))
+    line = line_of(ledger_of(artefacts, siblings(tmp_path / "net.onnx"), fusions), "merge_siblings")
+    assert (line.sites, line.kept, line.wanted) == (2, 1, True)
+    assert line.verdict == f"pays at 1 sites; at all 2: costs more, {line.plan[0].change_to(line.all_sites)}"
+
+
+def test_what_was_not_asked_for_is_priced_as_if_added(artefacts, tmp_path, merged):
+    line = line_of(ledger_of(artefacts, siblings(tmp_path / "net.onnx")), "merge_siblings")
+    assert (line.sites, line.kept, line.wanted) == (2, 0, False)
+    assert line.plan == line_of(merged, "merge_siblings").plan
+    assert line.verdict.startswith("not applied: costs more, ")
+
+
+def test_a_price_is_of_graphs_that_differ_in_one_fusion(artefacts, tmp_path):
+    path = siblings(tmp_path / "net.onnx")
+    line = line_of(ledger_of(artefacts, path, "safe,merge_siblings"), "merge_siblings")
+    spec = BuildSpec(ModelSpec(str(path)), Precision.FP16, BatchRange(1, 8, 8))
+    found = []
+    for fusions in ("safe", "safe,merge_siblings"):
+        stored = artefacts.export(spec.model, Fusions.parse(fusions)).path
+        found.append(PlanPricing(spec).price(read_graph(stored)))
+    assert line.plan == tuple(found)
+
+
+def test_refusals_are_counted_by_reason(artefacts, tmp_path):
+    weights = {"s": np.full((1, 3, 1, 1), 0.5), "w": np.ones((3, 3, 1, 1))}
+    body = "c = Conv(x, w) a = Mul(c, s) d = Conv(a, w) b = Mul(d, s) e = Add(c, d) y = Add(e, b)"
+    path = write(tmp_path / "n.onnx", body, weights, channels=3, side=8, output="float[N, 3, 8, 8] y")
+    line = line_of(ledger_of(artefacts, path), "fold_scale")
+    assert line.verdict == NOTHING
+    ((reason, count),) = line.refused.items()
+    assert "another node reads" in reason
+    assert count == 2
+
+
+def test_what_cannot_be_fed_keeps_its_plan_and_says_why_it_has_no_error(artefacts, tmp_path):
+    path = siblings(tmp_path / "net.onnx")
+    proto = onnx.load(path)
+    proto.graph.node.append(onnx.helper.make_node("RandomNormalLike", ["y"], ["z"], name="z"))
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("z", 1, ["N", 64, 4, 4]))
+    onnx.save(proto, path)
+    line = line_of(ledger_of(artefacts, path), "merge_siblings")
+    assert line.error is None
+    assert any("random" in note for note in line.notes)
+
+
+@pytest.mark.full
+def test_eager_has_a_counterpart_for_batchnorm_alone(artefacts):
+    line = line_of(ledger_of(artefacts, "test_resnet", seconds=3.0), "fold_batchnorm")
+    assert line.eager.ms > 0
+    assert line.eager.ratio.value < 1
+    assert (line.sites, line.kept) == (9, 9)
+
+
+def test_the_table_shows_figures_verdicts_and_reasons(merged, residual, capsys):
+    render_ledger(merged.as_dict())
+    table = capsys.readouterr().out
+    assert table.isascii()
+    line = line_of(merged, "merge_siblings")
+    assert line.verdict in table
+    assert f"{line.plan[0].bytes_moved / 1e6:.1f} > {line.plan[1].bytes_moved / 1e6:.1f}" in table
+    assert "ahead-of-time plan" in table
+    render_ledger(residual.as_dict())
+    table = capsys.readouterr().out
+    assert ALREADY in table
+    assert NOTHING in table

@@ -1,0 +1,32 @@
+"""The plan that lies beside a stored engine: read back whole, with what the typed graph knows of its layers."""
+
+import pytest
+
+from deploykit.backends import get_backend
+from deploykit.graph import weighted_costs
+from deploykit.plan.summary import summarise
+from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
+from deploykit.workflow.stages import read_graph
+
+
+@pytest.fixture(scope="module")
+def built(artefacts):
+    spec = BuildSpec(ModelSpec("test_resnet"), Precision.FP16, BatchRange(1, 4, 4))
+    artefacts.build(spec, get_backend("trt-rtx"))
+    return artefacts.build(spec, get_backend("trt-rtx"))
+
+
+def test_the_stored_plan_is_that_of_the_summary(built):
+    assert built.hit
+    assert summarise(built.plan).as_dict() == built.engine.plan
+
+
+def test_every_multiply_accumulate_of_the_graph_stands_at_one_layer(built):
+    costs = weighted_costs(read_graph(built.typed.graph.path), batch=4)
+    assert built.plan.macs == sum(cost.macs for cost in costs.values()) > 0
+
+
+def test_layers_name_the_modules_they_come_from(built):
+    (stem,) = (layer for layer in built.plan.layers if "conv1" in layer.runs(built.plan.weighted))
+    assert stem.modules == ("conv1", "relu")
+    assert stem.macs == 4 * 32 * 32 * 8 * 3 * 3 * 3
