@@ -43,7 +43,7 @@ format: $(VENV)/.dev ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean: ## Remove the environment, caches and built artefacts (tracked files stay)
+clean: ## Remove the environment, caches and built artifacts (tracked files stay)
 	rm -rf $(VENV) $(SHIM) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	git clean -fdXq engines calibration

@@ -22,7 +22,7 @@ from deploykit.bench import BenchSettings, RowJob, fingerprint, latency, ratios_
 from deploykit.data.inputs import inputs_for, noise_feeds
 from deploykit.spec import ModelSpec, Precision, TensorSpec
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.artifacts import Artifacts
 
 CHILD = """
 import json, sys, time
@@ -46,7 +46,7 @@ def main() -> None:
     print(f"{cpu['model']}, {cpu['cores']} cores ({', '.join(cpu['flags'])})")
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
-        exported = Artefacts(Store.open(store)).export(ModelSpec(parsed.network))
+        exported = Artifacts(Store.open(store)).export(ModelSpec(parsed.network))
         graphs = {name: Path(folder) / f"{name}.onnx" for name in ("ours", "theirs")}
         for images in map(int, parsed.images.split(",")):
             compare(parsed.network, store, graphs, images, parsed.repeats)
@@ -69,11 +69,11 @@ def compare(network: str, store: Path, graphs: dict[str, Path], images: int, rep
 
 
 def ours(network: str, store: Path, path: Path, images: int) -> None:
-    """Count, choose ranges and quantise for ONNX Runtime's CPU kernels."""
+    """Count, choose ranges and quantize for ONNX Runtime's CPU kernels."""
     from deploykit import graph
     from deploykit.precision.calibrate.collect import observe
     from deploykit.precision.calibrate.observations import Campaign, Observations
-    from deploykit.precision.int8.quantize import quantise
+    from deploykit.precision.int8.quantize import quantize
     from deploykit.workflow.stages import read_graph
 
     exported, feeds = shown(network, store, images)
@@ -82,8 +82,8 @@ def ours(network: str, store: Path, path: Path, images: int) -> None:
     table = observe(model, feeds, Observations(campaign)).table("entropy")
     placement = get_backend("ort").placement
     assert placement is not None
-    quantise(model, table, placement)
-    path.write_bytes(graph.serialise(model))
+    quantize(model, table, placement)
+    path.write_bytes(graph.serialize(model))
 
 
 def theirs(network: str, store: Path, path: Path, images: int) -> None:
@@ -97,7 +97,7 @@ def theirs(network: str, store: Path, path: Path, images: int) -> None:
 
 
 def shown(network: str, store: Path, images: int):
-    exported = Artefacts(Store.open(store)).export(ModelSpec(network))
+    exported = Artifacts(Store.open(store)).export(ModelSpec(network))
     feeds: Iterator[Feed] = inputs_for(exported, "calibration", count=images, batch=1, data=None).feeds()
     return exported, feeds
 

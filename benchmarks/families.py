@@ -16,7 +16,7 @@ from deploykit.results.document import Report
 from deploykit.results.row import Row
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.compare import Request, bench
 
 NETWORKS = (
@@ -32,8 +32,8 @@ enough for one; below 1 is faster. On a CPU, ONNX Runtime computes FP16 graphs i
 could not run have no time."""
 PARITY = """## Parity
 
-Signal-to-quantisation-noise ratio against the network in float64, dB, and the verdict; for trt it is that of the typed
-graph. The weights are random, so INT8 is held to what onnxruntime's own quantiser reaches on the same images."""
+Signal-to-quantization-noise ratio against the network in float64, dB, and the verdict; for trt it is that of the typed
+graph. The weights are random, so INT8 is held to what onnxruntime's own quantizer reaches on the same images."""
 PLANS = """## Compiled plan
 
 Kernels / megabytes moved per image in TensorRT-RTX's ahead-of-time plan."""
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def compare(name: str, seconds: float) -> Report:
-    """One network's rows, its artefacts in a store that goes away with it: the whole zoo would fill 20 GB."""
+    """One network's rows, its artifacts in a store that goes away with it: the whole zoo would fill 20 GB."""
     request = Request(
         spec=BuildSpec(model=ModelSpec(name), batch=BatchRange.parse("1")),
         backends=ASKED,
@@ -64,7 +64,7 @@ def compare(name: str, seconds: float) -> Report:
         settings=BenchSettings(max_seconds=seconds),
     )
     with tempfile.TemporaryDirectory() as folder:
-        report = bench(Artefacts(Store.open(Path(folder))), request)
+        report = bench(Artifacts(Store.open(Path(folder))), request)
     for row in report.rows:
         print(
             f"{name} {row.backend} {row.precision} {row.state} {row.parity.get('verdict', '')} {row.reason}", flush=True

@@ -26,8 +26,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deploykit.data.collection import open_labelled
-from deploykit.data.images import centre_crop, normalise
+from deploykit.data.collection import open_labeled
+from deploykit.data.images import center_crop, normalize
 from deploykit.spec import ModelSpec, Preprocessing
 from deploykit.zoo import registry
 from deploykit.zoo.googlenet import ConvBN, Inception
@@ -126,16 +126,16 @@ def train(name: str, data: Path, folder: Path) -> None:
     torch.manual_seed(SEED)
     network = registry.build_module(ModelSpec(spec.name, input_shape=spec.input_shape)).train()
     network = network.to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=DECAY)
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=DECAY)
     steps = EPOCHS[name] * -(-len(images) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
     began = time.perf_counter()
     for epoch in range(EPOCHS[name]):
         for index in torch.randperm(len(images)).split(BATCH):
             loss = functional.cross_entropy(network(mirrored(images[index])), labels[index], label_smoothing=SMOOTHING)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             schedule.step()
         print(f"{name}: epoch {epoch + 1} of {EPOCHS[name]}, {time.perf_counter() - began:.0f} s", flush=True)
     seconds = time.perf_counter() - began
@@ -159,8 +159,8 @@ def train(name: str, data: Path, folder: Path) -> None:
 
 def prepared(data: Path, role: str, recipe: Preprocessing) -> tuple[Tensor, Tensor]:
     """The images of one part as `deploykit evaluate` feeds them, and their labels."""
-    photographs = [photograph for photograph in open_labelled(data).photographs if photograph.role == role]
-    images = np.stack([normalise(centre_crop(photograph.read(), recipe), recipe, 1) for photograph in photographs])
+    photographs = [photograph for photograph in open_labeled(data).photographs if photograph.role == role]
+    images = np.stack([normalize(center_crop(photograph.read(), recipe), recipe, 1) for photograph in photographs])
     return torch.from_numpy(images), torch.tensor([photograph.label for photograph in photographs])
 
 

@@ -22,7 +22,7 @@ from deploykit.backends import get_backend
 from deploykit.backends.protocol import TENSORRT, Feed
 from deploykit.bench import fingerprint
 from deploykit.data.inputs import calibration_inputs
-from deploykit.data.labeled import labelled_inputs
+from deploykit.data.labeled import labeled_inputs
 from deploykit.graph.ort_session import compute, open_session
 from deploykit.host import library_versions
 from deploykit.parity import distance
@@ -30,12 +30,12 @@ from deploykit.parity.accuracy import Flips, Predictions, Share
 from deploykit.precision.int8.baseline import quantize_static
 from deploykit.spec import CALIBRATION_METHODS, BuildSpec, Calibration, Precision, Repair
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.stages import read_graph
 from deploykit.workflow.values import Exported
 
 CALIBRATED, RUN = 256, 200  # images
-REPAIRS = ("none", "clip", "equalise", "bias", "all")
+REPAIRS = ("none", "clip", "equalize", "bias", "all")
 CHOSEN = ("mse", "all")  # method and repair that the summary shows
 ALLOWED = {"lenet5": 0.3, "small_resnet": 0.3, "small_inception": 0.3, "small_mobilenet": 0.5, "small_xception": 0.5}
 COMMAND = "make int8-report"
@@ -65,27 +65,27 @@ def main() -> None:
     for name in parsed.networks.split(","):
         fashion.ensure_trained(name, parsed.data, parsed.weights)
         with tempfile.TemporaryDirectory() as store:
-            found[name] = list(measured(name, Artefacts(Store.open(Path(store))), parsed.data, parsed.weights))
+            found[name] = list(measured(name, Artifacts(Store.open(Path(store))), parsed.data, parsed.weights))
     text = report(found)
     print(text)
     if parsed.output:
         parsed.output.write_text(text)
 
 
-def measured(name: str, artefacts: Artefacts, data: Path, weights: Path) -> Iterator[Line]:
+def measured(name: str, artifacts: Artifacts, data: Path, weights: Path) -> Iterator[Line]:
     """The float32 network, the whole matrix, and quantize_static's."""
     began = time.perf_counter()
     model = fashion.spec_of(name, weights)
-    exported = artefacts.export(model)
-    labelled = labelled_inputs(exported, data)
-    batches = [feed for feed, _ in labelled.batches(RUN)]
-    labels = np.concatenate([truth for _, truth in labelled.batches(RUN)])
+    exported = artifacts.export(model)
+    labeled = labeled_inputs(exported, data)
+    batches = [feed for feed, _ in labeled.batches(RUN)]
+    labels = np.concatenate([truth for _, truth in labeled.batches(RUN)])
     ort = get_backend("ort")
 
     def line(
-        graph: Path | bytes, placement: str, method: str, repair: str, first: tuple | None, *, optimise: bool
+        graph: Path | bytes, placement: str, method: str, repair: str, first: tuple | None, *, optimize: bool
     ) -> tuple:
-        logits = answers(graph, exported, batches, optimise=optimise)
+        logits = answers(graph, exported, batches, optimize=optimize)
         predictions = Predictions.of(logits, labels)
         flips = Flips.between(first[1], predictions) if first else None
         sqnr = distance(logits, first[0]).sqnr_db if first else float("inf")
@@ -95,20 +95,20 @@ def measured(name: str, artefacts: Artefacts, data: Path, weights: Path) -> Iter
         )
         return logits, predictions, Line(placement, method, repair, top1, flips, sqnr, predictions)
 
-    first = line(exported.path, "float32", "", "", None, optimise=True)
+    first = line(exported.path, "float32", "", "", None, optimize=True)
     yield first[2]
     spec = BuildSpec(model, Precision.INT8, data=data, calibration=Calibration(images=CALIBRATED))
-    half = artefacts.typed(exported, spec.with_precision(Precision.FP16), None)
-    yield line(half.graph.path, "float16", "", "", first, optimise=True)[2]
-    for placement, optimise in ((TENSORRT, False), (ort.placement, True)):
+    half = artifacts.typed(exported, spec.with_precision(Precision.FP16), None)
+    yield line(half.graph.path, "float16", "", "", first, optimize=True)[2]
+    for placement, optimize in ((TENSORRT, False), (ort.placement, True)):
         assert placement is not None
         for method in CALIBRATION_METHODS:
             for repair in REPAIRS if method in ("minmax", CHOSEN[0]) else ("none", "all"):
                 wanted = replace(
                     spec, calibration=Calibration(images=CALIBRATED, method=method), repair=Repair.parse(repair)
                 )
-                typed = artefacts.typed(exported, wanted, placement)
-                yield line(typed.graph.path, placement.name, method, repair, first, optimise=optimise)[2]
+                typed = artifacts.typed(exported, wanted, placement)
+                yield line(typed.graph.path, placement.name, method, repair, first, optimize=optimize)[2]
     calibration = calibration_inputs(exported, spec)
     seven = ort.placement is not None and ort.placement.weight_limit < 127
     for label, options in (
@@ -117,17 +117,17 @@ def measured(name: str, artefacts: Artefacts, data: Path, weights: Path) -> Iter
         ("quantize_static, u8s8, per channel", {"seven_bits": seven}),
     ):
         content = quantize_static(read_graph(exported.path), calibration.feeds(), **options)
-        yield line(content, label, "minmax", "", first, optimise="u8s8" in label)[2]
+        yield line(content, label, "minmax", "", first, optimize="u8s8" in label)[2]
 
 
-def answers(graph: Path | bytes, exported: Exported, batches: Sequence[Feed], *, optimise: bool) -> np.ndarray:
+def answers(graph: Path | bytes, exported: Exported, batches: Sequence[Feed], *, optimize: bool) -> np.ndarray:
     """The logits of all test images."""
     (output,) = (spec.name for spec in exported.outputs)
     with tempfile.TemporaryDirectory() as folder:
         path = graph if isinstance(graph, Path) else Path(folder, "graph.onnx")
         if isinstance(graph, bytes):
             path.write_bytes(graph)
-        session = open_session(path, optimise=optimise)
+        session = open_session(path, optimize=optimize)
         return np.concatenate([compute(session, [output], feed)[output] for feed in batches])
 
 
@@ -160,7 +160,7 @@ def report(found: dict[str, list[Line]]) -> str:
         "## Summary",
         "",
         f"INT8 here is `--calibration-method {CHOSEN[0]} --int8-repair {CHOSEN[1]}`. Beside it stand the naive way, "
-        "symmetric min-max with one scale for each weight, and ONNX Runtime's own quantiser (u8s8, per channel, "
+        "symmetric min-max with one scale for each weight, and ONNX Runtime's own quantizer (u8s8, per channel, "
         "min-max). *Worse by* is what quantize_static loses beyond the `ort` row, paired.",
         "",
         f"| {' | '.join(head)} |",

@@ -1,8 +1,8 @@
-"""INT8 of the whole zoo: both placements linted, a compiled engine, and the error beside ONNX Runtime's own quantiser.
+"""INT8 of the whole zoo: both placements linted, a compiled engine, and the error beside ONNX Runtime's own quantizer.
 
     python benchmarks/int8_zoo.py [--networks 'resnet*'] [--output docs/int8-zoo.md]
 
-Weights are random (seeded), so the SQNR says nothing of accuracy: it compares two quantisers on the same graph and the
+Weights are random (seeded), so the SQNR says nothing of accuracy: it compares two quantizers on the same graph and the
 same images. Both graphs are run as they are written, in float between Q and DQ, so that no CPU's kernels matter.
 """
 
@@ -26,7 +26,7 @@ from deploykit.parity import distance
 from deploykit.precision.int8.baseline import quantize_static
 from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.stages import read_graph
 
 CALIBRATED, SHOWN = 8, 4
@@ -39,12 +39,12 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Line:
-    """`quantised` counts weighted layers by placement; `left` says of each other one why. `naive` is None
+    """`quantized` counts weighted layers by placement; `left` says of each other one why. `naive` is None
     where the compiler refuses that graph."""
 
     name: str
     weighted: int
-    quantised: dict[str, int]
+    quantized: dict[str, int]
     left: tuple[str, ...]
     reads: str
     plan: Plan
@@ -58,7 +58,7 @@ class Line:
         return self.naive is not None and self.plan.against(self.naive) == "worse"
 
     def cells(self) -> tuple[str, ...]:
-        counts = [f"{self.quantised[placement]} of {self.weighted}, clean" for placement in ("tensorrt", "ort-cpu")]
+        counts = [f"{self.quantized[placement]} of {self.weighted}, clean" for placement in ("tensorrt", "ort-cpu")]
         figures = [f"{self.sqnr_db[key]:.1f}" for key in ("tensorrt", "ort-cpu", "quantize_static")]
         plans = (str(self.plan), str(self.naive or "refused"), str(self.fp16))
         return (self.name, str(self.weighted), *counts, self.reads, *plans, *figures)
@@ -69,17 +69,17 @@ class Line:
 
 def line_of(name: str) -> Line:
     with tempfile.TemporaryDirectory() as folder:
-        return measured(name, Artefacts(Store.open(Path(folder))))
+        return measured(name, Artifacts(Store.open(Path(folder))))
 
 
-def measured(name: str, artefacts: Artefacts) -> Line:
+def measured(name: str, artifacts: Artifacts) -> Line:
     spec = BuildSpec(ModelSpec(name), Precision.INT8, batch=BATCH, calibration=Calibration(images=CALIBRATED))
     compiler = get_backend("trt-rtx")
-    built = artefacts.build(spec, compiler)
+    built = artifacts.build(spec, compiler)
     assert built.typed is not None
     plan, report = built.engine.plan, built.typed.facts["report"]
     exported = built.exported
-    integer = artefacts.typed(exported, spec, ORT_CPU)
+    integer = artifacts.typed(exported, spec, ORT_CPU)
     network = read_graph(exported.path)
     calibration = calibration_inputs(exported, spec)
     feeds = list(inputs_for(exported, "test", count=SHOWN, batch=1, data=None).feeds())
@@ -96,13 +96,13 @@ def measured(name: str, artefacts: Artefacts) -> Line:
     left = [f"{item['node']}: {item['reason']}" for each in typed.values() for item in each.facts["report"]["left"]]
     return Line(
         name=name,
-        weighted=len(report["quantised"]) + len(report["left"]),
-        quantised={placement: len(each.facts["report"]["quantised"]) for placement, each in typed.items()},
+        weighted=len(report["quantized"]) + len(report["left"]),
+        quantized={placement: len(each.facts["report"]["quantized"]) for placement, each in typed.items()},
         left=tuple(dict.fromkeys([*unread, *left])),
         reads=", ".join(f"{count} {kind}" for kind, count in plan["weighted_reads"].items()),
         plan=figures(plan),
         naive=naive,
-        fp16=figures(artefacts.build(spec.with_precision(Precision.FP16), compiler).engine.plan),
+        fp16=figures(artifacts.build(spec.with_precision(Precision.FP16), compiler).engine.plan),
         sqnr_db={key: distance(each, exact).sqnr_db for key, each in found.items()},
     )
 
@@ -110,7 +110,7 @@ def measured(name: str, artefacts: Artefacts) -> Line:
 def answers(network: ir.Model, feeds: list) -> np.ndarray:
     """The first output, run as it is written."""
     _, (first, *_) = graph.tensor_specs(network)
-    session = open_session(network, optimise=False)
+    session = open_session(network, optimize=False)
     return np.concatenate([compute(session, [first.name], feed)[first.name] for feed in feeds])
 
 
@@ -140,7 +140,7 @@ def page(lines: list[Line], command: str) -> str:
         "TensorRT-RTX does not build it. *Clean*: `lint` finds nothing against the placement.",
         "",
         f"SQNR of the logits against the float graph on {SHOWN} other images; weights are random, so it compares "
-        "quantisers and says nothing of accuracy. Each graph is run as it is written. *quantize_static*: u8s8, per "
+        "quantizers and says nothing of accuracy. Each graph is run as it is written. *quantize_static*: u8s8, per "
         "channel, min-max, the same images.",
         "",
         f"| {' | '.join(COLUMNS)} |",

@@ -3,7 +3,7 @@
     python benchmarks/modelopt.py --python OTHER/bin/python [--networks resnet50,googlenet]
 
 ModelOpt wants other versions of onnx than deploykit, so it runs in an environment of its own, which OTHER is:
-`python -m venv OTHER && OTHER/bin/pip install 'nvidia-modelopt[onnx]' torchvision`. Both quantise the same optimised
+`python -m venv OTHER && OTHER/bin/pip install 'nvidia-modelopt[onnx]' torchvision`. Both quantize the same optimized
 float graph with the same images, min-max, and TensorRT-RTX compiles both for sm_89 at batch 8. Kernels / MB moved.
 """
 
@@ -19,7 +19,7 @@ from deploykit.backends import get_backend
 from deploykit.data.inputs import calibration_inputs, joined_feeds
 from deploykit.spec import BuildSpec, Calibration, ModelSpec, Precision
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.artifacts import Artifacts
 
 CHILD = """
 import sys
@@ -44,9 +44,9 @@ def main() -> None:
 
 def plans(name: str, folder: Path, python: str) -> tuple[str, str]:
     """The plan of deploykit's graph and of ModelOpt's."""
-    artefacts = Artefacts(Store.open(folder / "store"))
+    artifacts = Artifacts(Store.open(folder / "store"))
     spec = BuildSpec(ModelSpec(name), Precision.INT8, batch=BATCH, calibration=Calibration(images=CALIBRATED))
-    built = artefacts.build(spec, get_backend("trt-rtx"))
+    built = artifacts.build(spec, get_backend("trt-rtx"))
     feeds = list(calibration_inputs(built.exported, spec).feeds())
     (images,) = joined_feeds(feeds).values()
     np.save(folder / "images.npy", images)

@@ -18,7 +18,7 @@ from deploykit.bench import BenchSettings, fingerprint
 from deploykit.results.row import Row
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision, Synthetic, parse_input_shape
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.compare import Request, verify
 
 NETWORKS = {  # function of small_networks -> its inputs as the command line has them
@@ -36,7 +36,7 @@ LIBRARIES = ("torch", "onnxruntime-gpu", "tensorrt-rtx")
 SMALL = """## Small networks of many kinds
 
 `deploykit verify small_networks:NAME --input-shape SHAPE --precision fp32,fp16,int8 --backends torch,ort,trt` in
-`benchmarks/`. The figure is the signal-to-quantisation-noise ratio against the network in float64, dB, of the worst
+`benchmarks/`. The figure is the signal-to-quantization-noise ratio against the network in float64, dB, of the worst
 output, or the share of whole numbers that agree. For trt it is that of the typed graph: without a GPU the engine is
 compiled and does not run. No network here was trained; their weights count as given ones, so INT8 is held to 20 dB.
 The network of two inputs is calibrated and tested on noise (`--data noise`), all others on the demo photographs."""
@@ -63,17 +63,17 @@ def page(names: list[str], *, reading: bool) -> Iterator[str]:
     where = f"{machine['cpu']['model']}, {machine['cpu']['cores']} cores, {gpu}; {', '.join(versions)}"
     yield from ("# Networks that people bring", "", f"Printed by `python benchmarks/own_networks.py` on {where}.", "")
     with tempfile.TemporaryDirectory() as folder:
-        artefacts = Artefacts(Store.open(Path(folder) / "store"))
-        yield from (SMALL, "", *small(artefacts, names), "")
+        artifacts = Artifacts(Store.open(Path(folder) / "store"))
+        yield from (SMALL, "", *small(artifacts, names), "")
         if reading and importlib.util.find_spec("rapidocr_onnxruntime") is None:
             yield from ("## Text in pictures", "", ABSENT, "")
         elif reading:
             import text_reading
 
-            yield from text_reading.page(artefacts, Path(folder))
+            yield from text_reading.page(artifacts, Path(folder))
 
 
-def small(artefacts: Artefacts, names: list[str]) -> Iterator[str]:
+def small(artifacts: Artifacts, names: list[str]) -> Iterator[str]:
     """One line a network, one column a row; what a row remarks of itself follows below."""
     columns = [f"{backend} {precision}" for backend in BACKENDS for precision in Precision]
     columns.remove("torch int8")  # there is none
@@ -84,7 +84,7 @@ def small(artefacts: Artefacts, names: list[str]) -> Iterator[str]:
         model = ModelSpec(f"small_networks:{name}", input_shape=tuple(map(parse_input_shape, NETWORKS[name])))
         data = Synthetic.NOISE if len(NETWORKS[name]) > 1 else None  # photographs fill one input only
         spec = BuildSpec(model, batch=BatchRange.parse("1"), data=data)
-        found = verify(artefacts, Request(spec, BACKENDS, tuple(Precision), BenchSettings())).rows
+        found = verify(artifacts, Request(spec, BACKENDS, tuple(Precision), BenchSettings())).rows
         rows = {row.label: row for row in found}
         yield f"| {name} | {'; '.join(NETWORKS[name])} | {' | '.join(cell(rows[column]) for column in columns)} |"
         remarks += [f"- {name}, {label}: {said}" for label in columns if (said := remark(rows[label]))]

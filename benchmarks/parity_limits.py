@@ -2,9 +2,9 @@
 
     python benchmarks/parity_limits.py [--networks test_resnet,resnet18]
 
-Three tables: sane networks (what a limit must let pass), lost outputs (what it must not), and files that are quantised
+Three tables: sane networks (what a limit must let pass), lost outputs (what it must not), and files that are quantized
 already (how far two right executions of one differ). Weights are random (seeded), so INT8 is held to ONNX Runtime's
-quantiser; nothing here needs a GPU.
+quantizer; nothing here needs a GPU.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from deploykit.parity.channels import find_groups, measure_part
 from deploykit.precision.int8.baseline import quantize_static
 from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.compare import Request, verify
 from deploykit.workflow.stages import read_graph
 
@@ -32,12 +32,12 @@ NETWORKS = "test_convnet,test_resnet,test_mobilenet,lenet5,mobilenet,resnet18"
 SHOWN = 4
 
 
-def sane(artefacts: Artefacts, names: list[str]) -> Iterator[tuple[str, ...]]:
+def sane(artifacts: Artifacts, names: list[str]) -> Iterator[tuple[str, ...]]:
     """Network, row, float32's floor, and the SQNR of the output and of what varies in it."""
     for name in names:
         spec = BuildSpec(ModelSpec(name), batch=BatchRange.parse("1"), calibration=Calibration(images=16))
         request = Request(spec, ("ort", "trt"), tuple(Precision), BenchSettings())
-        for row in verify(artefacts, request).rows:
+        for row in verify(artifacts, request).rows:
             worst = row.parity.worst
             parts = " ".join(f"{part.sqnr_db:.1f}" for part in worst.parts)
             yield name, row.label, f"{worst.floor:.1e}", f"{worst.loss.sqnr_db:.1f}", parts, row.parity.verdict
@@ -65,11 +65,11 @@ def lost() -> Iterator[tuple[str, ...]]:
         yield what, f"{distance(found, exact).sqnr_db:.1f}", figures, said
 
 
-def quantised(artefacts: Artefacts, names: list[str]) -> Iterator[tuple[str, ...]]:
-    """Network, and the SQNR of: the quantised file against the float one; two executions of it against float64's."""
+def quantized(artifacts: Artifacts, names: list[str]) -> Iterator[tuple[str, ...]]:
+    """Network, and the SQNR of: the quantized file against the float one; two executions of it against float64's."""
     for name in names:
         spec = BuildSpec(ModelSpec(name), calibration=Calibration(images=16))
-        exported = artefacts.export(spec.model, spec.fusions)
+        exported = artifacts.export(spec.model, spec.fusions)
         network = read_graph(exported.path)
         feeds = list(inputs_for(exported, "test", count=SHOWN, batch=1, data=None).feeds())
         content = quantize_static(network, calibration_inputs(exported, spec).feeds())
@@ -77,8 +77,8 @@ def quantised(artefacts: Artefacts, names: list[str]) -> Iterator[tuple[str, ...
         exact, plain = double_outputs(file, feeds), double_outputs(network, feeds)
         outputs = list(exact)
         cells = [f"{min(distance(exact[key], plain[key]).sqnr_db for key in outputs):.1f}"]
-        for optimise in (False, True):
-            session = open_session(file, optimise=optimise)
+        for optimize in (False, True):
+            session = open_session(file, optimize=optimize)
             found = joined([compute(session, outputs, feed) for feed in feeds])
             cells.append(f"{min(distance(found[key], exact[key]).sqnr_db for key in outputs):.1f}")
         yield name, *cells
@@ -96,13 +96,13 @@ def main() -> None:
     parser.add_argument("--networks", default=NETWORKS)
     names = parser.parse_args().networks.split(",")
     with tempfile.TemporaryDirectory() as folder:
-        artefacts = Artefacts(Store.open(Path(folder)))
+        artifacts = Artifacts(Store.open(Path(folder)))
         table(("output", "whole, dB", "what varies, dB", "said"), lost())
         table(
             ("network", "file against float", "ONNX Runtime as written", "with its integer kernels"),
-            quantised(artefacts, names),
+            quantized(artifacts, names),
         )
-        table(("network", "row", "floor", "whole, dB", "what varies, dB", "verdict"), sane(artefacts, names))
+        table(("network", "row", "floor", "whole, dB", "what varies, dB", "verdict"), sane(artifacts, names))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/plans.py [--networks 'resnet*'] [--output docs/plans.md]
 
-The naive path is a bare `torch.onnx.export(module, args, dynamo=True)`, whose own optimiser is on, and onnxconverter-
+The naive path is a bare `torch.onnx.export(module, args, dynamo=True)`, whose own optimizer is on, and onnxconverter-
 common's `convert_float_to_float16`. Both paths get the same module, compiler, options and reader of plans.
 """
 
@@ -64,12 +64,12 @@ def plans_of(name: str) -> Plans:
     module = build_module(model)
     shift(module)
     network = export_module(module, input_spec(model))
-    graph.optimise(network)
+    graph.optimize(network)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         fp32 = own_plan(network, model, path, Precision.FP32)
         fp16 = {keep_io: own_plan(network, model, path, Precision.FP16, keep_io=keep_io) for keep_io in IO}
-        graph.optimise(network, passes=(graph.FUSIONS[EXTRA],))
+        graph.optimize(network, passes=(graph.FUSIONS[EXTRA],))
         extra = {keep_io: own_plan(network, model, path, Precision.FP16, keep_io=keep_io) for keep_io in IO}
         return Plans(name, naive_plans(module, model, path), fp16, extra, fp32)
 
@@ -101,7 +101,7 @@ def own_plan(network: ir.Model, model: ModelSpec, path: Path, precision: Precisi
     typed = network.clone()
     if precision is Precision.FP16:
         to_float16(typed, keep_io=keep_io)
-    path.write_bytes(graph.serialise(typed))
+    path.write_bytes(graph.serialize(typed))
     return compiled(path, model, precision)
 
 

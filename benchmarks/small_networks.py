@@ -58,8 +58,8 @@ class OneOutput(nn.Module):
         self.scores = nn.ModuleList(nn.Conv2d(16, classes, 1) for _ in range(3))
         strides = (8, 16, 32)
         grids = [torch.arange(side // stride) + 0.5 for stride in strides]
-        centres = [torch.stack(torch.meshgrid(grid, grid, indexing="xy")).flatten(1) for grid in grids]
-        self.register_buffer("centres", torch.cat(centres, 1)[None])
+        centers = [torch.stack(torch.meshgrid(grid, grid, indexing="xy")).flatten(1) for grid in grids]
+        self.register_buffer("centers", torch.cat(centers, 1)[None])
         self.register_buffer(
             "strides",
             torch.cat([torch.full((1, len(g) ** 2), float(s)) for g, s in zip(grids, strides, strict=True)], 1),
@@ -72,7 +72,7 @@ class OneOutput(nn.Module):
         scores = torch.cat([head(x).flatten(2) for head, x in zip(self.scores, maps, strict=True)], 2)
         count, _, places = boxes.shape
         sides = (boxes.view(count, 4, self.bins, places).softmax(2) * self.values).sum(2)
-        low, high = self.centres - sides[:, :2], self.centres + sides[:, 2:]
+        low, high = self.centers - sides[:, :2], self.centers + sides[:, 2:]
         return torch.cat((torch.cat(((low + high) / 2, high - low), 1) * self.strides, scores.sigmoid()), 1)
 
 

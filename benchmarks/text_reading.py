@@ -1,7 +1,7 @@
 """RapidOCR reads drawn pages with its own graphs, and with deploykit's typed ones in their place.
 
 The package rapidocr-onnxruntime holds three graphs of PaddleOCR (opset 11 and 12, free sizes): a text detector, a
-classifier of turned lines and a recogniser. Half of the pages are for calibration, the other half is read. What counts
+classifier of turned lines and a recognizer. Half of the pages are for calibration, the other half is read. What counts
 is what its user sees: boxes found and characters read.
 """
 
@@ -17,7 +17,7 @@ from deploykit.backends import get_backend
 from deploykit.bench import BenchSettings
 from deploykit.results.row import Row
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision, PreprocessRequest, parse_input_shape
-from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.compare import Request, verify
 
 WORDS = [
@@ -56,7 +56,7 @@ GRAPHS = {
     "classifier": Graph(
         "ch_ppocr_mobile_v2.0_cls_infer.onnx", "cls_model_path", "lines", "stretch", "3,48,192", "3,48,192"
     ),
-    "recogniser": Graph(
+    "recognizer": Graph(
         "ch_PP-OCRv4_rec_infer.onnx",
         "rec_model_path",
         "lines",
@@ -77,7 +77,7 @@ SQNR against the file as it came, in float64, dB, and the verdict:
 {parity}
 
 What matters is what is read. RapidOCR runs on the other half of the pages, {lines} lines of text, with typed graphs in
-place of its own. There the detector's and the recogniser's sizes are ranges, `{ranges}`.
+place of its own. There the detector's and the recognizer's sizes are ranges, `{ranges}`.
 These are the numbers of this network's own INT8, measured with ONNX Runtime running the typed graph, and not those of a
 TensorRT engine: none ran.
 
@@ -88,7 +88,7 @@ probabilities is coarser, its boxes are there. Judge a network by its own task, 
 """
 
 
-def page(artefacts: Artefacts, folder: Path) -> Iterator[str]:
+def page(artifacts: Artifacts, folder: Path) -> Iterator[str]:
     """The section of the results, as Markdown."""
     import rapidocr_onnxruntime
 
@@ -103,8 +103,8 @@ def page(artefacts: Artefacts, folder: Path) -> Iterator[str]:
         lines=sum(len(text) for _, text in shown),
         ranges="` and `".join(graph.used for graph in GRAPHS.values() if "[" in graph.used),
         commands="\n".join(f"    {command(graph)}" for graph in GRAPHS.values()),
-        parity="\n".join(parity(artefacts, models, folder)),
-        reading="\n".join(reading(artefacts, models, folder, shown)),
+        parity="\n".join(parity(artifacts, models, folder)),
+        reading="\n".join(reading(artifacts, models, folder, shown)),
     )
 
 
@@ -130,12 +130,12 @@ def spec_of(graph: Graph, models: Path, folder: Path, shape: str) -> BuildSpec:
     return BuildSpec(model, batch=BatchRange.parse("1"), data=folder / graph.images)
 
 
-def parity(artefacts: Artefacts, models: Path, folder: Path) -> Iterator[str]:
+def parity(artifacts: Artifacts, models: Path, folder: Path) -> Iterator[str]:
     """One line a graph, one column a row, and below it why one did not pass."""
     reasons = []
     for number, (name, graph) in enumerate(GRAPHS.items()):
         spec = spec_of(graph, models, folder, graph.fixed)
-        rows = verify(artefacts, Request(spec, ("ort", "trt"), tuple(Precision), BenchSettings())).rows
+        rows = verify(artifacts, Request(spec, ("ort", "trt"), tuple(Precision), BenchSettings())).rows
         if not number:
             yield f"| graph | input | {' | '.join(row.label for row in rows)} |"
             yield "|---|---|" + "---:|" * len(rows)
@@ -149,14 +149,14 @@ def _cell(row: Row) -> str:
     return f"{parity['sqnr_db']:.1f} {parity['verdict']}" if parity.get("sqnr_db") is not None else row.state
 
 
-def reading(artefacts: Artefacts, models: Path, folder: Path, shown: list[Page]) -> Iterator[str]:
+def reading(artifacts: Artifacts, models: Path, folder: Path, shown: list[Page]) -> Iterator[str]:
     """How many boxes and characters RapidOCR finds with its own graphs, and with typed ones."""
     yield "| graphs | boxes found | boxes too many | characters read |"
     yield "|---|---:|---:|---:|"
     yield f"| as they came | {' | '.join(read(shown, {}))} |"
     for precision, backend in ((Precision.FP16, "ort"), (Precision.INT8, "ort"), (Precision.INT8, "trt")):
         typed = {
-            name: typed_graph(artefacts, spec_of(graph, models, folder, graph.used), precision, backend)
+            name: typed_graph(artifacts, spec_of(graph, models, folder, graph.used), precision, backend)
             for name, graph in GRAPHS.items()
         }
         label = f"{precision}" if precision is Precision.FP16 else f"{precision} as {backend} has it"
@@ -166,9 +166,9 @@ def reading(artefacts: Artefacts, models: Path, folder: Path, shown: list[Page])
         yield f"| all three {label} | {' | '.join(read(shown, together))} |"
 
 
-def typed_graph(artefacts: Artefacts, spec: BuildSpec, precision: Precision, backend: str) -> Path:
-    exported = artefacts.export(spec.model, spec.fusions)
-    typed = artefacts.typed(exported, spec.with_precision(precision), get_backend(backend).placement)
+def typed_graph(artifacts: Artifacts, spec: BuildSpec, precision: Precision, backend: str) -> Path:
+    exported = artifacts.export(spec.model, spec.fusions)
+    typed = artifacts.typed(exported, spec.with_precision(precision), get_backend(backend).placement)
     return typed.graph.path
 
 

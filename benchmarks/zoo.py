@@ -1,9 +1,9 @@
-"""What the whole zoo costs: every network exported, optimised, typed as FP16 and compiled, in one process.
+"""What the whole zoo costs: every network exported, optimized, typed as FP16 and compiled, in one process.
 
     python benchmarks/zoo.py [--networks 'resnet*']
 
 Seconds and peak memory (the process's maximum resident set) belong to this machine. Making the seeded weights, which
-stand in for a checkpoint, is listed apart. Artefacts of a network are deleted before the next.
+stand in for a checkpoint, is listed apart. Artifacts of a network are deleted before the next.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from deploykit.backends import get_backend
 from deploykit.host import peak_memory_bytes
 from deploykit.spec import BuildSpec, ModelSpec, Precision
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.artifacts import Artifacts
 from deploykit.zoo.registry import cards
 
 SEEDING = "seed weights and estimate BatchNorm statistics"
@@ -30,14 +30,14 @@ def main() -> None:
     began, seeding, working = time.perf_counter(), 0.0, 0.0
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
-            artefacts = Artefacts(Store.open(Path(folder)))
-            built = artefacts.build(BuildSpec(ModelSpec(name), Precision.FP16), get_backend("trt-rtx"))
-        seeding += artefacts.seconds.pop(SEEDING)
-        working += sum(artefacts.seconds.values())
-        stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in artefacts.seconds.items())
+            artifacts = Artifacts(Store.open(Path(folder)))
+            built = artifacts.build(BuildSpec(ModelSpec(name), Precision.FP16), get_backend("trt-rtx"))
+        seeding += artifacts.seconds.pop(SEEDING)
+        working += sum(artifacts.seconds.values())
+        stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in artifacts.seconds.items())
         print(f"{name}: {built.engine.plan['kernels']} kernels; {stages} s; peak so far {peak_gb():.2f} GB", flush=True)
-    print(f"{len(names)} networks: export, optimise, type, compile {working:.0f} s; seeded weights {seeding:.0f} s")
-    print(f"with reading and writing artefacts {time.perf_counter() - began:.0f} s; peak memory {peak_gb():.2f} GB")
+    print(f"{len(names)} networks: export, optimize, type, compile {working:.0f} s; seeded weights {seeding:.0f} s")
+    print(f"with reading and writing artifacts {time.perf_counter() - began:.0f} s; peak memory {peak_gb():.2f} GB")
 
 
 def peak_gb() -> float:

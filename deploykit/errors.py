@@ -8,10 +8,10 @@ DeploykitError                 1   something failed that deploykit foresaw
 ├── GateFailed                 3   parity or another gate did not hold
 │   └── Float16Overflow        3   a weight or an activation leaves float16's range
 ├── BackendMissing             4   a library or device that the request needs is not here
-├── UntrustedArtefact          5   a file that is malformed, corrupt or not ours to run
+├── UntrustedArtifact          5   a file that is malformed, corrupt or not ours to run
 ├── ExportFailed               1   torch.onnx could not trace the network
 ├── BuildFailed                1   a compiler rejected a typed graph
-├── StoreFailed                1   the artefact store cannot be read or written
+├── StoreFailed                1   the artifact store cannot be read or written
 └── ExecutionFailed            1   a session could not run
     ├── InvalidFeed            1   an unknown input, a wrong dtype, a shape outside the profile
     └── DeviceOutOfMemory      1   an allocation on the device failed
@@ -104,7 +104,7 @@ class BackendMissing(DeploykitError):
     exit_code = 4
 
 
-class UntrustedArtefact(DeploykitError):
+class UntrustedArtifact(DeploykitError):
     exit_code = 5
 
 

@@ -1,8 +1,8 @@
-"""A PyTorch module becomes a graph, as torch wrote it: nothing optimised, every node still tied to its module.
+"""A PyTorch module becomes a graph, as torch wrote it: nothing optimized, every node still tied to its module.
 
 One thing is put right: a pooling of which torch's exporter says that it makes more windows than torch makes.
 
-`torch.onnx.export` runs without its optimiser, which would fold BatchNorm in float32 and relabel the convolution with
+`torch.onnx.export` runs without its optimizer, which would fold BatchNorm in float32 and relabel the convolution with
 the BatchNorm's scope; deploykit's own passes (`deploykit.graph`) do that work and account for it.
 """
 
@@ -46,7 +46,7 @@ def export_module(
     Dimensions that `inputs` name (`"batch"`) stay free. Inputs with the names of forward's parameters are those; any
     others are given in their order. Each node keeps its module path under
     `rewrite.NAME_SCOPES`; stack traces and other texts that would carry source paths into the file are dropped, so
-    that two exports of one module, in any two processes, serialise to the same bytes.
+    that two exports of one module, in any two processes, serialize to the same bytes.
 
     Raises ExportFailed when the module is in training mode, torch cannot trace it, or its code fixes a dimension
     that is to stay free.

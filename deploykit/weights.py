@@ -50,13 +50,13 @@ def seeded_module(model: ModelSpec) -> "nn.Module":
     import torch
 
     from deploykit.data.noise import noise_feeds
-    from deploykit.zoo.initialise import estimate_batchnorm
+    from deploykit.zoo.initialize import estimate_batchnorm
 
     module = build_module(model)
     if model.init_from is not None:
         donor = replace(model, name=model.init_from, init_from=None)
         taken = build_module(donor) if model.weights is None else load_module(donor, model.weights)
-        cast("VGG", module).initialise_from(cast("VGG", taken))
+        cast("VGG", module).initialize_from(cast("VGG", taken))
     noise = noise_feeds(
         input_specs(model), count=NOISE_BATCHES, batch=NOISE_BATCH, seed=model.seed, ranges=model.input_ranges
     )

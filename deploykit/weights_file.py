@@ -22,7 +22,7 @@ STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")  # of Bat
 COUNTER = "num_batches_tracked"  # of BatchNorm; inference does not read it
 ALIKE = 3.0  # a network that a file may be of has between a third and three times its numbers
 
-# ATen's random fills; a constructor's initialisation is made of these.
+# ATen's random fills; a constructor's initialization is made of these.
 RANDOM_FILLS = ("bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_", "normal_", "random_", "uniform_")
 
 

@@ -1,6 +1,6 @@
 """What the whole suite shares.
 
-`shared_store` (a folder) and `artefacts` (the pipeline's steps over it) are one store for the whole run, whatever the
+`shared_store` (a folder) and `artifacts` (the pipeline's steps over it) are one store for the whole run, whatever the
 number of xdist workers: a miniature is exported, calibrated and compiled by the first test that needs it. A test that
 asks whether something was in the store already takes a store of its own.
 
@@ -20,27 +20,27 @@ import pytest
 from PIL import Image
 
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.artifacts import Artifacts
 
 pytest_plugins = ["full_run", "pytester"]
 
 
 @pytest.fixture(scope="session")
 def shared_store(tmp_path_factory) -> Path:
-    """The folder of the run's store; artefacts may be there already, and stay there for other tests."""
+    """The folder of the run's store; artifacts may be there already, and stay there for other tests."""
     own = tmp_path_factory.getbasetemp()
     return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared_store"
 
 
 @pytest.fixture(scope="session")
-def artefacts(shared_store) -> Artefacts:
+def artifacts(shared_store) -> Artifacts:
     """The pipeline over the run's store."""
-    return Artefacts(Store.open(shared_store))
+    return Artifacts(Store.open(shared_store))
 
 
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory) -> Path:
-    """A folder of eight small colourful images."""
+    """A folder of eight small colorful images."""
     folder = tmp_path_factory.mktemp("photographs")
     random = np.random.default_rng(5)
     for number in range(8):

@@ -1,6 +1,6 @@
 """Is there an NVIDIA GPU here? Asked of the driver library itself through ctypes, so that no package is needed.
 
-The answer is kept for the life of the process. Asking initialises the driver, and an initialised driver does not
+The answer is kept for the life of the process. Asking initializes the driver, and an initialized driver does not
 survive a fork: processes started afterwards must be spawned.
 """
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from deploykit.backends.device import find_gpu
 from deploykit.backends.nvinfer_session import inspect_engine
 from deploykit.backends.tensorrt_rtx import no_device
-from deploykit.errors import UntrustedArtefact
+from deploykit.errors import UntrustedArtifact
 from deploykit.plan.inspector import read_inspector
 from deploykit.plan.model import EnginePlan
 from deploykit.spec import Precision
@@ -19,9 +19,9 @@ LIBRARIES = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}  # module a
 
 
 def read_foreign_engine(content: bytes, *, precision: Precision, batch: int) -> EnginePlan:
-    """Raises UntrustedArtefact where there is nothing to open it with, and as TensorRT and the reader do."""
+    """Raises UntrustedArtifact where there is nothing to open it with, and as TensorRT and the reader do."""
     if reason := no_device():
-        raise UntrustedArtefact(
+        raise UntrustedArtifact(
             f"there is no stored plan, and the engine cannot be opened: {reason.what}", hint=reason.fix
         )
     name = next(name for name in LIBRARIES if find_spec(name))

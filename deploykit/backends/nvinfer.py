@@ -24,7 +24,7 @@ from deploykit.spec import BuilderOptions, BuildSpec, Target
 from deploykit.spec.shapes import End
 
 FREE = -1  # TensorRT's free dimension
-ENDS: tuple[End, ...] = ("minimum", "optimum", "maximum")  # of an optimisation profile
+ENDS: tuple[End, ...] = ("minimum", "optimum", "maximum")  # of an optimization profile
 SYMMETRIC = "it takes zero-points of 0 alone: quantize the float network for it, or run this file with ort"
 IN_SOURCE = re.compile(r"\.? In \w+ at [^ ()]+:\d+")  # ". In checkType at /_src/optimizer/common/nodeBase.cpp:456"
 

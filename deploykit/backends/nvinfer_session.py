@@ -17,10 +17,10 @@ from deploykit.backends.cuda import PrimaryContext
 from deploykit.backends.feed import check_feed
 from deploykit.backends.nvinfer import created, held_back, new_log
 from deploykit.backends.protocol import Engine, Feed
-from deploykit.errors import BackendMissing, DeviceOutOfMemory, ExecutionFailed, InvalidFeed, UntrustedArtefact
+from deploykit.errors import BackendMissing, DeviceOutOfMemory, ExecutionFailed, InvalidFeed, UntrustedArtifact
 from deploykit.spec import TensorSpec
 
-PROFILE = 0  # deploykit builds one optimisation profile
+PROFILE = 0  # deploykit builds one optimization profile
 SMALLEST_BUFFER = 256  # bytes; the driver aligns to this anyway
 
 Shape = tuple[int, ...]
@@ -31,7 +31,7 @@ class NvinferSession:
     """An engine on the first GPU. Open and close it on one thread; as a context manager it gives every byte back.
 
     Raises ExecutionFailed where the engine does not load, DeviceOutOfMemory where the GPU is too small for it,
-    UntrustedArtefact where its tensors are not those that its manifest names.
+    UntrustedArtifact where its tensors are not those that its manifest names.
     """
 
     def __init__(self, trt: Any, engine: Engine) -> None:
@@ -163,7 +163,7 @@ class NvinferSession:
         promised = {(spec.name, spec in self.inputs, np.dtype(spec.dtype)) for spec in (*self.inputs, *self.outputs)}
         if found != promised:
             wrong = ", ".join(sorted({name for name, _, _ in found ^ promised}))
-            raise UntrustedArtefact(
+            raise UntrustedArtifact(
                 f"the engine's tensors are not those of its manifest: {wrong}", hint="build it again"
             )
 

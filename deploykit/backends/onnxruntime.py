@@ -93,7 +93,7 @@ class OnnxRuntimeSession:
         provider = engine.flavour.rpartition(" ")[2]
         self.device = "cuda" if provider == CUDA else "cpu"
         level: Literal["basic", True] = "basic" if engine.careful else True
-        self.session = open_session(engine.path, optimise=level, threads=threads, provider=provider)
+        self.session = open_session(engine.path, optimize=level, threads=threads, provider=provider)
         self.remark = "" if optimized_in_full(self.session) else BASIC
 
     def run(self, feed: Feed) -> dict[str, np.ndarray[Any, Any]]:

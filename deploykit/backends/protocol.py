@@ -43,9 +43,9 @@ class Placement:
     """How a backend wants INT8 written into the graph (see docs/decisions/int8-placement.md).
 
     `symmetric` activations are int8 with zero-point 0; otherwise uint8 with a zero-point that maps 0.0 exactly.
-    `int32_bias` quantises biases with scale s_x * s_w; otherwise they stay float.
-    `quantise_outputs` puts Q/DQ behind every operator; otherwise only on the inputs of weighted ones.
-    `residual_branch_only` quantises the shortcut of a residual addition and leaves the other operand to fuse.
+    `int32_bias` quantizes biases with scale s_x * s_w; otherwise they stay float.
+    `quantize_outputs` puts Q/DQ behind every operator; otherwise only on the inputs of weighted ones.
+    `residual_branch_only` quantizes the shortcut of a residual addition and leaves the other operand to fuse.
     Weights lie within +/- `weight_limit`: 64, seven bits, where kernels sum two products in int16 (255 * 64 * 2 fits).
     Weighted operators in `without_integer_kernel` would be computed in float between their pairs, and stay in float.
     """
@@ -53,14 +53,14 @@ class Placement:
     name: str
     symmetric: bool
     int32_bias: bool
-    quantise_outputs: bool
+    quantize_outputs: bool
     residual_branch_only: bool
     weight_limit: int = 127
     without_integer_kernel: tuple[str, ...] = ("ConvTranspose", "DeformConv", "GRU", "LSTM", "RNN")
 
 
-TENSORRT = Placement("tensorrt", symmetric=True, int32_bias=False, quantise_outputs=False, residual_branch_only=True)
-ORT_CPU = Placement("ort-cpu", symmetric=False, int32_bias=True, quantise_outputs=True, residual_branch_only=False)
+TENSORRT = Placement("tensorrt", symmetric=True, int32_bias=False, quantize_outputs=False, residual_branch_only=True)
+ORT_CPU = Placement("ort-cpu", symmetric=False, int32_bias=True, quantize_outputs=True, residual_branch_only=False)
 ORT_CPU_7BIT = replace(ORT_CPU, name="ort-cpu-7bit", weight_limit=64)
 
 
@@ -107,7 +107,7 @@ class Engine:
     `flavour` is library, version and provider. `note` says where the row computes in another type than its name.
     `careful` is None where the backend opens an engine in one way only. False: where a session crashes its process, the
     row is tried once more with True, which leaves out what the library can do without, its optimizer above all.
-    `content` is the serialised engine fresh from the compiler, `path` where the store keeps it; `log` is the build log.
+    `content` is the serialized engine fresh from the compiler, `path` where the store keeps it; `log` is the build log.
     `layers` is what was compiled, fresh from the compiler; `plan` is its summary (`PlanSummary.as_dict()`), empty where
     the backend has none.
     """

@@ -14,7 +14,7 @@ from deploykit.errors import BackendMissing, BuildFailed, ExecutionFailed
 from deploykit.host import installed_version
 from deploykit.plan.inspector import read_inspector
 from deploykit.plan.model import EnginePlan
-from deploykit.plan.summary import summarise
+from deploykit.plan.summary import summarize
 from deploykit.spec import BuildSpec, Precision
 from deploykit.spec.operators import WEIGHTED_OPS
 
@@ -98,7 +98,7 @@ def _build_here(source: Source, precision: Precision, spec: BuildSpec, progress:
         layers = _inspected(tensorrt, compiled.content, typed, spec, compiler=flavour)
     except (BuildFailed, ExecutionFailed) as error:
         missing = f"no plan: {error}"
-    plan = summarise(layers) if layers else None
+    plan = summarize(layers) if layers else None
     return Engine(
         backend=TensorRTBackend.name,
         flavour=flavour,

@@ -10,7 +10,7 @@ from deploykit.backends.device import find_gpu, why_no_gpu
 from deploykit.backends.protocol import TENSORRT, Engine, Placement, Progress, Reason, Session, Source
 from deploykit.errors import BackendMissing
 from deploykit.plan.rtx_log import read_log
-from deploykit.plan.summary import PlanSummary, summarise
+from deploykit.plan.summary import PlanSummary, summarize
 from deploykit.spec import BuildSpec, Precision, Target
 
 NO_RTX = Reason("TensorRT-RTX is not installed", "pip install tensorrt-rtx (Linux x86-64 or Windows)")
@@ -80,7 +80,7 @@ def compile_with_rtx(
         targets=tuple(map(str, spec.targets)),
         engine_bytes=len(compiled.content),
     )
-    plan = summarise(layers)
+    plan = summarize(layers)
     return Engine(
         backend=backend,
         flavour=f"{flavour} (ahead of time)" if reason else flavour,

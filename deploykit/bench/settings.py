@@ -29,7 +29,7 @@ class BenchSettings:
 
     `max_seconds` limits the timed rounds; opening and warm-up come on top. A block has `block_runs` runs or more, the
     first of which is flagged; `gap_ms` of quiet follow it. At least `min_rounds` rounds are run where the limit allows.
-    `throughput` adds a measurement of its own: many launches, one synchronisation. A worker that does not answer for
+    `throughput` adds a measurement of its own: many launches, one synchronization. A worker that does not answer for
     `answer_seconds` is killed, and its row fails.
     """
 

@@ -1,6 +1,6 @@
 """What the samples of a row say, and how surely.
 
-Samples inside a block are correlated (caches, clocks, neighbours on the machine), so they are never resampled one by
+Samples inside a block are correlated (caches, clocks, neighbors on the machine), so they are never resampled one by
 one: the unit of every interval is the whole round. In a round each row runs in the same stretch of time, so
 
     ratio_k = median(row, round k) / median(first row, round k)

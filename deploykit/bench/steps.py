@@ -46,7 +46,7 @@ class StepSettings:
 
 @dataclass(frozen=True, slots=True)
 class StepSamples:
-    """Nanoseconds of host time a synchronised step, in the order they were taken.
+    """Nanoseconds of host time a synchronized step, in the order they were taken.
 
     `failure` is None or the error that ended the row; what came before it is kept.
     """

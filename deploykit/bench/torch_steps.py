@@ -38,7 +38,7 @@ class Mode(StrEnum):
         """What one step does, in words."""
         if self is Mode.FORWARD:
             return "one batch forward, in eval mode under inference_mode"
-        return "gradients set to None, one batch forward in training mode, loss, backward; no optimiser step"
+        return "gradients set to None, one batch forward in training mode, loss, backward; no optimizer step"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def _module(model: ModelSpec, *, training: bool) -> nn.Module:
 def _noise(model: ModelSpec, batch: int) -> Tensor:
     import torch
 
-    from deploykit.zoo.initialise import calibration_noise
+    from deploykit.zoo.initialize import calibration_noise
 
     try:
         (images,) = calibration_noise(registry.input_spec(model), batches=1, batch=batch, seed=model.seed)

@@ -98,7 +98,7 @@ class Warmed:
 
 @dataclass(frozen=True, slots=True)
 class TimeBlock:
-    """Time `runs` runs, each synchronised, the inputs rotating; answered with `Timed`."""
+    """Time `runs` runs, each synchronized, the inputs rotating; answered with `Timed`."""
 
     runs: int
 
@@ -111,7 +111,7 @@ class Timed:
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """Launch `runs` times and synchronise once; answered with the seconds it took."""
+    """Launch `runs` times and synchronize once; answered with the seconds it took."""
 
     runs: int
 

@@ -12,12 +12,12 @@ from deploykit.errors import UnknownName
 COMMANDS = {
     "list": "The zoo: parameters, MACs, input, published top-1, paper.",
     "summary": "Per-layer table: output shape, parameters, MACs, receptive field.",
-    "export": "PyTorch to optimised ONNX, checked against float64.",
+    "export": "PyTorch to optimized ONNX, checked against float64.",
     "calibrate": "The calibration table that INT8 is made with.",
     "build": "Typed graph to a TensorRT engine.",
     "inspect": "What was compiled: kernels, precision, bytes, roofline.",
     "verify": "Numerical parity of every backend; exit code 3 when it fails.",
-    "evaluate": "Top-1 and top-5 on labelled images; exit code 3 beyond --max-drop.",
+    "evaluate": "Top-1 and top-5 on labeled images; exit code 3 beyond --max-drop.",
     "bench": "The side-by-side table: speed, parity, and what was compiled.",
     "doctor": "What is installed, what is missing, and how to fix it.",
 }

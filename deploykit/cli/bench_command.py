@@ -28,12 +28,12 @@ OF_MODES = {"burn_in", "steps"}
 @click.command("bench")
 @partial(comparison_options, batch_default=f"1; {MODE_BATCH} with --mode")
 @click.option("--max-seconds", type=float, default=60.0, show_default=True, help="Time limit of the timed rounds.")
-@click.option("--throughput", is_flag=True, help="Also measure images/s: many launches, one synchronisation.")
+@click.option("--throughput", is_flag=True, help="Also measure images/s: many launches, one synchronization.")
 @click.option(
     "--mode",
     help="In place of the table, eager PyTorch alone in fp32, mean and standard deviation of --steps steps of one "
     "batch each. forward: eval mode, inference_mode. forward-backward: training mode with auxiliary heads and dropout, "
-    "loss and gradients, no optimiser step.",
+    "loss and gradients, no optimizer step.",
 )
 @click.option("--burn-in", type=int, default=10, show_default=True, help="With --mode: steps before the timed ones.")
 @click.option("--steps", type=int, default=100, show_default=True, help="With --mode: timed steps, at least 2.")
@@ -52,11 +52,11 @@ def command(
     refuse(OF_MODES, "has a meaning with --mode only", hint="give --mode forward, or --max-seconds")
 
     from deploykit.store import Store
-    from deploykit.workflow.artifacts import Artefacts
+    from deploykit.workflow.artifacts import Artifacts
     from deploykit.workflow.compare import bench
 
     request = shared.request(max_seconds=max_seconds, throughput=throughput)
-    finish(bench(Artefacts(Store.open(shared.store), StageProgress()), request), as_json=shared.as_json)
+    finish(bench(Artifacts(Store.open(shared.store), StageProgress()), request), as_json=shared.as_json)
 
 
 def _step(shared: ComparisonOptions, mode: str, *, burn_in: int, steps: int) -> None:

@@ -36,7 +36,7 @@ from deploykit.spec import (
     Fusions,
     ModelSpec,
     Precision,
-    QuantisationPolicy,
+    QuantizationPolicy,
     Repair,
     Target,
 )
@@ -96,7 +96,7 @@ def command(
     options: BuilderOptions,
     data: DataSource,
     calibration: Calibration,
-    policy: QuantisationPolicy,
+    policy: QuantizationPolicy,
     repair: Repair,
     strict_backend: bool,
     output: Path | None,
@@ -112,13 +112,13 @@ def command(
     """
     from deploykit.backends import get_backend
     from deploykit.errors import DeploykitError, UsageError
-    from deploykit.io.files import copy_artefact
+    from deploykit.io.files import copy_artifact
     from deploykit.report.outcome import describe_build, describe_undecided
     from deploykit.store import Store
     from deploykit.tuning.fusions import Goal, decided
     from deploykit.tuning.int8_layers import decided_policy
     from deploykit.tuning.precision import BEST, CONTENDERS, choose_precision
-    from deploykit.workflow.artifacts import Artefacts
+    from deploykit.workflow.artifacts import Artifacts
     from deploykit.workflow.outcome import build_facts, undecided_facts
     from deploykit.workflow.overflow import overflow_facts, overflow_warning
     from deploykit.workflow.settle import settled
@@ -147,27 +147,27 @@ def command(
     compiler = get_backend(backend, strict=strict_backend)
     if not compiler.compiles:
         raise UsageError(f"backend {backend} compiles no engine", hint="use trt or trt-rtx, or `deploykit export`")
-    artefacts = Artefacts(Store.open(store), StageProgress())
-    spec = settled(artefacts, spec)
-    goal, decision = decided(artefacts, Goal(spec=spec, backend=backend, gpu=gpu, budget_seconds=fuse_budget))
-    spec, layers = decided_policy(artefacts, goal.spec, gpu, wanted=best)
+    artifacts = Artifacts(Store.open(store), StageProgress())
+    spec = settled(artifacts, spec)
+    goal, decision = decided(artifacts, Goal(spec=spec, backend=backend, gpu=gpu, budget_seconds=fuse_budget))
+    spec, layers = decided_policy(artifacts, goal.spec, gpu, wanted=best)
     choice = None
     if best:
-        choice = choose_precision(artefacts, spec, compiler, gpu=gpu, accept_rtx_plan=accept_rtx_plan)
+        choice = choose_precision(artifacts, spec, compiler, gpu=gpu, accept_rtx_plan=accept_rtx_plan)
         if choice.precision is None:
-            _print(undecided_facts(artefacts, spec, backend, choice), describe_undecided, as_json=as_json)
+            _print(undecided_facts(artifacts, spec, backend, choice), describe_undecided, as_json=as_json)
             raise DeploykitError("the precision is undecided, nothing was built", hint=UNDECIDED)
         spec = spec.with_precision(choice.precision)
-    built = artefacts.build(spec, compiler)
-    overflow = overflow_facts(artefacts, built.exported, spec)
-    facts = build_facts(artefacts, built, spec, decision=decision, choice=choice, layers=layers, overflow=overflow)
+    built = artifacts.build(spec, compiler)
+    overflow = overflow_facts(artifacts, built.exported, spec)
+    facts = build_facts(artifacts, built, spec, decision=decision, choice=choice, layers=layers, overflow=overflow)
     facts["defaults"] = defaults(unasked=_unread(spec))
     if "--batch" in facts["defaults"]:
         facts["defaults"]["--batch"] = str(spec.batch)
     if not given({"targets"}):
         facts["defaults"]["--target"] = ", ".join(map(str, targets))
     if output and built.engine.path:
-        facts["engine"] = copy_artefact(built.engine.path, output)
+        facts["engine"] = copy_artifact(built.engine.path, output)
     _print(facts, describe_build, as_json=as_json)
     precisions = CONTENDERS if best else (spec.precision,)
     note_unread(spec, precisions, quantized=built.exported.quantized, overflow=True)

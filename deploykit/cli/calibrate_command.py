@@ -21,7 +21,7 @@ from deploykit.spec import CALIBRATION_METHODS, BuildSpec, Calibration, DataSour
 if TYPE_CHECKING:
     from deploykit.plan.gpus import Gpu
     from deploykit.tuning.sensitivity import Aim
-    from deploykit.workflow.artifacts import Artefacts
+    from deploykit.workflow.artifacts import Artifacts
     from deploykit.workflow.values import Exported
 
 METHOD_OPTIONS = (
@@ -65,7 +65,7 @@ def command() -> None:
     "--int8-repair",
     default="none",
     show_default=True,
-    help="As INT8 will be built with: a table belongs to the graph, which `equalise` changes.",
+    help="As INT8 will be built with: a table belongs to the graph, which `equalize` changes.",
 )
 @click.option("--sensitivity", is_flag=True, help="Also try every layer in INT8 by itself, and show mixed graphs.")
 @click.option("--max-drop", type=float, help="Of --sensitivity: the fewest layers in FP16 that lose so few points.")
@@ -104,11 +104,11 @@ def calibrate_model(
     for bit. Build with it: `deploykit build MODEL --precision int8 --table TABLE`.
 
     --sensitivity shows what INT8 costs each layer by itself, and what mixed graphs lose and move; with --max-drop (on
-    labelled --data) or --min-sqnr it finds the fewest layers to keep in FP16. --target names a GPU for the roofline.
+    labeled --data) or --min-sqnr it finds the fewest layers to keep in FP16. --target names a GPU for the roofline.
     """
     from deploykit.io.files import write_text
     from deploykit.store import Store
-    from deploykit.workflow.artifacts import Artefacts
+    from deploykit.workflow.artifacts import Artifacts
     from deploykit.workflow.calibrate import Shard, observe_shard, table_facts, write_shard
 
     if fusions.auto:
@@ -125,17 +125,17 @@ def calibrate_model(
     aim = _aim(max_drop, min_sqnr, sensitivity=sensitivity, sharded=part is not None)
     repair = Repair.parse(int8_repair)
     spec = BuildSpec(model, data=data, calibration=calibration, repair=repair, fusions=fusions, targets=targets)
-    artefacts = Artefacts(Store.open(store), StageProgress())
-    exported = artefacts.quantisable(artefacts.export(model, fusions), spec)
+    artifacts = Artifacts(Store.open(store), StageProgress())
+    exported = artifacts.quantizable(artifacts.export(model, fusions), spec)
     if part and output:
-        found = observe_shard(artefacts, exported, spec, shard=part, kept=output)
+        found = observe_shard(artifacts, exported, spec, shard=part, kept=output)
         _print(write_shard(output, found), as_json=as_json)
         return
-    table, facts = artefacts.calibrate(exported, spec)
+    table, facts = artifacts.calibrate(exported, spec)
     if output:
         write_text(output, table.to_json())
     if sensitivity:
-        _measure(artefacts, exported, spec, aim=aim, images=test_images, gpu=gpu, as_json=as_json)
+        _measure(artifacts, exported, spec, aim=aim, images=test_images, gpu=gpu, as_json=as_json)
         return
     _print(table_facts(table, output, exported=exported, data=facts), as_json=as_json)
 
@@ -170,7 +170,7 @@ def _aim(max_drop: float | None, min_sqnr: float | None, *, sensitivity: bool, s
 
 
 def _measure(
-    artefacts: "Artefacts",
+    artifacts: "Artifacts",
     exported: "Exported",
     spec: BuildSpec,
     *,
@@ -183,7 +183,7 @@ def _measure(
     from deploykit.results.document import SCHEMA_VERSION, to_json
     from deploykit.tuning.sensitivity import measure
 
-    found = measure(artefacts, exported, spec, aim=aim, images=images, gpu=gpu)
+    found = measure(artifacts, exported, spec, aim=aim, images=images, gpu=gpu)
     if as_json:
         click.echo(to_json({"schema_version": SCHEMA_VERSION, **found.as_dict()}))
     else:

@@ -34,7 +34,7 @@ from deploykit.spec import (
     DataSource,
     Fusions,
     ModelSpec,
-    QuantisationPolicy,
+    QuantizationPolicy,
     Repair,
     Target,
 )
@@ -63,7 +63,7 @@ class ComparisonOptions:
     options: BuilderOptions
     data: DataSource
     calibration: Calibration
-    policy: QuantisationPolicy
+    policy: QuantizationPolicy
     repair: Repair
     strict_backend: bool
     store: Path | None

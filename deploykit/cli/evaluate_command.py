@@ -23,7 +23,7 @@ BATCH = "64"
 def command(
     shared: ComparisonOptions, calibration_data: Path | None, limit: int | None, max_drop: float | None
 ) -> None:
-    """Top-1 and top-5 of MODEL on labelled images, for every backend and precision, and which images flip.
+    """Top-1 and top-5 of MODEL on labeled images, for every backend and precision, and which images flip.
 
     --data is a folder with a subfolder for each class, a folder of MNIST's idx files, or an .npz with `images` and
     `labels`. All rows see the same images; INT8 was calibrated on none of them.
@@ -31,22 +31,22 @@ def command(
     from deploykit.report.accuracy import render_accuracy
     from deploykit.results.document import to_json
     from deploykit.store import Store
-    from deploykit.workflow.artifacts import Artefacts
+    from deploykit.workflow.artifacts import Artifacts
     from deploykit.workflow.evaluate import EvaluationRequest, evaluate
     from deploykit.workflow.rows import exit_code
 
     if not isinstance(shared.data, Path):
-        raise UsageError("evaluate needs labelled images", hint="name them with --data FOLDER or .npz")
+        raise UsageError("evaluate needs labeled images", hint="name them with --data FOLDER or .npz")
     if Precision.INT8 not in parse_precisions(shared.precision):
         refuse({"calibration_data"}, "is for INT8", hint="leave it out, or add int8 to --precision")
-    if shared.calibration.table is not None and not (shared.repair.equalise or shared.repair.bias):
+    if shared.calibration.table is not None and not (shared.repair.equalize or shared.repair.bias):
         refuse({"calibration_data"}, "has no meaning with --table", hint="the table has its ranges: leave it out")
     request = replace(shared, batch=shared.batch if given({"batch"}) else BATCH).request()
     found = evaluate(
-        Artefacts(Store.open(shared.store), StageProgress()),
+        Artifacts(Store.open(shared.store), StageProgress()),
         EvaluationRequest(
             spec=replace(request.spec, data=calibration_data or shared.data),
-            labelled=shared.data,
+            labeled=shared.data,
             backends=request.backends,
             precisions=request.precisions,
             settings=request.settings,

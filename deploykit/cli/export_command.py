@@ -1,4 +1,4 @@
-"""`deploykit export MODEL`: PyTorch to optimised ONNX, checked against float64, each rewrite priced."""
+"""`deploykit export MODEL`: PyTorch to optimized ONNX, checked against float64, each rewrite priced."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +42,7 @@ IN_DOUBT = "; that was on noise: `deploykit verify` judges the network on images
     type=click.Choice(["float", "uint8"]),
     default="float",
     show_default=True,
-    help="Images the graph takes: normalised float32 (N, C, H, W), or bytes (N, H, W, C) that it normalises itself.",
+    help="Images the graph takes: normalized float32 (N, C, H, W), or bytes (N, H, W, C) that it normalizes itself.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Also copy the ONNX file here.")
 @click.option("--check/--no-check", default=True, help="Run it and compare with float64. Default: check.")
@@ -74,7 +74,7 @@ def command(
     rewrites that pay for --backend, --precision and --target, site by site; without a GPU they pay in TensorRT-RTX's
     plan or in ONNX Runtime's time, and the answer says in which.
     """
-    from deploykit.io.files import copy_artefact
+    from deploykit.io.files import copy_artifact
     from deploykit.report.ledger import render_ledger
     from deploykit.report.outcome import describe_export
     from deploykit.report.text import render_facts
@@ -82,7 +82,7 @@ def command(
     from deploykit.store import Store
     from deploykit.tuning.fusion_report import price_fusions
     from deploykit.tuning.fusions import Goal, decided
-    from deploykit.workflow.artifacts import Artefacts
+    from deploykit.workflow.artifacts import Artifacts
     from deploykit.workflow.check_export import check_export
     from deploykit.workflow.check_stem import check_stem, with_uint8_stem
     from deploykit.workflow.outcome import export_facts
@@ -98,22 +98,22 @@ def command(
         targets=targets,
         fusions=fusions,
     )
-    artefacts = Artefacts(Store.open(store), StageProgress())
-    goal = Goal(spec=settled(artefacts, asked), backend=backend, gpu=gpu, budget_seconds=fuse_budget)
-    goal, decision = decided(artefacts, goal)
+    artifacts = Artifacts(Store.open(store), StageProgress())
+    goal = Goal(spec=settled(artifacts, asked), backend=backend, gpu=gpu, budget_seconds=fuse_budget)
+    goal, decision = decided(artifacts, goal)
     if ledger:
-        artefacts.traced(model)  # which is where both the export and the ledger start
-    exported = artefacts.export(model, goal.spec.fusions)
-    priced = price_fusions(artefacts, exported, goal, decision) if ledger else None
+        artifacts.traced(model)  # which is where both the export and the ledger start
+    exported = artifacts.export(model, goal.spec.fusions)
+    priced = price_fusions(artifacts, exported, goal, decision) if ledger else None
     if stem == "uint8":
-        plain, exported = exported, with_uint8_stem(artefacts, exported, goal.spec.fusions)
-        checked = check_stem(artefacts, plain, exported) if check else None
+        plain, exported = exported, with_uint8_stem(artifacts, exported, goal.spec.fusions)
+        checked = check_stem(artifacts, plain, exported) if check else None
     else:
-        checked = check_export(artefacts, exported) if check else None
-    facts = export_facts(artefacts, exported, checked, "random bytes" if stem == "uint8" else "seeded noise")
+        checked = check_export(artifacts, exported) if check else None
+    facts = export_facts(artifacts, exported, checked, "random bytes" if stem == "uint8" else "seeded noise")
     facts |= {"decision": decision.as_dict() if decision else None, "ledger": priced.as_dict() if priced else None}
     if output:
-        facts["onnx"] = copy_artefact(exported.path, output)
+        facts["onnx"] = copy_artifact(exported.path, output)
     if as_json:
         click.echo(to_json(facts))
     else:

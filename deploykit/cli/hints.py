@@ -43,11 +43,11 @@ COMMANDS = {
     **dict.fromkeys(("compile", "trtexec", "engine"), "build makes the engine"),
     **dict.fromkeys(("run", "benchmark", "perf", "profile", "time", "speed"), "bench times a network on every backend"),
     **dict.fromkeys(
-        ("quantize", "quantise", "ptq"), "build --precision int8 quantizes; calibrate makes the table alone"
+        ("quantize", "quantize", "ptq"), "build --precision int8 quantizes; calibrate makes the table alone"
     ),
     **dict.fromkeys(("check", "test", "validate", "diff"), "verify compares every backend with float64"),
     **dict.fromkeys(("compare",), "verify compares results, bench times, inspect --diff compares two plans"),
-    **dict.fromkeys(("eval", "accuracy", "score"), "evaluate counts right answers on labelled images"),
+    **dict.fromkeys(("eval", "accuracy", "score"), "evaluate counts right answers on labeled images"),
     **dict.fromkeys(("models", "ls", "zoo"), "list shows the zoo"),
     **dict.fromkeys(("info", "show", "layers"), "summary shows a network layer by layer, inspect a compiled plan"),
     **dict.fromkeys(("help",), "deploykit --help"),
@@ -57,7 +57,7 @@ MODEL = "a name from `deploykit list`, an .onnx file, or package.module:function
 
 
 def command_hint(name: str) -> str:
-    """What to type in place of a command that does not exist; "" where only its nearest neighbours are known."""
+    """What to type in place of a command that does not exist; "" where only its nearest neighbors are known."""
     if name.lower() in COMMANDS:
         return COMMANDS[name.lower()]
     from deploykit.zoo.registry import cards

@@ -11,7 +11,7 @@ import click
 
 from deploykit.cli.options import BUILDER, INT8, TARGETS, given, refuse
 from deploykit.errors import UsageError
-from deploykit.spec import BuildSpec, ModelSpec, Precision, QuantisationPolicy
+from deploykit.spec import BuildSpec, ModelSpec, Precision, QuantizationPolicy
 
 OF_INPUTS = {"seed", "input_ranges"}  # which a file, that has its weights, needs only where it is shown something
 
@@ -23,7 +23,7 @@ def note(names: Collection[str], why: str) -> None:
 
 
 def check_exceptions(
-    precisions: Collection[Precision], *, keep_fp32: Collection[str], policy: QuantisationPolicy
+    precisions: Collection[Precision], *, keep_fp32: Collection[str], policy: QuantizationPolicy
 ) -> None:
     """Raises UsageError for --keep-fp32 where nothing becomes float16, --int8-leave where nothing becomes INT8."""
     half = Precision.FP16 in precisions or (Precision.INT8 in precisions and policy.rest is Precision.FP16)
@@ -68,7 +68,7 @@ def note_unread(spec: BuildSpec, precisions: Collection[Precision], *, quantized
     if not spec.keep_io and Precision.FP16 not in precisions:
         note({"keep_io"}, f"inputs and outputs stay float32 {at}")
     table = ours and spec.calibration.table is not None
-    calibrated = ours and (not table or spec.repair.equalise or spec.repair.bias)
+    calibrated = ours and (not table or spec.repair.equalize or spec.repair.bias)
     tried = overflow and (Precision.FP16 in precisions or (ours and spec.policy.rest is Precision.FP16))
     if calibrated or tried:
         return

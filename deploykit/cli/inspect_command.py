@@ -34,7 +34,7 @@ from deploykit.spec import (
     Fusions,
     ModelSpec,
     Precision,
-    QuantisationPolicy,
+    QuantizationPolicy,
     Repair,
     Target,
 )
@@ -42,7 +42,7 @@ from deploykit.spec import (
 if TYPE_CHECKING:
     from deploykit.backends.protocol import Backend
     from deploykit.plan.gpus import Gpu
-    from deploykit.workflow.artifacts import Artefacts
+    from deploykit.workflow.artifacts import Artifacts
     from deploykit.workflow.inspect import Planned
 
 
@@ -97,7 +97,7 @@ def command(
     options: BuilderOptions,
     data: DataSource,
     calibration: Calibration,
-    policy: QuantisationPolicy,
+    policy: QuantizationPolicy,
     repair: Repair,
     beside: str | None,
     top: int,
@@ -119,7 +119,7 @@ def command(
     from deploykit.results.document import to_json
     from deploykit.store import Store
     from deploykit.tuning.int8_layers import decided_policy
-    from deploykit.workflow.artifacts import Artefacts
+    from deploykit.workflow.artifacts import Artifacts
     from deploykit.workflow.inspect import inspect, is_engine, wider_plans
     from deploykit.workflow.settle import settled
 
@@ -150,19 +150,19 @@ def command(
     ]
     check_exceptions(precisions, keep_fp32=keep_fp32, policy=policy)
     compiler = get_backend(backend)
-    artefacts = Artefacts(Store.open(store), StageProgress())
+    artifacts = Artifacts(Store.open(store), StageProgress())
     if not is_engine(model.name):
-        spec, _ = decided_policy(artefacts, settled(artefacts, spec), gpu)
+        spec, _ = decided_policy(artifacts, settled(artifacts, spec), gpu)
     found = inspect(
-        _planned(artefacts, model.name, spec, compiler, trusted=trust_engine),
-        others=() if is_engine(model.name) else wider_plans(artefacts, spec, compiler),
-        beside=_beside(artefacts, beside, spec, compiler, trusted=trust_engine),
+        _planned(artifacts, model.name, spec, compiler, trusted=trust_engine),
+        others=() if is_engine(model.name) else wider_plans(artifacts, spec, compiler),
+        beside=_beside(artifacts, beside, spec, compiler, trusted=trust_engine),
         gpu=gpu,
         tf32=tf32,
     ).as_dict()
     if not is_engine(model.name):
         beside_int8 = {Precision.FP16} if Precision.INT8 in precisions else set()
-        exported = artefacts.export(spec.model, spec.fusions)
+        exported = artifacts.export(spec.model, spec.fusions)
         note_unread(spec, {*precisions, *beside_int8}, quantized=exported.quantized, overflow=False)
     if html:
         from deploykit.io.files import write_text
@@ -190,23 +190,23 @@ def _require_engine(name: str, beside: str | None) -> None:
         raise UsageError(f"the engine {name} has one precision", hint="give --diff another engine, or a MODEL")
 
 
-def _planned(artefacts: "Artefacts", name: str, spec: BuildSpec, compiler: "Backend", *, trusted: bool) -> "Planned":
+def _planned(artifacts: "Artifacts", name: str, spec: BuildSpec, compiler: "Backend", *, trusted: bool) -> "Planned":
     from deploykit.workflow.inspect import is_engine, planned_engine, planned_network
 
     if is_engine(name):
         return planned_engine(
-            artefacts, Path(name), trusted=trusted, precision=spec.precision, batch=spec.batch.optimum
+            artifacts, Path(name), trusted=trusted, precision=spec.precision, batch=spec.batch.optimum
         )
-    return planned_network(artefacts, spec, compiler)
+    return planned_network(artifacts, spec, compiler)
 
 
 def _beside(
-    artefacts: "Artefacts", text: str | None, spec: BuildSpec, compiler: "Backend", *, trusted: bool
+    artifacts: "Artifacts", text: str | None, spec: BuildSpec, compiler: "Backend", *, trusted: bool
 ) -> "Planned | None":
     if text is None:
         return None
     if text.lower() in list(Precision):
         return _planned(
-            artefacts, spec.model.name, spec.with_precision(Precision.parse(text)), compiler, trusted=trusted
+            artifacts, spec.model.name, spec.with_precision(Precision.parse(text)), compiler, trusted=trusted
         )
-    return _planned(artefacts, text, replace(spec, model=ModelSpec(text)), compiler, trusted=trusted)
+    return _planned(artifacts, text, replace(spec, model=ModelSpec(text)), compiler, trusted=trusted)

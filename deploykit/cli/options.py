@@ -22,7 +22,7 @@ from deploykit.spec import (
     ModelSpec,
     Precision,
     PreprocessRequest,
-    QuantisationPolicy,
+    QuantizationPolicy,
     Repair,
     Synthetic,
     Target,
@@ -208,7 +208,7 @@ def _decorated(command: Command, options: Sequence[Callable[[Command], Command]]
 
 
 store_option = click.option(
-    "--store", type=FILE, envvar="DEPLOYKIT_STORE", help="Artefact folder [env: DEPLOYKIT_STORE]. Default: engines."
+    "--store", type=FILE, envvar="DEPLOYKIT_STORE", help="Artifact folder [env: DEPLOYKIT_STORE]. Default: engines."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 data_option = click.option(
@@ -240,7 +240,7 @@ INT8_OPTIONS = (
         default="all",
         show_default=True,
         help=f"Layers in INT8: terms with commas between, of {', '.join(POLICY_TERMS)}. plan: what TensorRT-RTX's plan "
-        "favours.",
+        "favors.",
     ),
     click.option(
         "--int8-repair",
@@ -275,7 +275,7 @@ def int8_options(command: Command) -> Command:
         calibration = Calibration(
             images=calibration_images, method=calibration_method, percentile=percentile, table=table
         )
-        policy = QuantisationPolicy.parse(int8_policy, leave=int8_leave)
+        policy = QuantizationPolicy.parse(int8_policy, leave=int8_leave)
         return command(calibration=calibration, policy=policy, repair=Repair.parse(int8_repair), **others)
 
     return _decorated(with_int8, INT8_OPTIONS)

@@ -26,9 +26,9 @@ def command(model: ModelSpec, as_json: bool, as_csv: bool) -> None:
     refuse(UNREAD, "has no meaning: a summary reads no weights and is shown no images", hint="leave it out")
     from deploykit.report.layers import layers_csv, render_layers
     from deploykit.results.document import SCHEMA_VERSION, to_json
-    from deploykit.workflow.summarize import summarise
+    from deploykit.workflow.summarize import summarize
 
-    network = summarise(model)
+    network = summarize(model)
     if model.is_onnx:
         note({"input_ranges"}, "nothing is shown to the network")
     if as_json:

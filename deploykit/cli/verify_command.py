@@ -21,10 +21,10 @@ def command(shared: ComparisonOptions, typed: Path | None) -> None:
     apart. Exit code 3 when one is too large, or nothing can be said.
     """
     from deploykit.store import Store
-    from deploykit.workflow.artifacts import Artefacts
+    from deploykit.workflow.artifacts import Artifacts
     from deploykit.workflow.compare import verify
 
     if typed is not None:
         refuse(OF_TYPING, "has no meaning with --typed: that graph is typed already", hint="leave it out")
     request = shared.request(typed=typed)
-    finish(verify(Artefacts(Store.open(shared.store), StageProgress()), request), as_json=shared.as_json)
+    finish(verify(Artifacts(Store.open(shared.store), StageProgress()), request), as_json=shared.as_json)

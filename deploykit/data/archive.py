@@ -25,7 +25,7 @@ def prepared_arrays(path: Path, exported: Exported) -> tuple[dict[str, Array], A
 
     Each input has an array of its name with as many rows as the others; that of a single input may be called `images`.
     None where `path` is no such archive: uint8 images for a network of another type or size are photographs. Raises
-    UsageError where they do not fit or hold NaN or infinity, UntrustedArtefact as `read_npz`.
+    UsageError where they do not fit or hold NaN or infinity, UntrustedArtifact as `read_npz`.
     """
     if path.suffix != ".npz" or path.is_dir():
         return None

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from deploykit.errors import UntrustedArtefact, UsageError
+from deploykit.errors import UntrustedArtifact, UsageError
 from deploykit.io.loader import read_idx, read_image, read_npz, read_text
 from deploykit.store.key import file_digest
 
@@ -35,7 +35,7 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".
 DEMO_FIX = 'pip install "deploykit[demo]", or give a folder with --data DIR'
 IDX_PARTS = {"train": "calibration", "t10k": "test"}
 CLASSES, MOST_CLASSES = "classes.txt", 1_000_000
-RECIPE_KEYS = {"file", "name", "role", "licence", "source", "sha256", "package"}
+RECIPE_KEYS = {"file", "name", "role", "license", "source", "sha256", "package"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +48,14 @@ class Photograph:
     name: str
     path: Path
     role: str = ""
-    licence: str = ""
+    license: str = ""
     source: str = ""
     label: int | None = None
     pixels: "np.ndarray[Any, np.dtype[np.uint8]] | None" = field(default=None, compare=False, repr=False)
     index: int = 0
 
     def read(self) -> "Image.Image":
-        """8-bit RGB. Raises UsageError, UntrustedArtefact as `read_image`."""
+        """8-bit RGB. Raises UsageError, UntrustedArtifact as `read_image`."""
         if self.pixels is None:
             return read_image(self.path)
         from PIL import Image
@@ -86,7 +86,7 @@ class Photograph:
         """Why the image cannot be decoded, "" when it can."""
         try:
             self.read()
-        except (UntrustedArtefact, UsageError) as error:
+        except (UntrustedArtifact, UsageError) as error:
             return error.message
         return ""
 
@@ -119,7 +119,7 @@ class Album:
 def open_album(origin: Path | None) -> Album:
     """The photographs of `origin` (None: the demo photographs).
 
-    Raises UsageError where there is nothing of that kind or no image in it, UntrustedArtefact for an archive or a
+    Raises UsageError where there is nothing of that kind or no image in it, UntrustedArtifact for an archive or a
     recipe that is not what it says.
     """
     if origin is None:
@@ -134,7 +134,7 @@ def open_album(origin: Path | None) -> Album:
     return _idx(origin) if _idx_file(origin, "images", 3, tuple(IDX_PARTS)) else _folder(origin)
 
 
-def open_labelled(origin: Path) -> Album:
+def open_labeled(origin: Path) -> Album:
     """The photographs of `origin`, each with its label.
 
     A folder has one subfolder for each class: their names, in the order of `classes.txt` where the folder has one (a
@@ -195,18 +195,18 @@ def _recipe(path: Path) -> Album:
     try:
         content = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
-        raise UntrustedArtefact(f"recipe {path} is no TOML: {error}") from error
+        raise UntrustedArtifact(f"recipe {path} is no TOML: {error}") from error
     rows = content.get("photograph")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        raise UntrustedArtefact(f"recipe {path} has no [[photograph]] tables", hint="see calibration/demo.toml")
+        raise UntrustedArtifact(f"recipe {path} has no [[photograph]] tables", hint="see calibration/demo.toml")
     for row in rows:
         keys = "file, and a name where it has a package" if "package" in row else "file"
         if not all(isinstance(value, str) for value in row.values()) or "file" not in row or set(row) - RECIPE_KEYS:
-            raise UntrustedArtefact(f"recipe {path}: a photograph has {', '.join(row)}", hint=f"texts, with {keys}")
+            raise UntrustedArtifact(f"recipe {path}: a photograph has {', '.join(row)}", hint=f"texts, with {keys}")
         if "." in row.get("package", ""):  # whose parent would be imported to find it
-            raise UntrustedArtefact(f"recipe {path}: {row['package']!r} is no top-level package", hint="name that one")
+            raise UntrustedArtifact(f"recipe {path}: {row['package']!r} is no top-level package", hint="name that one")
         if row.get("role", "") not in ("", *ROLES):
-            raise UntrustedArtefact(f"recipe {path}: unknown role {row['role']!r}", hint=f"known: {', '.join(ROLES)}")
+            raise UntrustedArtifact(f"recipe {path}: unknown role {row['role']!r}", hint=f"known: {', '.join(ROLES)}")
     found, unusable = _listed(rows, path.parent)
     if not found:
         raise UsageError(f"recipe {path} has no usable photograph, the first: {unusable[0]}")
@@ -228,8 +228,8 @@ def _listed(rows: Sequence[dict[str, str]], folder: Path) -> tuple[list[Photogra
         elif "sha256" in row and file_digest(path) != row["sha256"]:
             unusable.append(Skipped(name, f"{path} is not the file that is described"))
         else:
-            role, licence, source = (row.get(key, "") for key in ("role", "licence", "source"))
-            found.append(Photograph(name, path, role, licence, source))
+            role, terms, source = (row.get(key, "") for key in ("role", "license", "source"))
+            found.append(Photograph(name, path, role, terms, source))
     return found, unusable
 
 
@@ -263,8 +263,8 @@ def _by_subfolder(folder: Path, album: Album) -> Album:
     label = {name: number for number, name in enumerate(classes)}
     pairs = list(zip(album.photographs, parts, strict=True))
     loose = tuple(Skipped(photograph.name, "lies in no class's folder") for photograph, part in pairs if len(part) == 1)
-    labelled = tuple(replace(photograph, label=label[part[0]]) for photograph, part in pairs if len(part) > 1)
-    return Album(labelled, album.unusable + loose, tuple(classes) if labelled else ())
+    labeled = tuple(replace(photograph, label=label[part[0]]) for photograph, part in pairs if len(part) > 1)
+    return Album(labeled, album.unusable + loose, tuple(classes) if labeled else ())
 
 
 def _archive(path: Path) -> Album:

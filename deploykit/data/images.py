@@ -83,7 +83,7 @@ class ImageSet:
         return self._sound[0]
 
     def batches(self, batch: int) -> Iterator["np.ndarray[Any, np.dtype[np.float32]]"]:
-        """Inputs as float32, normalised, in the recipe's layout; the last batch may be smaller. Streamed."""
+        """Inputs as float32, normalized, in the recipe's layout; the last batch may be smaller. Streamed."""
         if batch < 1:
             raise UsageError(f"a batch of {batch} images", hint="give 1 or more")
         inputs = self._inputs()
@@ -98,7 +98,7 @@ class ImageSet:
                 image = _random_crop(image, self.preprocessing, np.random.default_rng([self.seed % 2**32, index]))
             else:
                 image = fitted(image, self.preprocessing)
-            yield normalise(image, self.preprocessing, self.channels)
+            yield normalize(image, self.preprocessing, self.channels)
 
     def _photographs(self) -> Iterator[Photograph]:
         return (self.used[index % len(self.used)] for index in range(self.count))
@@ -192,10 +192,10 @@ def fitted(image: "Image.Image", recipe: Preprocessing) -> "Image.Image":
         case "letterbox":
             return _letterboxed(image, recipe)
         case _:
-            return centre_crop(image, recipe)
+            return center_crop(image, recipe)
 
 
-def centre_crop(image: "Image.Image", recipe: Preprocessing) -> "Image.Image":
+def center_crop(image: "Image.Image", recipe: Preprocessing) -> "Image.Image":
     """Short side to `resize` (never below `crop`), then the middle; rounding as torchvision's Resize and CenterCrop.
 
     Of an input that is not square, the side on which the photograph is shorter for the input's ratio is resized, by as
@@ -243,7 +243,7 @@ def _random_crop(image: "Image.Image", recipe: Preprocessing, random: np.random.
     return image.resize((recipe.width, recipe.height), _resampling(recipe), box=box)
 
 
-def normalise(image: "Image.Image", recipe: Preprocessing, channels: int) -> "np.ndarray[Any, np.dtype[np.float32]]":
+def normalize(image: "Image.Image", recipe: Preprocessing, channels: int) -> "np.ndarray[Any, np.dtype[np.float32]]":
     """(pixel / scale - mean) / std, in the recipe's layout and order of channels."""
     pixels = np.asarray(image.convert("L") if channels == 1 else image, dtype=np.float32)
     if channels == 3:

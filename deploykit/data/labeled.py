@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 
 from deploykit.backends.protocol import Feed
 from deploykit.data.archive import prepared_arrays, row_digests, takes
-from deploykit.data.collection import Photograph, Skipped, open_labelled, rank, require_labels
-from deploykit.data.images import fitted, normalise
+from deploykit.data.collection import Photograph, Skipped, open_labeled, rank, require_labels
+from deploykit.data.images import fitted, normalize
 from deploykit.data.inputs import PREPARED, require_feedable
 from deploykit.data.preparation import Preparation, photographs_fit, preparation_of
-from deploykit.errors import UnsupportedGraph, UntrustedArtefact, UsageError
+from deploykit.errors import UnsupportedGraph, UntrustedArtifact, UsageError
 from deploykit.spec import TensorSpec
 from deploykit.workflow.values import Exported
 
 Labels = NDArray[np.int64]
 
 
-class Labelled(Protocol):
+class Labeled(Protocol):
     source: str
     classes: int
     skipped: list[str]
@@ -44,7 +44,7 @@ class Labelled(Protocol):
 
 
 @dataclass
-class LabelledPhotographs:
+class LabeledPhotographs:
     """Each brought to size as its recipe says; broken ones are passed over and named in `skipped`."""
 
     source: str
@@ -71,17 +71,17 @@ class LabelledPhotographs:
         for photograph in self.photographs:
             try:
                 image = fitted(photograph.read(), self.how.recipe)
-            except (UntrustedArtefact, UsageError) as error:
+            except (UntrustedArtifact, UsageError) as error:
                 said = str(Skipped(photograph.name, error.message))
                 if said not in self.skipped:
                     self.skipped.append(said)
                 continue
-            assert photograph.label is not None  # noqa: S101 - open_labelled gives each its label
-            yield normalise(image, self.how.recipe, len(self.how.recipe.mean)), photograph.label
+            assert photograph.label is not None  # noqa: S101 - open_labeled gives each its label
+            yield normalize(image, self.how.recipe, len(self.how.recipe.mean)), photograph.label
 
 
 @dataclass
-class LabelledArrays:
+class LabeledArrays:
     """Images that are prepared already."""
 
     source: str
@@ -105,19 +105,19 @@ class LabelledArrays:
             yield feed, self.labels[part]
 
 
-def labelled_inputs(
+def labeled_inputs(
     exported: Exported, data: Path, *, limit: int | None = None, without: Collection[str] = ()
-) -> Labelled:
-    """The labelled images of `data` but those whose content is in `without` (digests), the first `limit` of them.
+) -> Labeled:
+    """The labeled images of `data` but those whose content is in `without` (digests), the first `limit` of them.
 
     An MNIST folder gives its test part, every other origin all of its images, in seeded order. Raises UsageError where
-    there are none, they do not fit the network or are of more classes than it tells apart, and as `open_labelled`.
+    there are none, they do not fit the network or are of more classes than it tells apart, and as `open_labeled`.
     """
     require_feedable(exported, data)
     classes = classes_of(exported)
     prepared = prepared_arrays(data, exported)
     if prepared is not None:
-        found: Labelled = _arrays(exported, data, *prepared, limit=limit, without=without)
+        found: Labeled = _arrays(exported, data, *prepared, limit=limit, without=without)
     else:
         found = _photographs(exported, data, limit=limit, without=without)
     if found.classes > classes:
@@ -148,13 +148,13 @@ def classes_of(exported: Exported) -> int:
             )
 
 
-def _photographs(exported: Exported, data: Path, *, limit: int | None, without: Collection[str]) -> LabelledPhotographs:
+def _photographs(exported: Exported, data: Path, *, limit: int | None, without: Collection[str]) -> LabeledPhotographs:
     if not photographs_fit(exported):
         raise UsageError(
             f"{exported.model.label} takes {takes(exported)}: photographs cannot fill that",
             hint="give an .npz of arrays that fit, one for each input, and `labels`",
         )
-    album = open_labelled(data)
+    album = open_labeled(data)
     shown = [
         photograph
         for photograph in album.photographs
@@ -163,7 +163,7 @@ def _photographs(exported: Exported, data: Path, *, limit: int | None, without: 
     shown.sort(key=lambda photograph: rank(exported.model.seed, photograph.name))
     (spec,) = exported.inputs
     skipped = [str(item) for item in album.unusable]
-    return LabelledPhotographs(
+    return LabeledPhotographs(
         str(data), len(album.classes), tuple(shown[:limit]), spec, preparation_of(exported), skipped
     )
 
@@ -176,7 +176,7 @@ def _arrays(
     *,
     limit: int | None,
     without: Collection[str],
-) -> LabelledArrays:
+) -> LabeledArrays:
     first = arrays[exported.inputs[0].name]
     if labels is None:
         raise UsageError(
@@ -185,4 +185,4 @@ def _arrays(
     require_labels(data, labels, len(first))
     rows = [row for row, digest in enumerate(row_digests(arrays, exported)) if digest not in without][:limit]
     chosen = {name: array[rows] for name, array in arrays.items()}
-    return LabelledArrays(str(data), int(labels.max()) + 1, chosen, labels[rows].astype(np.int64), exported.inputs)
+    return LabeledArrays(str(data), int(labels.max()) + 1, chosen, labels[rows].astype(np.int64), exported.inputs)

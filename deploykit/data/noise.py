@@ -11,7 +11,7 @@ import numpy as np
 
 from deploykit.errors import UsageError
 from deploykit.spec import InputRange, TensorSpec
-from deploykit.zoo.initialise import calibration_noise
+from deploykit.zoo.initialize import calibration_noise
 
 Array = np.ndarray[Any, Any]
 Feed = Mapping[str, Array]

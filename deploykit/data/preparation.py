@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from deploykit.errors import UntrustedArtefact, UsageError
+from deploykit.errors import UntrustedArtifact, UsageError
 from deploykit.report.outcome import describe_preprocessing
 from deploykit.spec import ImageAxes, Preprocessing, PreprocessRequest, TensorSpec
 from deploykit.workflow.values import Exported
@@ -103,7 +103,7 @@ def preparation_of(exported: Exported) -> Preparation:
     if origin == "bytes" and recipe.values != base.values:
         raise UsageError(
             f"{exported.model.name} takes bytes ({exported.inputs[0]}): --preprocess cannot make them {recipe.values}",
-            hint="it normalises by itself: leave mean, std and scale out",
+            hint="it normalizes by itself: leave mean, std and scale out",
         )
     return _noticed(recipe, "given" if asked.says_values or origin != "assumed" else origin, exported)
 
@@ -128,9 +128,9 @@ def _unasked(exported: Exported, axes: ImageAxes) -> tuple[Preprocessing, Origin
         try:
             return PreprocessRequest.parse(str(noted)).applied(base), "file"
         except UsageError as error:
-            raise UntrustedArtefact(f"{model.name}: its note on preprocessing is malformed: {error.message}") from error
+            raise UntrustedArtifact(f"{model.name}: its note on preprocessing is malformed: {error.message}") from error
     return base, "bytes" if exported.inputs[0].dtype == "uint8" else "assumed"
 
 
 def _noticed(recipe: Preprocessing, origin: Origin, exported: Exported) -> Preparation:
-    return Preparation(recipe, origin, str(exported.facts.get("normalises", "")) if origin == "assumed" else "")
+    return Preparation(recipe, origin, str(exported.facts.get("normalizes", "")) if origin == "assumed" else "")

@@ -1,7 +1,7 @@
 """ONNX graphs: read, cleaned, rewritten in place, and written.
 
-`parse` or `deploykit.export.export_module` makes an `onnx_ir.Model`; `optimise` runs CNN_PASSES over it and answers
-with a ledger; `serialise` makes the bytes that every backend gets. One pass per file; what passes share is in
+`parse` or `deploykit.export.export_module` makes an `onnx_ir.Model`; `optimize` runs CNN_PASSES over it and answers
+with a ledger; `serialize` makes the bytes that every backend gets. One pass per file; what passes share is in
 `rewrite`.
 """
 
@@ -10,8 +10,8 @@ from deploykit.graph.foreign import notes_of, parse
 from deploykit.graph.normalization import own_normalization
 from deploykit.graph.passes.cleanup import CLEAN_UP
 from deploykit.graph.passes.naming import separate_names
-from deploykit.graph.passes.order import CNN_PASSES, FUSIONS, Ledger, PassRecord, cnn_passes, fusion_passes, optimise
-from deploykit.graph.serialize import check, computing_types, graph_digest, serialise, tensor_specs, weights_with_nan
+from deploykit.graph.passes.order import CNN_PASSES, FUSIONS, Ledger, PassRecord, cnn_passes, fusion_passes, optimize
+from deploykit.graph.serialize import check, computing_types, graph_digest, serialize, tensor_specs, weights_with_nan
 from deploykit.graph.sizes import set_input_sizes
 
 __all__ = [
@@ -27,11 +27,11 @@ __all__ = [
     "graph_digest",
     "node_modules",
     "notes_of",
-    "optimise",
+    "optimize",
     "own_normalization",
     "parse",
     "separate_names",
-    "serialise",
+    "serialize",
     "set_input_sizes",
     "tensor_specs",
     "weighted_costs",

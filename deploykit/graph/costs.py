@@ -4,7 +4,7 @@
     ConvTranspose  every input element is spread over one filter:                     prod(input) * prod(W[1:])
     Gemm, MatMul   every output element takes one product per element of a row:       prod(output) * K
 
-Biases, additions and normalisation are not counted, as is the custom (models are compared by these figures).
+Biases, additions and normalization are not counted, as is the custom (models are compared by these figures).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -124,7 +124,7 @@ def node_modules(model: ir.Model) -> Mapping[str, str]:
 
 
 def _stored(value: ir.Value | None) -> ir.Value | None:
-    """The initialiser behind an operand, read directly or through a Cast or DequantizeLinear."""
+    """The initializer behind an operand, read directly or through a Cast or DequantizeLinear."""
     while value is not None and (node := value.producer()) is not None:
         if node.op_type not in ("Cast", "DequantizeLinear"):
             return None

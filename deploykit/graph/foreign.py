@@ -12,7 +12,7 @@ import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from deploykit.errors import ExportFailed, UntrustedArtefact, one_line
+from deploykit.errors import ExportFailed, UntrustedArtifact, one_line
 from deploykit.graph.passes.naming import separate_values
 from deploykit.graph.passes.separate_outputs import separate_outputs
 from deploykit.graph.sizes import NOTES, name_free_sizes
@@ -27,21 +27,21 @@ MAX_NODES = 100_000  # after inlining; Inception-ResNet v2 has about 1,000
 
 
 def parse(proto: onnx.ModelProto) -> ir.Model:
-    """The graph of `proto`, opset 17 or newer, no functions, initialisers apart from inputs; `proto` is left alone.
+    """The graph of `proto`, opset 17 or newer, no functions, initializers apart from inputs; `proto` is left alone.
 
-    An initialiser that is listed as an input too (a default that callers could override; obligatory before IR
+    An initializer that is listed as an input too (a default that callers could override; obligatory before IR
     version 4) becomes a constant. Shapes of intermediate values and outputs are inferred anew: a wrong claim would
     steer constant folding. `notes_of` tells what was put right.
 
     Raises ExportFailed where the opset cannot be brought up, or the graph needs what no backend here has, and
-    UntrustedArtefact where the graph is malformed or would unfold beyond MAX_NODES.
+    UntrustedArtifact where the graph is malformed or would unfold beyond MAX_NODES.
     """
     version = _opset_of(proto)
     proto, notes = repaired(proto)
     try:
         model = ir.serde.deserialize_model(proto)
-    except Exception as error:  # malformed bytes make the deserialiser raise anything
-        raise UntrustedArtefact(f"the ONNX graph cannot be read: {one_line(error)}") from error
+    except Exception as error:  # malformed bytes make the deserializer raise anything
+        raise UntrustedArtifact(f"the ONNX graph cannot be read: {one_line(error)}") from error
     _refuse_explosions(model)
     common.RemoveInitializersFromInputsPass()(model)
     name_free_sizes(model)
@@ -53,7 +53,7 @@ def parse(proto: onnx.ModelProto) -> ir.Model:
     separate_outputs(model)
     separate_values(model)
     if breach := breach_of(model):
-        raise UntrustedArtefact(f"the ONNX graph is broken: {breach}")
+        raise UntrustedArtifact(f"the ONNX graph is broken: {breach}")
     corrected = _infer_shapes_anew(model)
     model.graph.meta[NOTES] = (*notes, *corrected)
     return model
@@ -67,7 +67,7 @@ def notes_of(model: ir.Model) -> tuple[str, ...]:
 def _opset_of(proto: onnx.ModelProto) -> int:
     version = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), None)
     if version is None:
-        raise UntrustedArtefact("the ONNX graph imports no version of ONNX's own operators")
+        raise UntrustedArtifact("the ONNX graph imports no version of ONNX's own operators")
     newest = onnx.defs.onnx_opset_version()
     if version > newest:
         raise ExportFailed(
@@ -111,7 +111,7 @@ def _inline(model: ir.Model) -> None:
     try:
         common.InlinePass()(model)
     except Exception as error:  # a library's pass on a foreign graph may raise anything
-        raise UntrustedArtefact(f"the functions of the ONNX graph cannot be inlined: {one_line(error)}") from error
+        raise UntrustedArtifact(f"the functions of the ONNX graph cannot be inlined: {one_line(error)}") from error
     model.functions.clear()
 
 
@@ -130,13 +130,13 @@ def _refuse_explosions(model: ir.Model) -> None:
     try:
         order = list(graphlib.TopologicalSorter({key: called.keys() for key, called in calls.items()}).static_order())
     except graphlib.CycleError as error:
-        raise UntrustedArtefact("the ONNX graph has functions that call themselves") from error
+        raise UntrustedArtifact("the ONNX graph has functions that call themselves") from error
     size: dict[ir.OperatorIdentifier, int] = {}
     for key in order:
         size[key] = sum(size.get(called, 1) * count for called, count in calls.get(key, Counter()).items()) or 1
     total = sum(size.get(node.op_identifier(), 1) for node in model.graph.all_nodes())
     if total > MAX_NODES:
-        raise UntrustedArtefact(f"the ONNX graph stands for {total} nodes, more than {MAX_NODES}")
+        raise UntrustedArtifact(f"the ONNX graph stands for {total} nodes, more than {MAX_NODES}")
 
 
 def _drop_dead_nodes(graph: ir.Graph) -> None:
@@ -155,15 +155,15 @@ def _refuse_unsupported(model: ir.Model) -> None:
             )
         for attribute in node.attributes.values():
             if attribute.type == ir.AttributeType.TENSOR and isinstance(attribute.value, ir.ExternalTensor):
-                raise UntrustedArtefact(f"node {node.name!r} keeps its value in another file")
+                raise UntrustedArtifact(f"node {node.name!r} keeps its value in another file")
     for graph in model.graphs():
         for name, value in graph.initializers.items():
             if isinstance(value.const_value, ir.ExternalTensor):
-                raise UntrustedArtefact(f"initialiser {name!r} was not loaded from its external file")
+                raise UntrustedArtifact(f"initializer {name!r} was not loaded from its external file")
 
 
 def _infer_shapes_anew(model: ir.Model) -> list[str]:
-    """Replace what the file says about values by what follows from its inputs and initialisers.
+    """Replace what the file says about values by what follows from its inputs and initializers.
 
     Of the claims three things survive: the names of free dimensions, where inference finds a dimension free as well
     (`Reshape(x, [-1, 512])` alone would lose that its first dimension is the batch), the element type of what an

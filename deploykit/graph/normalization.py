@@ -1,7 +1,7 @@
-"""Does a graph normalise its input by itself?
+"""Does a graph normalize its input by itself?
 
 Many exporters put the preprocessing into the file: pixels / 255, minus a mean, over a deviation, or a
-BatchNormalization right on the input. Whoever then normalises again gets wrong answers without an error. This follows
+BatchNormalization right on the input. Whoever then normalizes again gets wrong answers without an error. This follows
 the input through casts, transposes and constant Sub, Add, Mul, Div and BatchNormalization nodes, and says what they
 come to:
 

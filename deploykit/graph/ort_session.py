@@ -25,14 +25,14 @@ OPTIONS: dict[str, dict[str, str]] = {CPU: {}, CUDA: {"use_tf32": "0"}}
 def open_session(
     model: Path | bytes | ir.Model,
     *,
-    optimise: bool | Literal["basic"] = True,
+    optimize: bool | Literal["basic"] = True,
     threads: int = 0,
     provider: str = CPU,
 ) -> Any:
     """An `onnxruntime.InferenceSession` (the library is untyped) on `threads` CPU threads (0: one per core).
 
     Where ONNX Runtime's optimizer fails on a valid graph, it is opened at the basic level once (`optimized_in_full`
-    tells), as it is with `optimise="basic"`. `optimise=False` runs the graph node by node as it is written. Names
+    tells), as it is with `optimize="basic"`. `optimize=False` runs the graph node by node as it is written. Names
     that repeat in a graph in memory are made unique there, in place. float32 stays float32: TF32 is off. Raises
     BuildFailed with ONNX Runtime's own words, BackendMissing where another provider loads than was asked for.
     """
@@ -44,7 +44,7 @@ def open_session(
     options.intra_op_num_threads = threads or usable_cores()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     level = onnxruntime.GraphOptimizationLevel
-    lower = level.ORT_ENABLE_BASIC if optimise else level.ORT_DISABLE_ALL
+    lower = level.ORT_ENABLE_BASIC if optimize else level.ORT_DISABLE_ALL
     missing = _load_cuda_libraries() if provider == CUDA else ""
     content = _readable(model)
 
@@ -53,9 +53,9 @@ def open_session(
         return onnxruntime.InferenceSession(content, options, providers=[(provider, OPTIONS[provider])])
 
     try:
-        session = opened(level.ORT_ENABLE_ALL if optimise is True else lower)
+        session = opened(level.ORT_ENABLE_ALL if optimize is True else lower)
     except Exception as error:
-        if optimise is not True:
+        if optimize is not True:
             raise _rejected(error) from error
         try:
             session = opened(level.ORT_ENABLE_BASIC)
@@ -70,7 +70,7 @@ def open_session(
 
 
 def optimized_in_full(session: Any) -> bool:
-    """Whether a session that `open_session` optimised is at ONNX Runtime's highest level, not at the basic one."""
+    """Whether a session that `open_session` optimized is at ONNX Runtime's highest level, not at the basic one."""
     import onnxruntime
 
     return bool(

@@ -80,7 +80,7 @@ def constant(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
 
 
 def new_initializer(graph: ir.Graph, name: str, array: np.ndarray[Any, Any]) -> ir.Value:
-    """Register `array` under a fresh name; existing initialisers are shared between nodes and never edited."""
+    """Register `array` under a fresh name; existing initializers are shared between nodes and never edited."""
     unique = unused(name, graph.initializers)
     tensor = ir.Tensor(np.asarray(array, order="C"), name=unique)
     value = ir.Value(name=unique, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
@@ -107,7 +107,7 @@ def names_in_use(graph: ir.Graph) -> set[str]:
 
 
 def discard_unused(graph: ir.Graph, value: ir.Value | None) -> None:
-    """Drop an initialiser that nothing reads any more; anything else is left alone."""
+    """Drop an initializer that nothing reads any more; anything else is left alone."""
     if value is None or value.uses() or value.is_graph_output() or value.is_graph_input() or value.name is None:
         return
     if graph.initializers.get(value.name) is value:
@@ -142,7 +142,7 @@ def bypass(node: ir.Node, source: ir.Value, graph: ir.Graph) -> None:
 
 
 def drop(node: ir.Node, graph: ir.Graph) -> None:
-    """Remove a node that nothing reads, and the initialisers that it alone read."""
+    """Remove a node that nothing reads, and the initializers that it alone read."""
     operands = tuple(node.inputs)
     graph.remove(node, safe=True)
     for value in operands:

@@ -8,19 +8,19 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from deploykit.errors import DeploykitError, UntrustedArtefact, one_line
+from deploykit.errors import DeploykitError, UntrustedArtifact, one_line
 from deploykit.graph.sizes import size_ranges
 from deploykit.spec import SizeRange, TensorSpec
 from deploykit.spec.operators import WEIGHTED_OPS, is_quantized
 
 MAX_BYTES = 2**31 - 1  # a protobuf message cannot be longer
-BULK_BYTES = 1024  # initialisers from this size on bypass protobuf
+BULK_BYTES = 1024  # initializers from this size on bypass protobuf
 
 # Protobuf field numbers of onnx.proto, with wire type 2 (a length, then that many bytes).
 MODEL_GRAPH, GRAPH_INITIALIZER, TENSOR_RAW_DATA = 7, 5, 9
 
 
-def serialise(model: ir.Model) -> bytes:
+def serialize(model: ir.Model) -> bytes:
     """One self-contained ONNX file, the same bytes for the same graph. Raises DeploykitError from 2 GB on.
 
     Going through ModelProto would hold every weight three times (tensor, message, bytes). Here protobuf writes all
@@ -45,7 +45,7 @@ def serialise(model: ir.Model) -> bytes:
 
 
 def _without_bulk(model: ir.Model) -> tuple[dict[str, ir.TensorProtocol], onnx.ModelProto]:
-    """The large initialisers, and the message of everything else; `model` is the same before and after."""
+    """The large initializers, and the message of everything else; `model` is the same before and after."""
     initializers = model.graph.initializers
     everything = dict(initializers)
     bulk = {
@@ -90,14 +90,14 @@ def _too_large(size: int) -> DeploykitError:
 
 
 def graph_digest(content: bytes) -> str:
-    """SHA-256 (hex) of a serialised graph: rows with the same digest ran the same graph."""
+    """SHA-256 (hex) of a serialized graph: rows with the same digest ran the same graph."""
     return hashlib.sha256(content).hexdigest()
 
 
 def check(model: ir.Model) -> None:
-    """ONNX's checker with full shape inference. Raises UntrustedArtefact with its first complaint.
+    """ONNX's checker with full shape inference. Raises UntrustedArtifact with its first complaint.
 
-    The checker copies what it checks, twice. So the large initialisers, of which it reads no more than type and shape,
+    The checker copies what it checks, twice. So the large initializers, of which it reads no more than type and shape,
     are shown to it as inputs.
     """
     bulk, skeleton = _without_bulk(model)
@@ -110,7 +110,7 @@ def check(model: ir.Model) -> None:
     try:
         onnx.checker.check_model(skeleton, full_check=True)
     except Exception as error:  # ValidationError, InferenceError, DecodeError, ValueError
-        raise UntrustedArtefact(f"not a valid ONNX graph: {one_line(error)}") from error
+        raise UntrustedArtifact(f"not a valid ONNX graph: {one_line(error)}") from error
 
 
 def tensor_specs(model: ir.Model) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -123,7 +123,7 @@ def tensor_specs(model: ir.Model) -> tuple[tuple[TensorSpec, ...], tuple[TensorS
 
 
 def computing_types(model: ir.Model) -> set[str]:
-    """In which types the convolutions and matrix products compute, bodies included; "int8" for anything quantised."""
+    """In which types the convolutions and matrix products compute, bodies included; "int8" for anything quantized."""
     found = set()
     for node in model.graph.all_nodes():
         if is_quantized(node.op_type):
@@ -149,7 +149,7 @@ def weights_with_nan(model: ir.Model) -> tuple[str, ...]:
 
 def _spec(value: ir.Value, known: Mapping[str, SizeRange]) -> TensorSpec:
     if value.shape is None or value.dtype is None or not value.name:
-        raise UntrustedArtefact(
+        raise UntrustedArtifact(
             f"the shape or type of {value.name!r} is unknown", hint="give --input-shape, or state it in the ONNX file"
         )
     anonymous = ("batch", *(f"{value.name}_{axis}" for axis in range(1, len(value.shape))))

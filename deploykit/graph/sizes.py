@@ -7,7 +7,7 @@ be folded. Runtimes take inputs whose dimensions of one name differ in size, so 
 apart.
 
 A range stays in the file's metadata under `RANGES`, by the dimension's name, so that a typed graph, an engine and its
-optimisation profile know it, too.
+optimization profile know it, too.
 """
 
 import json
@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from deploykit.errors import UntrustedArtefact, UsageError
+from deploykit.errors import UntrustedArtifact, UsageError
 from deploykit.spec import BATCH, InputShape, SizeRange
 
 RANGES = "deploykit.sizes"
@@ -83,14 +83,14 @@ def note_ranges(model: ir.Model, ranges: Mapping[str, SizeRange]) -> None:
 
 
 def size_ranges(model: ir.Model) -> dict[str, SizeRange]:
-    """The ranges of free sizes that the graph carries, by name. Raises UntrustedArtefact where they are malformed."""
+    """The ranges of free sizes that the graph carries, by name. Raises UntrustedArtifact where they are malformed."""
     text = model.metadata_props.get(RANGES)
     if text is None:
         return {}
     try:
         return {str(name): SizeRange(*map(int, ends)) for name, ends in json.loads(text).items()}
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, UsageError) as error:
-        raise UntrustedArtefact(f"the ONNX graph's metadata {RANGES} is malformed: {text[:80]!r}") from error
+        raise UntrustedArtifact(f"the ONNX graph's metadata {RANGES} is malformed: {text[:80]!r}") from error
 
 
 def _inputs(model: ir.Model) -> list[ir.Value]:

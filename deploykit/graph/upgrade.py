@@ -157,7 +157,7 @@ def _broadcast_by_axis(node: ir.Node) -> None:
 
 def _require_inference(node: ir.Node) -> None:
     if not _take(node, "is_test", 0):
-        raise _refuse(node, "it normalises by the statistics of its batch (is_test is 0)")
+        raise _refuse(node, "it normalizes by the statistics of its batch (is_test is 0)")
 
 
 def _normalize_each_activation(node: ir.Node) -> None:
@@ -169,8 +169,8 @@ def _normalize_each_activation(node: ir.Node) -> None:
     kind = _dtype(x)
     epsilon = _constant(node, _take(node, "epsilon", 1e-5), kind)
     deviation = _insert(node, "Sqrt", [_insert(node, "Add", [variance, epsilon], {})], {})
-    centred = _insert(node, "Sub", [x, mean], {})
-    normal = _insert(node, "Div", [centred, deviation], {})
+    centered = _insert(node, "Sub", [x, mean], {})
+    normal = _insert(node, "Div", [centered, deviation], {})
     _become(node, _insert(node, "Add", [_insert(node, "Mul", [normal, scale], {}), bias], {}))
 
 

@@ -32,7 +32,7 @@ class Interface:
 def verify(model: ir.Model, interface: Interface, *, after: str) -> None:
     """Raise DeploykitError, naming the pass `after` which the graph broke.
 
-    Holds: inputs and outputs are as before; every operand is a graph input, an initialiser with data, or the output
+    Holds: inputs and outputs are as before; every operand is a graph input, an initializer with data, or the output
     of an earlier node; every value has a name of its own. The two branches of an If may use the same names.
     """
     found = Interface.of(model)
@@ -66,7 +66,7 @@ def _breaches(graph: ir.Graph, outer: frozenset[ir.Value], names: set[str]) -> I
         yield from _name_breach(value, names)
     for name, value in graph.initializers.items():
         if value.const_value is None or value.name != name:
-            yield f"initialiser {name!r} has no data or is filed under another name"
+            yield f"initializer {name!r} has no data or is filed under another name"
     for node in graph:
         for operand in node.inputs:
             if operand is not None and operand not in known:

@@ -9,7 +9,7 @@ from pathlib import Path
 from deploykit.errors import UsageError
 
 
-def copy_artefact(source: Path, target: Path) -> Path:
+def copy_artifact(source: Path, target: Path) -> Path:
     """Copy a stored file to where the user wants it, whole or not at all. Raises UsageError."""
     return _written(target / source.name if target.is_dir() else target, lambda draft: shutil.copyfile(source, draft))
 

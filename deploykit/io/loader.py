@@ -3,7 +3,7 @@ archive of arrays or an image.
 
 What lies behind the door is data: no pickle is ever allowed to run code, no size that a file claims is believed
 before it is checked. A missing file is a `UsageError` (exit 2), a file that is not what it says an
-`UntrustedArtefact` (exit 5); either is one line.
+`UntrustedArtifact` (exit 5); either is one line.
 """
 
 import gzip
@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploykit.errors import UntrustedArtefact, UsageError, one_line
-from deploykit.io.checkpoint.formats import HEAD_BYTES, Format, recognise
+from deploykit.errors import UntrustedArtifact, UsageError, one_line
+from deploykit.io.checkpoint.formats import HEAD_BYTES, Format, recognize
 from deploykit.io.checkpoint.harmless import harmless_globals
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def read_checkpoint(path: Path) -> object:
     The format is told by content, whatever the suffix (see `checkpoint.formats`). Pickles load with
     `weights_only=True`, without a fallback, and with the harmless types of `checkpoint.harmless` beside torch's own.
 
-    Raises UsageError where there is no such file, and UntrustedArtefact where it is something else than a checkpoint,
+    Raises UsageError where there is no such file, and UntrustedArtifact where it is something else than a checkpoint,
     is truncated or would run code.
     """
     _require_file(path, "checkpoint")
@@ -53,8 +53,8 @@ def read_checkpoint(path: Path) -> object:
             head = stream.read(HEAD_BYTES)
         members = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) and head.startswith(b"PK") else None
     except (OSError, zipfile.BadZipFile, ValueError) as error:
-        raise UntrustedArtefact(f"cannot read checkpoint {path}: {one_line(error)}") from error
-    match recognise(path, head, members):
+        raise UntrustedArtifact(f"cannot read checkpoint {path}: {one_line(error)}") from error
+    match recognize(path, head, members):
         case Format.SAFETENSORS:
             return _read_safetensors(path)
         case Format.ARRAYS:
@@ -70,7 +70,7 @@ def _read_safetensors(path: Path) -> object:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise UntrustedArtefact(f"cannot read checkpoint {path}: {one_line(error)}") from error
+        raise UntrustedArtifact(f"cannot read checkpoint {path}: {one_line(error)}") from error
 
 
 def _read_arrays(path: Path) -> object:
@@ -80,7 +80,7 @@ def _read_arrays(path: Path) -> object:
     try:
         return {name: torch.from_numpy(array) for name, array in found.items() if array.dtype.kind in "fiub"}
     except (TypeError, ValueError) as error:  # numbers of a width or byte order that torch has not
-        raise UntrustedArtefact(f"cannot read checkpoint {path}: {one_line(error)}") from error
+        raise UntrustedArtifact(f"cannot read checkpoint {path}: {one_line(error)}") from error
 
 
 def _read_pickle(path: Path, *, is_zip: bool) -> object:
@@ -94,7 +94,7 @@ def _read_pickle(path: Path, *, is_zip: bool) -> object:
             torch.serialization.safe_globals(harmless_globals()),
         ):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except UntrustedArtefact:
+    except UntrustedArtifact:
         raise
     except Exception as error:  # hostile bytes make the unpickler raise anything
         raise _refused_pickle(path, error, _foreign_names(path) if is_zip else ()) from error
@@ -116,32 +116,32 @@ def _refuse_compressed(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         for record in archive.infolist():
             if record.compress_type != zipfile.ZIP_STORED:
-                raise UntrustedArtefact(f"checkpoint {path} has a compressed record {record.filename!r}")
+                raise UntrustedArtifact(f"checkpoint {path} has a compressed record {record.filename!r}")
 
 
-def _refused_pickle(path: Path, error: Exception, foreign: Sequence[str]) -> UntrustedArtefact:
+def _refused_pickle(path: Path, error: Exception, foreign: Sequence[str]) -> UntrustedArtifact:
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # torch underlines its advice
     hint = "save its state dict as .safetensors, or find an unbroken copy"
     named = foreign or re.findall(r"GLOBAL (\S+) was not an allowed", text)[:1]
     if named:
         code = ", ".join(named[:NAMED]) + (f" and {len(named) - NAMED} more" if len(named) > NAMED else "")
         what = "holds a whole pickled module, which" if any(map(_is_module, named)) else "holds an object that"
-        return UntrustedArtefact(
+        return UntrustedArtifact(
             f"checkpoint {path} {what} would run code when loaded ({code}), so it is refused",
             hint="where its code is at hand and trusted, save the state dict: torch.save(model.state_dict(), path)",
         )
     if foreign_name := re.search(r"GLOBAL (\S+)", text):
-        return UntrustedArtefact(
+        return UntrustedArtifact(
             f"checkpoint {path} would run code when loaded ({foreign_name[1]}), so it is refused", hint=hint
         )
     if "Unsupported operand" in text:
-        return UntrustedArtefact(
+        return UntrustedArtifact(
             f"checkpoint {path} was pickled by a protocol that torch's safe reader does not know",
             hint="save it again as torch.save does by itself, without pickle_protocol=",
         )
     if refusal := re.search(r"WeightsUnpickler error:\s*(.+)", text):
-        return UntrustedArtefact(f"checkpoint {path} is not a plain state dict: {refusal[1].strip()}", hint=hint)
-    return UntrustedArtefact(f"{path} is not a PyTorch checkpoint, or a damaged one ({one_line(error)})", hint=hint)
+        return UntrustedArtifact(f"checkpoint {path} is not a plain state dict: {refusal[1].strip()}", hint=hint)
+    return UntrustedArtifact(f"{path} is not a PyTorch checkpoint, or a damaged one ({one_line(error)})", hint=hint)
 
 
 def _is_module(name: str) -> bool:
@@ -153,7 +153,7 @@ def read_onnx(path: Path) -> "onnx.ModelProto":
 
     What strays from the standard, and runtimes let pass, is still in it: see `onnx_repair`.
 
-    Raises UsageError where there is no such file, and UntrustedArtefact where it is not valid ONNX, would take more
+    Raises UsageError where there is no such file, and UntrustedArtifact where it is not valid ONNX, would take more
     room than its limits allow, or has data outside its own folder.
     """
     from deploykit.io.onnx_vetting import OnnxLimits, load_external_data, vet_validity, vet_values
@@ -187,14 +187,14 @@ def _parse_onnx(path: Path, limits: "OnnxLimits") -> "onnx.ModelProto":
 
     size = path.stat().st_size
     if not 0 < size <= limits.file_bytes:
-        raise UntrustedArtefact(
+        raise UntrustedArtifact(
             f"{path} is empty" if size == 0 else f"{path} has {size} bytes, more than {limits.file_bytes}",
             hint="" if size == 0 else "keep large weights in an external data file",
         )
     try:
         model = onnx.load_model_from_string(path.read_bytes())
     except Exception as error:  # protobuf's error classes differ between its implementations
-        raise UntrustedArtefact(f"{path} is not ONNX, or only a part of it: {one_line(error)}") from error
+        raise UntrustedArtifact(f"{path} is not ONNX, or only a part of it: {one_line(error)}") from error
     vet_model(model, path, limits)
     return model
 
@@ -202,7 +202,7 @@ def _parse_onnx(path: Path, limits: "OnnxLimits") -> "onnx.ModelProto":
 def read_image(path: Path) -> "Image.Image":
     """A photograph as 8-bit RGB, turned the way its EXIF orientation says.
 
-    Raises UsageError where there is no such file, and UntrustedArtefact where it is no image, is cut short, has
+    Raises UsageError where there is no such file, and UntrustedArtifact where it is no image, is cut short, has
     more than `MAX_IMAGE_PIXELS` pixels or holds floating-point values.
     """
     _require_file(path, "image")
@@ -211,44 +211,44 @@ def read_image(path: Path) -> "Image.Image":
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=IMAGE_FORMATS) as image:
             if image.width * image.height > MAX_IMAGE_PIXELS:
-                raise UntrustedArtefact(
+                raise UntrustedArtifact(
                     f"image {path} has {image.width} x {image.height} pixels, more than {MAX_IMAGE_PIXELS}"
                 )
             image.load()
             if image.mode == "F":
-                raise UntrustedArtefact(f"image {path} holds floating-point values, not 8 or 16-bit ones")
+                raise UntrustedArtifact(f"image {path} holds floating-point values, not 8 or 16-bit ones")
             if image.mode.startswith("I"):  # 16 bits of grey, which convert() would clip at 255
                 return ImageOps.exif_transpose(image.point(lambda value: value * (1 / 256)).convert("L")).convert("RGB")
             return ImageOps.exif_transpose(image).convert("RGB")
-    except UntrustedArtefact:
+    except UntrustedArtifact:
         raise
     except Exception as error:  # hostile bytes make a decoder raise anything
-        raise UntrustedArtefact(f"cannot read image {path}: {one_line(error)}") from error
+        raise UntrustedArtifact(f"cannot read image {path}: {one_line(error)}") from error
 
 
 def read_npz(path: Path) -> "dict[str, np.ndarray[Any, Any]]":
     """The arrays of a NumPy archive by name: plain numbers, never a pickle.
 
-    Raises UsageError where there is no such file, and UntrustedArtefact where it is no such archive, holds objects, is
+    Raises UsageError where there is no such file, and UntrustedArtifact where it is no such archive, holds objects, is
     damaged, or claims more than `MAX_ARRAY_BYTES` or other sizes than it has.
     """
     _require_file(path, "archive")
     import numpy as np
 
     if not zipfile.is_zipfile(path):
-        raise UntrustedArtefact(f"{path} is no .npz archive", hint="write it with numpy.savez")
+        raise UntrustedArtifact(f"{path} is no .npz archive", hint="write it with numpy.savez")
     try:
         with zipfile.ZipFile(path) as archive:
             if (total := sum(member.file_size for member in archive.infolist())) > MAX_ARRAY_BYTES:
-                raise UntrustedArtefact(f"{path} unpacks to {total} bytes, more than {MAX_ARRAY_BYTES}")
+                raise UntrustedArtifact(f"{path} unpacks to {total} bytes, more than {MAX_ARRAY_BYTES}")
             for member in archive.infolist():
                 _vet_array(path, archive, member)
         with np.load(path, allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
-    except UntrustedArtefact:
+    except UntrustedArtifact:
         raise
     except Exception as error:  # hostile bytes make the reader raise anything
-        raise UntrustedArtefact(f"cannot read {path}: {one_line(error)}") from error
+        raise UntrustedArtifact(f"cannot read {path}: {one_line(error)}") from error
 
 
 def _vet_array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
@@ -257,22 +257,22 @@ def _vet_array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) ->
     from numpy.lib import format as npy
 
     if not member.filename.endswith(".npy"):
-        raise UntrustedArtefact(f"{path} holds {member.filename!r}, which is no array")
+        raise UntrustedArtifact(f"{path} holds {member.filename!r}, which is no array")
     with archive.open(member) as stream:
         read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(npy.read_magic(stream))
         if read is None:
-            raise UntrustedArtefact(f"{path}: {member.filename} is of an unknown version of NumPy's format")
+            raise UntrustedArtifact(f"{path}: {member.filename} is of an unknown version of NumPy's format")
         shape, _, dtype = read(stream)
         if dtype.hasobject:
-            raise UntrustedArtefact(f"{path}: {member.filename} holds Python objects, so it is refused")
+            raise UntrustedArtifact(f"{path}: {member.filename} holds Python objects, so it is refused")
         if math.prod(shape) * np.dtype(dtype).itemsize != member.file_size - stream.tell():
-            raise UntrustedArtefact(f"{path}: {member.filename} claims {dtype}{list(shape)} and has another size")
+            raise UntrustedArtifact(f"{path}: {member.filename} claims {dtype}{list(shape)} and has another size")
 
 
 def read_idx(path: Path, axes: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
     """An array of bytes with `axes` axes in the MNIST format (idx), plain or gzipped (`.gz`).
 
-    Raises UsageError where there is no such file, and UntrustedArtefact where it is none, or has another size than its
+    Raises UsageError where there is no such file, and UntrustedArtifact where it is none, or has another size than its
     header says.
     """
     _require_file(path, "idx file")
@@ -282,28 +282,28 @@ def read_idx(path: Path, axes: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             header = stream.read(4 + 4 * axes)
             if header[:4] != bytes((0, 0, IDX_BYTES, axes)) or len(header) != 4 + 4 * axes:
-                raise UntrustedArtefact(f"{path} is no idx file of bytes with {axes} axes")
+                raise UntrustedArtifact(f"{path} is no idx file of bytes with {axes} axes")
             shape = struct.unpack(f">{axes}I", header[4:])
             size = math.prod(shape)
             if size > MAX_ARRAY_BYTES:
-                raise UntrustedArtefact(f"{path} claims {size} bytes, more than {MAX_ARRAY_BYTES}")
+                raise UntrustedArtifact(f"{path} claims {size} bytes, more than {MAX_ARRAY_BYTES}")
             content = stream.read(size + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise UntrustedArtefact(f"cannot read {path}: {one_line(error)}") from error
+        raise UntrustedArtifact(f"cannot read {path}: {one_line(error)}") from error
     if len(content) != size:
-        raise UntrustedArtefact(f"{path} claims {'x'.join(map(str, shape))} bytes and has another size")
+        raise UntrustedArtifact(f"{path} claims {'x'.join(map(str, shape))} bytes and has another size")
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def read_text(path: Path) -> str:
-    """A text file of deploykit's own making, UTF-8. Raises UsageError; UntrustedArtefact where it is no text."""
+    """A text file of deploykit's own making, UTF-8. Raises UsageError; UntrustedArtifact where it is no text."""
     _require_file(path, "file")
     if (size := path.stat().st_size) > MAX_TEXT_BYTES:
-        raise UntrustedArtefact(f"{path} has {size} bytes, more than any table or shard")
+        raise UntrustedArtifact(f"{path} has {size} bytes, more than any table or shard")
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UntrustedArtefact(f"{path} is no text file") from error
+        raise UntrustedArtifact(f"{path} is no text file") from error
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path") from error
 

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
 
-from deploykit.errors import UntrustedArtefact
+from deploykit.errors import UntrustedArtifact
 
 SMALL_TENSOR_BYTES = 4096  # shapes and other operands that shape inference may need to see
 DEFAULT_IMPORTS = {"com.microsoft": 1, "ai.onnx.ml": 3}  # what ONNX Runtime assumes where a file imports nothing
@@ -23,11 +23,11 @@ DEFAULT_IMPORTS = {"com.microsoft": 1, "ai.onnx.ml": 3}  # what ONNX Runtime ass
 def repaired(model: ModelProto) -> tuple[ModelProto, tuple[str, ...]]:
     """The model and what was put right, in words; the very same object where nothing was. `model` is left alone.
 
-    Put right are: nodes out of order, nodes that share a name, initialisers that are there twice (the last counts, as
+    Put right are: nodes out of order, nodes that share a name, initializers that are there twice (the last counts, as
     in ONNX Runtime) or sparse, a missing name of the graph, missing imports of well-known domains, sizes of -1 and a
     batch of 0 (free).
 
-    Raises UntrustedArtefact where nodes need each other in a circle.
+    Raises UntrustedArtifact where nodes need each other in a circle.
     """
     fixed = without_initializers(model)
     notes = [
@@ -40,9 +40,9 @@ def repaired(model: ModelProto) -> tuple[ModelProto, tuple[str, ...]]:
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     if len(weights) < len(model.graph.initializer):
         twice = Counter(tensor.name for tensor in model.graph.initializer).most_common(1)[0][0]
-        notes.append(f"initialiser {twice!r} is there twice; the last one counts")
+        notes.append(f"initializer {twice!r} is there twice; the last one counts")
     if model.graph.sparse_initializer:
-        notes.append("its sparse initialisers are written out")
+        notes.append("its sparse initializers are written out")
     if not notes:
         return model, ()
     fixed.graph.initializer.extend(weights.values())
@@ -147,7 +147,7 @@ def _sort(graph: GraphProto) -> Iterator[str]:
                 heapq.heappush(ready, reader)
     if len(order) < len(needs):
         stuck = next(node for node, count in zip(graph.node, open_needs, strict=True) if count)
-        raise UntrustedArtefact(f"the ONNX graph runs in a circle through node {stuck.name or stuck.op_type!r}")
+        raise UntrustedArtifact(f"the ONNX graph runs in a circle through node {stuck.name or stuck.op_type!r}")
     nodes = [graph.node[index] for index in order]
     sorted_graph = GraphProto(node=nodes)
     graph.ClearField("node")
@@ -201,10 +201,10 @@ def _dense(matrix: SparseTensorProto) -> TensorProto:
     at = onnx.numpy_helper.to_array(matrix.indices)
     shape = tuple(matrix.dims)
     if at.ndim != 1 and (at.ndim != 2 or at.shape[1] != len(shape) or (at < 0).any() or (at >= shape).any()):
-        raise UntrustedArtefact(f"sparse initialiser {matrix.values.name!r} has positions outside its shape")
+        raise UntrustedArtifact(f"sparse initializer {matrix.values.name!r} has positions outside its shape")
     places = at if at.ndim == 1 else np.ravel_multi_index(tuple(at.T), shape)
     full = np.zeros(math.prod(shape), values.dtype)
     if places.size and not (places.min() >= 0 and places.max() < full.size):
-        raise UntrustedArtefact(f"sparse initialiser {matrix.values.name!r} has positions outside its shape")
+        raise UntrustedArtifact(f"sparse initializer {matrix.values.name!r} has positions outside its shape")
     full[places] = values
     return onnx.numpy_helper.from_array(full.reshape(shape), matrix.values.name)

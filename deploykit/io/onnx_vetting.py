@@ -22,7 +22,7 @@ import onnx
 import onnx.inliner
 from onnx import FunctionProto, GraphProto, ModelProto, TensorProto
 
-from deploykit.errors import UntrustedArtefact, one_line
+from deploykit.errors import UntrustedArtifact, one_line
 from deploykit.io.onnx_repair import repaired, with_stubs, without_initializers
 
 EXTERNAL_KEYS = {"location", "offset", "length", "checksum"}
@@ -30,7 +30,7 @@ SUB_BYTE_BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
 CARRY_VALUES = ("Add", "Cast", "Concat", "Gather", "Identity", "Mul", "Slice", "Squeeze", "Sub", "Unsqueeze")
 LONGEST_SHAPE = 64
 MAX_CARRIED_VALUES = 1 << 22
-OLDEST_IR = 4  # before it, an initialiser had to be listed as an input too
+OLDEST_IR = 4  # before it, an initializer had to be listed as an input too
 
 Graphlike = GraphProto | FunctionProto
 
@@ -55,10 +55,10 @@ class _External:
 
 
 def vet_model(model: ModelProto, path: Path, limits: OnnxLimits) -> None:
-    """Raise UntrustedArtefact with the first thing wrong with a model that was parsed without its external data."""
+    """Raise UntrustedArtifact with the first thing wrong with a model that was parsed without its external data."""
     graphs = [graph for root in _roots(model) for graph in _nested(root)]
     if not model.graph.node:
-        raise UntrustedArtefact(f"{path} is not an ONNX model, or one without nodes")
+        raise UntrustedArtifact(f"{path} is not an ONNX model, or one without nodes")
     _vet_functions(model, path, limits)
     for matrix in chain.from_iterable(_sparse_tensors(graph) for graph in graphs):  # a reader unfolds it
         _vet_size(matrix.values.name, matrix.dims, matrix.values.data_type, path, limits)
@@ -66,7 +66,7 @@ def vet_model(model: ModelProto, path: Path, limits: OnnxLimits) -> None:
     for tensor in chain.from_iterable(_tensors(graph) for graph in graphs):
         total += _vet_tensor(tensor, path, limits)
         if total > limits.initializer_bytes:
-            raise UntrustedArtefact(f"the tensors of {path} take more than {limits.initializer_bytes} bytes")
+            raise UntrustedArtifact(f"the tensors of {path} take more than {limits.initializer_bytes} bytes")
 
 
 def vet_values(model: ModelProto, path: Path, limits: OnnxLimits) -> None:
@@ -77,16 +77,16 @@ def vet_values(model: ModelProto, path: Path, limits: OnnxLimits) -> None:
             lean = onnx.inliner.inline_local_functions(lean)
         _vet_propagation(lean.graph, path)
         lean = onnx.shape_inference.infer_shapes(lean, data_prop=True)
-    except UntrustedArtefact:
+    except UntrustedArtifact:
         raise
     except Exception as error:  # the C++ side raises what it likes, and the model made it
-        raise UntrustedArtefact(f"shapes of {path} cannot be inferred: {one_line(error)}") from error
+        raise UntrustedArtifact(f"shapes of {path} cannot be inferred: {one_line(error)}") from error
     for graph in _nested(lean.graph):
         for value in chain(graph.input, graph.value_info, graph.output):
             kind = value.type.tensor_type
             count = math.prod(max(1, size.dim_value) for size in kind.shape.dim)  # free ones are 0
             if (size := _bytes(count, kind.elem_type or TensorProto.FLOAT)) > limits.tensor_bytes:
-                raise UntrustedArtefact(
+                raise UntrustedArtifact(
                     f"value {value.name!r} of {path} would take {size} bytes, more than {limits.tensor_bytes}"
                 )
 
@@ -109,7 +109,7 @@ def _vet_propagation(graph: GraphProto, path: Path) -> None:
             length = LONGEST_SHAPE if node.op_type in ("Shape", "Size") else 0
         total += length
         if total > MAX_CARRIED_VALUES:
-            raise UntrustedArtefact(
+            raise UntrustedArtifact(
                 f"the constant vectors that {path} joins have more than {MAX_CARRIED_VALUES} values"
             )
         lengths |= dict.fromkeys(node.output, length)
@@ -118,7 +118,7 @@ def _vet_propagation(graph: GraphProto, path: Path) -> None:
 def vet_validity(model: ModelProto, path: Path) -> None:
     """Refuse what ONNX's checker does, `onnx_repair` having put right what runtimes let pass.
 
-    The checker copies what it checks and would read external data, so large initialisers are shown to it as inputs.
+    The checker copies what it checks and would read external data, so large initializers are shown to it as inputs.
     """
     lean = _without_large_data(model)
     checked = without_initializers(lean)
@@ -138,11 +138,11 @@ def vet_validity(model: ModelProto, path: Path) -> None:
     try:
         onnx.checker.check_model(checked)
     except Exception as error:  # the C++ checker raises what it likes, and the file made it
-        raise UntrustedArtefact(f"{path} is not valid ONNX: {one_line(error)}") from error
+        raise UntrustedArtifact(f"{path} is not valid ONNX: {one_line(error)}") from error
 
 
 def _without_large_data(model: ModelProto) -> ModelProto:
-    """A copy in running order whose large initialisers have a type and a shape alone."""
+    """A copy in running order whose large initializers have a type and a shape alone."""
     return repaired(with_stubs(model))[0]
 
 
@@ -225,7 +225,7 @@ def _vet_tensor(tensor: TensorProto, path: Path, limits: OnnxLimits) -> int:
     else:
         return size + _vet_typed_data(tensor, path)
     if held != size:
-        raise UntrustedArtefact(f"tensor {tensor.name!r} of {path} has {held} bytes of data, its shape needs {size}")
+        raise UntrustedArtifact(f"tensor {tensor.name!r} of {path} has {held} bytes of data, its shape needs {size}")
     return size
 
 
@@ -236,10 +236,10 @@ def _vet_size(name: str, dims: Iterable[int], data_type: int, path: Path, limits
         or data_type == TensorProto.UNDEFINED
         or min(shape, default=0) < 0
     ):
-        raise UntrustedArtefact(f"tensor {name!r} of {path} has data type {data_type} and shape {shape}")
+        raise UntrustedArtifact(f"tensor {name!r} of {path} has data type {data_type} and shape {shape}")
     size = _bytes(math.prod(shape), data_type)
     if size > limits.tensor_bytes:
-        raise UntrustedArtefact(f"tensor {name!r} of {path} would take {size} bytes, more than {limits.tensor_bytes}")
+        raise UntrustedArtifact(f"tensor {name!r} of {path} would take {size} bytes, more than {limits.tensor_bytes}")
     return size
 
 
@@ -253,7 +253,7 @@ def _vet_typed_data(tensor: TensorProto, path: Path) -> int:
     if name.startswith("COMPLEX"):
         count *= 2
     if len(held) != count:
-        raise UntrustedArtefact(f"tensor {tensor.name!r} of {path} has {len(held)} values, its shape needs {count}")
+        raise UntrustedArtifact(f"tensor {tensor.name!r} of {path} has {len(held)} values, its shape needs {count}")
     return sum(len(text) for text in tensor.string_data)
 
 
@@ -271,7 +271,7 @@ def _vet_functions(model: ModelProto, path: Path, limits: OnnxLimits) -> None:
     """Bound the nodes of the model as it is once every function is inlined."""
     functions = {_called(function): function for function in model.functions}
     if len(functions) != len(model.functions):
-        raise UntrustedArtefact(f"{path} defines a function twice")
+        raise UntrustedArtifact(f"{path} defines a function twice")
     inlined: dict[tuple[str, str, str], int] = {}
 
     def count(root: Graphlike, callers: tuple[tuple[str, str, str], ...]) -> int:
@@ -280,13 +280,13 @@ def _vet_functions(model: ModelProto, path: Path, limits: OnnxLimits) -> None:
             called = (node.domain, node.op_type, node.overload)
             if called in functions and called not in inlined:
                 if called in callers:
-                    raise UntrustedArtefact(f"function {called[1]!r} of {path} calls itself")
+                    raise UntrustedArtifact(f"function {called[1]!r} of {path} calls itself")
                 if len(callers) == limits.function_depth:
-                    raise UntrustedArtefact(f"functions of {path} call each other more than {len(callers)} deep")
+                    raise UntrustedArtifact(f"functions of {path} call each other more than {len(callers)} deep")
                 inlined[called] = count(functions[called], (*callers, called))
             total += 1 + inlined.get(called, 0)
             if total > limits.nodes:
-                raise UntrustedArtefact(f"{path} has more than {limits.nodes} nodes")
+                raise UntrustedArtifact(f"{path} has more than {limits.nodes} nodes")
         return total
 
     for root in _roots(model):
@@ -310,15 +310,15 @@ def _locate(tensor: TensorProto, path: Path) -> _External:
     told = {entry.key: entry.value for entry in tensor.external_data}
     what = f"external data of tensor {tensor.name!r} of {path}"
     if len(told) != len(tensor.external_data) or not told.keys() <= EXTERNAL_KEYS:
-        raise UntrustedArtefact(f"{what} has a key twice, or one of {sorted(told.keys() - EXTERNAL_KEYS)}")
+        raise UntrustedArtifact(f"{what} has a key twice, or one of {sorted(told.keys() - EXTERNAL_KEYS)}")
     location = told.get("location", "")
     pure = PurePosixPath(location)
     if not location or pure.is_absolute() or ".." in pure.parts or re.search(r"[\\:\0]", location):
-        raise UntrustedArtefact(f"{what} lies at {location!r}, not inside the model's folder")
+        raise UntrustedArtifact(f"{what} lies at {location!r}, not inside the model's folder")
     folder = Path(os.path.realpath(path.parent))
     target = Path(os.path.realpath(folder.joinpath(*pure.parts)))
     if not target.is_relative_to(folder) and target.parent != Path(os.path.realpath(path)).parent:
-        raise UntrustedArtefact(
+        raise UntrustedArtifact(
             f"{what} is reached through a link, {location!r}, that leads to {target}",
             hint="copy the model and its data into one folder: cp -L MODEL DATA FOLDER",
         )
@@ -326,11 +326,11 @@ def _locate(tensor: TensorProto, path: Path) -> _External:
         found = target.lstat()
         size = _plain_size(found, what)
     except (OSError, ValueError) as error:
-        raise UntrustedArtefact(f"{what} is not there: {location!r}") from error
+        raise UntrustedArtifact(f"{what} is not there: {location!r}") from error
     offset = _whole_number(told.get("offset", "0"), what)
     length = _whole_number(told["length"], what) if "length" in told else size - offset
     if length < 0 or offset + length > size:
-        raise UntrustedArtefact(f"{what} ends at byte {offset + length} of {location!r}, which has {size}")
+        raise UntrustedArtifact(f"{what} ends at byte {offset + length} of {location!r}, which has {size}")
     return _External(target, offset, length, (found.st_dev, found.st_ino))
 
 
@@ -341,24 +341,24 @@ def _read_external(place: _External, path: Path) -> bytes:
             opened = os.fstat(file.fileno())
             _plain_size(opened, f"external data of {path}")
             if (opened.st_dev, opened.st_ino) != place.identity:
-                raise UntrustedArtefact(f"{place.path} became another file while it was read")
+                raise UntrustedArtifact(f"{place.path} became another file while it was read")
             file.seek(place.offset)
             content = file.read(place.length)
     except OSError as error:
-        raise UntrustedArtefact(f"cannot read {place.path}: {error.strerror}") from error
+        raise UntrustedArtifact(f"cannot read {place.path}: {error.strerror}") from error
     if len(content) != place.length:
-        raise UntrustedArtefact(f"{place.path} became shorter while it was read")
+        raise UntrustedArtifact(f"{place.path} became shorter while it was read")
     return content
 
 
 def _plain_size(found: os.stat_result, what: str) -> int:
     """The size of a regular file that has one name; a second name could be anybody's file elsewhere."""
     if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-        raise UntrustedArtefact(f"{what} is a link or no regular file")
+        raise UntrustedArtifact(f"{what} is a link or no regular file")
     return found.st_size
 
 
 def _whole_number(text: str, what: str) -> int:
     if not re.fullmatch(r"[0-9]{1,19}", text):
-        raise UntrustedArtefact(f"{what} has an offset or length of {text[:20]!r}")
+        raise UntrustedArtifact(f"{what} has an offset or length of {text[:20]!r}")
     return int(text)

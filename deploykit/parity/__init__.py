@@ -3,7 +3,7 @@
 from deploykit.parity.coordinates import coordinate_noise
 from deploykit.parity.file_reference import file_reference
 from deploykit.parity.kinds import Kind, output_kinds
-from deploykit.parity.limits import Limits, too_weak, yardstick_db
+from deploykit.parity.limits import Limits, baseline_db, too_weak
 from deploykit.parity.metrics import Distance, Top1, distance, sqnr_db, top1
 from deploykit.parity.module import module_reference
 from deploykit.parity.reference import (
@@ -35,6 +35,7 @@ __all__ = [
     "Top1",
     "Undecided",
     "apart",
+    "baseline_db",
     "closeness_db",
     "coordinate_noise",
     "distance",
@@ -49,5 +50,4 @@ __all__ = [
     "too_weak",
     "top1",
     "unlike",
-    "yardstick_db",
 ]

@@ -1,4 +1,4 @@
-"""Accuracy on labelled images, and whether two rows differ in it: counts first, then what they allow to be said.
+"""Accuracy on labeled images, and whether two rows differ in it: counts first, then what they allow to be said.
 
 Both intervals are of 95 %. One row's accuracy has Wilson's score interval (JASA 22, 1927). Two rows that saw the same
 images are compared by the images on which they disagree: with b right in the first row only, c right in the second
@@ -23,7 +23,7 @@ TOP = 5
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What one row said of n labelled images: its `classes` (n,), and how many classes it preferred to the label."""
+    """What one row said of n labeled images: its `classes` (n,), and how many classes it preferred to the label."""
 
     labels: NDArray[np.int64]
     classes: NDArray[np.int64]
@@ -76,9 +76,9 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        centre = (self.hits + Z**2 / 2) / (self.n + Z**2)
+        center = (self.hits + Z**2 / 2) / (self.n + Z**2)
         half = Z / (self.n + Z**2) * math.sqrt(self.hits * (self.n - self.hits) / self.n + Z**2 / 4)
-        return max(0.0, centre - half), min(1.0, centre + half)
+        return max(0.0, center - half), min(1.0, center + half)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +112,9 @@ class Flips:
     def interval(self) -> tuple[float, float]:
         """Of `drop`, points."""
         lost, gained, n = self.lost + 0.5, self.gained + 0.5, self.n + 2
-        centre = (lost - gained) / n
+        center = (lost - gained) / n
         half = Z * math.sqrt(lost + gained - (lost - gained) ** 2 / n) / n
-        return 100 * (centre - half), 100 * (centre + half)
+        return 100 * (center - half), 100 * (center + half)
 
     @property
     def p(self) -> float:

@@ -169,8 +169,8 @@ def _joined_by(
     """Each of the rest goes to the cluster whose scale is nearest to its own."""
     if not clusters:
         return [rest]
-    centres = np.log([np.median(scale[cluster]) for cluster in clusters])
-    nearest = np.abs(np.log(scale[rest])[:, None] - centres).argmin(axis=1) if len(rest) else rest
+    centers = np.log([np.median(scale[cluster]) for cluster in clusters])
+    nearest = np.abs(np.log(scale[rest])[:, None] - centers).argmin(axis=1) if len(rest) else rest
     return [np.concatenate([cluster, rest[nearest == index]]) for index, cluster in enumerate(clusters)]
 
 

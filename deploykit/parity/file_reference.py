@@ -1,7 +1,7 @@
 """What is right for an `.onnx` file: what ONNX Runtime computes on the file as it came, not on our reading of it.
 
 float64 needs the graph as deploykit reads it: opset brought up, functions inlined, names made unique. That answer is
-believed where ONNX Runtime, on the file's own bytes and with its optimiser off, gives the same in the file's own types.
+believed where ONNX Runtime, on the file's own bytes and with its optimizer off, gives the same in the file's own types.
 So a wrong conversion, ours or a library's, cannot vouch for itself: then ONNX Runtime's answer is what is right.
 """
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 # How far apart two right answers in one type may be, relative L2: sums in another order, float16's and bfloat16's
 # rounding, integers that fall on the other side of a half.
-AGREE = {"FLOAT": 1e-3, "DOUBLE": 1e-3, "FLOAT16": 3e-2, "BFLOAT16": 0.2, "quantised": 0.1}
+AGREE = {"FLOAT": 1e-3, "DOUBLE": 1e-3, "FLOAT16": 3e-2, "BFLOAT16": 0.2, "quantized": 0.1}
 WHOLE_AGREE = 0.95  # the share of whole numbers (labels, indices) that must be the same
 STAND_IN_FLOOR = 1e-5  # relative L2 that float32 may be off where it stands in for float64: a deep network's noise
 
@@ -55,7 +55,7 @@ def file_reference(
     names = [str(value.name) for value in model.graph.outputs]
     try:
         content = _content(file)
-        runs = _run(content, names, feeds, optimise=False)
+        runs = _run(content, names, feeds, optimize=False)
     except DeploykitError as error:
         found = graph_reference(model, feeds, axes, keep_apart)
         return replace(found, source=f"{found.source}, as deploykit reads the file: {error.message}")
@@ -65,7 +65,7 @@ def file_reference(
         found = graph_reference(model, feeds, axes, loose)
         stray = _stray(ran, found.exact, _tolerance(model))
     except DeploykitError as error:
-        once, again = _run(content, names, [feeds[0], feeds[0]], optimise=False)
+        once, again = _run(content, names, [feeds[0], feeds[0]], optimize=False)
         if not _same(once, again):
             raise
         stray = error.message
@@ -73,7 +73,7 @@ def file_reference(
         return replace(found, float32=ran)
     return Reference(
         exact={name: _widened(array) for name, array in ran.items()},
-        float32=joined(_run(content, names, feeds, optimise=True), axes, loose),
+        float32=joined(_run(content, names, feeds, optimize=True), axes, loose),
         source=f"ONNX Runtime in float32 on the file as it came: {stray}",
         least_floor=STAND_IN_FLOOR,
     )
@@ -87,12 +87,12 @@ def _content(file: onnx.ModelProto) -> bytes:
 
 
 def _run(
-    content: bytes, names: Sequence[str], feeds: Sequence[Mapping[str, Array]], *, optimise: bool
+    content: bytes, names: Sequence[str], feeds: Sequence[Mapping[str, Array]], *, optimize: bool
 ) -> list[Outputs]:
     """The file's outputs, in its own order, under the names of our reading."""
     from deploykit.graph.ort_session import compute, open_session
 
-    session = open_session(content, optimise=optimise)
+    session = open_session(content, optimize=optimize)
     theirs = [output.name for output in session.get_outputs()]
     found = []
     for feed in feeds:
@@ -109,7 +109,7 @@ def _tolerance(model: ir.Model) -> float:
     """What the coarsest type in which the graph computes allows."""
     kinds = {node.outputs[0].dtype.name for node in model.graph.all_nodes() if node.outputs[0].dtype is not None}
     if any(is_quantized(node.op_type) for node in model.graph.all_nodes()):
-        kinds.add("quantised")
+        kinds.add("quantized")
     return max([AGREE[kind] for kind in kinds if kind in AGREE], default=AGREE["FLOAT"])
 
 

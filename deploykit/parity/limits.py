@@ -30,32 +30,32 @@ SINGLE_MARGIN_DB = 10.0  # a single channel may be below its group's limit by th
 AGREEMENT = {Precision.FP32: 0.999, Precision.FP16: 0.99, Precision.INT8: 0.9}  # of whole numbers and of items
 LEAST_FLOOR_AGREEMENT = 0.98  # of float32 with float64, or INT8's own limit: less is no floor; one may always differ
 ITEM_TOLERANCE = {Precision.FP32: 1e-3, Precision.FP16: 0.1, Precision.INT8: 0.3}  # of a figure's spread over items
-YARDSTICK_MARGIN_DB = 1.0  # INT8 on random weights: below ONNX Runtime's own quantiser by no more than this
-YARDSTICK_MARGIN = 0.05  # the same of shares of agreement
-WEAKEST_DB, WEAKEST_PART_DB, WEAKEST_SHARE = 6.0, 3.0, 0.5  # a yardstick below one of them is none
+BASELINE_MARGIN_DB = 1.0  # INT8 on random weights: below ONNX Runtime's own quantizer by no more than this
+BASELINE_MARGIN = 0.05  # the same of shares of agreement
+WEAKEST_DB, WEAKEST_PART_DB, WEAKEST_SHARE = 6.0, 3.0, 0.5  # a baseline below one of them is none
 BACKEND_FACTOR = 2.0  # an engine may add this many times its typed graph's own error, plus the noise floor
-# A file that is quantised already, run in FP32: between the two, three times what two float executions differ by.
+# A file that is quantized already, run in FP32: between the two, three times what two float executions differ by.
 QUANTISED_SQNR_DB = (30.0, 20.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`precision` is the type that the row computes in. `quantised`: the network itself has Q and DQ inside.
+    """`precision` is the type that the row computes in. `quantized`: the network itself has Q and DQ inside.
 
-    `yardstick` holds the outputs of ONNX Runtime's own quantiser on the same images, for INT8 on random weights, and
-    `yardstick_db` the lowest SQNR among them; `no_yardstick` says why there is none where there should be.
+    `baseline` holds the outputs of ONNX Runtime's own quantizer on the same images, for INT8 on random weights, and
+    `baseline_db` the lowest SQNR among them; `no_baseline` says why there is none where there should be.
     """
 
     precision: Precision
     random_weights: bool
-    yardstick_db: float | None = None
-    yardstick: Outputs = field(default_factory=dict)
-    no_yardstick: str = ""
-    quantised: bool = False
+    baseline_db: float | None = None
+    baseline: Outputs = field(default_factory=dict)
+    no_baseline: str = ""
+    quantized: bool = False
 
     def of_output(self, floor: float) -> tuple[float, str]:
         """The largest relative L2 allowed against float64, and the limit in the user's words."""
-        if self.precision is Precision.FP32 and self.quantised:
+        if self.precision is Precision.FP32 and self.quantized:
             near, far = (_relative(decibel) for decibel in QUANTISED_SQNR_DB)
             allowed = min(max(FLOOR_FACTOR * floor, near), far)
             return (
@@ -71,52 +71,52 @@ class Limits:
             return min(allowed, FLOOR_CEILING), said + capped
         decibel = self.minimum_db
         said = f"SQNR at least {decibel:g} dB"
-        if self._by_yardstick and self.yardstick_db is not None:
-            decibel = self.yardstick_db - YARDSTICK_MARGIN_DB
+        if self._by_baseline and self.baseline_db is not None:
+            decibel = self.baseline_db - BASELINE_MARGIN_DB
             said = (
                 f"SQNR at least {decibel:.1f} dB: random weights, held to onnxruntime's "
-                f"quantize_static ({self.yardstick_db:.1f} dB) minus {YARDSTICK_MARGIN_DB:g}"
+                f"quantize_static ({self.baseline_db:.1f} dB) minus {BASELINE_MARGIN_DB:g}"
             )
-        if self._by_yardstick and self.no_yardstick:
-            said += f": that of trained weights, since there is nothing to hold random ones to: {self.no_yardstick}"
+        if self._by_baseline and self.no_baseline:
+            said += f": that of trained weights, since there is nothing to hold random ones to: {self.no_baseline}"
         return _relative(decibel), said
 
     @property
     def minimum_db(self) -> float:
         """The fixed limit of FP16 and INT8."""
-        return MINIMUM_SQNR_DB[Precision.INT8 if self.quantised else self.precision]
+        return MINIMUM_SQNR_DB[Precision.INT8 if self.quantized else self.precision]
 
     @property
     def largest_floor(self) -> float:
         """Relative L2 of eager float32 beyond which nothing can be judged by it."""
         if self.precision is not Precision.FP32:
             return _relative(self.minimum_db)
-        return _relative(QUANTISED_SQNR_DB[1]) if self.quantised else FLOOR_CEILING
+        return _relative(QUANTISED_SQNR_DB[1]) if self.quantized else FLOOR_CEILING
 
     @property
     def part_db(self) -> float:
         """The fixed limit of what varies in a group."""
-        return PART_SQNR_DB[Precision.INT8 if self.quantised else self.precision]
+        return PART_SQNR_DB[Precision.INT8 if self.quantized else self.precision]
 
     def of_part(self, name: str, group: Group, exact: Array, floor_db: float) -> Part:
         """The lowest SQNR for what varies in a group, and for its worst channel, dB; `floor_db` is float32's own."""
         limit = self.part_db
-        if self.precision is Precision.FP32 and not self.quantised:
+        if self.precision is Precision.FP32 and not self.quantized:
             limit = max(limit, floor_db - _decibel(PART_FLOOR_FACTOR))
         single = limit - SINGLE_MARGIN_DB
-        if self._by_yardstick and name in self.yardstick:
-            yardstick = measure_part(group, self.yardstick[name], exact)
-            limit = min(limit, yardstick.sqnr_db - YARDSTICK_MARGIN_DB)
-            worst = yardstick.sqnr_db if yardstick.worst_db is None else yardstick.worst_db
-            single = min(single, worst - YARDSTICK_MARGIN_DB)
+        if self._by_baseline and name in self.baseline:
+            baseline = measure_part(group, self.baseline[name], exact)
+            limit = min(limit, baseline.sqnr_db - BASELINE_MARGIN_DB)
+            worst = baseline.sqnr_db if baseline.worst_db is None else baseline.worst_db
+            single = min(single, worst - BASELINE_MARGIN_DB)
         return Part(str(group), limit, None, single)
 
-    def of_agreement(self, yardstick: Agreement | None, floor: Agreement) -> float:
+    def of_agreement(self, baseline: Agreement | None, floor: Agreement) -> float:
         """The smallest share of agreement allowed: where that is less than one value, one may differ."""
-        share = AGREEMENT[Precision.INT8 if self.quantised else self.precision]
-        if self._by_yardstick and yardstick is not None:
-            share = min(share, yardstick.share - YARDSTICK_MARGIN)
-        spare = 0 if self.precision is Precision.FP32 and not self.quantised else 1
+        share = AGREEMENT[Precision.INT8 if self.quantized else self.precision]
+        if self._by_baseline and baseline is not None:
+            share = min(share, baseline.share - BASELINE_MARGIN)
+        spare = 0 if self.precision is Precision.FP32 and not self.quantized else 1
         most = max(floor.wrong + 1, int(FLOOR_FACTOR * (1.0 - self.least_floor_agreement) * floor.of))
         by_floor = min(int(FLOOR_FACTOR * floor.wrong), most) if floor.wrong else 0
         allowed = min(max(int((1.0 - share) * floor.of) + spare, by_floor), floor.of)
@@ -125,14 +125,14 @@ class Limits:
     @property
     def least_floor_agreement(self) -> float:
         """The share of whole numbers, or items, that float32 itself must have right for a row to be judged by it."""
-        return min(LEAST_FLOOR_AGREEMENT, AGREEMENT[Precision.INT8 if self.quantised else self.precision])
+        return min(LEAST_FLOOR_AGREEMENT, AGREEMENT[Precision.INT8 if self.quantized else self.precision])
 
     def item_tolerance(self) -> float:
-        return ITEM_TOLERANCE[Precision.INT8 if self.quantised else self.precision]
+        return ITEM_TOLERANCE[Precision.INT8 if self.quantized else self.precision]
 
     @property
-    def _by_yardstick(self) -> bool:
-        return self.precision is Precision.INT8 and self.random_weights and not self.quantised
+    def _by_baseline(self) -> bool:
+        return self.precision is Precision.INT8 and self.random_weights and not self.quantized
 
 
 def floor_of(group: Group, float32: Array, exact: Array, least: float) -> float:
@@ -143,19 +143,19 @@ def floor_of(group: Group, float32: Array, exact: Array, least: float) -> float:
     return min(part.sqnr_db, -_decibel(least * float(np.linalg.norm(values)) / varying))
 
 
-def yardstick_db(yardstick: Outputs, exact: Outputs, kinds: Mapping[str, Kind]) -> float | None:
-    """The lowest SQNR of the quantiser's real outputs, dB; None where it has none."""
+def baseline_db(baseline: Outputs, exact: Outputs, kinds: Mapping[str, Kind]) -> float | None:
+    """The lowest SQNR of the quantizer's real outputs, dB; None where it has none."""
     shown = [name for name, array in exact.items() if array.dtype.kind == "f" and name not in kinds]
-    return min((distance(yardstick[name], exact[name]).sqnr_db for name in shown), default=None)
+    return min((distance(baseline[name], exact[name]).sqnr_db for name in shown), default=None)
 
 
-def too_weak(yardstick: Outputs, exact: Outputs, kinds: Mapping[str, Kind]) -> str:
+def too_weak(baseline: Outputs, exact: Outputs, kinds: Mapping[str, Kind]) -> str:
     """Why the quantizer's own outputs are too wrong for a row to be held to them, "" where they are not.
 
     A limit below them would pass anything.
     """
     for name, array in exact.items():
-        found, kind = yardstick[name], kind_of(array, kinds.get(name))
+        found, kind = baseline[name], kind_of(array, kinds.get(name))
         if not comparable(found, array):
             return f"quantize_static itself gives {name} of shape {found.shape}, not {array.shape}"
         if array.dtype.kind != "f" or kind.name not in REAL_KINDS:

@@ -1,4 +1,4 @@
-"""Convolution, pooling and quantisation for ONNX's reference evaluator, by PyTorch, in the operands' own type.
+"""Convolution, pooling and quantization for ONNX's reference evaluator, by PyTorch, in the operands' own type.
 
 The evaluator's own loop over windows in Python (Inception v1: 17 s an image, with these 1.2), and its ConvTranspose
 fails with several groups. Padding is written out here, so that only the plain forms of PyTorch's operators are used:

@@ -61,7 +61,7 @@ def graph_reference(
 
     _require_known(model)
     names = [str(value.name) for value in model.graph.outputs]
-    session = open_session(model, optimise=False)
+    session = open_session(model, optimize=False)
     float32 = [compute(session, names, feed) for feed in feeds]
     require_repeatable(float32[0], compute(session, names, feeds[0]), "the graph in ONNX Runtime")
     del session  # before the weights exist in double

@@ -82,7 +82,7 @@ def judge(
 
 
 def closeness_db(candidate: Outputs, exact: Outputs, kinds: Mapping[str, Kind]) -> float:
-    """One figure for how near a quantised graph is: the lowest SQNR of an output, dB, as judged by all measures.
+    """One figure for how near a quantized graph is: the lowest SQNR of an output, dB, as judged by all measures.
 
     What varies in a group of channels is held to less than a whole output (`PART_SQNR_DB`) and counts by so much more;
     whole numbers and items count 20 dB where nine of ten agree, 10 dB more for a tenth of the disagreement. Collapsed
@@ -149,9 +149,9 @@ def _judge_real(case: _Case, limits: Limits, found: OutputParity) -> OutputParit
     if reasons and not whole and (doubt := _answers_alike(case)):
         return replace(found, verdict="inconclusive", reason="; ".join((*reasons, doubt)))
     judged = found.precision or found.total
-    if reasons and limits.quantised and judged and judged.relative_l2 <= FLOOR_FACTOR * floor:
+    if reasons and limits.quantized and judged and judged.relative_l2 <= FLOOR_FACTOR * floor:
         reasons.append(
-            f"two float executions of this quantised file differ by {floor:.2g} themselves, so it may be no fault"
+            f"two float executions of this quantized file differ by {floor:.2g} themselves, so it may be no fault"
         )
         return replace(found, verdict="inconclusive", reason="; ".join(reasons))
     return _concluded(found, reasons, limits)
@@ -175,7 +175,7 @@ def _answers_alike(case: _Case) -> str:
 def _concluded(found: OutputParity, reasons: list[str], limits: Limits) -> OutputParity:
     if not reasons:
         return found
-    return replace(found, verdict="inconclusive" if limits.no_yardstick else "fail", reason="; ".join(reasons))
+    return replace(found, verdict="inconclusive" if limits.no_baseline else "fail", reason="; ".join(reasons))
 
 
 def _with_distances(case: _Case, found: OutputParity) -> OutputParity:
@@ -304,9 +304,9 @@ def _judge_items(case: _Case, limits: Limits, found: OutputParity) -> OutputPari
             reason = f"{case.name}: the {what} gives shape {array.shape}, float64 {case.exact.shape}"
             return replace(found, verdict="fail", reason=reason)
     floor = _agreement(case.float32, case, limits)
-    yardstick = limits.yardstick.get(case.name)
+    baseline = limits.baseline.get(case.name)
     share = limits.of_agreement(
-        _agreement(yardstick, case, limits) if yardstick is not None and comparable(yardstick, case.exact) else None,
+        _agreement(baseline, case, limits) if baseline is not None and comparable(baseline, case.exact) else None,
         floor,
     )
     noun = "values" if case.kind.name == "whole" else "items"

@@ -2,17 +2,17 @@
 
 A graph of strong types leaves the compiler no choice: a product computes in the type that reaches it. So a node in
 another type than the engine's got it from the graph (its reason stands in the typing report, where there is one), and
-a node that no layer claims was folded into a constant or into a neighbour.
+a node that no layer claims was folded into a constant or into a neighbor.
 
 Four kinds of kernel convert and compute nothing that a floating-point engine would need a kernel for:
 
-    requantise  types differ between inputs and outputs and one has 8 bits; also what finishes an 8-bit product
+    requantize  types differ between inputs and outputs and one has 8 bits; also what finishes an 8-bit product
                 (scale, bias) in the type it stands in, told by the weighted node whose name it carries
     cast        other types differ
     reformat    same type in another layout or rank: transposes, reshapes, a Concat that is written out
     copy        not even that: moves, and Concat in place
 
-The compiler lets ReLU and residual additions ride in requantising kernels; their bytes are counted whole, since a
+The compiler lets ReLU and residual additions ride in requantizing kernels; their bytes are counted whole, since a
 floating-point convolution carries those for nothing. The other three compute nothing at all. A kernel that writes
 fewer elements than it reads from one input (a mean, say) is none of the four.
 """
@@ -30,7 +30,7 @@ from deploykit.spec.operators import RECURRENT
 
 CONVERTING_KINDS = POINTWISE | {"runtime_function", "reformat"}
 EIGHT_BITS = frozenset(TYPES_OF_SIZE[1]) - {"Bool"}
-REQUANTISE, CAST, REFORMAT, COPY = "requantise", "cast", "reformat", "copy"
+REQUANTISE, CAST, REFORMAT, COPY = "requantize", "cast", "reformat", "copy"
 GENERATED, OPERATION = re.compile(r"__myl_((?:[A-Z][a-z]+)+)_"), re.compile(r"[A-Z][a-z]+")
 MOVES = frozenset({"Cast", "Conc", "Move", "Repl", "Resh", "Slic", "Tran"})
 UNCLAIMED = "folded away, or run by a layer that does not name it"

@@ -57,7 +57,7 @@ def diagnose(
     found = [
         *([_against(plan, reference, audited, gpu, tf32)] if reference else []),
         *_precision(plan, audited),
-        *([] if reference else _requantisation(plan, audited)),
+        *([] if reference else _requantization(plan, audited)),
         *_conversions(plan, audited),
         *_streams(plan),
         *_bound(plan, gpu, tf32),
@@ -80,9 +80,9 @@ def _against(plan: EnginePlan, other: EnginePlan, audited: Audit, gpu: Gpu | Non
     if ratio <= 1 - WORTH_A_LINE:
         level = FINE if len(plan.kernels) <= len(other.kernels) else NOTED
         return Diagnosis(level, "bytes", f"{text}.{not_measured(plan.compiler)}")
-    if requantising := audited.of_kind(REQUANTISE):
-        cost = f"{_cost(requantising)}, {_share(requantising, plan)} of its bytes"
-        text += f": requantisation is a kernel of its own ({cost})"
+    if requantizing := audited.of_kind(REQUANTISE):
+        cost = f"{_cost(requantizing)}, {_share(requantizing, plan)} of its bytes"
+        text += f": requantization is a kernel of its own ({cost})"
     return Diagnosis(WARNING, "bytes", f"{text}; {_advice(plan, other, gpu, tf32)}.{not_measured(plan.compiler)}")
 
 
@@ -119,11 +119,11 @@ def _precision(plan: EnginePlan, audited: Audit) -> Iterator[Diagnosis]:
         yield Diagnosis(NOTED, "unclaimed", f"no kernel claims {len(listed)} weighted nodes: {_some(listed)}")
 
 
-def _requantisation(plan: EnginePlan, audited: Audit) -> Iterator[Diagnosis]:
+def _requantization(plan: EnginePlan, audited: Audit) -> Iterator[Diagnosis]:
     """What `_against` says of it too, for a plan that stands alone."""
-    if _worth(requantising := audited.of_kind(REQUANTISE), plan):
-        text = f"on {plan.compiler} {_cost(requantising)} for requantisation, {_share(requantising, plan)} of the bytes"
-        yield Diagnosis(WARNING, "requantise", f"{text}, with what rides in them, such as ReLU")
+    if _worth(requantizing := audited.of_kind(REQUANTISE), plan):
+        text = f"on {plan.compiler} {_cost(requantizing)} for requantization, {_share(requantizing, plan)} of the bytes"
+        yield Diagnosis(WARNING, "requantize", f"{text}, with what rides in them, such as ReLU")
 
 
 def _conversions(plan: EnginePlan, audited: Audit) -> Iterator[Diagnosis]:

@@ -3,7 +3,7 @@
 Layers are matched by the ONNX nodes that they carry. Take the graph whose vertices are the layers of both plans and
 whose edges join layers that share a node: each connected component is a *group*, the smallest part of the network that
 both compilers cut along the same borders. Within a group bytes can be compared; nodes that only one plan has (Q/DQ,
-casts) ride along. Layers without such a node (transposes, moves, a cast of the input where the other plan quantises
+casts) ride along. Layers without such a node (transposes, moves, a cast of the input where the other plan quantizes
 it) are matched one to one by kind and shapes; what is left over stands in one plan only.
 """
 

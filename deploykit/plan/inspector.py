@@ -10,7 +10,7 @@ What it relies on:
   became `I/O Tensors`, objects; a tensor's `Format/Datatype` was split in two.
 - trt-engine-explorer (github.com/NVIDIA/TensorRT, tools/experimental, Apache-2.0): the sentences that `Format/Datatype`
   takes ("Channel major FP16 format where channel % 8 == 0"), `{"Type": "Half", "Count": 9408}` for weights, the bytes
-  0x1E and 0x1F between nodes, and ` [profile 1]` after the names of further optimisation profiles.
+  0x1E and 0x1F between nodes, and ` [profile 1]` after the names of further optimization profiles.
 - github.com/NVIDIA/TensorRT, issues 4020 (a whole layer of 10.1, with StreamId and Metadata), 4048 (bare strings) and
   4397 (layers that Myelin compiled: the type is one word, `Half`, no weights are told, nodes follow without a byte
   between them).
@@ -65,7 +65,7 @@ def read_inspector(
     weighted: Mapping[str, str],
     idle: Collection[str] = (),
 ) -> EnginePlan:
-    """The plan of an engine's first optimisation profile. `weighted` has the typed graph's nodes, {} if it is not here.
+    """The plan of an engine's first optimization profile. `weighted` has the typed graph's nodes, {} if it is not here.
 
     `idle` names inputs that no node of the graph reads, so that no layer has to.
 

@@ -7,7 +7,7 @@ A layer moves every input and output once per batch and every constant once:
 Some layers launch no kernel: bookkeeping (`shape_call`, `signal`, `wait`), and views of another's memory (`NoOp`). A
 convolution or a product computes in the type of the first input of the layer that carries its name. Layers that only
 work point by point do not count as carrying it: `kgen`, generated code, takes a convolution's name when all it does is
-to requantise that convolution's result. A recurrent operator is taken apart into products without a name, and computes
+to requantize that convolution's result. A recurrent operator is taken apart into products without a name, and computes
 in the type that the generated code around them reads.
 
 Which type of layer is which is data (`LayerKinds`), one table per compiler. Myelin compiles all of TensorRT-RTX's
@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from math import prod
 from typing import Any
 
-from deploykit.errors import UntrustedArtefact
+from deploykit.errors import UntrustedArtifact
 from deploykit.spec import Precision
 from deploykit.spec.operators import RECURRENT
 
@@ -108,7 +108,7 @@ class PlanLayer:
         return self.kind not in NO_KERNEL
 
     def runs(self, nodes: Container[str]) -> tuple[str, ...]:
-        """Those of `nodes` that this layer computes, not merely requantises."""
+        """Those of `nodes` that this layer computes, not merely requantizes."""
         return () if self.kind in POINTWISE else tuple(node for node in self.nodes if node in nodes)
 
     @property
@@ -188,7 +188,7 @@ class EnginePlan:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> "EnginePlan":
-        """Raises UntrustedArtefact for anything that `as_dict` does not write."""
+        """Raises UntrustedArtifact for anything that `as_dict` does not write."""
         try:
             if found["schema_version"] != SCHEMA_VERSION:
                 raise ValueError(f"schema version {found['schema_version']}")
@@ -200,7 +200,7 @@ class EnginePlan:
             }
             return cls(**rest)
         except (KeyError, TypeError, ValueError) as error:
-            raise UntrustedArtefact(f"no plan that deploykit wrote: {error}", hint="build the engine again") from error
+            raise UntrustedArtifact(f"no plan that deploykit wrote: {error}", hint="build the engine again") from error
 
 
 def _layer(found: Mapping[str, Any]) -> PlanLayer:

@@ -59,7 +59,7 @@ class PlanSummary:
         }
 
 
-def summarise(plan: EnginePlan) -> PlanSummary:
+def summarize(plan: EnginePlan) -> PlanSummary:
     computes_in = plan.computes_in()
     weighted_layers = [layer for layer in plan.layers if layer.kind in WEIGHTED_KINDS or layer.runs(plan.weighted)]
     wanted = COMPUTE_TYPE[plan.precision]

@@ -1,7 +1,7 @@
 """Execute a typed graph literally on a CPU: what its types alone lose, apart from any compiler.
 
 A float16 graph cannot simply be run here: ONNX Runtime has no float16 kernels for a CPU, so it inserts casts, hands
-float32 from one node to the next and, optimised or not, never narrows a result in between. Activations then keep bits
+float32 from one node to the next and, optimized or not, never narrows a result in between. Activations then keep bits
 that they would lose on a GPU, and one that overflows there stays finite. The emulation is a float32 graph with the
 rounding written out:
 
@@ -9,7 +9,7 @@ rounding written out:
 
 with w16 the float16 weights as they are stored. Each node accumulates in float32 and rounds once, as TensorRT's
 float16 kernels do; a magnitude of 65520 or more rounds to infinity and stays visible. Runtimes keep these cast pairs
-because removing them would change the result; run the graph with graph optimisations disabled.
+because removing them would change the result; run the graph with graph optimizations disabled.
 
 Inputs and outputs keep the typed graph's names and types, so both take the same feed.
 """
@@ -51,7 +51,7 @@ class OverflowSite:
 
 
 def literal_graph(model: ir.Model, precision: Precision) -> ir.Model:
-    """The graph that shows what `model`'s types mean when ONNX Runtime runs it on a CPU without optimisations.
+    """The graph that shows what `model`'s types mean when ONNX Runtime runs it on a CPU without optimizations.
 
     FP32 and INT8 (float arithmetic between Q/DQ) are their own; float16 needs the emulation, be it the whole graph's
     type, what stands beside INT8, or that of a file which came so.
@@ -142,7 +142,7 @@ def _rounded_values(probe: ir.Model) -> dict[ir.Value, ir.Node]:
 
 def _run(model: ir.Model, outputs: list[str], feed: Feed) -> list[np.ndarray[Any, Any]]:
     try:
-        results = open_session(model, optimise=False).run(outputs, dict(feed))
+        results = open_session(model, optimize=False).run(outputs, dict(feed))
     except Exception as error:
         raise InvalidFeed(f"ONNX Runtime could not run the rounding emulation: {one_line(error)}") from error
     return list(results)
@@ -150,7 +150,7 @@ def _run(model: ir.Model, outputs: list[str], feed: Feed) -> list[np.ndarray[Any
 
 def _widen_constant(graph: ir.Graph, value: ir.Value) -> None:
     """float16 -> float32, exactly."""
-    assert value.const_value is not None  # noqa: S101 - initialisers of a typed graph hold their data
+    assert value.const_value is not None  # noqa: S101 - initializers of a typed graph hold their data
     wide = new_initializer(graph, f"{value.name}_float32", value.const_value.numpy().astype(np.float32))
     value.replace_all_uses_with(wide)
     if not value.is_graph_output():

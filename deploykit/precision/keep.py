@@ -22,7 +22,7 @@ HALF_FORM = "tensor(float16)"
 RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 BY_OPERATOR = "op="
 OUTPUT_TYPE = ("to", "dtype", "output_datatype")  # attributes by which an operator names its output's type
-LOST_SCALE = 0.01  # relative change of a quantisation scale by rounding it, from which on it stays float32
+LOST_SCALE = 0.01  # relative change of a quantization scale by rounding it, from which on it stays float32
 
 
 def float32_nodes(model: ir.Model, asked: Collection[str] = ()) -> dict[ir.Node, str]:

@@ -46,7 +46,7 @@ def cure(keep: Sequence[str]) -> str:
 
 
 def overflow(network: ir.Model, feeds: Sequence[Feed], *, keep: Collection[str] = ()) -> Overflow | None:
-    """What overflows of an optimised float graph in float16 on `feeds`, `keep` staying float32; None if nothing does.
+    """What overflows of an optimized float graph in float16 on `feeds`, `keep` staying float32; None if nothing does.
 
     `network` is left alone. Raises as `to_float16`, and InvalidFeed where ONNX Runtime cannot run the graph.
     """

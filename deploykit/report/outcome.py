@@ -153,7 +153,7 @@ def describe_build(facts: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _layers(found: Mapping[str, Any] | None) -> str:
-    """The policy that the plan favours, then every candidate."""
+    """The policy that the plan favors, then every candidate."""
     if not found:
         return ""
     tried = [f"{name}: {figure}" for name, figure in found["candidates"].items()]
@@ -166,7 +166,7 @@ def _typing(report: Mapping[str, Any] | None) -> str:
         return ""
     if "placement" in report:
         left = [f"{item['node']}: {item['reason']}" for item in report["left"]]
-        said = f"{len(report['quantised'])} weighted layers read int8, {report['pairs']} Q/DQ pairs"
+        said = f"{len(report['quantized'])} weighted layers read int8, {report['pairs']} Q/DQ pairs"
         said += f", placement {report['placement']}" + (f", {_left(left)}" if left else "")
         floats = [f"{item['node']}: {item['reason']}" for item in report["floats"]]
         said += f"\nnot quantized: {_some(floats)}" if floats else ""
@@ -205,7 +205,7 @@ def _repair(found: Mapping[str, Any] | None) -> str:
     if not found:
         return ""
     said = [found["asked"]]
-    if (even := found["equalised"]) is not None:
+    if (even := found["equalized"]) is not None:
         factor = f", by factors up to {even['largest_factor']:g}" if even["pairs"] else ""
         said.append(f"channels evened out between {len(even['pairs'])} pairs of layers{factor}")
     if (bias := found["correction"]) is not None:

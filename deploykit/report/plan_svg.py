@@ -1,6 +1,6 @@
 """Two drawings of a compiled plan as inline SVG: the graph of its kernels, and the roofline.
 
-Layer names are foreign text: they are escaped, cut where they are drawn and whole in the tooltip. Colours come from
+Layer names are foreign text: they are escaped, cut where they are drawn and whole in the tooltip. Colors come from
 the page's style sheet by class (`t-half`, ...), so that both drawings follow a dark theme.
 """
 
@@ -33,7 +33,7 @@ Point = tuple[float, float]
 
 
 def kernel_graph(layers: Sequence[Layer]) -> str:
-    """Every kernel a box coloured by the type it reads, below the kernels whose tensors it reads.
+    """Every kernel a box colored by the type it reads, below the kernels whose tensors it reads.
 
     A box stands in the row of its longest path from an input; a bar in it shows its part of the bytes of the largest.
     """

@@ -68,7 +68,7 @@ class Sensitivity:
 def render_sensitivity(found: Sensitivity, *, file: TextIO | None = None) -> None:
     """Plain text on stdout or on `file`."""
     shown = found.layers[:SHOWN]
-    labelled = any(layer.loss.drop is not None for layer in shown)
+    labeled = any(layer.loss.drop is not None for layer in shown)
     render_facts(
         {
             "model": found.model,
@@ -81,12 +81,12 @@ def render_sensitivity(found: Sensitivity, *, file: TextIO | None = None) -> Non
         file=file,
     )
     render_lines(["", f"One layer alone in INT8, the worst {len(shown)} of {len(found.layers)}:", ""], file=file)
-    headings = ["layer", "kind", "SQNR dB", *(["top-1 lost, points [95 % CI]"] if labelled else [])]
+    headings = ["layer", "kind", "SQNR dB", *(["top-1 lost, points [95 % CI]"] if labeled else [])]
     lines = [[layer.node, layer.kind, *_loss(layer.loss)][: len(headings)] for layer in shown]
     render_table(headings, lines, right=("SQNR dB",), file=file)
     render_lines(["", "Mixed graphs, the most harmful layers in FP16:", ""], file=file)
-    headings = ["in FP16", "SQNR dB", *(["top-1 lost, points [95 % CI]"] if labelled else []), "plan", ""]
-    rows = [_stop(stop, len(found.layers), labelled=labelled) for stop in found.stops]
+    headings = ["in FP16", "SQNR dB", *(["top-1 lost, points [95 % CI]"] if labeled else []), "plan", ""]
+    rows = [_stop(stop, len(found.layers), labeled=labeled) for stop in found.stops]
     render_table(headings, rows, right=("SQNR dB",), file=file)
     if stop := found.chosen:
         options = " ".join(["--int8-policy rest=fp16", *(f"--int8-leave {node}" for node in stop.left)])
@@ -95,9 +95,9 @@ def render_sensitivity(found: Sensitivity, *, file: TextIO | None = None) -> Non
         )
 
 
-def _stop(stop: Stop, layers: int, *, labelled: bool) -> list[str]:
+def _stop(stop: Stop, layers: int, *, labeled: bool) -> list[str]:
     loss = _loss(stop.loss)
-    return [f"{len(stop.left)} of {layers}", *loss[: 2 if labelled else 1], stop.plan, "chosen" if stop.chosen else ""]
+    return [f"{len(stop.left)} of {layers}", *loss[: 2 if labeled else 1], stop.plan, "chosen" if stop.chosen else ""]
 
 
 def _loss(loss: Loss) -> list[str]:

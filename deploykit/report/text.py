@@ -1,6 +1,6 @@
 """Plain text for stdout through rich: tables and facts that survive a pipe.
 
-Off a terminal there are no colours. Nothing is cut to a width: lines are as long as their text needs. Rules are drawn
+Off a terminal there are no colors. Nothing is cut to a width: lines are as long as their text needs. Rules are drawn
 in ASCII. Names of layers, files and libraries are foreign text: they are never read as markup, and control characters
 in them are shown escaped.
 """

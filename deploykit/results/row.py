@@ -22,7 +22,7 @@ State = Literal["measured", "built", "unavailable", "failed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """`latency_ms` is host time of a synchronised run, `device_ms` the device's own clock; they are never mixed.
+    """`latency_ms` is host time of a synchronized run, `device_ms` the device's own clock; they are never mixed.
 
     `cold_ms` is opening plus first run, `build_seconds` the build (of the stored engine when `cache_hit`).
     `plan` is what that stage says of itself (`as_dict()`). `parity` is None where there was nothing to compare: the row

@@ -1,7 +1,7 @@
 """What the user asks for, as frozen values. Nothing here imports a framework."""
 
 from deploykit.spec.build import PRICED_FUSIONS, SAFE_FUSIONS, BuilderOptions, BuildSpec, DataSource, Fusions, Synthetic
-from deploykit.spec.int8 import CALIBRATION_METHODS, POLICY_TERMS, REPAIRS, Calibration, QuantisationPolicy, Repair
+from deploykit.spec.int8 import CALIBRATION_METHODS, POLICY_TERMS, REPAIRS, Calibration, QuantizationPolicy, Repair
 from deploykit.spec.network import ImageAxes, ModelSpec, Scalar, TensorSpec, parse_factory_args, tensor_spec
 from deploykit.spec.preprocessing import Preprocessing, PreprocessRequest
 from deploykit.spec.shapes import BATCH, InputRange, InputShape, SizeRange, parse_input_range, parse_input_shape
@@ -29,7 +29,7 @@ __all__ = [
     "Precision",
     "PreprocessRequest",
     "Preprocessing",
-    "QuantisationPolicy",
+    "QuantizationPolicy",
     "Repair",
     "Scalar",
     "SizeRange",

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from deploykit.errors import UnknownName, UsageError
-from deploykit.spec.int8 import Calibration, QuantisationPolicy, Repair
+from deploykit.spec.int8 import Calibration, QuantizationPolicy, Repair
 from deploykit.spec.network import ModelSpec
 from deploykit.spec.types import BatchRange, Precision, Target
 
@@ -123,7 +123,7 @@ class BuildSpec:
     tf32: bool = False
     data: DataSource = None
     calibration: Calibration = Calibration()
-    policy: QuantisationPolicy = QuantisationPolicy()
+    policy: QuantizationPolicy = QuantizationPolicy()
     repair: Repair = Repair()
     fusions: Fusions = Fusions()
     options: BuilderOptions = BuilderOptions()

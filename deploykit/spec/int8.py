@@ -16,13 +16,13 @@ POLICY_TERMS = (
     "min-channels=16",
     *(f"rest={precision}" for precision in REST),
 )
-REPAIRS = ("clip", "equalise", "bias")
+REPAIRS = ("clip", "equalize", "bias")
 CALIBRATION_METHODS = ("minmax", "percentile", "mse", "entropy")  # precision/calibrate/methods.py
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QuantisationPolicy:
-    """Which weighted layers INT8 quantises, and what the others compute in (`rest`, FP32 or FP16).
+class QuantizationPolicy:
+    """Which weighted layers INT8 quantizes, and what the others compute in (`rest`, FP32 or FP16).
 
     Kinds of layer: `pointwise` (1x1 convolutions), `depthwise`, `spatial` (all other convolutions), `dense` (matrix
     products). `first` and `last` are the weighted layers nearest to the images and to the answer. A convolution other
@@ -42,7 +42,7 @@ class QuantisationPolicy:
     auto: bool = False
 
     @classmethod
-    def parse(cls, text: str, leave: tuple[str, ...] = ()) -> "QuantisationPolicy":
+    def parse(cls, text: str, leave: tuple[str, ...] = ()) -> "QuantizationPolicy":
         """`all`, `plan`, or terms with commas between: `no-pointwise`, `no-first`, `min-channels=16`, `rest=fp16`."""
         terms = [term.strip().lower() for term in text.split(",") if term.strip()]
         if terms == ["plan"]:
@@ -73,12 +73,12 @@ class QuantisationPolicy:
 class Repair:
     """What is done for INT8's accuracy beyond choosing ranges: each costs time when building, none when running.
 
-    `clip` cuts each weight channel off where its squared error is least, `equalise` evens out the channels of layers
+    `clip` cuts each weight channel off where its squared error is least, `equalize` evens out the channels of layers
     that follow each other before anything is measured, `bias` takes the mean error out of the biases.
     """
 
     clip: bool = False
-    equalise: bool = False
+    equalize: bool = False
     bias: bool = False
 
     @classmethod

@@ -29,7 +29,7 @@ SYNTAX = f"write {', '.join(PRESETS)}, or key=value of {', '.join(KEYS)}, with c
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How a photograph becomes a network's input: brought to size, scaled, normalised.
+    """How a photograph becomes a network's input: brought to size, scaled, normalized.
 
     `crop` is the input's side, or its (height, width), pixels. `fit` says how a photograph comes to it: `crop` resizes
     it, at its own ratio, until a square input's crop is `resize` on the short side, then cuts the middle; `stretch`
@@ -82,9 +82,9 @@ class Preprocessing:
             "stretch": f"stretched to {size}",
             "letterbox": f"fitted into {size}, filled up with {self.pad}",
         }[self.fit]
-        colours = "grey" if len(self.mean) == 1 else self.channel_order
+        colors = "grey" if len(self.mean) == 1 else self.channel_order
         last = ", channels last" if self.layout == "NHWC" else ""
-        return f"{said} ({self.interpolation}), {colours}{last}, {self.values}"
+        return f"{said} ({self.interpolation}), {colors}{last}, {self.values}"
 
     @property
     def values(self) -> str:

@@ -1,4 +1,4 @@
-"""The artefact store: what was built once, under a key of everything that could have made it come out differently.
+"""The artifact store: what was built once, under a key of everything that could have made it come out differently.
 
     engines/
       entries/<kind>/<key>.json       the manifest: what was asked, by which versions, which files, measured facts

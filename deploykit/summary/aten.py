@@ -135,8 +135,8 @@ def _adaptive_pool(axes: int) -> Callable[[Call], Field]:
     return lambda call: fields.pool_adaptively(call.field("self"), call.shape, axes)
 
 
-def _interpolate(neighbours: int) -> Callable[[Call], Field]:
-    return lambda call: fields.interpolate(call.field("self"), call.shape, neighbours=neighbours)
+def _interpolate(neighbors: int) -> Callable[[Call], Field]:
+    return lambda call: fields.interpolate(call.field("self"), call.shape, neighbors=neighbors)
 
 
 def _reduce(call: Call) -> Field:

@@ -1,13 +1,13 @@
 """Receptive fields: how many pixels of the image an element of a tensor depends on, and what operators do to that.
 
-Per image axis an element sees `pixels`, and its neighbour sees the same, `jump` pixels further on. A window of k
+Per image axis an element sees `pixels`, and its neighbor sees the same, `jump` pixels further on. A window of k
 positions, `dilation` apart, moved by `stride`, makes of these
 
     pixels' = pixels + (k - 1) * dilation * jump        jump' = jump * stride
 
 (Araujo, Norris, Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019). Where branches meet,
 the wider field counts. A transposed convolution writes k positions for each one it reads, `stride` apart, so that an
-output sees at most ceil(((k - 1) * dilation + 1) / stride) inputs and its neighbours are jump / stride apart.
+output sees at most ceil(((k - 1) * dilation + 1) / stride) inputs and its neighbors are jump / stride apart.
 
 An operator that takes in every position of an axis (a mean, a linear layer behind a flatten) is a window over all of
 them. From then on nothing more can be added if that reaches the image's size: the axis is `whole`. Padding is taken for
@@ -149,11 +149,11 @@ def pool_adaptively(field: Field, shape: Shape, axes: int) -> Field:
     return slide(field, shape, kernel, stride=[Fraction(n, m) for n, m in zip(sizes, parts, strict=True)])
 
 
-def interpolate(field: Field, shape: Shape, *, neighbours: int) -> Field:
-    """Resize the axes from the third on; a value is made of so many `neighbours` per axis: 1 nearest, 2 linear."""
+def interpolate(field: Field, shape: Shape, *, neighbors: int) -> Field:
+    """Resize the axes from the third on; a value is made of so many `neighbors` per axis: 1 nearest, 2 linear."""
     sizes = zip(field.shape[2:], shape[2:], strict=True)
     strides = [Fraction(old, new) for old, new in sizes]
-    return slide(field, shape, [1 if step == 1 else neighbours for step in strides], stride=strides)
+    return slide(field, shape, [1 if step == 1 else neighbors for step in strides], stride=strides)
 
 
 def span(field: Field, axes: Sequence[int], *, drop: bool = False, keep: bool = False) -> Field:
@@ -172,7 +172,7 @@ def span(field: Field, axes: Sequence[int], *, drop: bool = False, keep: bool = 
 
 
 def span_image(field: Field) -> Field:
-    """Take in every position of the image, in place: what a normalisation over whole maps does."""
+    """Take in every position of the image, in place: what a normalization over whole maps does."""
     along_image = [axis for axis, runs in enumerate(field.layout) if any(run.along is not None for run in runs)]
     return span(field, along_image, keep=True)
 

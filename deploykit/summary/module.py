@@ -49,7 +49,7 @@ def of_module(make: Callable[[], nn.Module], inputs: Shape | tuple[TensorSpec, .
     except Exception as error:  # whatever a foreign forward raises
         raise DeploykitError(
             f"{type(module).__name__} cannot be run on shapes alone: {one_line(error)}",
-            hint="check its input's shape; a forward that reads values of tensors can be summarised as an .onnx file",
+            hint="check its input's shape; a forward that reads values of tensors can be summarized as an .onnx file",
         ) from error
     return Summary(shape[1:], (*recorder.rows, *recorder.never_called()))
 

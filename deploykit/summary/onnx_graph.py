@@ -1,8 +1,8 @@
 """An ONNX graph, walked from its image input: every node that works on the image is a row.
 
-Nodes that only compute shapes or constants are none. Parameters are the initialisers that weighted, normalising and
+Nodes that only compute shapes or constants are none. Parameters are the initializers that weighted, normalizing and
 elementwise nodes read, also through a Cast or a DequantizeLinear; a BatchNormalization's running statistics are not
-counted, as in PyTorch, and one initialiser that several nodes read counts for the first.
+counted, as in PyTorch, and one initializer that several nodes read counts for the first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -146,7 +146,7 @@ def _count_params(model: ir.Model) -> dict[str | None, int]:
 
 
 def _initializer(value: ir.Value) -> ir.Value | None:
-    """The initialiser behind a value, cast, dequantised or turned; None for what is computed otherwise."""
+    """The initializer behind a value, cast, dequantized or turned; None for what is computed otherwise."""
     node = value.producer()
     while node is not None:
         if node.op_type not in REPRESENTATION or node.inputs[0] is None:

@@ -167,10 +167,10 @@ def _layer_norm(call: Call) -> Field:
 
 
 def _resize(call: Call) -> Field:
-    """Nearest takes one neighbour per axis, linear two, cubic four."""
+    """Nearest takes one neighbor per axis, linear two, cubic four."""
     mode = call.node.attributes.get("mode")
-    neighbours = {"nearest": 1, "linear": 2, "cubic": 4}[mode.as_string() if mode else "nearest"]
-    return fields.interpolate(call.field(), call.shape, neighbours=neighbours)
+    neighbors = {"nearest": 1, "linear": 2, "cubic": 4}[mode.as_string() if mode else "nearest"]
+    return fields.interpolate(call.field(), call.shape, neighbors=neighbors)
 
 
 def _slice(call: Call) -> Field:

@@ -25,7 +25,7 @@ from deploykit.plan.model import EnginePlan
 from deploykit.plan.roofline import roofline
 from deploykit.precision.calibrate.collect import collect
 from deploykit.precision.float16 import to_float16
-from deploykit.precision.int8.quantize import quantise
+from deploykit.precision.int8.quantize import quantize
 from deploykit.spec import BuildSpec, InputRange, Precision
 from deploykit.workflow.stages import plan_with_costs
 
@@ -141,7 +141,7 @@ class PlanPricing:
         return f"the TensorRT-RTX {version} ahead-of-time plan ({what}), {by}, not a measured time"
 
     def price(self, network: ir.Model) -> PlanPrice:
-        """Of an optimised float graph, which is left alone. Raises as the typing and the compiler do."""
+        """Of an optimized float graph, which is left alone. Raises as the typing and the compiler do."""
         backend, spec = usable(RTX), self.spec
         with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
             typed = typed_graph(network, spec, backend, Path(folder) / "typed.onnx")
@@ -167,7 +167,7 @@ class TimePricing:
         return f"ONNX Runtime {version}'s time here ({spec.precision}, batch {spec.batch.optimum})"
 
     def price(self, network: ir.Model, other: ir.Model) -> TimePrice:
-        """Of an optimised float graph against another. Raises as the typing and the workers do."""
+        """Of an optimized float graph against another. Raises as the typing and the workers do."""
         backend, spec = usable(ORT), self.spec
         with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
             jobs = []
@@ -222,9 +222,9 @@ def typed_graph(network: ir.Model, spec: BuildSpec, backend: Backend, path: Path
             ranges = spec.model.input_ranges
             feeds = noise_feeds(inputs, count=1, batch=1, seed=spec.model.seed, ranges=ranges)
             table = collect(copy, feeds, graph_digest="", data_digest="", preprocessing="noise")
-            if not quantise(copy, table, placement, spec.policy, keep_fp32=spec.keep_fp32).quantised:
+            if not quantize(copy, table, placement, spec.policy, keep_fp32=spec.keep_fp32).quantized:
                 raise UnsupportedGraph("no layer can read int8", hint="use fp32 or fp16")
-    content = graph.serialise(copy)
+    content = graph.serialize(copy)
     path.write_bytes(content)
     inputs, outputs = graph.tensor_specs(copy)
     name = placement.name if placement else None

@@ -22,7 +22,7 @@ from deploykit.parity import distance, double_outputs
 from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS, BatchRange, Fusions, Precision
 from deploykit.tuning.cost import TIMED_SECONDS, PlanPrice, PlanPricing, TimePrice, TimePricing
 from deploykit.tuning.fusions import Decision, Goal
-from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.values import Exported
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class FusionLedger:
 
 
 def price_fusions(
-    artefacts: Artefacts,
+    artifacts: Artifacts,
     exported: Exported,
     goal: Goal,
     decision: Decision | None = None,
@@ -124,11 +124,11 @@ def price_fusions(
 
     A figure that cannot be had here is left out, and a note says why.
     """
-    network = artefacts.traced(exported.model)
-    graph.optimise(network, passes=graph.CLEAN_UP)
-    ledger = _Ledger(artefacts, exported, goal, network, seconds)
+    network = artifacts.traced(exported.model)
+    graph.optimize(network, passes=graph.CLEAN_UP)
+    ledger = _Ledger(artifacts, exported, goal, network, seconds)
     fusions = decision.said if decision else str(goal.spec.fusions)
-    with artefacts.timed("price the rewrites"):
+    with artifacts.timed("price the rewrites"):
         lines = tuple(ledger.line(name) for name in KNOWN if name in graph.FUSIONS)
     return FusionLedger(fusions=fusions, conditions=ledger.conditions(), lines=lines)
 
@@ -144,7 +144,7 @@ class _Run:
 
 @dataclass
 class _Ledger:
-    artefacts: Artefacts
+    artifacts: Artifacts
     exported: Exported
     goal: Goal
     base: ir.Model
@@ -186,7 +186,7 @@ class _Ledger:
         )
         if not found.sites:
             return found
-        self.artefacts.progress(f"price the rewrites: {name}", KNOWN.index(name), len(KNOWN))
+        self.artifacts.progress(f"price the rewrites: {name}", KNOWN.index(name), len(KNOWN))
         self.notes = []
         without = replace(fusions, names=tuple(each for each in fusions.names if each != name))
         with_it, applied = (self.chosen, fusions) if kept else (whole, everywhere)
@@ -205,7 +205,7 @@ class _Ledger:
     def _run(self, fusions: Fusions) -> _Run:
         network = self.base.clone()
         snapshots: list[ir.Model] = []
-        ledger = graph.optimise(
+        ledger = graph.optimize(
             network,
             passes=graph.fusion_passes(fusions),
             observe=lambda _name, model: snapshots.append(model.clone()),

@@ -32,7 +32,7 @@ from deploykit.plan.gpus import Gpu
 from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS, BuildSpec, Fusions
 from deploykit.store import Writer
 from deploykit.tuning.cost import ORT, REFUSED, RTX, TIMED_SECONDS, PlanPrice, PlanPricing, TimePricing
-from deploykit.workflow.artifacts import COMPILERS, Artefacts
+from deploykit.workflow.artifacts import COMPILERS, Artifacts
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -132,7 +132,7 @@ class Decision:
         return ", ".join(parts)
 
 
-def decide(artefacts: Artefacts, goal: Goal) -> Decision:
+def decide(artifacts: Artifacts, goal: Goal) -> Decision:
     """The fusions that pay for `goal`, searched for once and kept in the store.
 
     Raises BackendMissing where the backend cannot price here, and what the graph with the safe fusions alone raises.
@@ -140,13 +140,13 @@ def decide(artefacts: Artefacts, goal: Goal) -> Decision:
     spec = goal.spec
 
     def make(_: Writer) -> Mapping[str, Any]:
-        network = artefacts.traced(spec.model)
-        with artefacts.timed(STAGE):
-            return _search(network, goal, artefacts.progress).as_dict()
+        network = artifacts.traced(spec.model)
+        with artifacts.timed(STAGE):
+            return _search(network, goal, artifacts.progress).as_dict()
 
     timed = goal.priced_by == ORT
     parts = {
-        **artefacts.identity(spec.model),
+        **artifacts.identity(spec.model),
         "precision": spec.precision,
         "batch": spec.batch,
         "target": None if timed else spec.targets[0],
@@ -160,15 +160,15 @@ def decide(artefacts: Artefacts, goal: Goal) -> Decision:
         "compilers": library_versions(COMPILERS),
         "machine": [cpu_facts().get("model name"), usable_cores()] if timed else None,
     }
-    entry, _ = artefacts.get_or_make("fusing", parts, make, request={"goal": goal})
+    entry, _ = artifacts.get_or_make("fusing", parts, make, request={"goal": goal})
     return Decision.from_dict(entry.facts)
 
 
-def decided(artefacts: Artefacts, goal: Goal) -> tuple[Goal, Decision | None]:
+def decided(artifacts: Artifacts, goal: Goal) -> tuple[Goal, Decision | None]:
     """`goal` with `auto` replaced by what it stands for; as it is, and None, where nothing is to be decided."""
     if not goal.spec.fusions.auto:
         return goal, None
-    decision = decide(artefacts, goal)
+    decision = decide(artifacts, goal)
     return replace(goal, spec=replace(goal.spec, fusions=decision.fusions)), decision
 
 
@@ -189,7 +189,7 @@ class Candidate:
 def candidate(base: ir.Model, fusions: Fusions) -> Candidate:
     """`fusions` applied to a copy of the cleaned graph `base`."""
     network = base.clone()
-    return Candidate(fusions, network, graph.optimise(network, passes=graph.fusion_passes(fusions)))
+    return Candidate(fusions, network, graph.optimize(network, passes=graph.fusion_passes(fusions)))
 
 
 def without_sites(fusions: Fusions, name: str, sites: Collection[str]) -> Fusions:
@@ -209,7 +209,7 @@ def only_sites(base: ir.Model, fusions: Fusions, name: str, sites: Collection[st
 
 
 def _search(network: ir.Model, goal: Goal, progress: Progress) -> Decision:
-    graph.optimise(network, passes=graph.CLEAN_UP)
+    graph.optimize(network, passes=graph.CLEAN_UP)
     search = _Search(network, goal, progress)
     search.run()
     return search.decision()

@@ -1,10 +1,10 @@
 """`--int8-policy plan`: the layers that INT8 takes where TensorRT-RTX's plan is the cheapest for it.
 
-TensorRT-RTX gives an INT8 convolution's requantisation a kernel of its own, so all layers in INT8 can move more bytes
+TensorRT-RTX gives an INT8 convolution's requantization a kernel of its own, so all layers in INT8 can move more bytes
 than a part of them beside FP16. Which part is asked of the compiler: each candidate is compiled, and of those within
 1 % of the lowest roofline (where a GPU is named) or of the fewest bytes the one with the fewest kernels wins: neither
 figure holds what it costs to start a kernel. That is a fact about TensorRT-RTX's plan; full TensorRT fuses the
-requantisation and was not measured, and accuracy is not looked at.
+requantization and was not measured, and accuracy is not looked at.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from deploykit.errors import BuildFailed, UnsupportedGraph
 from deploykit.host import library_versions
 from deploykit.plan.gpus import Gpu
-from deploykit.spec import BuildSpec, Precision, QuantisationPolicy
+from deploykit.spec import BuildSpec, Precision, QuantizationPolicy
 from deploykit.store import Writer
 from deploykit.tuning.cost import REFUSED, PlanPrice, PlanPricing
-from deploykit.workflow.artifacts import COMPILERS, Artefacts
+from deploykit.workflow.artifacts import COMPILERS, Artifacts
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -41,7 +41,7 @@ STAGE = "choose INT8 layers by plan"
 class PolicyDecision:
     """The policy that won, and what each candidate's plan is, or why it has none; `fp16` is that of no INT8 at all."""
 
-    policy: QuantisationPolicy
+    policy: QuantizationPolicy
     objective: str
     figures: Mapping[str, str]
     fp16: str
@@ -57,7 +57,7 @@ class PolicyDecision:
 
 
 def decided_policy(
-    artefacts: Artefacts, spec: BuildSpec, gpu: Gpu | None, *, wanted: bool = False
+    artifacts: Artifacts, spec: BuildSpec, gpu: Gpu | None, *, wanted: bool = False
 ) -> tuple[BuildSpec, PolicyDecision | None]:
     """`spec` with `plan` replaced by what it stands for; as it is, and None, where nothing is to be decided.
 
@@ -68,11 +68,11 @@ def decided_policy(
         return spec, None
 
     def make(_: Writer) -> Mapping[str, Any]:
-        with artefacts.timed(STAGE):
-            return _chosen(artefacts, spec.with_precision(Precision.INT8), gpu)
+        with artifacts.timed(STAGE):
+            return _chosen(artifacts, spec.with_precision(Precision.INT8), gpu)
 
     parts = {
-        **artefacts.identity(spec.model),
+        **artifacts.identity(spec.model),
         "fusions": spec.fusions,
         "leave": spec.policy.leave,
         "batch": spec.batch,
@@ -85,23 +85,23 @@ def decided_policy(
         "near": NEAR,
         "compilers": library_versions(COMPILERS),
     }
-    entry, _ = artefacts.get_or_make("policy", parts, make, request={"spec": spec})
+    entry, _ = artifacts.get_or_make("policy", parts, make, request={"spec": spec})
     facts = entry.facts
-    policy = QuantisationPolicy.parse(facts["chosen"], leave=spec.policy.leave)
+    policy = QuantizationPolicy.parse(facts["chosen"], leave=spec.policy.leave)
     return replace(spec, policy=policy), PolicyDecision(
         policy=policy, objective=facts["objective"], figures=facts["figures"], fp16=facts["fp16"]
     )
 
 
-def _chosen(artefacts: Artefacts, spec: BuildSpec, gpu: Gpu | None) -> dict[str, Any]:
+def _chosen(artifacts: Artifacts, spec: BuildSpec, gpu: Gpu | None) -> dict[str, Any]:
     from deploykit.workflow.stages import read_graph
 
-    network = read_graph(artefacts.export(spec.model, spec.fusions).path)
+    network = read_graph(artifacts.export(spec.model, spec.fusions).path)
     prices: dict[str, PlanPrice] = {}
     figures: dict[str, str] = {}
     for number, text in enumerate(CANDIDATES):
-        artefacts.progress(f"{STAGE}: {text}", number, len(CANDIDATES))
-        policy = QuantisationPolicy.parse(text, leave=spec.policy.leave)
+        artifacts.progress(f"{STAGE}: {text}", number, len(CANDIDATES))
+        policy = QuantizationPolicy.parse(text, leave=spec.policy.leave)
         try:
             prices[text] = PlanPricing(replace(spec, policy=policy), gpu).price(network)
         except (BuildFailed, UnsupportedGraph) as error:
@@ -109,7 +109,7 @@ def _chosen(artefacts: Artefacts, spec: BuildSpec, gpu: Gpu | None) -> dict[str,
         else:
             figures[text] = str(prices[text])
     if not prices:
-        raise UnsupportedGraph(f"no layers can be quantised: {figures[CANDIDATES[0]]}", hint="use fp16")
+        raise UnsupportedGraph(f"no layers can be quantized: {figures[CANDIDATES[0]]}", hint="use fp16")
     best = cheapest(prices)
     objective = f"{PlanPricing(spec, gpu).objective}; of plans within {100 * NEAR:g} % the fewest kernels"
     half = _against_half(network, spec, gpu, prices[best])

@@ -1,7 +1,7 @@
 """`build --precision best`: FP16 or INT8, by time where the engines run, by TensorRT-RTX's plans where they do not.
 
 Only speed is compared, so INT8 has to be the faster one by more than noise, and its error is for `verify` to judge. A
-plan of TensorRT-RTX says nothing of full TensorRT, which fuses the requantisation that costs INT8 its lead there: for
+plan of TensorRT-RTX says nothing of full TensorRT, which fuses the requantization that costs INT8 its lead there: for
 `trt` without a GPU the answer is undecided, unless the caller accepts that plan as evidence.
 """
 
@@ -19,7 +19,7 @@ from deploykit.errors import BackendMissing, BuildFailed, DeploykitError, GateFa
 from deploykit.plan.gpus import Gpu
 from deploykit.spec import BuildSpec, Precision
 from deploykit.tuning.cost import RTX, PlanPrice, paired, price_of
-from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.values import Built
 
 BEST = "best"
@@ -44,7 +44,7 @@ class Choice:
 
 
 def choose_precision(
-    artefacts: Artefacts, spec: BuildSpec, backend: Backend, *, gpu: Gpu | None, accept_rtx_plan: bool
+    artifacts: Artifacts, spec: BuildSpec, backend: Backend, *, gpu: Gpu | None, accept_rtx_plan: bool
 ) -> Choice:
     """Build both through the store and compare them. Raises what keeps both from being built."""
     if lacking := backend.unavailable():
@@ -53,7 +53,7 @@ def choose_precision(
     failures: dict[Precision, DeploykitError] = {}
     for precision in CONTENDERS:
         try:
-            built[precision] = artefacts.build(spec.with_precision(precision), backend)
+            built[precision] = artifacts.build(spec.with_precision(precision), backend)
         except (BackendMissing, BuildFailed, GateFailed, UnsupportedGraph) as error:
             failures[precision] = error
     if not built:
@@ -63,11 +63,11 @@ def choose_precision(
         (left,) = built
         return Choice(precision=left, why=f"{failed} cannot be built", figures={failed.value: str(reason)})
     if all(each.engine.reason is None for each in built.values()):
-        return _by_time(artefacts, spec, built)
+        return _by_time(artifacts, spec, built)
     return _by_plan(backend, built, gpu=gpu, tf32=spec.tf32, accepted=accept_rtx_plan)
 
 
-def _by_time(artefacts: Artefacts, spec: BuildSpec, built: Mapping[Precision, Built]) -> Choice:
+def _by_time(artifacts: Artifacts, spec: BuildSpec, built: Mapping[Precision, Built]) -> Choice:
     jobs = []
     for precision, each in built.items():
         require_feedable(each.exported)
@@ -79,7 +79,7 @@ def _by_time(artefacts: Artefacts, spec: BuildSpec, built: Mapping[Precision, Bu
             ranges=spec.model.input_ranges,
         )
         jobs.append(RowJob(f"{each.engine.backend} {precision}", each.engine, tuple(feeds)))
-    with artefacts.timed("time fp16 against int8"):
+    with artifacts.timed("time fp16 against int8"):
         price = paired(jobs, seconds=TIMED_SECONDS)
     faster = price.sign < 0
     figures = {Precision.FP16.value: f"{price.other_ms:.3f} ms", Precision.INT8.value: f"{price.ms:.3f} ms"}

@@ -22,7 +22,7 @@ import numpy as np
 
 from deploykit.backends.protocol import TENSORRT, Feed
 from deploykit.data.inputs import calibration_inputs, inputs_for
-from deploykit.data.labeled import Labels, labelled_inputs, require_max_drop
+from deploykit.data.labeled import Labels, labeled_inputs, require_max_drop
 from deploykit.errors import BackendMissing, BuildFailed, GateFailed, UnsupportedGraph, UsageError
 from deploykit.graph.ort_session import compute, open_session
 from deploykit.graph.rewrite import site
@@ -31,12 +31,12 @@ from deploykit.parity.accuracy import Flips, Predictions
 from deploykit.plan.gpus import Gpu
 from deploykit.precision.int8.policy import choose, kind
 from deploykit.precision.int8.preconditions import require_plain
-from deploykit.precision.int8.quantize import quantise
+from deploykit.precision.int8.quantize import quantize
 from deploykit.precision.int8.weighted import weighted_ops
 from deploykit.report.sensitivity import LayerLoss, Loss, Sensitivity, Stop
-from deploykit.spec import BuildSpec, Precision, QuantisationPolicy
+from deploykit.spec import BuildSpec, Precision, QuantizationPolicy
 from deploykit.tuning.cost import PlanPricing
-from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.stages import read_graph
 from deploykit.workflow.values import Exported
 
@@ -68,16 +68,16 @@ class Aim:
 
 
 def measure(
-    artefacts: Artefacts, exported: Exported, spec: BuildSpec, *, aim: Aim, images: int | None, gpu: Gpu | None
+    artifacts: Artifacts, exported: Exported, spec: BuildSpec, *, aim: Aim, images: int | None, gpu: Gpu | None
 ) -> Sensitivity:
     """Layer by layer, and the search where there is an `aim`.
 
     Raises UsageError for an aim of top-1 on images without labels, GateFailed where not even all layers in float reach
-    the aim, UnsupportedGraph where no layer can be quantised, and as calibration does.
+    the aim, UnsupportedGraph where no layer can be quantized, and as calibration does.
     """
     spec = spec.with_precision(Precision.INT8)
-    table, calibration = artefacts.calibrate(exported, spec)
-    trials = _Trials(artefacts, exported, spec, table, calibration, images, labelled=aim.max_drop is not None)
+    table, calibration = artifacts.calibrate(exported, spec)
+    trials = _Trials(artifacts, exported, spec, table, calibration, images, labeled=aim.max_drop is not None)
     return _Search(trials, aim, gpu).result()
 
 
@@ -85,13 +85,13 @@ def measure(
 class _Trials:
     """Measures graphs with any set of layers in INT8; the images and the float graph's answers are kept."""
 
-    artefacts: Artefacts
+    artifacts: Artifacts
     exported: Exported
     spec: BuildSpec
     table: CalibrationTable
     calibration: Mapping[str, Any]
     images: int | None
-    labelled: bool
+    labeled: bool
     known: dict[frozenset[str], Loss] = field(default_factory=dict)
 
     @cached_property
@@ -112,23 +112,23 @@ class _Trials:
         """With the layers in `left` in float and all others in INT8."""
         if left not in self.known:
             graph = self.network.clone()
-            quantise(graph, self.table, TENSORRT, self.policy(left), clip=self.spec.repair.clip)
-            self.known[left] = self._against_float(self._outputs(open_session(graph, optimise=False)))
+            quantize(graph, self.table, TENSORRT, self.policy(left), clip=self.spec.repair.clip)
+            self.known[left] = self._against_float(self._outputs(open_session(graph, optimize=False)))
         return self.known[left]
 
     @cached_property
     def feeds(self) -> tuple[list[Feed], Labels | None, str]:
         """The batches, their labels if there are any, and what they are in words."""
-        if self.labelled:
+        if self.labeled:
             if not isinstance(self.spec.data, Path):
-                raise UsageError("--max-drop needs labelled images", hint="name them with --data, or use --min-sqnr")
+                raise UsageError("--max-drop needs labeled images", hint="name them with --data, or use --min-sqnr")
             seen = calibration_inputs(self.exported, self.spec)
-            found = labelled_inputs(
+            found = labeled_inputs(
                 self.exported, self.spec.data, limit=self.images or LABELLED, without=frozenset(seen.identities)
             )
             batches = list(found.batches(self.exported.run_length(1, RUN)))
             labels = np.concatenate([truth for _, truth in batches])
-            return [feed for feed, _ in batches], labels, f"{len(labels)} labelled images of {found.source}"
+            return [feed for feed, _ in batches], labels, f"{len(labels)} labeled images of {found.source}"
         shown = inputs_for(self.exported, "test", count=self.images or UNLABELLED, batch=1, data=self.spec.data)
         return list(shown.feeds()), None, f"{len(shown)} {shown.source}"
 
@@ -138,7 +138,7 @@ class _Trials:
 
     @cached_property
     def exact(self) -> dict[str, Any]:
-        return self._outputs(open_session(self.network.clone(), optimise=False))
+        return self._outputs(open_session(self.network.clone(), optimize=False))
 
     @cached_property
     def predicted(self) -> Predictions | None:
@@ -161,11 +161,11 @@ class _Trials:
 
     @staticmethod
     def _only(outputs: dict[str, Any]) -> Any:
-        """The logits: images are labelled for networks with one output."""
+        """The logits: images are labeled for networks with one output."""
         (logits,) = outputs.values()
         return logits
 
-    def policy(self, left: Collection[str], rest: Precision = Precision.FP32) -> QuantisationPolicy:
+    def policy(self, left: Collection[str], rest: Precision = Precision.FP32) -> QuantizationPolicy:
         """That of the request, with the layers in `left` in `rest`."""
         return replace(self.spec.policy, leave=(*self.spec.policy.leave, *sorted(left)), rest=rest)
 
@@ -180,15 +180,15 @@ class _Search:
         trials, layers = self.trials, list(self.trials.layers)
         found: list[LayerLoss] = []
         stage = f"try {len(layers)} layers in INT8"
-        with trials.artefacts.timed(stage):
+        with trials.artifacts.timed(stage):
             for number, name in enumerate(layers):
-                trials.artefacts.progress(stage, number, len(layers))
+                trials.artifacts.progress(stage, number, len(layers))
                 loss = trials.loss(frozenset(layers) - {name})
                 found.append(LayerLoss(name, trials.layers[name], loss))
         found.sort(key=lambda layer: (-(layer.loss.drop or 0.0), layer.loss.sqnr_db))
         order = [layer.node for layer in found]
         if self.aim:
-            with trials.artefacts.timed("search the mixed graph"):
+            with trials.artifacts.timed("search the mixed graph"):
                 chosen: frozenset[str] | None = self._pruned(self._prefix(order), order)
         else:
             chosen = None
@@ -245,7 +245,7 @@ class _Search:
         wanted = sorted({*sets, *({chosen} if chosen is not None else ())}, key=lambda left: (len(left), sorted(left)))
         stops: list[Stop] = []
         for left in wanted:
-            self.trials.artefacts.progress("compile mixed graphs", len(stops), len(wanted))
+            self.trials.artifacts.progress("compile mixed graphs", len(stops), len(wanted))
             loss = self.trials.loss(left)
             stops.append(Stop(tuple(sorted(left)), loss, self._plan(left), left == chosen))
         return tuple(stops)

@@ -1,7 +1,7 @@
-"""ModelSpec -> module -> optimised graph -> typed graph -> engine, each step behind the store.
+"""ModelSpec -> module -> optimized graph -> typed graph -> engine, each step behind the store.
 
 A step is keyed by what it is made from: the step before, the options it reads, library versions, deploykit's own source
-and that of a plug-in. So a second identical request finds its artefacts without importing a framework.
+and that of a plug-in. So a second identical request finds its artifacts without importing a framework.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def warn_on_stderr(text: str) -> None:
 
 
 @dataclass
-class Artefacts:
-    """Makes artefacts, or finds them in the store. `seconds` lists what was really done this time.
+class Artifacts:
+    """Makes artifacts, or finds them in the store. `seconds` lists what was really done this time.
 
     `warn` gets what a user should look at before trusting an answer, each text once.
     """
@@ -64,7 +64,7 @@ class Artefacts:
     _warned: set[str] = field(default_factory=set, init=False, repr=False)
 
     def export(self, model: ModelSpec, fusions: Fusions = Fusions()) -> Exported:  # noqa: B008 - a frozen value
-        """The optimised graph. Raises UsageError, CheckpointMismatch, UntrustedArtefact, ExportFailed."""
+        """The optimized graph. Raises UsageError, CheckpointMismatch, UntrustedArtifact, ExportFailed."""
         fusions.require_decided()
         parts = {**self.identity(model), "fusions": fusions}
         module, weights = (None, _of_file(model, parts["weights"])) if model.is_onnx else self._module(model)
@@ -73,8 +73,8 @@ class Artefacts:
             from deploykit.workflow import stages
 
             network = self._traced[model].clone() if model in self._traced else self._trace(model)
-            with self.timed("optimise the graph"):
-                content, facts = stages.optimise(network, fusions)
+            with self.timed("optimize the graph"):
+                content, facts = stages.optimize(network, fusions)
             writer.write("model.onnx", content)
             return facts
 
@@ -110,9 +110,9 @@ class Artefacts:
         return self._traced[model].clone()
 
     def calibrate(self, exported: Exported, spec: BuildSpec) -> tuple[CalibrationTable, Mapping[str, Any]]:
-        """The calibration table of the optimised graph, and over what it was made.
+        """The calibration table of the optimized graph, and over what it was made.
 
-        Raises UsageError, UntrustedArtefact for a table that is given and does not fit, or is none.
+        Raises UsageError, UntrustedArtifact for a table that is given and does not fit, or is none.
         """
         asked = spec.calibration
         if exported.quantized:
@@ -129,7 +129,7 @@ class Artefacts:
         return table, {"method": table.method, "images": table.images, **facts}
 
     def observe(self, exported: Exported, spec: BuildSpec) -> tuple[Observations, Mapping[str, Any]]:
-        """What the activations of the optimised graph are on the calibration images, and what those were.
+        """What the activations of the optimized graph are on the calibration images, and what those were.
 
         An interrupted collection goes on where it stopped: its counts lie beside the store's entries meanwhile.
         """
@@ -155,12 +155,12 @@ class Artefacts:
         facts = {**inputs.facts, **inputs.asked}  # of this request: equal images may bear other names elsewhere
         return Observations.from_json(entry.path("observations.json").read_bytes()), facts
 
-    def quantisable(self, exported: Exported, spec: BuildSpec) -> Exported:
+    def quantizable(self, exported: Exported, spec: BuildSpec) -> Exported:
         """The graph that INT8 is made of: `exported`, its channels evened out where `spec.repair` says so.
 
         A calibration table belongs to this graph.
         """
-        if not spec.repair.equalise:
+        if not spec.repair.equalize:
             return exported
         inputs = calibration_inputs(exported, spec)
 
@@ -168,12 +168,12 @@ class Artefacts:
             from deploykit.workflow import stages
 
             with self.timed("even out channels"):
-                content, facts = stages.equalise_channels(exported.path, inputs.feeds())
+                content, facts = stages.equalize_channels(exported.path, inputs.feeds())
             writer.write("model.onnx", content)
             return {**exported.facts, **facts}
 
         parts = {"graph": exported.digest, "data": inputs.digest}
-        entry, hit = self.get_or_make("equalised", parts, make, request={"model": exported.model, "data": spec.data})
+        entry, hit = self.get_or_make("equalized", parts, make, request={"model": exported.model, "data": spec.data})
         path, digest = entry.path("model.onnx"), entry.files["model.onnx"].sha256
         return replace(exported, path=path, digest=digest, facts=entry.facts, hit=hit)
 
@@ -196,7 +196,7 @@ class Artefacts:
     def adopt(self, path: Path, exported: Exported, precision: Precision) -> Typed:
         """A typed graph of `exported` that somebody else made, checked and copied into the store.
 
-        Raises UntrustedArtefact for a file that is no graph, UsageError for one with other inputs or outputs.
+        Raises UntrustedArtifact for a file that is no graph, UsageError for one with other inputs or outputs.
         """
 
         def make(writer: Writer) -> Mapping[str, Any]:
@@ -287,7 +287,7 @@ class Artefacts:
     def _int8(self, exported: Exported, spec: BuildSpec, placement: Placement) -> Typed:
         if spec.policy.auto:
             raise UsageError("--int8-policy plan is not decided yet", hint="name the layers, or use `build`")
-        source = self.quantisable(exported, spec)
+        source = self.quantizable(exported, spec)
         table, calibration = self.calibrate(source, spec)
         shown = calibration_inputs(source, spec) if spec.repair.bias else None
 
@@ -305,7 +305,7 @@ class Artefacts:
                     feeds=(lambda: grouped(shown)) if shown else None,
                 )
             writer.write("typed.onnx", content)
-            repaired = {"repair": str(spec.repair), "equalised": source.facts.get("equalised")}
+            repaired = {"repair": str(spec.repair), "equalized": source.facts.get("equalized")}
             return {**facts, "calibration": calibration, **repaired}
 
         parts = {

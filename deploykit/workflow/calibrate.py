@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from deploykit.backends.protocol import Progress
     from deploykit.precision.calibrate.observations import Observations
     from deploykit.precision.calibrate.table import CalibrationTable
-    from deploykit.workflow.artifacts import Artefacts
+    from deploykit.workflow.artifacts import Artifacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def observe_inputs(
 ) -> Observations:
     """Count a shard. What `kept` holds of it already is taken over, and what there is is written there now and then.
 
-    Raises UsageError where `kept` is of another calibration, or there are fewer batches than shards; UntrustedArtefact
+    Raises UsageError where `kept` is of another calibration, or there are fewer batches than shards; UntrustedArtifact
     where it is no such file.
     """
     from deploykit.precision.calibrate.collect import observe
@@ -84,15 +84,15 @@ def observe_inputs(
 
 
 def observe_shard(
-    artefacts: Artefacts, exported: Exported, spec: BuildSpec, *, shard: Shard, kept: Path
+    artifacts: Artifacts, exported: Exported, spec: BuildSpec, *, shard: Shard, kept: Path
 ) -> Observations:
     """One part of the calibration that `spec` asks for. Raises as `inputs_for` and `observe_inputs`."""
     inputs = calibration_inputs(exported, spec)
-    artefacts.warn_once(unprepared(exported.model, inputs.preparation))
+    artifacts.warn_once(unprepared(exported.model, inputs.preparation))
     stage = f"count shard {shard.index + 1}/{shard.count} of {len(inputs)} images"
-    with artefacts.timed(stage):
+    with artifacts.timed(stage):
         return observe_inputs(
-            exported, inputs, shard=shard, kept=kept, progress=artefacts.progress, stage=f"{stage}: batch"
+            exported, inputs, shard=shard, kept=kept, progress=artifacts.progress, stage=f"{stage}: batch"
         )
 
 
@@ -163,7 +163,7 @@ def merge_files(paths: Sequence[Path]) -> Observations:
 def given_table(path: Path, exported: Exported) -> tuple[CalibrationTable, dict[str, Any]]:
     """A table that the user names, for `exported`, and what is to be said of it.
 
-    Raises UsageError where it is of another graph or of images prepared otherwise, UntrustedArtefact where it is none.
+    Raises UsageError where it is of another graph or of images prepared otherwise, UntrustedArtifact where it is none.
     """
     from deploykit.precision.calibrate.table import CalibrationTable
 

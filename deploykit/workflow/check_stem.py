@@ -13,7 +13,7 @@ from deploykit.errors import UsageError
 from deploykit.parity import Limits, ParityResult, joined, judge
 from deploykit.spec import Fusions, Precision, Preprocessing
 from deploykit.store import Writer
-from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.judge import reference_outputs
 from deploykit.workflow.values import Exported, specs_of
 
@@ -22,30 +22,30 @@ SEED = 1
 
 
 def recipe_of(exported: Exported) -> Preprocessing:
-    """What the network's card, or the user, says its images are normalised with; UsageError where nobody does."""
+    """What the network's card, or the user, says its images are normalized with; UsageError where nobody does."""
     how = preparation_of(exported) if photographs_fit(exported) else None
     if how is None or how.origin not in ("card", "given"):
         raise UsageError(
-            f"{exported.model.name} has no card that says how its images are normalised",
+            f"{exported.model.name} has no card that says how its images are normalized",
             hint="say it by --preprocess, or leave --stem out",
         )
     return how.recipe
 
 
-def with_uint8_stem(artefacts: Artefacts, exported: Exported, fusions: Fusions) -> Exported:
+def with_uint8_stem(artifacts: Artifacts, exported: Exported, fusions: Fusions) -> Exported:
     """The same network for images of uint8 (N, H, W, C). Raises UsageError as `recipe_of`."""
     recipe = recipe_of(exported)
 
     def make(writer: Writer) -> Mapping[str, Any]:
         from deploykit.workflow import stages
 
-        with artefacts.timed("put the stem in front"):
+        with artifacts.timed("put the stem in front"):
             content, facts = stages.prepend_stem(exported.path, recipe, fusions)
         writer.write("model.onnx", content)
         return facts
 
     parts = {"graph": exported.digest, "recipe": recipe, "fusions": fusions}
-    entry, hit = artefacts.get_or_make("stem", parts, make, request={"model": exported.model, **parts})
+    entry, hit = artifacts.get_or_make("stem", parts, make, request={"model": exported.model, **parts})
     exported_passes = exported.facts["ledger"]["passes"]
     ledger = {"passes": [*exported_passes, *entry.facts["ledger"]["passes"]]}
     return replace(
@@ -58,15 +58,15 @@ def with_uint8_stem(artefacts: Artefacts, exported: Exported, fusions: Fusions) 
     )
 
 
-def check_stem(artefacts: Artefacts, exported: Exported, stemmed: Exported) -> ParityResult:
-    """The verdict on random bytes: the graph with its stem against float64 on the same bytes, normalised by hand."""
+def check_stem(artifacts: Artifacts, exported: Exported, stemmed: Exported) -> ParityResult:
+    """The verdict on random bytes: the graph with its stem against float64 on the same bytes, normalized by hand."""
     from deploykit.graph.ort_session import compute, open_session
 
     recipe, (spec,) = recipe_of(exported), stemmed.inputs
     pixels = np.random.default_rng(SEED).integers(0, 256, spec.at_batch(IMAGES), dtype=np.uint8)
     mean, std = (np.array(values)[:, None, None] for values in (recipe.mean, recipe.std))
     planes = ((pixels.transpose(0, 3, 1, 2) / recipe.scale - mean) / std).astype(np.float32)
-    with artefacts.timed("compare with float64"):
+    with artifacts.timed("compare with float64"):
         reference = reference_outputs(exported, [{exported.inputs[0].name: planes}])
         session = open_session(stemmed.path)
         names = [output.name for output in stemmed.outputs]

@@ -45,7 +45,7 @@ from deploykit.results.row import Row, State
 from deploykit.spec import BuildSpec, Fusions, Precision
 from deploykit.spec.shapes import End
 from deploykit.tuning.fusions import BUDGET_SECONDS, PRICED_BY, Decision, Goal, decide
-from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.judge import Judge
 from deploykit.workflow.rows import Line, build_line, without_twins
 from deploykit.workflow.settle import settled
@@ -78,29 +78,29 @@ class Request:
             raise UsageError("--typed judges one graph", hint="give the one --precision that it is meant to be")
 
 
-def verify(artefacts: Artefacts, request: Request) -> Report:
+def verify(artifacts: Artifacts, request: Request) -> Report:
     """Parity of every row; nothing is timed."""
-    return _compare(artefacts, request, timed=False)
+    return _compare(artifacts, request, timed=False)
 
 
-def bench(artefacts: Artefacts, request: Request) -> Report:
+def bench(artifacts: Artifacts, request: Request) -> Report:
     """Parity and speed of every row."""
-    return _compare(artefacts, request, timed=True)
+    return _compare(artifacts, request, timed=True)
 
 
-def _compare(artefacts: Artefacts, request: Request, *, timed: bool) -> Report:
-    request = replace(request, spec=settled(artefacts, request.spec))
+def _compare(artifacts: Artifacts, request: Request, *, timed: bool) -> Report:
+    request = replace(request, spec=settled(artifacts, request.spec))
     spec = request.spec
     if not spec.fusions.auto:
         fusions = str(spec.fusions) if spec.fusions != Fusions() else ""
-        return _Comparison(artefacts, request, timed, fusions).report()
-    goal, decision = _first_decided(artefacts, request)
+        return _Comparison(artifacts, request, timed, fusions).report()
+    goal, decision = _first_decided(artifacts, request)
     fusions = f"{decision}, for {goal.backend} {goal.spec.precision} and all rows alike"
     decided = replace(request, spec=replace(spec, fusions=decision.fusions))
-    return _Comparison(artefacts, decided, timed, fusions).report()
+    return _Comparison(artifacts, decided, timed, fusions).report()
 
 
-def _first_decided(artefacts: Artefacts, request: Request) -> tuple[Goal, Decision]:
+def _first_decided(artifacts: Artifacts, request: Request) -> tuple[Goal, Decision]:
     """`--fuse auto` for the first row that can be priced: one table compares one graph."""
     refusal: DeploykitError = UsageError(
         "--fuse auto: none of the rows can be priced", hint=f"ask for one of {', '.join(PRICED_BY)}"
@@ -111,7 +111,7 @@ def _first_decided(artefacts: Artefacts, request: Request) -> tuple[Goal, Decisi
         spec = request.spec.with_precision(precision)
         goal = Goal(spec=spec, backend=name, gpu=request.gpu, budget_seconds=request.fuse_budget)
         try:
-            return goal, decide(artefacts, goal)
+            return goal, decide(artifacts, goal)
         except (BackendMissing, BuildFailed, GateFailed, UnsupportedGraph) as error:
             refusal = error
     raise refusal
@@ -119,13 +119,13 @@ def _first_decided(artefacts: Artefacts, request: Request) -> tuple[Goal, Decisi
 
 @dataclass
 class _Comparison:
-    artefacts: Artefacts
+    artifacts: Artifacts
     request: Request
     timed: bool
     fusions: str
 
     def report(self) -> Report:
-        settings, progress = self.request.settings, self.artefacts.progress
+        settings, progress = self.request.settings, self.artifacts.progress
         machine = fingerprint(threads=settings.worker_threads, seed=settings.seed, tf32=self.request.spec.tf32)
         asked = [(name, precision) for name in self.request.backends for precision in self.request.precisions]
         lines = self._fed(without_twins([self._build(name, precision) for name, precision in asked]))
@@ -143,13 +143,13 @@ class _Comparison:
 
     def _build(self, name: str, precision: Precision) -> Line:
         adopt = self.request.typed
-        typed = self.artefacts.adopt(adopt, self.exported, precision) if adopt else None
+        typed = self.artifacts.adopt(adopt, self.exported, precision) if adopt else None
         spec = self.request.spec.with_precision(precision)
-        return build_line(self.artefacts, spec, name, strict=self.request.strict, typed=typed)
+        return build_line(self.artifacts, spec, name, strict=self.request.strict, typed=typed)
 
     @cached_property
     def exported(self) -> Exported:
-        return self.artefacts.export(self.request.spec.model, self.request.spec.fusions)
+        return self.artifacts.export(self.request.spec.model, self.request.spec.fusions)
 
     def _fed(self, lines: list[Line]) -> list[Line]:
         """A network that nothing can be shown to is only compiled: rows that would run say so instead.
@@ -189,14 +189,14 @@ class _Comparison:
         spec, batch = self.request.spec, self.request.spec.batch.optimum
         count = max(PHOTOGRAPHS, ROTATED * batch) if self.timed else PHOTOGRAPHS
         images = inputs_for(self.exported, "test", count=count, batch=batch, data=spec.data)
-        self.artefacts.warn_once(unprepared(spec.model, images.preparation))
+        self.artifacts.warn_once(unprepared(spec.model, images.preparation))
         if isinstance(self.calibration, Photographs) and isinstance(images, Photographs):
             assert_disjoint(self.calibration.images, images.images)
         return images
 
     @cached_property
     def images(self) -> Feed:
-        with self.artefacts.timed(f"cut {len(self.test)} test images"):
+        with self.artifacts.timed(f"cut {len(self.test)} test images"):
             return joined_feeds(list(self.test.feeds()))
 
     @cached_property
@@ -207,10 +207,10 @@ class _Comparison:
         photographs = joined_feeds(runs(self.images, inputs, run)[: shown // run])
         batch, ranges = self.request.spec.batch.optimum, self.request.spec.model.input_ranges
         if not all(can_draw(spec, ranges) for spec in inputs):  # nor was anything but given arrays shown
-            return Judge(self.artefacts, self.exported, photographs, shown, shown, batch, self.calibration)
+            return Judge(self.artifacts, self.exported, photographs, shown, shown, batch, self.calibration)
         white = white_noise(inputs, count=noise, run=run, seed=self.request.settings.seed, ranges=ranges)
         images = joined_feeds([photographs, white])
-        return Judge(self.artefacts, self.exported, images, shown + noise, shown, batch, self.calibration)
+        return Judge(self.artifacts, self.exported, images, shown + noise, shown, batch, self.calibration)
 
     @cached_property
     def ends(self) -> dict[str, Judge]:
@@ -244,7 +244,7 @@ class _Comparison:
         given = spec.data if not isinstance(spec.data, Path) or spec.data.suffix != ".npz" else None  # of one size
         shown = inputs_for(sized, "test", count=AT_ENDS, batch=batch, data=given)
         images = joined_feeds(list(shown.feeds()))
-        return Judge(self.artefacts, sized, images, len(shown), len(shown), batch, self.calibration)
+        return Judge(self.artifacts, sized, images, len(shown), len(shown), batch, self.calibration)
 
     def _job(self, row: Row, built: Built) -> RowJob:
         inputs, batch = built.engine.inputs, self.request.spec.batch.optimum

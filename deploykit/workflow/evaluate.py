@@ -1,4 +1,4 @@
-"""Accuracy of every row on labelled images, and what each row's flips say against the first.
+"""Accuracy of every row on labeled images, and what each row's flips say against the first.
 
 Images that INT8 was calibrated on are not among those that it is judged by, for no row: all rows see the same images.
 """
@@ -16,14 +16,14 @@ import numpy as np
 from deploykit.backends.protocol import Feed
 from deploykit.bench import BenchSettings, fingerprint, stream_outputs
 from deploykit.data.inputs import Inputs, calibration_inputs, unprepared
-from deploykit.data.labeled import Labelled, classes_of, labelled_inputs, require_max_drop
+from deploykit.data.labeled import Labeled, classes_of, labeled_inputs, require_max_drop
 from deploykit.errors import BackendMissing, DeploykitError, UsageError
 from deploykit.parity import GateMissed
 from deploykit.parity.accuracy import TOP, Flips, Predictions, Share
 from deploykit.report.accuracy import AccuracyConditions, AccuracyReport, AccuracyRow
 from deploykit.results.row import Row, State
 from deploykit.spec import BuildSpec, Precision, TensorSpec
-from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.rows import Line, build_line, without_twins
 from deploykit.workflow.settle import settled
 from deploykit.workflow.values import Exported
@@ -31,13 +31,13 @@ from deploykit.workflow.values import Exported
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRequest:
-    """`spec.data` is calibrated on; rows are judged by the labelled images of `labelled`, the first `limit` of them.
+    """`spec.data` is calibrated on; rows are judged by the labeled images of `labeled`, the first `limit` of them.
 
     A row that loses more than `max_drop` points of top-1 against the first row fails.
     """
 
     spec: BuildSpec
-    labelled: Path
+    labeled: Path
     backends: tuple[str, ...]
     precisions: tuple[Precision, ...]
     settings: BenchSettings
@@ -51,14 +51,14 @@ class EvaluationRequest:
         require_max_drop(self.max_drop)
 
 
-def evaluate(artefacts: Artefacts, request: EvaluationRequest) -> AccuracyReport:
-    """Top-1 and top-5 of every row that runs here. Raises as `labelled_inputs` and `inputs_for`."""
-    return _Evaluation(artefacts, replace(request, spec=settled(artefacts, request.spec))).report()
+def evaluate(artifacts: Artifacts, request: EvaluationRequest) -> AccuracyReport:
+    """Top-1 and top-5 of every row that runs here. Raises as `labeled_inputs` and `inputs_for`."""
+    return _Evaluation(artifacts, replace(request, spec=settled(artifacts, request.spec))).report()
 
 
 @dataclass
 class _Evaluation:
-    artefacts: Artefacts
+    artifacts: Artifacts
     request: EvaluationRequest
 
     def report(self) -> AccuracyReport:
@@ -70,7 +70,7 @@ class _Evaluation:
         asked = product(request.backends, request.precisions)
         lines = without_twins(
             [
-                build_line(self.artefacts, request.spec.with_precision(precision), name, strict=request.strict)
+                build_line(self.artifacts, request.spec.with_precision(precision), name, strict=request.strict)
                 for name, precision in asked
             ]
         )
@@ -80,16 +80,16 @@ class _Evaluation:
 
     @cached_property
     def exported(self) -> Exported:
-        exported = self.artefacts.export(self.request.spec.model, self.request.spec.fusions)
+        exported = self.artifacts.export(self.request.spec.model, self.request.spec.fusions)
         exported.require_batch(self.request.spec.batch)
         return exported
 
     @cached_property
-    def images(self) -> Labelled:
+    def images(self) -> Labeled:
         seen = self._calibration.identities if self._calibration else ()
         request = self.request
-        images = labelled_inputs(self.exported, request.labelled, limit=request.limit, without=frozenset(seen))
-        self.artefacts.warn_once(unprepared(request.spec.model, images.preparation))
+        images = labeled_inputs(self.exported, request.labeled, limit=request.limit, without=frozenset(seen))
+        self.artifacts.warn_once(unprepared(request.spec.model, images.preparation))
         return images
 
     @cached_property
@@ -108,7 +108,7 @@ class _Evaluation:
         parts: list[Predictions] = []
         engine, stage = line.built.engine, f"evaluate {line.row.label}"
         try:
-            with self.artefacts.timed(stage):
+            with self.artifacts.timed(stage):
                 (output,) = (spec.name for spec in engine.outputs)
                 shown, known = tee(self.images.batches(self.request.spec.batch.optimum))
                 feeds = (self._filled(feed, engine.inputs) for feed, _ in shown)
@@ -116,12 +116,12 @@ class _Evaluation:
                 for found, (_, truth) in zip(outputs, known, strict=True):
                     parts.append(Predictions.of(found[output][: len(truth)], truth))
                     done = sum(map(len, parts))
-                    self.artefacts.progress(f"{stage}: image", min(done, len(self.images)), len(self.images))
+                    self.artifacts.progress(f"{stage}: image", min(done, len(self.images)), len(self.images))
         except DeploykitError as error:
             state: State = "unavailable" if isinstance(error, BackendMissing) else "failed"
             return replace(line.row, state=state, reason=str(error)), None
         if not parts:
-            raise UsageError(f"{self.request.labelled} has no sound image, the first: {self.images.skipped[0]}")
+            raise UsageError(f"{self.request.labeled} has no sound image, the first: {self.images.skipped[0]}")
         return line.row, Predictions.joined(parts)
 
     def _filled(self, feed: Feed, inputs: tuple[TensorSpec, ...]) -> Feed:

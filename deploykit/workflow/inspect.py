@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.backends.protocol import Backend
-from deploykit.errors import BackendMissing, BuildFailed, GateFailed, UnsupportedGraph, UntrustedArtefact, UsageError
+from deploykit.errors import BackendMissing, BuildFailed, GateFailed, UnsupportedGraph, UntrustedArtifact, UsageError
 from deploykit.plan.audit import Audit, Conversion, audit
 from deploykit.plan.diagnosis import WIDER, Diagnosis, diagnose
 from deploykit.plan.diff import PlanDiff, diff
 from deploykit.plan.gpus import Gpu
 from deploykit.plan.model import EnginePlan, PlanLayer
 from deploykit.plan.roofline import LayerTime, Roofline, roofline
-from deploykit.plan.summary import summarise
+from deploykit.plan.summary import summarize
 from deploykit.results.document import SCHEMA_VERSION
 from deploykit.spec import BuildSpec, Precision, WeightsOrigin
 from deploykit.store import Entry
 from deploykit.store.key import file_digest
-from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.values import Built, stored_plan, stored_weights
 from deploykit.zoo import registry
 from deploykit.zoo.misnamed import KINDS
@@ -71,7 +71,7 @@ class Inspection:
             "precision": plan.precision.value,
             "batch": plan.batch,
             "targets": list(plan.targets),
-            "summary": summarise(plan).as_dict(),
+            "summary": summarize(plan).as_dict(),
             "kernels_by_type": list(_by_type(plan)),
             "conversions_by_kind": list(_by_kind(self.audit)),
             "layers": list(_layers(plan, self.roofline)),
@@ -90,9 +90,9 @@ def is_engine(name: str) -> bool:
     return path.suffix in ENGINE_SUFFIXES or (path.is_file() and not known)
 
 
-def planned_network(artefacts: Artefacts, spec: BuildSpec, backend: Backend) -> Planned:
-    """Build `spec`, or find it. Raises as `Artefacts.build`, and BackendMissing where the compiler tells nothing."""
-    built = artefacts.build(spec, backend)
+def planned_network(artifacts: Artifacts, spec: BuildSpec, backend: Backend) -> Planned:
+    """Build `spec`, or find it. Raises as `Artifacts.build`, and BackendMissing where the compiler tells nothing."""
+    built = artifacts.build(spec, backend)
     plan = built.plan
     if plan is None:
         raise BackendMissing(
@@ -104,31 +104,31 @@ def planned_network(artefacts: Artefacts, spec: BuildSpec, backend: Backend) -> 
     return Planned(title, plan, _reasons(built), exported.weights, calibration)
 
 
-def planned_engine(artefacts: Artefacts, path: Path, *, trusted: bool, precision: Precision, batch: int) -> Planned:
+def planned_engine(artifacts: Artifacts, path: Path, *, trusted: bool, precision: Precision, batch: int) -> Planned:
     """The plan of an engine file, by what it contains. `precision` and `batch` say what a foreign one is to be read as.
 
-    Raises UsageError where it cannot be read, UntrustedArtefact for one that is corrupt, or that this store did not
+    Raises UsageError where it cannot be read, UntrustedArtifact for one that is corrupt, or that this store did not
     build and that is not `trusted` or cannot be opened here.
     """
     try:
         digest = file_digest(path)
     except OSError as error:
         raise UsageError(f"cannot read the engine {path}: {error.strerror}", hint="check the path") from error
-    builds = [entry for entry in artefacts.store.entries("engine") if entry.files["model.engine"].sha256 == digest]
+    builds = [entry for entry in artifacts.store.entries("engine") if entry.files["model.engine"].sha256 == digest]
     for entry in sorted(builds, key=_knows_least):
         plan = stored_plan(entry)
         if plan is not None:
             title = f"{entry.request['spec']['model']['name']}, {plan.precision}"
             return Planned(title, plan, {}, stored_weights(entry))
-    if artefacts.store.holds(path):
-        raise UntrustedArtefact(
+    if artifacts.store.holds(path):
+        raise UntrustedArtifact(
             f"the engine {path} is corrupt: its content is not what its name says",
             hint="delete it and build the engine again",
         )
     if not trusted:
-        raise UntrustedArtefact(
+        raise UntrustedArtifact(
             f"there is no stored plan for the engine {path}, and an engine is native code that is not opened unasked",
-            hint=f"build it with deploykit, name its store with --store (this one is {artefacts.store.root}), "
+            hint=f"build it with deploykit, name its store with --store (this one is {artifacts.store.root}), "
             "or trust it with --trust-engine on a machine with its GPU",
         )
     from deploykit.backends.foreign_engine import read_foreign_engine
@@ -167,11 +167,11 @@ def inspect(
     )
 
 
-def wider_plans(artefacts: Artefacts, spec: BuildSpec, backend: Backend) -> tuple[EnginePlan, ...]:
+def wider_plans(artifacts: Artifacts, spec: BuildSpec, backend: Backend) -> tuple[EnginePlan, ...]:
     """The plan in the next wider type, which a precision has to improve on; nothing where it cannot be had."""
     for precision in WIDER[spec.precision][:1]:
         try:
-            return (planned_network(artefacts, spec.with_precision(precision), backend).plan,)
+            return (planned_network(artifacts, spec.with_precision(precision), backend).plan,)
         except NOT_COMPARED:
             return ()
     return ()

@@ -1,4 +1,4 @@
-"""What a table holds its rows to: float64, the typed graph run literally, and onnxruntime's own quantiser."""
+"""What a table holds its rows to: float64, the typed graph run literally, and onnxruntime's own quantizer."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from deploykit.parity import (
     ParityResult,
     Reference,
     apart,
+    baseline_db,
     coordinate_noise,
     distance,
     file_reference,
@@ -33,14 +34,13 @@ from deploykit.parity import (
     module_reference,
     output_kinds,
     too_weak,
-    yardstick_db,
 )
 from deploykit.precision.emulate import emulate_rounding, find_overflow, literal_graph
 from deploykit.precision.int8.baseline import quantize_static
 from deploykit.precision.overflow import overflow
 from deploykit.spec import Precision, TensorSpec
 from deploykit.store import Writer
-from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.stages import read_graph
 from deploykit.workflow.values import Built, Exported, Typed
 
@@ -57,12 +57,12 @@ OVERFLOWING = 4  # runs on which an overflow is looked for
 class Nature:
     """What a network is before any typing of ours, as far as its verdicts depend on it.
 
-    `kinds` is what its graph says of its outputs. `quantised`: it rounds to integers itself. `half`: it has float16 or
+    `kinds` is what its graph says of its outputs. `quantized`: it rounds to integers itself. `half`: it has float16 or
     bfloat16 inside. `noise` is what float32 may cost (relative L2) whatever one run of it shows.
     """
 
     kinds: Mapping[str, Kind]
-    quantised: bool
+    quantized: bool
     half: bool
     noise: float
 
@@ -71,7 +71,7 @@ class Nature:
         return Precision.FP16 if self.half and named is Precision.FP32 else named
 
     def limits(self, named: Precision, *, random_weights: bool) -> Limits:
-        return Limits(self.computes(named), random_weights=random_weights, quantised=self.quantised)
+        return Limits(self.computes(named), random_weights=random_weights, quantized=self.quantized)
 
 
 def nature_of(exported: Exported) -> Nature:
@@ -89,7 +89,7 @@ class Judge:
     INT8 was calibrated on.
     """
 
-    artefacts: Artefacts
+    artifacts: Artifacts
     exported: Exported
     images: Feed
     count: int
@@ -97,7 +97,7 @@ class Judge:
     batch: int
     calibration: Inputs | None
     literal: dict[str, dict[str, Array]] = field(default_factory=dict)  # by digest of the typed graph
-    yardsticks: dict[tuple[bool, bool], dict[str, Array] | DeploykitError] = field(default_factory=dict)
+    baselines: dict[tuple[bool, bool], dict[str, Array] | DeploykitError] = field(default_factory=dict)
     """What ONNX Runtime's quantizer answers, by symmetric activations and seven bits."""
 
     def verdict(self, built: Built, outputs: Sequence[Feed] | None) -> ParityResult:
@@ -126,15 +126,15 @@ class Judge:
 
     def _limits(self, built: Built, precision: Precision, exact: Mapping[str, Array]) -> Limits:
         limits = self._nature.limits(built.engine.precision, random_weights=self.exported.random_weights)
-        if precision is not Precision.INT8 or self._nature.quantised:
+        if precision is not Precision.INT8 or self._nature.quantized:
             return limits
-        yardstick = self._yardstick(built)
-        if isinstance(yardstick, DeploykitError):
-            return replace(limits, no_yardstick=str(yardstick))
-        if yardstick and (weak := too_weak(yardstick, dict(exact), self._nature.kinds)):
-            return replace(limits, no_yardstick=weak)
-        reached = yardstick_db(yardstick, dict(exact), self._nature.kinds) if yardstick else None
-        return replace(limits, yardstick=yardstick, yardstick_db=reached)
+        baseline = self._baseline(built)
+        if isinstance(baseline, DeploykitError):
+            return replace(limits, no_baseline=str(baseline))
+        if baseline and (weak := too_weak(baseline, dict(exact), self._nature.kinds)):
+            return replace(limits, no_baseline=weak)
+        reached = baseline_db(baseline, dict(exact), self._nature.kinds) if baseline else None
+        return replace(limits, baseline=baseline, baseline_db=reached)
 
     @cached_property
     def _nature(self) -> Nature:
@@ -161,7 +161,7 @@ class Judge:
         """Run in batches as the rows are, where that matters or costs nothing."""
         try:
             size, note = self._reference_run()
-            with self.artefacts.timed("reference in float64"):
+            with self.artifacts.timed("reference in float64"):
                 feeds = runs(self.images, self.exported.inputs, size)
                 found = reference_outputs(self.exported, feeds, kinds=self._nature.kinds)
             least = max(found.least_floor, self._nature.noise)
@@ -184,8 +184,8 @@ class Judge:
         """How far the answers for some images, one batch, are from those for the same ones alone, relative L2."""
         names = [spec.name for spec in self.exported.outputs]
         try:
-            with self.artefacts.timed("run at two batch sizes"):
-                session = open_session(self.exported.path, optimise=False)
+            with self.artifacts.timed("run at two batch sizes"):
+                session = open_session(self.exported.path, optimize=False)
                 shown = runs(self.images, self.exported.inputs, PROBED)[0]
                 together = compute(session, names, shown)
                 alone = [compute(session, names, feed) for feed in runs(shown, self.exported.inputs, 1)]
@@ -214,8 +214,8 @@ class Judge:
         digest = typed.graph.digest
         names = [spec.name for spec in typed.graph.outputs]
         if digest not in self.literal:
-            with self.artefacts.timed(f"run the {typed.graph.precision} graph literally"):
-                session = open_session(literal_graph(read_graph(typed.graph.path), precision), optimise=False)
+            with self.artifacts.timed(f"run the {typed.graph.precision} graph literally"):
+                session = open_session(literal_graph(read_graph(typed.graph.path), precision), optimize=False)
                 answers = [compute(session, names, feed) for feed in self._feeds_of(typed)]
                 self.literal[digest] = joined(answers, self.exported.batch_axes, self._apart)
         return self.literal[digest]
@@ -241,8 +241,8 @@ class Judge:
     def _feeds_of(self, typed: Typed) -> list[Feed]:
         return self.feeds(typed.graph.inputs)
 
-    def _yardstick(self, built: Built) -> dict[str, Array] | DeploykitError:
-        """What onnxruntime's own quantiser answers on the same images with the same kind of activations.
+    def _baseline(self, built: Built) -> dict[str, Array] | DeploykitError:
+        """What onnxruntime's own quantizer answers on the same images with the same kind of activations.
 
         Asked for random weights only, where no fixed limit means anything; nothing otherwise. That it fails is no fault
         of the row: the error is handed back.
@@ -251,18 +251,18 @@ class Judge:
         if placement is None or self.calibration is None or not self.exported.random_weights:
             return {}
         kind = placement.symmetric, placement.weight_limit < ORT_CPU.weight_limit
-        if kind not in self.yardsticks:
+        if kind not in self.baselines:
             try:
-                self.yardsticks[kind] = self._quantised_outputs(self.calibration, symmetric=kind[0], seven_bits=kind[1])
+                self.baselines[kind] = self._quantized_outputs(self.calibration, symmetric=kind[0], seven_bits=kind[1])
             except DeploykitError as error:
-                self.yardsticks[kind] = error
-        return self.yardsticks[kind]
+                self.baselines[kind] = error
+        return self.baselines[kind]
 
-    def _quantised_outputs(self, calibration: Inputs, *, symmetric: bool, seven_bits: bool) -> dict[str, Array]:
+    def _quantized_outputs(self, calibration: Inputs, *, symmetric: bool, seven_bits: bool) -> dict[str, Array]:
         """Run as it is written, in float between Q and DQ, so that it does not depend on this CPU's kernels."""
 
         def make(writer: Writer) -> dict[str, Any]:
-            with self.artefacts.timed("quantise with onnxruntime for comparison"):
+            with self.artifacts.timed("quantize with onnxruntime for comparison"):
                 network = read_graph(self.exported.path)
                 content = quantize_static(network, calibration.feeds(), symmetric=symmetric, seven_bits=seven_bits)
             writer.write("model.onnx", content)
@@ -274,8 +274,8 @@ class Judge:
             "symmetric": symmetric,
             "seven_bits": seven_bits,
         }
-        entry, _ = self.artefacts.get_or_make("yardstick", parts, make, request=parts)
-        session = open_session(entry.path("model.onnx"), optimise=False)
+        entry, _ = self.artifacts.get_or_make("baseline", parts, make, request=parts)
+        session = open_session(entry.path("model.onnx"), optimize=False)
         names = list(self.reference.exact)
         answers = [compute(session, names, feed) for feed in self.feeds(self.exported.inputs)]
         return self._first(joined(answers, self.exported.batch_axes, self._apart), self.photographs)

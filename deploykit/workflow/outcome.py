@@ -1,4 +1,4 @@
-"""What `export` and `build` answer: artefact paths, digests and figures, as one JSON-ready mapping each."""
+"""What `export` and `build` answer: artifact paths, digests and figures, as one JSON-ready mapping each."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from deploykit.spec import BuildSpec
 from deploykit.tuning.fusions import Decision
 from deploykit.tuning.int8_layers import PolicyDecision
 from deploykit.tuning.precision import Choice
-from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.values import Built, Exported
 
 
 def export_facts(
-    artefacts: Artefacts, exported: Exported, checked: ParityResult | None, checked_on: str
+    artifacts: Artifacts, exported: Exported, checked: ParityResult | None, checked_on: str
 ) -> dict[str, Any]:
     passes = exported.facts["ledger"]["passes"]
     return {
@@ -34,12 +34,12 @@ def export_facts(
         "notes": exported.facts.get("notes", []),
         "check": checked.as_dict() if checked else None,
         "checked_on": checked_on if checked and checked.images else None,
-        "seconds": dict(artefacts.seconds),
+        "seconds": dict(artifacts.seconds),
     }
 
 
 def build_facts(
-    artefacts: Artefacts,
+    artifacts: Artifacts,
     built: Built,
     spec: BuildSpec,
     *,
@@ -84,13 +84,13 @@ def build_facts(
         "best": choice.as_dict() if choice else None,
         "int8_layers": layers.as_dict() if layers else None,
         "from_store": built.hit,
-        "seconds": dict(artefacts.seconds),
+        "seconds": dict(artifacts.seconds),
     }
 
 
-def undecided_facts(artefacts: Artefacts, spec: BuildSpec, backend: str, choice: Choice) -> dict[str, Any]:
+def undecided_facts(artifacts: Artifacts, spec: BuildSpec, backend: str, choice: Choice) -> dict[str, Any]:
     """In place of `build_facts` where `--precision best` has no answer."""
-    exported = artefacts.export(spec.model, spec.fusions)
+    exported = artifacts.export(spec.model, spec.fusions)
     return {
         "schema_version": SCHEMA_VERSION,
         "model": exported.model.label,
@@ -99,7 +99,7 @@ def undecided_facts(artefacts: Artefacts, spec: BuildSpec, backend: str, choice:
         "precision": None,
         "engine": None,
         "best": choice.as_dict(),
-        "seconds": dict(artefacts.seconds),
+        "seconds": dict(artifacts.seconds),
     }
 
 
@@ -107,4 +107,4 @@ def _repair(facts: Mapping[str, Any]) -> dict[str, Any] | None:
     """What was done for INT8's accuracy; None where nothing was asked for."""
     if facts.get("repair", "none") == "none":
         return None
-    return {"asked": facts["repair"], "equalised": facts["equalised"], "correction": facts["correction"]}
+    return {"asked": facts["repair"], "equalized": facts["equalized"], "correction": facts["correction"]}

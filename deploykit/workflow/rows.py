@@ -12,7 +12,7 @@ from deploykit.errors import BackendMissing, BuildFailed, GateFailed, Unsupporte
 from deploykit.parity import GateMissed
 from deploykit.results.row import Row
 from deploykit.spec import BuildSpec, Precision
-from deploykit.workflow.artifacts import Artefacts
+from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.values import Built, Typed
 
 FAILED, PARITY_FAILED, NOTHING_AVAILABLE = 1, GateFailed.exit_code, BackendMissing.exit_code
@@ -32,7 +32,7 @@ class Line:
         return self.built is not None and self.built.engine.reason is None
 
 
-def build_line(artefacts: Artefacts, spec: BuildSpec, name: str, *, strict: bool, typed: Typed | None = None) -> Line:
+def build_line(artifacts: Artifacts, spec: BuildSpec, name: str, *, strict: bool, typed: Typed | None = None) -> Line:
     """Build one row; what a backend lacks or a compiler refuses becomes its state, a wrong request is raised.
 
     `typed` takes the place of the typed graph of our own making.
@@ -45,7 +45,7 @@ def build_line(artefacts: Artefacts, spec: BuildSpec, name: str, *, strict: bool
         state="measured",
     )
     try:
-        built = artefacts.build(spec, get_backend(name, strict=strict), typed=typed)
+        built = artifacts.build(spec, get_backend(name, strict=strict), typed=typed)
     except (BackendMissing, UnsupportedGraph) as error:
         return Line(replace(row, state="unavailable", reason=str(error)))
     except BuildFailed as error:
@@ -110,7 +110,7 @@ def _remarks(built: Built, spec: BuildSpec) -> Iterator[str]:
     yield from _exceptions(report)
     if built.plan is None and (left := report.get("left")):  # a plan says it of what was compiled
         first = f"{left[0]['node']}: {left[0]['reason']}" + (", ..." if len(left) > 1 else "")
-        yield f"{len(left)} of {len(left) + len(report['quantised'])} weighted layers compute in float ({first})"
+        yield f"{len(left)} of {len(left) + len(report['quantized'])} weighted layers compute in float ({first})"
     if note := built.typed.facts.get("note"):
         yield note
     if note := built.typed.facts.get("calibration", {}).get("note"):

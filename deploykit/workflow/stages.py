@@ -1,4 +1,4 @@
-"""The work between two artefacts, with no store in sight: each function runs one stage and answers with its facts."""
+"""The work between two artifacts, with no store in sight: each function runs one stage and answers with its facts."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from deploykit.io.loader import read_onnx
 from deploykit.precision.calibrate.table import CalibrationTable
 from deploykit.precision.float16 import to_float16
 from deploykit.precision.int8.lint import lint
-from deploykit.precision.int8.quantize import Int8Report, own_quantization, quantise
+from deploykit.precision.int8.quantize import Int8Report, own_quantization, quantize
 from deploykit.precision.repair.correct_bias import correct_biases
-from deploykit.precision.repair.equalize import equalise
+from deploykit.precision.repair.equalize import equalize
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from deploykit.plan.model import EnginePlan
-    from deploykit.spec import Fusions, InputShape, Preprocessing, QuantisationPolicy
+    from deploykit.spec import Fusions, InputShape, Preprocessing, QuantizationPolicy
 
 Facts = dict[str, Any]
 
@@ -43,20 +43,20 @@ def trace(source: ModuleSource | Path, shapes: Sequence[InputShape] = ()) -> ir.
     return export_module(source.load(), source.inputs, output_names=names)
 
 
-def optimise(network: ir.Model, fusions: Fusions) -> tuple[bytes, Facts]:
+def optimize(network: ir.Model, fusions: Fusions) -> tuple[bytes, Facts]:
     """Clean-up and the fusions asked for, in place.
 
-    `computes_in` lists the types of a file that is not plainly float32; `normalises` says what the graph does to its
+    `computes_in` lists the types of a file that is not plainly float32; `normalizes` says what the graph does to its
     input by itself, `preprocess` what the file notes of the preprocessing that it wants, `notes` what had to be put
     right to read a file, `nan` the weights that hold NaN.
     """
     said = {
         "nan": graph.weights_with_nan(network),
         "notes": list(graph.notes_of(network)),
-        "normalises": graph.own_normalization(network),
+        "normalizes": graph.own_normalization(network),
         "preprocess": network.metadata_props.get(PREPROCESS),
     }
-    ledger = graph.optimise(network, passes=graph.cnn_passes(fusions))
+    ledger = graph.optimize(network, passes=graph.cnn_passes(fusions))
     content, facts = write(network)
     types = graph.computing_types(network) - {"float32"}
     noted = {name: text for name, text in said.items() if text}
@@ -64,10 +64,10 @@ def optimise(network: ir.Model, fusions: Fusions) -> tuple[bytes, Facts]:
 
 
 def prepend_stem(path: Path, recipe: Preprocessing, fusions: Fusions) -> tuple[bytes, Facts]:
-    """The optimised graph at `path` for bytes, channels last; what of the normalisation can be folded is."""
+    """The optimized graph at `path` for bytes, channels last; what of the normalization can be folded is."""
     network = read_graph(path)
     prepend_uint8_stem(network, recipe)
-    return optimise(network, fusions)
+    return optimize(network, fusions)
 
 
 def type_float16(path: Path, *, keep_io: bool, keep: tuple[str, ...]) -> tuple[bytes, Facts]:
@@ -90,19 +90,19 @@ def quantized_layers(path: Path) -> Int8Report:
     return own_quantization(read_graph(path))
 
 
-def equalise_channels(path: Path, feeds: Iterable[Feed]) -> tuple[bytes, Facts]:
-    """The optimised graph at `path` with its channels evened out by what its activations are on `feeds`."""
+def equalize_channels(path: Path, feeds: Iterable[Feed]) -> tuple[bytes, Facts]:
+    """The optimized graph at `path` with its channels evened out by what its activations are on `feeds`."""
     network = read_graph(path)
-    report = equalise(network, feeds)
+    report = equalize(network, feeds)
     content, facts = write(network)
-    return content, {**facts, "equalised": report}
+    return content, {**facts, "equalized": report}
 
 
 def type_int8(
     path: Path,
     table: CalibrationTable,
     placement: Placement,
-    policy: QuantisationPolicy,
+    policy: QuantizationPolicy,
     *,
     clip: bool = False,
     keep_fp32: tuple[str, ...] = (),
@@ -116,11 +116,11 @@ def type_int8(
     network = read_graph(path)
 
     def typed(graph: ir.Model) -> Int8Report:
-        return quantise(graph, table, placement, policy, clip=clip, keep_fp32=keep_fp32)
+        return quantize(graph, table, placement, policy, clip=clip, keep_fp32=keep_fp32)
 
     correction = correct_biases(network, typed, feeds) if feeds else None
     report = typed(network)
-    if not report.quantised:
+    if not report.quantized:
         first = next((f"{refusal.node}: {refusal.reason}" for refusal in report.left), "")
         raise UnsupportedGraph(
             f"no layer can read int8: {first or 'there is no convolution or matrix product'}", hint="use fp32 or fp16"
@@ -142,6 +142,6 @@ def write(network: ir.Model) -> tuple[bytes, Mapping[str, Any]]:
     """The graph as one checked file, and its inputs and outputs."""
     graph.separate_names(network)
     graph.check(network)
-    content = graph.serialise(network)
+    content = graph.serialize(network)
     inputs, outputs = graph.tensor_specs(network)
     return content, {"inputs": inputs, "outputs": outputs}

@@ -11,7 +11,7 @@ from deploykit.summary import BlockCost, NetworkSummary, Summary, depthwise_cost
 from deploykit.zoo import registry
 
 
-def summarise(model: ModelSpec) -> NetworkSummary:
+def summarize(model: ModelSpec) -> NetworkSummary:
     """The layers of `model`, from shapes alone, with its paper and where it deviates from it.
 
     Weights and seed are not read. Raises as `registry.card_of`, `read_onnx`, `of_module` and `of_onnx` do.

@@ -26,7 +26,7 @@ from deploykit.bench import (
     time_steps,
 )
 from deploykit.bench.torch_steps import Forward, ForwardBackward, Mode, describe_loss
-from deploykit.errors import BackendMissing, UntrustedArtefact, UsageError
+from deploykit.errors import BackendMissing, UntrustedArtifact, UsageError
 from deploykit.results.document import Conditions, Report
 from deploykit.results.row import Row
 from deploykit.spec import MAX_BATCH, ModelSpec, Precision, WeightsOrigin
@@ -58,7 +58,7 @@ class ModeRequest:
 
 
 def bench_mode(request: ModeRequest, progress: Progress = silent) -> Report:
-    """One row. Raises UsageError and UntrustedArtefact for a checkpoint that cannot be used."""
+    """One row. Raises UsageError and UntrustedArtifact for a checkpoint that cannot be used."""
     settings, weights = request.settings, None
     machine = fingerprint(threads=settings.worker_threads, seed=request.model.seed, tf32=False)
     if not (reason := get_backend("torch").unavailable()):
@@ -110,7 +110,7 @@ def _measured(row: Row, found: StepSamples) -> Row:
     match found.failure:
         case None:
             pass
-        case UsageError() | UntrustedArtefact():
+        case UsageError() | UntrustedArtifact():
             raise found.failure
         case BackendMissing():
             return replace(row, state="unavailable", reason=str(found.failure))

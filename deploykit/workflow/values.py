@@ -18,7 +18,7 @@ from deploykit.store import Entry
 
 @dataclass(frozen=True)
 class Exported:
-    """The optimised float32 graph of one network. `module` is None for an `.onnx` file.
+    """The optimized float32 graph of one network. `module` is None for an `.onnx` file.
 
     `model` has the classes and channels that a checkpoint told.
     """

@@ -2,11 +2,11 @@
 
 `alexnet_2012` is the network of the paper (Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep
 Convolutional Neural Networks", 2012, figure 2), whose maps lie on two GPUs: convolutions 2, 4 and 5 read only those of
-their own one, that is, they have two groups. Bright neighbours damp each other (`LocalResponseNorm`). Its images have
+their own one, that is, they have two groups. Bright neighbors damp each other (`LocalResponseNorm`). Its images have
 227 pixels: the paper says 224, from which an 11x11 convolution of stride 4 does not make the 55x55 maps it counts.
 
 `alexnet` is the form that followed it (Krizhevsky, "One weird trick for parallelizing convolutional neural networks",
-arXiv 1404.5997): one tower, other widths, no response normalisation. Parameter names equal torchvision's.
+arXiv 1404.5997): one tower, other widths, no response normalization. Parameter names equal torchvision's.
 """
 
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ class AlexNet(nn.Module):
 
 
 class LocalResponseNorm(nn.Module):
-    """Divide each value by what its neighbours, the n maps around its own, have at its place (section 3.3).
+    """Divide each value by what its neighbors, the n maps around its own, have at its place (section 3.3).
 
         b_i = a_i / (k + alpha * sum_j a_j^2)^beta,   |j - i| <= n / 2, maps beyond the first and last being 0
 

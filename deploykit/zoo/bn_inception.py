@@ -11,8 +11,8 @@ TF-slim calls this network Inception v2; deploykit's `inception_v2` is that of a
 
 There are no auxiliary heads: apart from the classifier the paper's network has no linear layer (section 4.2), and each
 of GoogLeNet's heads has two. The paper does not say how it pads. Here 3x3 poolings are padded as 3x3 convolutions are,
-so that all branches of a module are centred on the same pixels and images may have any size; averages leave the padding
-out.
+so that all branches of a module are centered on the same pixels and images may have any size; averages leave the
+padding out.
 """
 
 from collections.abc import Callable

@@ -3,7 +3,7 @@
 Images (N, C, H, W), meant for 32x32 -> logits (N, classes). Each is made of its family's own blocks: `test_convnet` has
 what VGG has, biases in front of BatchNorm included; `test_resnet` the residual additions of ResNet, identity and
 projected; `test_mobilenet` the depthwise convolutions and ReLU6 of MobileNet; `test_alexnet` the grouped convolutions,
-response normalisation and overlapping poolings of AlexNet; `test_googlenet` the concatenated branches and rounded-up
+response normalization and overlapping poolings of AlexNet; `test_googlenet` the concatenated branches and rounded-up
 poolings of GoogLeNet; `test_inception` the 1x7 and 7x1 convolutions, averaged branches and reductions of Inception v2
 to v4; `test_inception_resnet` scaled residuals; `test_resnext` grouped bottlenecks; `test_xception` separable
 convolutions and additions that no activation follows. LeNet-5 is small as it is.

@@ -1,4 +1,4 @@
-"""What a user's module needs before it can be exported: out of its wrapper, materialised, on the CPU, in float32.
+"""What a user's module needs before it can be exported: out of its wrapper, materialized, on the CPU, in float32.
 
 Importing this module imports no torch.
 """
@@ -46,7 +46,7 @@ def prepared(module: "nn.Module", run: "Callable[[nn.Module], object]") -> "tupl
 
     module = unwrapped(module)
     if any(is_lazy(one) for one in _tensors(module)):
-        _materialise(module, run)
+        _materialize(module, run)
     notes = []
     kinds = {str(one.dtype).removeprefix("torch.") for one in _tensors(module) if one.is_floating_point()}
     if other := sorted(kinds - {"float32"}):
@@ -73,7 +73,7 @@ def unwrapped(module: "nn.Module") -> "nn.Module":
             return module
 
 
-def _materialise(module: "nn.Module", run: "Callable[[nn.Module], object]") -> None:
+def _materialize(module: "nn.Module", run: "Callable[[nn.Module], object]") -> None:
     module.eval()
     try:
         run(module)

@@ -56,14 +56,14 @@ class Card:
     the network works, from `min_training_size` to `max_training_size` with its auxiliary heads. `params` counts
     trainable parameters, `macs` the multiply-accumulates of convolutions and linear layers for one image at
     `image_size`, both without auxiliary heads and with no options given; None where nobody counted. `top1` is the
-    published ImageNet accuracy in percent of the weights or paper that `top1_source` names, `licence` that of those
+    published ImageNet accuracy in percent of the weights or paper that `top1_source` names, `license` that of those
     weights. `twin` names the network of another library whose checkpoints fit: `torchvision:resnet50`.
 
     `options` are the factory's keyword arguments that may be given. `auxiliary` names the submodules that only
     training has: such a factory takes `auxiliary: bool`, and without them its `state_dict` has none of their tensors.
     In training a module with auxiliary heads returns `zoo.training.WithAuxiliary`; `auxiliary_weight` and
-    `label_smoothing` belong to the paper's loss. `init_from` lists the networks whose layers may initialise this one's
-    (`VGG.initialise_from`).
+    `label_smoothing` belong to the paper's loss. `init_from` lists the networks whose layers may initialize this one's
+    (`VGG.initialize_from`).
     """
 
     name: str
@@ -84,7 +84,7 @@ class Card:
     year: int | None = None
     top1: float | None = None
     top1_source: str = ""
-    licence: str = ""
+    license: str = ""
     twin: str = ""
     options: tuple[str, ...] = ()
     auxiliary: tuple[str, ...] = ()
@@ -264,10 +264,10 @@ def build_module(spec: ModelSpec, *, training: bool = False) -> "nn.Module":
     BatchNorm statistics are 0 and 1; `weights.seeded_module` estimates them. `spec.weights` is not read. With
     `training` as in `construct`.
     """
-    from deploykit.zoo.initialise import initialise
+    from deploykit.zoo.initialize import initialize
 
     module, _ = own_module(spec, training=training)
-    initialise(module, seed=spec.seed)
+    initialize(module, seed=spec.seed)
     return module
 
 

@@ -20,7 +20,7 @@ INSTALLED = ("site-packages", "dist-packages")
 
 
 def files_behind(modules: Iterable[str]) -> set[Path]:
-    """The `*.py` and `*.toml` of the packages (or the single modules) of `modules`, and of their neighbours.
+    """The `*.py` and `*.toml` of the packages (or the single modules) of `modules`, and of their neighbors.
 
     Raises UsageError where there is no such module.
     """

@@ -7,7 +7,7 @@ three blocks. The `_bn` variants (not in the paper) put a BatchNorm behind each 
 names equal torchvision's.
 
 The deep configurations did not train from random weights when they were new: the paper starts them from the trained
-configuration A (section 3.1), which `VGG.initialise_from` does.
+configuration A (section 3.1), which `VGG.initialize_from` does.
 """
 
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ class VGG(nn.Module):
         logits: Tensor = self.classifier(maps.flatten(1))
         return logits
 
-    def initialise_from(self, donor: "VGG") -> None:
+    def initialize_from(self, donor: "VGG") -> None:
         """Take over, in place, the first four convolutions and the linear layers of `donor`, a net A (section 3.1).
 
         By their index in the network the layers would not fit: A's second convolution is 64 -> 128, D's 64 -> 64. So

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from torch.nn import functional
 
-from deploykit.data.images import centre_crop, normalise
+from deploykit.data.images import center_crop, normalize
 from deploykit.spec import ModelSpec
 from deploykit.zoo import registry
 
@@ -38,21 +38,21 @@ def write_archive(path: Path, pixels, labels) -> Path:
 def train(path: Path, pixels, labels, *, seed=0) -> Path:
     """A checkpoint of LeNet-5 trained on images prepared as `evaluate` prepares them; some seconds on one thread."""
     recipe = registry.preprocessing(SPEC)
-    prepared = [normalise(centre_crop(Image.fromarray(image).convert("RGB"), recipe), recipe, 1) for image in pixels]
+    prepared = [normalize(center_crop(Image.fromarray(image).convert("RGB"), recipe), recipe, 1) for image in pixels]
     images, truth = torch.from_numpy(np.stack(prepared)), torch.from_numpy(labels)
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # threads of a network this small wait for each other
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = registry.build_module(ModelSpec("lenet5", seed=seed)).train()
-        optimiser = torch.optim.Adam(network.parameters())
+        optimizer = torch.optim.Adam(network.parameters())
         steps = EPOCHS * -(-len(images) // BATCH)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
         for _ in range(EPOCHS):
             for index in torch.randperm(len(images)).split(BATCH):
-                optimiser.zero_grad()
+                optimizer.zero_grad()
                 functional.cross_entropy(network(images[index]), truth[index]).backward()
-                optimiser.step()
+                optimizer.step()
                 schedule.step()
     torch.set_num_threads(before)
     save_file(network.state_dict(), path)

@@ -131,7 +131,7 @@ def test_a_graph_that_breaks_the_optimizer_runs_at_the_basic_level_and_says_so(t
     with backend.open(backend.build(Source(typed=typed), Precision.FP32, SPEC), threads=1) as session:
         assert "ran at the basic level" in session.remark
         np.testing.assert_array_equal(
-            session.run({"x": x})["y"], open_session(path, optimise=False).run(None, {"x": x})[0]
+            session.run({"x": x})["y"], open_session(path, optimize=False).run(None, {"x": x})[0]
         )
 
 

@@ -14,7 +14,7 @@ from small_graphs import FLOAT, HALF, INT8, INT8_WITH_INT32_BIAS, UNKNOWN_OP, sp
 from deploykit.backends.nvinfer import compile_engine
 from deploykit.errors import BuildFailed, UsageError
 from deploykit.plan.rtx_log import parse_layers, read_log
-from deploykit.plan.summary import summarise
+from deploykit.plan.summary import summarize
 from deploykit.spec import Precision
 
 trt = pytest.importorskip("tensorrt_rtx")
@@ -24,7 +24,7 @@ def compile_small(folder, text=FLOAT, precision=Precision.FP32, *, progress=None
     wanted = spec(precision, **options)
     typed = small_graphs.write(folder, text, precision)
     compiled = compile_engine(trt, typed, wanted, targets=wanted.targets, verbose=True, progress=progress)
-    plan = summarise(
+    plan = summarize(
         read_log(
             compiled.log,
             compiler="tensorrt-rtx",

@@ -7,11 +7,11 @@ import pytest
 
 from deploykit.backends.protocol import TENSORRT, Source, TypedGraph
 from deploykit.backends.tensorrt_rtx import TensorRTRTXBackend
-from deploykit.graph import serialise, tensor_specs
+from deploykit.graph import serialize, tensor_specs
 from deploykit.plan.audit import audit
-from deploykit.plan.summary import summarise
+from deploykit.plan.summary import summarize
 from deploykit.precision.float16 import to_float16
-from deploykit.precision.int8.quantize import quantise
+from deploykit.precision.int8.quantize import quantize
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (Linux x86-64 and Windows only)")
@@ -70,7 +70,7 @@ def model_of(text):
 
 def compiled(model, folder, precision=Precision.FP32):
     path = folder / "typed.onnx"
-    path.write_bytes(serialise(model))
+    path.write_bytes(serialize(model))
     inputs, outputs = tensor_specs(model)
     typed = TypedGraph(path, "a" * 64, precision, None, inputs, outputs)
     spec = BuildSpec(ModelSpec("net"), precision, batch=BatchRange(1, 2, 2))
@@ -116,7 +116,7 @@ def test_a_recurrent_operator_that_no_layer_names_is_said_to_be_taken_apart(tmp_
     plan = compiled(model, tmp_path)
     (node,) = audit(plan).unclaimed
     assert (node.op, node.reason) == ("GRU", "taken apart into products and generated code that do not name it")
-    assert summarise(plan).weighted_reads["Float"] > 0
+    assert summarize(plan).weighted_reads["Float"] > 0
 
 
 def test_a_deconvolution_between_int8_convolutions_stays_float_and_is_said_to_be(tmp_path, table_of):
@@ -126,8 +126,8 @@ def test_a_deconvolution_between_int8_convolutions_stays_float_and_is_said_to_be
         b = ConvTranspose <strides = [2, 2]> (a, t)
         y = {CONV} (b, v)
     }}""")
-    report = quantise(model, table_of(x=(-3, 3), a=(-9, 9), b=(-9, 9)), TENSORRT)
-    assert report.quantised == ("conv0", "conv2")
+    report = quantize(model, table_of(x=(-3, 3), a=(-9, 9), b=(-9, 9)), TENSORRT)
+    assert report.quantized == ("conv0", "conv2")
     reasons = {item.node: item.reason for item in report.left}
     found = audit(compiled(model, tmp_path, Precision.INT8), reasons)
     assert [(node.name, node.dtype) for node in found.nodes] == [

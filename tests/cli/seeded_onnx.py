@@ -1,7 +1,7 @@
 """Real exported graphs with weights that behave: the `light` models of the onnx package, their constants replaced.
 
 As shipped, every weight is a ConstantOfShape of one value and the answer is the same for every input. Here each gets
-numbers as `deploykit.zoo.initialise` draws them: variance 2 / fan_in, centred filters, BatchNorm that shifts by 1 and
+numbers as `deploykit.zoo.initialize` draws them: variance 2 / fan_in, centered filters, BatchNorm that shifts by 1 and
 has the statistics of an image; the head is scaled so that the softmax stays soft.
 """
 
@@ -14,7 +14,7 @@ from onnx.reference.op_run import OpRun
 
 from deploykit.parity.operators import OPERATORS
 from deploykit.spec import TensorSpec
-from deploykit.zoo.initialise import calibration_noise
+from deploykit.zoo.initialize import calibration_noise
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 SPREAD, BIAS_SPREAD = 0.1, 0.05
@@ -22,7 +22,7 @@ SHIFT = 1.0
 
 
 def write_seeded(name: str, path: Path, *, seed: int = 0) -> Path:
-    """light_`name`.onnx with seeded weights as initialisers, which are graph inputs too, as IR version 3 demands."""
+    """light_`name`.onnx with seeded weights as initializers, which are graph inputs too, as IR version 3 demands."""
     model = onnx.load(LIGHT / f"light_{name}.onnx")
     graph = model.graph
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}

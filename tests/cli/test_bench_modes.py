@@ -41,7 +41,7 @@ def test_json_has_every_step_and_what_they_say(run, mode):
 def test_the_table_is_plain_text_with_the_documented_defaults(run):
     done = run("bench", "test_convnet", "--mode", "forward-backward")
     assert done.returncode == 0, done.stderr
-    for part in ("batch 32, threads", "10 of burn-in, then 100 timed", "cross entropy", "+/-", "no optimiser step"):
+    for part in ("batch 32, threads", "10 of burn-in, then 100 timed", "cross entropy", "+/-", "no optimizer step"):
         assert part in done.stdout
     assert done.stdout.isascii()
     assert [line.split("  ")[1] for line in done.stderr.splitlines()] == [

@@ -147,7 +147,7 @@ def test_a_folder_that_says_nothing_is_refused(run, tmp_path, images):
         Image.new("RGB", (48, 48), images[0]).save(folder / f"{number}.png")
     done = run("calibrate", "test_resnet", "--data", folder, "--images", "2")
     assert done.returncode == USAGE
-    assert ("has no image" if not images else "are of one colour") in complaint(done)
+    assert ("has no image" if not images else "are of one color") in complaint(done)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`deploykit evaluate` as a user meets it: three kinds of labelled data, one table, a gate, and data that is none."""
+"""`deploykit evaluate` as a user meets it: three kinds of labeled data, one table, a gate, and data that is none."""
 
 import gzip
 import json
@@ -178,7 +178,7 @@ def test_folders_that_label_nothing_are_refused(run, tmp_path, folder, photograp
     Image.fromarray(EIGHT[0]).save(lonely / "a.png")
     assert "has one class only, 3" in complaint(run(*asked(lonely.parent)))
     assert "does not exist" in complaint(run(*asked(tmp_path / "nowhere")))
-    assert "needs labelled images" in complaint(run("evaluate", "lenet5"))
+    assert "needs labeled images" in complaint(run("evaluate", "lenet5"))
     assert "--calibration-data is for INT8" in complaint(run(*asked(folder, "--calibration-data", folder)))
 
 

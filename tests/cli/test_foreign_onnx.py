@@ -43,7 +43,7 @@ def rows_of(done):
     return {(row["backend"], row["precision"]): row for row in json.loads(done.stdout)["rows"]}
 
 
-def test_initialisers_among_the_inputs_of_an_old_file_are_weights(run, network, photographs):
+def test_initializers_among_the_inputs_of_an_old_file_are_weights(run, network, photographs):
     path = network(f"g ({IMAGES} x) => (float[N, 10] y) {{ c = Conv (x, w) a = Relu (c) {HEAD} }}", opset=11, ir=3,
                    as_inputs=True)  # fmt: skip
     done = run(

@@ -92,7 +92,7 @@ def test_an_optional_input_is_left_out_unless_it_is_named(run, folder):
     assert built["inputs"][2] == "mask bool[batch, 1]"
 
 
-def test_several_inputs_are_evaluated_and_summarised(run, folder):
+def test_several_inputs_are_evaluated_and_summarized(run, folder):
     rows = answer(
         run("evaluate", *TWO, "--input-range", "ids=0:10", "--data", folder / "both.npz", "--backends", "torch,ort",
             "--json", path=folder)
@@ -215,8 +215,8 @@ def test_a_table_of_images_prepared_otherwise_is_refused(run, own, photographs, 
 
 
 @pytest.fixture(scope="module")
-def labelled(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("labelled")
+def labeled(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("labeled")
     random = np.random.default_rng(4)
     for label in range(2):
         (folder / str(label)).mkdir()
@@ -226,14 +226,14 @@ def labelled(tmp_path_factory):
     return folder
 
 
-def test_a_graph_with_a_stem_of_bytes_goes_through_every_command_with_the_same_numbers(run, labelled, tmp_path):
+def test_a_graph_with_a_stem_of_bytes_goes_through_every_command_with_the_same_numbers(run, labeled, tmp_path):
     path = tmp_path / "bytes.onnx"
     done = run("export", "test_convnet", "--stem", "uint8", "-o", path)
     assert done.returncode == 0, done.stderr
     tables = {}
     for model in ("test_convnet", path):
         table = tmp_path / "table.json"
-        done = run("calibrate", model, "--data", labelled, "--images", "6", "-o", table)
+        done = run("calibrate", model, "--data", labeled, "--images", "6", "-o", table)
         assert done.returncode == 0, done.stderr
         tables[model] = json.loads(table.read_text())["ranges"]
     plain, stemmed = tables.values()
@@ -242,17 +242,17 @@ def test_a_graph_with_a_stem_of_bytes_goes_through_every_command_with_the_same_n
     for name in shared:
         assert stemmed[name]["hi"] == pytest.approx(plain[name]["hi"], rel=1e-4)
     for precision in ("fp16", "int8"):
-        built = answer(run("build", path, "--precision", precision, "--data", labelled, "--json"))
+        built = answer(run("build", path, "--precision", precision, "--data", labeled, "--json"))
         assert built["inputs"] == ["images uint8[batch, 32, 32, 3]"]
     verified = answer(
-        run("verify", path, "--backends", "ort,trt", "--precision", "fp32,fp16", "--data", labelled, "--json")
+        run("verify", path, "--backends", "ort,trt", "--precision", "fp32,fp16", "--data", labeled, "--json")
     )
     assert {row["parity"]["verdict"] for row in verified["rows"]} == {"pass"}
     assert "the file says so" in verified["environment"]["conditions"]["preprocessing"]
-    timed = answer(run("bench", path, "--backends", "ort", "--data", labelled, "--max-seconds", "1", "--json"))
+    timed = answer(run("bench", path, "--backends", "ort", "--data", labeled, "--max-seconds", "1", "--json"))
     assert timed["rows"][0]["state"] == "measured"
     judged = [
-        answer(run("evaluate", model, "--data", labelled, "--backends", "ort", "--json"))["rows"][0]["top1"]
+        answer(run("evaluate", model, "--data", labeled, "--backends", "ort", "--json"))["rows"][0]["top1"]
         for model in ("test_convnet", path)
     ]
     assert judged[0] == judged[1]

@@ -66,7 +66,7 @@ def test_the_text_has_every_part(run, photographs):
         "Kernels by kind and type read",
         "The 3 of ",
         "Precision audit: ",
-        "requantise",
+        "requantize",
         "test_resnet, fp16 (a) and test_resnet, int8 (b)",
         "Parts that differ",
     ):

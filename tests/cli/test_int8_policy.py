@@ -95,20 +95,20 @@ def test_repair_reaches_both_placements(run, photographs):
 
 
 def test_a_build_says_what_was_repaired(run, photographs):
-    done = run("build", "test_resnet", *RTX, "--data", photographs, "--int8-repair", "bias,equalise,clip")
+    done = run("build", "test_resnet", *RTX, "--data", photographs, "--int8-repair", "bias,equalize,clip")
     assert done.returncode == 0, done.stderr
-    assert ["repair", "clip,equalise,bias"] in [line.split() for line in done.stdout.splitlines()]
+    assert ["repair", "clip,equalize,bias"] in [line.split() for line in done.stdout.splitlines()]
     assert "channels evened out between " in done.stdout
     assert "squared error of the outputs on the calibration images times 0." in done.stdout
 
 
-def test_a_table_is_of_the_graph_that_equalisation_makes(run, photographs, tmp_path):
+def test_a_table_is_of_the_graph_that_equalization_makes(run, photographs, tmp_path):
     table = tmp_path / "table.json"
-    made = ["calibrate", "test_resnet", "--data", photographs, "--int8-repair", "equalise", "-o", table, "--json"]
+    made = ["calibrate", "test_resnet", "--data", photographs, "--int8-repair", "equalize", "-o", table, "--json"]
     answer(run(*made))
     asked = ["build", "test_resnet", *RTX, "--data", photographs, "--table", table, "--json"]
     assert "belongs to graph" in complaint(run(*asked[:-1]))
-    assert answer(run(*asked, "--int8-repair", "equalise"))["calibration"]["table"] == str(table)
+    assert answer(run(*asked, "--int8-repair", "equalize"))["calibration"]["table"] == str(table)
 
 
 def test_an_unknown_repair_is_refused(run):
@@ -121,7 +121,7 @@ def test_an_unknown_repair_is_refused(run):
     ("arguments", "said"),
     [
         (["--max-drop", "1"], "--max-drop has a meaning with --sensitivity only"),
-        (["--sensitivity", "--max-drop", "1"], "--max-drop needs labelled images"),
+        (["--sensitivity", "--max-drop", "1"], "--max-drop needs labeled images"),
         (["--sensitivity", "--min-sqnr", "-3"], "--min-sqnr is -3"),
         (["--sensitivity", "--shard", "1/2", "-o", "x.json"], "--sensitivity needs the whole calibration"),
     ],

@@ -207,8 +207,8 @@ def test_a_full_store_is_one_line_and_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("stage", ["", "seed weights", "export to ONNX", "optimise the graph"])
-def test_an_interrupted_build_leaves_no_partial_artefact(tmp_path, number, code, stage):
+@pytest.mark.parametrize("stage", ["", "seed weights", "export to ONNX", "optimize the graph"])
+def test_an_interrupted_build_leaves_no_partial_artifact(tmp_path, number, code, stage):
     """The signal comes soon after `stage` has been reported: in the middle of the stage that follows."""
     store = tmp_path / "store"
     command = [sys.executable, "-m", "deploykit", "build", "resnet18", "--image-size", "64", "--store", str(store)]

@@ -8,7 +8,7 @@ import onnxruntime
 from one_line import complaint
 
 
-def test_a_graph_for_bytes_answers_as_the_one_for_normalised_images(run, tmp_path):
+def test_a_graph_for_bytes_answers_as_the_one_for_normalized_images(run, tmp_path):
     plain = json.loads(run("export", "test_convnet", "--json").stdout)
     done = run("export", "test_convnet", "--stem", "uint8", "--output", tmp_path / "bytes.onnx", "--json")
     assert done.returncode == 0, done.stderr

@@ -89,7 +89,7 @@ def test_mobilenets_cost_law_by_hand(run):
     ] in [line.split() for line in table.splitlines()]
 
 
-def test_an_onnx_file_is_summarised_without_obeying_its_names(run, tmp_path):
+def test_an_onnx_file_is_summarized_without_obeying_its_names(run, tmp_path):
     text = """
     <ir_version: 10, opset_import: ["" : 20]>
     g (float[N, 3, 16, 16] x) => (float[N, 4, 7, 7] y) { y = Conv <strides=[2, 2]> (x, w) }
@@ -106,7 +106,7 @@ def test_an_onnx_file_is_summarised_without_obeying_its_names(run, tmp_path):
         assert "\x1b" not in run("summary", tmp_path / "net.onnx", *form).stdout
 
 
-def test_a_factory_is_summarised_where_it_lies(run, tmp_path):
+def test_a_factory_is_summarized_where_it_lies(run, tmp_path):
     (tmp_path / "own_network.py").write_text(
         "from torch import nn\n\ndef tiny(width=4):\n    return nn.Sequential(nn.Conv2d(2, width, (3, 5)))\n"
     )

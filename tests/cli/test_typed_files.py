@@ -63,7 +63,7 @@ def test_a_quantized_file_is_its_own_int8_graph(run, quantized):
     assert found["typed_onnx"] == found["onnx"]
     assert found["calibration"] is None
     assert "quantized by its author, not calibrated" in found["note"]
-    assert found["typing"]["quantised"] == ["first"]
+    assert found["typing"]["quantized"] == ["first"]
     assert [item["node"] for item in found["typing"]["left"]] == ["last"]
     assert found["plan"]["weighted_reads"] == {"Float": 1, "Int8": 1}
     assert found["plan"]["other_precision"] == {"last": "Float"}

@@ -17,8 +17,8 @@ FRAMEWORKS = {"torch", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "pycud
 
 
 @pytest.fixture(scope="module")
-def exported(artefacts):
-    return artefacts.export(SPEC.model)
+def exported(artifacts):
+    return artifacts.export(SPEC.model)
 
 
 @pytest.fixture(scope="module", params=sorted(BACKENDS))
@@ -30,8 +30,8 @@ def backend(request):
 
 
 @pytest.fixture(scope="module")
-def built(artefacts, backend):
-    return artefacts.build(SPEC, backend)
+def built(artifacts, backend):
+    return artifacts.build(SPEC, backend)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ print(backend.name, *({FRAMEWORKS!r} & set(sys.modules)))
     assert done.stdout.split() == [name]
 
 
-def test_an_unknown_backend_names_its_neighbours():
+def test_an_unknown_backend_names_its_neighbors():
     with pytest.raises(UnknownName, match="did you mean torch"):
         get_backend("torhc")
     assert set(BACKENDS) <= set(backend_names())
@@ -108,7 +108,7 @@ def test_outputs_follow_the_input_and_nothing_else(session, images):
     assert not np.allclose(session.run({"images": images[2:]})["logits"], first)
 
 
-def test_an_image_does_not_depend_on_its_neighbours(session, images):
+def test_an_image_does_not_depend_on_its_neighbors(session, images):
     together = session.run({"images": images})["logits"]
     alone = np.concatenate([session.run({"images": images[i : i + 1]})["logits"] for i in range(len(images))])
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)

@@ -1,6 +1,6 @@
 """TensorRT's runtime on host memory: the one part of a session that the host-memory driver cannot stand in for.
 
-A "serialised engine" is a batch range and an ONNX graph, and `execute_async_v3` runs that graph with ONNX Runtime on
+A "serialized engine" is a batch range and an ONNX graph, and `execute_async_v3` runs that graph with ONNX Runtime on
 the addresses that the session has set. An address that is not device memory of the driver's is refused, as are shapes
 outside of the profile. Names and arguments are TensorRT's (tests/backends_trt/test_nvinfer_contract.py holds that).
 
@@ -22,7 +22,7 @@ LAYER_TYPES = {"Conv": "CaskConvolution", "Gemm": "CaskGemmMatrixMultiply", "Cas
 TENSORRT_TYPES = {"tensor(float)": "FLOAT", "tensor(float16)": "HALF", "tensor(int64)": "INT64"}
 
 
-def serialise(graph: bytes, minimum: int, optimum: int, maximum: int) -> bytes:
+def serialize(graph: bytes, minimum: int, optimum: int, maximum: int) -> bytes:
     return f"{minimum}:{optimum}:{maximum}\n".encode() + graph
 
 

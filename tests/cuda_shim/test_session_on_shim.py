@@ -23,7 +23,7 @@ from deploykit.backends.cuda import PrimaryContext
 from deploykit.backends.device import find_gpu
 from deploykit.backends.nvinfer_session import NvinferSession, inspect_engine
 from deploykit.backends.protocol import Engine, Source
-from deploykit.errors import DeviceOutOfMemory, ExecutionFailed, InvalidFeed, UntrustedArtefact
+from deploykit.errors import DeviceOutOfMemory, ExecutionFailed, InvalidFeed, UntrustedArtifact
 from deploykit.spec import Precision, TensorSpec
 
 trt = pytest.importorskip("tensorrt_rtx")
@@ -39,7 +39,7 @@ g (float[batch, 4] left, float[batch, 4] right) => (float[batch, 4] sum, float[b
 class Case:
     def __init__(self, folder, text=FLOAT, precision=Precision.FP32):
         self.typed = small_graphs.write(folder, text, precision)
-        content = fake_tensorrt.serialise(self.typed.path.read_bytes(), 1, 4, 8)
+        content = fake_tensorrt.serialize(self.typed.path.read_bytes(), 1, 4, 8)
         self.engine = Engine(
             "trt", "fake", precision, self.typed.inputs, self.typed.outputs, content=content, typed_digest="0"
         )
@@ -215,7 +215,7 @@ def test_an_engine_that_does_not_load_leaves_nothing_behind(driver, case):
 
 def test_an_engine_with_other_tensors_than_its_manifest_is_refused(driver, case):
     object.__setattr__(case.engine, "inputs", (TensorSpec("x", ("batch", 8, 16, 16), "float16"),))
-    with pytest.raises(UntrustedArtefact, match="not those of its manifest: x"):
+    with pytest.raises(UntrustedArtifact, match="not those of its manifest: x"):
         case.open()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploykit.data.images import fitted, normalise, open_images
+from deploykit.data.images import fitted, normalize, open_images
 from deploykit.spec import Preprocessing
 
 WIDE = Preprocessing.without_card(channels=3, height=32, width=64)  # no margin at this size
@@ -57,9 +57,9 @@ def test_stretch_shows_all_of_it_at_any_ratio():
 def test_layout_scale_and_order(order, first):
     image = Image.new("RGB", (64, 32), (10, 20, 30))
     recipe = replace(WIDE, scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3, channel_order=order)
-    planes = normalise(image, recipe, 3)
+    planes = normalize(image, recipe, 3)
     assert (planes.shape, planes[0, 0, 0]) == ((3, 32, 64), first)
-    last = normalise(image, replace(recipe, layout="NHWC"), 3)
+    last = normalize(image, replace(recipe, layout="NHWC"), 3)
     np.testing.assert_array_equal(last, planes.transpose(1, 2, 0))
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from deploykit.data import collection as photographs_module
 from deploykit.data.collection import demo_photographs
 from deploykit.data.images import assert_disjoint, open_images
-from deploykit.errors import UntrustedArtefact, UsageError
+from deploykit.errors import UntrustedArtifact, UsageError
 from deploykit.spec import Preprocessing
 
 RECIPE = Preprocessing(crop=32, resize=40)
@@ -199,7 +199,7 @@ def test_demo_roles_share_no_photograph():
 def test_demo_photographs_state_where_they_come_from():
     found = demo_photographs()
     assert len(found) == 11
-    assert all(item.licence and item.source and item.path.is_file() for item in found)
+    assert all(item.license and item.source and item.path.is_file() for item in found)
 
 
 def test_the_demo_photographs_are_found_without_importing_their_packages():
@@ -227,11 +227,11 @@ def test_a_recipe_names_files_and_roles(folder, tmp_path):
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("[[photograph", UntrustedArtefact, "is no TOML"),
-        ("other = 1", UntrustedArtefact, r"has no \[\[photograph\]\] tables"),
-        ('[[photograph]]\nname = "a"', UntrustedArtefact, "a photograph has name; texts, with file"),
-        ('[[photograph]]\nfile = "a"\nrole = "train"', UntrustedArtefact, "unknown role 'train'"),
-        ('[[photograph]]\nfile = "a"\npackage = "os.path"', UntrustedArtefact, "'os.path' is no top-level package"),
+        ("[[photograph", UntrustedArtifact, "is no TOML"),
+        ("other = 1", UntrustedArtifact, r"has no \[\[photograph\]\] tables"),
+        ('[[photograph]]\nname = "a"', UntrustedArtifact, "a photograph has name; texts, with file"),
+        ('[[photograph]]\nfile = "a"\nrole = "train"', UntrustedArtifact, "unknown role 'train'"),
+        ('[[photograph]]\nfile = "a"\npackage = "os.path"', UntrustedArtifact, "'os.path' is no top-level package"),
         ('[[photograph]]\nfile = "a.png"', UsageError, "has no usable photograph, the first: a.png"),
     ],
 )

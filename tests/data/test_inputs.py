@@ -65,7 +65,7 @@ def test_channels_last_are_the_same_images_as_channels_first():
     np.testing.assert_array_equal(first.transpose(0, 2, 3, 1), last)
 
 
-def test_bytes_are_the_pixels_that_a_recipe_would_normalise():
+def test_bytes_are_the_pixels_that_a_recipe_would_normalize():
     real, pixels = (
         joined_feeds(list(shown(exported(TensorSpec("x", ("N", 3, 8, 8), dtype), preprocess=asked)).feeds()))["x"]
         for dtype, asked in (("float32", "unit,order=bgr"), ("uint8", "order=bgr"))
@@ -91,11 +91,11 @@ def test_a_card_prepares_images_for_the_end_of_a_range_that_is_asked_about(end, 
 
 
 def test_what_is_assumed_is_said_and_what_is_given_is_not_assumed():
-    assumed = preparation_of(exported(IMAGES, facts={"normalises": "the graph divides by 255 itself"}))
+    assumed = preparation_of(exported(IMAGES, facts={"normalizes": "the graph divides by 255 itself"}))
     assert assumed.origin == "assumed"
     assert "--preprocess; the graph divides by 255 itself" in str(assumed)
     assert assumed.as_dict()["warning"]
-    given = preparation_of(exported(IMAGES, preprocess="unit", facts={"normalises": "the graph divides by 255 itself"}))
+    given = preparation_of(exported(IMAGES, preprocess="unit", facts={"normalizes": "the graph divides by 255 itself"}))
     assert (given.origin, given.warning, given.as_dict()["warning"]) == ("given", "", None)
     assert given.recipe.values == "pixel / 255"
     assert preparation_of(exported(IMAGES, preprocess="resize=stretch")).origin == "assumed"
@@ -113,7 +113,7 @@ def test_a_card_says_nothing_of_another_number_of_channels(channels, origin):
     ("network", "asked", "said"),
     [
         (replace(IMAGES, shape=("N", 1, 8, 8)), "imagenet", "gives 3 numbers for mean, the network's images have 1"),
-        (replace(IMAGES, dtype="uint8"), "unit", "takes bytes .*cannot make them pixel / 255; it normalises by itself"),
+        (replace(IMAGES, dtype="uint8"), "unit", "takes bytes .*cannot make them pixel / 255; it normalizes by itself"),
         (IMAGES, "resize=4", "smaller than the input's 8 pixels"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Export and optimisation of real networks, run by real runtimes."""
+"""Export and optimization of real networks, run by real runtimes."""
 
 import copy
 import logging
@@ -18,7 +18,7 @@ from torch import nn
 
 from deploykit.errors import ExportFailed
 from deploykit.export import export_module
-from deploykit.graph import check, optimise, serialise, tensor_specs
+from deploykit.graph import check, optimize, serialize, tensor_specs
 from deploykit.graph.rewrite import FOLDED_SCOPE, NAME_SCOPES, module_scope
 from deploykit.spec import TensorSpec
 
@@ -56,12 +56,12 @@ def seeded(factory):
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def network(request):
-    """The module, its raw graph's nodes as (operator, scope), the optimised graph and its ledger."""
+    """The module, its raw graph's nodes as (operator, scope), the optimized graph and its ledger."""
     factory, side = NETWORKS[request.param]
     module = seeded(factory)
     graph = export_module(module, TensorSpec("images", ("batch", 3, side, side), "float32"))
     raw = [(node.op_type, module_scope(node)) for node in graph.graph]
-    return module, raw, graph, optimise(graph)
+    return module, raw, graph, optimize(graph)
 
 
 def paths(module, kinds):
@@ -74,7 +74,7 @@ def test_the_raw_graph_has_one_batchnorm_a_module_and_every_convolution_its_scop
     assert sorted(scope for op, scope in raw if op == "Conv") == sorted(paths(module, nn.Conv2d))
 
 
-def test_optimising_folds_every_batchnorm_into_the_convolution_before_it(network):
+def test_optimizing_folds_every_batchnorm_into_the_convolution_before_it(network):
     module, _, graph, ledger = network
     norms = paths(module, nn.BatchNorm2d)
     assert "BatchNormalization" not in {node.op_type for node in graph.graph}
@@ -106,7 +106,7 @@ def test_every_value_has_a_type_and_a_shape_whose_only_free_dimension_is_the_bat
 def test_the_batch_stays_free_and_the_numbers_are_those_of_double_precision(network):
     module, _, graph, _ = network
     check(graph)
-    content = serialise(graph)
+    content = serialize(graph)
     (images,), (logits,) = tensor_specs(graph)
     assert (images.name, images.shape[0], logits.name, logits.shape[0]) == ("images", "batch", "logits", "batch")
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -120,13 +120,13 @@ def test_the_batch_stays_free_and_the_numbers_are_those_of_double_precision(netw
         assert np.linalg.norm(got - wanted) < 2e-6 * np.linalg.norm(wanted)
 
 
-def test_tensorrt_rtx_parses_the_optimised_graph_and_reports_its_names(network):
+def test_tensorrt_rtx_parses_the_optimized_graph_and_reports_its_names(network):
     trt = pytest.importorskip("tensorrt_rtx")
     _, _, graph, _ = network
     logger = trt.Logger(trt.Logger.ERROR)
     definition = trt.Builder(logger).create_network(0)
     parser = trt.OnnxParser(definition, logger)
-    assert parser.parse(serialise(graph)), [parser.get_error(i).desc() for i in range(parser.num_errors)]
+    assert parser.parse(serialize(graph)), [parser.get_error(i).desc() for i in range(parser.num_errors)]
     layers = {definition.get_layer(i).name for i in range(definition.num_layers)}
     assert {node.name for node in graph.graph if node.op_type == "Conv"} <= layers
 
@@ -136,7 +136,7 @@ def test_node_counts_of_resnet50_are_those_of_the_decision_record():
     """docs/decisions/clean-up.md quotes these; torch's exporter decides the first one."""
     module = seeded(torchvision.models.resnet50)
     graph = export_module(module, TensorSpec("images", ("batch", 3, 64, 64), "float32"))
-    ledger = optimise(graph)
+    ledger = optimize(graph)
     assert (ledger.nodes_before, ledger["name_nodes"].nodes_after, ledger.nodes_after) == (450, 175, 122)
     assert len(ledger["fold_batchnorm"].rewritten) == 53
 
@@ -163,13 +163,13 @@ BLOCK_INPUT = TensorSpec("images", ("batch", 4, 8, 8), "float32")
 def test_a_convolution_used_twice_gets_two_folded_weights():
     module = seeded(Block)
     graph = export_module(module, BLOCK_INPUT)
-    optimise(graph)
+    optimize(graph)
     convs = [node for node in graph.graph if node.op_type == "Conv"]
     assert [node.name for node in convs] == ["conv", "conv_1"]
     assert [node.metadata_props[FOLDED_SCOPE] for node in convs] == ["bn1", "bn2"]
     assert convs[0].inputs[1] is not convs[1].inputs[1]
     x = torch.randn(3, 4, 8, 8)
-    session = onnxruntime.InferenceSession(serialise(graph), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(serialize(graph), providers=["CPUExecutionProvider"])
     with torch.no_grad():
         np.testing.assert_allclose(session.run(None, {"images": x.numpy()})[0], module(x).numpy(), rtol=1e-4, atol=1e-5)
 
@@ -187,7 +187,7 @@ def test_only_module_scopes_are_kept_of_the_exporters_notes():
     assert not graph.metadata_props
     assert not graph.graph.metadata_props
     assert {key for node in graph.graph for key in node.metadata_props} == {NAME_SCOPES}
-    content = serialise(graph)
+    content = serialize(graph)
     for trace in (b"site-packages", b".py", b"call_function", os.fsencode(os.path.dirname(__file__))):  # noqa: PTH120
         assert trace not in content
 
@@ -198,7 +198,7 @@ def test_weights_are_shared_with_the_module_until_a_pass_rewrites_them():
     exported = graph.graph.initializers["conv.weight"].const_value.numpy()
     assert exported.ctypes.data == module.conv.weight.data_ptr()
     before = module.conv.weight.clone()
-    optimise(graph)
+    optimize(graph)
     torch.testing.assert_close(module.conv.weight, before, rtol=0, atol=0)
 
 
@@ -206,7 +206,7 @@ def test_a_graph_in_half_or_double_precision_stays_so():
     for dtype in ("float16", "float64"):
         module = seeded(Block).to(getattr(torch, dtype))
         graph = export_module(module, TensorSpec("images", ("batch", 4, 8, 8), dtype))
-        optimise(graph)
+        optimize(graph)
         assert Counter(node.op_type for node in graph.graph)["Conv"] == 2
         kinds = {v.dtype.numpy().name for v in graph.graph.initializers.values() if v.dtype.is_floating_point()}
         assert kinds == {dtype}
@@ -218,7 +218,7 @@ def test_several_outputs_take_the_names_they_are_given():
             return images + 1, images * 2
 
     graph = export_module(Two().eval(), BLOCK_INPUT, output_names=("sum", "product"))
-    optimise(graph)
+    optimize(graph)
     assert [value.name for value in graph.graph.outputs] == ["sum", "product"]
 
 
@@ -265,14 +265,14 @@ SCRIPT = """
 import sys, torch
 from torch import nn
 from deploykit.export import export_module
-from deploykit.graph import graph_digest, optimise, serialise
+from deploykit.graph import graph_digest, optimize, serialize
 from deploykit.spec import TensorSpec
 torch.manual_seed(0)
 layers = [nn.Conv2d(3, 64, 3), nn.BatchNorm2d(64), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 9)]
 graph = export_module(nn.Sequential(*layers).eval(), TensorSpec("images", ("batch", 3, 32, 32), "float32"))
-raw = graph_digest(serialise(graph))
-optimise(graph)
-sys.stderr.write(f"{raw} {graph_digest(serialise(graph))}")
+raw = graph_digest(serialize(graph))
+optimize(graph)
+sys.stderr.write(f"{raw} {graph_digest(serialize(graph))}")
 """
 
 
@@ -314,8 +314,8 @@ def test_a_module_may_be_called_anything():
     graph = export_module(module, BLOCK_INPUT)
     scopes = [module_scope(node) for node in graph.graph if node.op_type == "Conv"]
     assert scopes == [f"branches.{name}" for name in Branches.NAMES]
-    optimise(graph)
+    optimize(graph)
     x = torch.randn(3, 4, 8, 8)
-    session = onnxruntime.InferenceSession(serialise(graph), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(serialize(graph), providers=["CPUExecutionProvider"])
     with torch.no_grad():
         np.testing.assert_allclose(session.run(None, {"images": x.numpy()})[0], module(x).numpy(), rtol=1e-4, atol=1e-5)

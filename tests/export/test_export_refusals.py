@@ -83,7 +83,7 @@ def test_the_reason_and_the_fix_stand_in_one_line(network, words):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_torchscript_is_recognised_before_it_is_traced():
+def test_torchscript_is_recognized_before_it_is_traced():
     with pytest.raises(ExportFailed, match=r"body is a TorchScript module; build it from its Python class"):
         export_module(Scripted().eval(), IMAGES)
 
@@ -101,7 +101,7 @@ def test_torchscript_is_recognised_before_it_is_traced():
         (AssertionError("Torch not compiled with CUDA enabled"), "asks for a GPU", "device=x.device"),
     ],
 )
-def test_messages_are_recognised_by_what_they_say(error, what, hint):
+def test_messages_are_recognized_by_what_they_say(error, what, hint):
     found = explain(error)
     assert what in found.what
     assert hint in found.hint

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deploykit.errors import UntrustedArtefact
+from deploykit.errors import UntrustedArtifact
 from deploykit.export import export_module
-from deploykit.graph import check, optimise, serialise
+from deploykit.graph import check, optimize, serialize
 from deploykit.graph.rewrite import module_scope
 from deploykit.spec import ModelSpec, TensorSpec
 from deploykit.zoo.registry import build_module, input_spec
@@ -31,15 +31,15 @@ def images(batch: int, side: int, channels: int = CHANNELS) -> Tensor:
     return torch.randn(batch, channels, side, side, generator=torch.Generator().manual_seed(batch))
 
 
-def optimised(module: nn.Module, side: int) -> ir.Model:
+def optimized(module: nn.Module, side: int) -> ir.Model:
     graph = export_module(module.eval(), TensorSpec("images", ("batch", CHANNELS, side, side), "float32"))
-    optimise(graph)
+    optimize(graph)
     check(graph)
     return graph
 
 
 def run(content: bytes, x: Tensor, *, as_written: bool = False) -> Tensor:
-    """The first output by ONNX Runtime, its own optimiser on, or every node as it is written."""
+    """The first output by ONNX Runtime, its own optimizer on, or every node as it is written."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     if as_written:
@@ -61,7 +61,7 @@ def parsed_shape(content: bytes) -> tuple[int, ...]:
 
 def assert_as_torch(module: nn.Module, side: int, wrong: Callable[[Tensor], Tensor]) -> bytes:
     """At batch 1 and 5 the graph computes what the module does in float64, and not what `wrong` does."""
-    content = serialise(optimised(module, side))
+    content = serialize(optimized(module, side))
     exact = copy.deepcopy(module).double()
     for batch in (1, 5):
         x = images(batch, side)
@@ -138,10 +138,10 @@ def test_each_axis_is_looked_at(kernel, found, ceil_mode):
     assert tuple(node.outputs[0].shape)[2:] == found
     assert node.attributes.get_int("ceil_mode") == ceil_mode
     if ceil_mode:
-        with pytest.raises(UntrustedArtefact, match=r"shape differ in dimension 3: \(4\) vs \(3\)"):
+        with pytest.raises(UntrustedArtifact, match=r"shape differ in dimension 3: \(4\) vs \(3\)"):
             check(graph)
     else:
-        assert parsed_shape(serialise(graph)) == (-1, CHANNELS, *found)
+        assert parsed_shape(serialize(graph)) == (-1, CHANNELS, *found)
 
 
 @pytest.mark.parametrize("size", [2, 4])
@@ -206,7 +206,7 @@ def test_an_auxiliary_head_is_exported_only_where_it_answers(always):
     module = Headed(always=always).eval()
     spec = TensorSpec("images", ("batch", CHANNELS, 5, 5), "float32")
     graph = export_module(module, spec, output_names=("logits", "auxiliary")[: 1 + always])
-    optimise(graph)
+    optimize(graph)
     assert ("head" in {module_scope(node) for node in graph.graph}) == always
     assert any(name.startswith("head.") for name in graph.graph.initializers) == always
     assert [value.name for value in graph.graph.outputs] == ["logits", "auxiliary"][: 1 + always]
@@ -215,7 +215,7 @@ def test_an_auxiliary_head_is_exported_only_where_it_answers(always):
         exact = copy.deepcopy(module).double()
         features = exact.body(x.double()).mean((2, 3))
         wanted, other = exact.classifier(features), exact.head(features)
-    got = run(serialise(graph), x).double()
+    got = run(serialize(graph), x).double()
     assert (got - wanted).abs().max() < EXACT
     assert (got - other).abs().max() > FAR
 
@@ -239,9 +239,9 @@ def test_the_batch_is_not_frozen():
     for value in [*onnx.load_from_string(content).graph.input, *onnx.load_from_string(content).graph.output]:
         assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
     frozen = export_module(module, TensorSpec("images", (2, CHANNELS, 5, 5), "float32"))
-    optimise(frozen)
+    optimize(frozen)
     with pytest.raises(Exception, match=r"Got: 5 Expected: 2"):
-        run(serialise(frozen), images(5, 5))
+        run(serialize(frozen), images(5, 5))
 
 
 @pytest.mark.parametrize("size", [4, 31, 45])
@@ -249,8 +249,8 @@ def test_other_image_sizes_are_in_the_graph_and_exact(size):
     spec = ModelSpec("test_convnet", image_size=size)
     module = build_module(spec)
     graph = export_module(module, input_spec(spec))
-    optimise(graph)
-    content = serialise(graph)
+    optimize(graph)
+    content = serialize(graph)
     exact = copy.deepcopy(module).double()
     for batch in (1, 5):
         x = images(batch, size, 3)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from deploykit.export import export_module
-from deploykit.graph import check, optimise, serialise, tensor_specs
+from deploykit.graph import check, optimize, serialize, tensor_specs
 from deploykit.modules.outputs import flatten_outputs, output_specs_of
 from deploykit.spec import TensorSpec
 
@@ -50,7 +50,7 @@ def exported(network):
     with torch.no_grad():
         specs = output_specs_of([network(torch.zeros(IMAGES.at_batch(n))) for n in (2, 3)], (2, 3), (IMAGES.name,))
     graph = export_module(network, IMAGES, output_names=tuple(spec.name for spec in specs))
-    optimise(graph)
+    optimize(graph)
     check(graph)
     return graph, specs
 
@@ -67,7 +67,7 @@ def test_the_graph_has_the_names_shapes_and_types_of_the_module(exported):
 @pytest.mark.parametrize("batch", [1, 3])
 def test_the_graph_computes_what_the_module_returns(network, exported, batch):
     graph, specs = exported
-    session = onnxruntime.InferenceSession(serialise(graph), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(serialize(graph), providers=["CPUExecutionProvider"])
     images = torch.randn(IMAGES.at_batch(batch), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         wanted = flatten_outputs(network(images))

@@ -17,7 +17,7 @@ Run = Callable[..., list[np.ndarray]]
 
 @pytest.fixture
 def build() -> Build:
-    """A text graph's inputs, all but `free`, become initialisers: seeded normal, `v...` (a variance) positive."""
+    """A text graph's inputs, all but `free`, become initializers: seeded normal, `v...` (a variance) positive."""
 
     def make(text: str, *, free: tuple[str, ...] = ("x",), values: Mapping[str, np.ndarray] | None = None) -> ir.Model:
         proto = onnx.parser.parse_model(text)

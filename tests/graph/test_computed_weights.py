@@ -8,13 +8,13 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import orthogonal, spectral_norm
 
 from deploykit.export import export_module
-from deploykit.graph import optimise
+from deploykit.graph import optimize
 from deploykit.spec import TensorSpec
 
 IMAGES = TensorSpec("images", ("batch", 3, 8, 8), "float32")
 
 
-class StandardisedByBatchNorm(nn.Conv2d):
+class StandardizedByBatchNorm(nn.Conv2d):
     def forward(self, x):
         flat = self.weight.reshape(1, self.out_channels, -1)
         weight = functional.batch_norm(flat, None, None, training=True, momentum=0.0, eps=1e-6).reshape_as(self.weight)
@@ -29,7 +29,7 @@ class Masked(nn.Conv2d):
 MAKERS = {
     "hooks": lambda *args: nn.utils.weight_norm(nn.Conv2d(*args)),
     "parametrizations": lambda *args: spectral_norm(orthogonal(nn.Conv2d(*args), orthogonal_map="cayley")),
-    "batch norm": StandardisedByBatchNorm,
+    "batch norm": StandardizedByBatchNorm,
     "mask": Masked,
 }
 
@@ -42,7 +42,7 @@ def test_the_graph_is_that_of_a_plain_network(kind):
     names = set(module.state_dict())
     model = export_module(module, (IMAGES,))
     assert set(module.state_dict()) == names
-    optimise(model)
+    optimize(model)
     assert [node.op_type for node in model.graph] == ["Conv", "Relu", "Conv"]
     assert all(node.inputs[1].is_initializer() for node in model.graph if node.op_type == "Conv")
     from deploykit.graph.ort_session import compute, open_session

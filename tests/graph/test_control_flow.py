@@ -5,7 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from deploykit.graph import check, optimise, parse, serialise
+from deploykit.graph import check, optimize, parse, serialize
 
 HEADER = '<ir_version: 8, opset_import: ["" : {opset}]>\n'
 NORM = "float[4] s, float[4] t, float[4] m, float[4] v"
@@ -20,7 +20,7 @@ CONV_IN_BRANCHES = f"""g ({IMAGES} x, float[4, 4, 3, 3] w, float[4] b, {NORM}) =
       else_branch = other () => ({IMAGES} y0) {{
         a = Conv <pads = [1, 1, 1, 1]> (x, w) n = BatchNormalization (a, s, t, m, v) y0 = Relu (n) }}> }}"""
 
-# A branch hands out the unnormalised output of an outer convolution, through an Identity that must stay.
+# A branch hands out the unnormalized output of an outer convolution, through an Identity that must stay.
 OUTER_VALUE_HANDED_OUT = f"""g ({IMAGES} x, float[4, 4, 3, 3] w, float[4] b, {NORM}) => ({IMAGES} y) {{
     a = Conv <pads = [1, 1, 1, 1]> (x, w, b) q = BatchNormalization (a, s, t, m, v)
     largest = ReduceMax <keepdims = 0> (x) bound = Constant <value = float {{100.0}}> () c = Greater (largest, bound)
@@ -79,9 +79,9 @@ def bodies(proto: onnx.ModelProto) -> list[list[str]]:
 def test_bodies_are_kept_and_compute_the_same(text, opset):
     proto = model_of(text, opset)
     model = parse(proto)
-    optimise(model)
+    optimize(model)
     check(model)
-    content = serialise(model)
+    content = serialize(model)
     assert bodies(onnx.load_model_from_string(content)) == bodies(proto)
     images = np.random.default_rng(1).standard_normal((2, 4, 8, 8)).astype(np.float32)
     for x in (images, 1000 * images):  # one for each branch
@@ -91,7 +91,7 @@ def test_bodies_are_kept_and_compute_the_same(text, opset):
 
 def test_every_rule_says_that_it_leaves_bodies_alone():
     model = parse(model_of(CONV_IN_BRANCHES, 20))
-    ledger = optimise(model)
+    ledger = optimize(model)
     for name in ("fold_constants", "remove_unused", "lift_constants", "remove_identities"):
         assert [refusal.reason for refusal in ledger[name].refused] == [
             "its then_branch is left as it is",
@@ -102,9 +102,9 @@ def test_every_rule_says_that_it_leaves_bodies_alone():
 
 
 def test_a_convolution_that_a_body_reads_is_not_folded():
-    ledger = optimise(parse(model_of(OUTER_VALUE_HANDED_OUT, 20)))
+    ledger = optimize(parse(model_of(OUTER_VALUE_HANDED_OUT, 20)))
     assert [refusal.reason for refusal in ledger["fold_batchnorm"].refused] == [
-        "another node reads the unnormalised output"
+        "another node reads the unnormalized output"
     ]
 
 
@@ -112,12 +112,12 @@ def test_a_convolution_that_a_body_reads_is_not_folded():
 def test_the_branch_of_a_constant_condition_takes_the_ifs_place(opset):
     proto = model_of(CONSTANT_CONDITION, opset)
     model = parse(proto)
-    optimise(model)
+    optimize(model)
     check(model)
     assert "If" not in {node.op_type for node in model.graph}
     assert [value.name for value in model.graph.outputs] == ["y", "z"]
     images = np.random.default_rng(1).standard_normal((2, 4, 8, 8)).astype(np.float32)
-    for got, wanted in zip(infer(serialise(model), images), infer(proto.SerializeToString(), images), strict=True):
+    for got, wanted in zip(infer(serialize(model), images), infer(proto.SerializeToString(), images), strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-6)
 
 
@@ -134,11 +134,11 @@ NESTED = f"""g ({IMAGES} x, float[4, 4, 1, 1] w) => ({IMAGES} y) {{
 def test_nested_conditions_are_decided_and_an_outer_value_is_handed_out():
     proto = model_of(NESTED, 20)
     model = parse(proto)
-    optimise(model)
+    optimize(model)
     check(model)
     assert [node.op_type for node in model.graph] == ["Identity"]
     x = np.random.default_rng(1).standard_normal((2, 4, 8, 8)).astype(np.float32)
-    np.testing.assert_array_equal(infer(serialise(model), x)[0], x)
+    np.testing.assert_array_equal(infer(serialize(model), x)[0], x)
 
 
 def test_a_condition_that_a_caller_gives_is_not_decided():
@@ -147,5 +147,5 @@ def test_a_condition_that_a_caller_gives_is_not_decided():
         y = If (c) <then_branch = one () => ({IMAGES} o) {{ o = Neg (x) }},
                     else_branch = two () => ({IMAGES} o) {{ o = Abs (x) }}> }}"""
     model = parse(model_of(text, 20))
-    assert not optimise(model)["decide_branches"].rewritten
+    assert not optimize(model)["decide_branches"].rewritten
     assert "If" in [node.op_type for node in model.graph]

@@ -7,8 +7,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from deploykit.errors import DeploykitError, ExportFailed, UntrustedArtefact
-from deploykit.graph import check, optimise, parse, serialise, tensor_specs
+from deploykit.errors import DeploykitError, ExportFailed, UntrustedArtifact
+from deploykit.graph import check, optimize, parse, serialize, tensor_specs
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 HEADER = '<ir_version: 10, opset_import: ["" : 20]>\n'
@@ -31,9 +31,9 @@ def infer(content, feed):
 def test_an_opset_9_file_is_brought_up_and_computes_the_same(name, folded, operators):
     path = LIGHT / f"light_{name}.onnx"
     model = parse(onnx.load(path))
-    ledger = optimise(model)
+    ledger = optimize(model)
     check(model)
-    content = serialise(model)
+    content = serialize(model)
     (spec,), _ = tensor_specs(model)
     assert spec.shape == (1, 3, 224, 224)
     assert len(ledger["fold_batchnorm"].rewritten) == folded
@@ -45,15 +45,15 @@ def test_an_opset_9_file_is_brought_up_and_computes_the_same(name, folded, opera
 
 def test_weights_beyond_the_folding_budget_stay_computed():
     model = parse(onnx.load(LIGHT / "light_bvlc_alexnet.onnx"))
-    optimise(model)
+    optimize(model)
     assert sum(node.op_type == "ConstantOfShape" for node in model.graph) == 2  # fc6 and fc7
-    assert len(serialise(model)) < 32 << 20
+    assert len(serialize(model)) < 32 << 20
 
 
 def test_parsing_does_not_touch_what_it_was_given():
     proto = onnx.load(LIGHT / "light_squeezenet.onnx")
     before = proto.SerializeToString()
-    optimise(parse(proto))
+    optimize(parse(proto))
     assert proto.SerializeToString() == before
 
 
@@ -70,7 +70,7 @@ def test_a_wrong_claim_about_a_shape_is_not_believed_but_a_dimensions_name_is():
     shapes = {value.name: str(value.shape) for node in model.graph for value in node.outputs}
     assert shapes["r"] == "[batch,4]"
     assert "7" not in shapes["n"]
-    optimise(model)
+    optimize(model)
     assert "Shape" in [node.op_type for node in model.graph]
 
 
@@ -82,7 +82,7 @@ def test_of_an_unknown_operator_the_type_is_believed_and_the_shape_is_not():
     swoosh = model.graph[0].outputs[0]
     assert (swoosh.dtype.name, swoosh.shape) == ("FLOAT", None)
     check(model)
-    optimise(model)
+    optimize(model)
     check(model)
 
 
@@ -108,7 +108,7 @@ def test_an_opset_of_the_future_is_refused():
 def test_no_opset_at_all_is_refused():
     proto = onnx.parser.parse_model(HEADER + "g (float[2] x) => (float[2] y) { y = Neg (x) }")
     del proto.opset_import[:]
-    with pytest.raises(UntrustedArtefact, match="imports no version"):
+    with pytest.raises(UntrustedArtifact, match="imports no version"):
         parse(proto)
 
 
@@ -123,19 +123,19 @@ def functions(levels):
 
 
 def test_functions_that_stand_for_a_billion_nodes_are_refused_uninlined():
-    with pytest.raises(UntrustedArtefact, match="stands for 1073741824 nodes"):
+    with pytest.raises(UntrustedArtifact, match="stands for 1073741824 nodes"):
         parse(onnx.parser.parse_model(functions(30)))
 
 
 def test_functions_of_sensible_depth_are_inlined():
     model = parse(onnx.parser.parse_model(functions(3)))
-    optimise(model)
+    optimize(model)
     assert [node.op_type for node in model.graph] == ["Neg"] * 8
 
 
 def test_functions_that_call_themselves_are_refused():
     text = functions(2).replace("{ b = Neg (a) }", "{ b = l.f0 (a) }")
-    with pytest.raises(UntrustedArtefact, match="call themselves"):
+    with pytest.raises(UntrustedArtifact, match="call themselves"):
         parse(onnx.parser.parse_model(text))
 
 
@@ -153,25 +153,25 @@ def test_other_sequences_keep_their_type():
         a = Relu (x) s = SequenceConstruct (x, a) n = Neg (x) t = SequenceInsert (s, n)
         y = ConcatFromSequence <axis = 1> (t) }"""
     model = parse(onnx.parser.parse_model(HEADER + text))
-    optimise(model)
-    again = parse(onnx.load_model_from_string(serialise(model)))
+    optimize(model)
+    again = parse(onnx.load_model_from_string(serialize(model)))
     x = np.array([[1, -2]], np.float32)
-    np.testing.assert_array_equal(infer(serialise(again), {"x": x}), [[1, -2, 1, 0, -1, 2]])
+    np.testing.assert_array_equal(infer(serialize(again), {"x": x}), [[1, -2, 1, 0, -1, 2]])
 
 
 def test_data_that_was_not_loaded_is_refused():
     proto = onnx.parser.parse_model(HEADER + "g (float[2] x) => (float[2] y) { y = Mul (x, w) }")
     weight = proto.graph.initializer.add(name="w", data_type=1, dims=[2], data_location=1)
     weight.external_data.add(key="location", value="../secret")
-    with pytest.raises(UntrustedArtefact, match="not loaded"):
+    with pytest.raises(UntrustedArtifact, match="not loaded"):
         parse(proto)
 
 
-def test_an_initialiser_shorter_than_it_claims_is_one_line():
+def test_an_initializer_shorter_than_it_claims_is_one_line():
     proto = onnx.parser.parse_model(HEADER + "g (float[2] x) => (float[2] y) { a = Add (w, w) y = Mul (x, a) }")
     proto.graph.initializer.add(name="w", data_type=1, dims=[2], raw_data=b"\0\0")
     with pytest.raises(DeploykitError) as caught:
-        optimise(parse(proto))
+        optimize(parse(proto))
     assert "\n" not in str(caught.value)
 
 
@@ -186,7 +186,7 @@ def test_functions_may_be_of_another_opset_than_the_graph():
     text = """<ir_version: 10, opset_import: ["" : 20, "l" : 1]> g (float[2, 3] x) => (float[2, 1] y) { y = l.f (x) }
         <domain: "l", opset_import: ["" : 12]> f (a) => (c) { b = ReduceSum <axes = [1]> (a) c = Relu (b) }"""
     model = parse(onnx.parser.parse_model(text))
-    optimise(model)
+    optimize(model)
     check(model)
     x = np.array([[1, 2, 3], [-4, 1, 1]], np.float32)
-    np.testing.assert_array_equal(infer(serialise(model), {"x": x}), [[6], [0]])
+    np.testing.assert_array_equal(infer(serialize(model), {"x": x}), [[6], [0]])

@@ -28,7 +28,7 @@ from onnx.helper import (
 from onnx.numpy_helper import from_array, to_array
 from onnx.reference import ReferenceEvaluator
 
-from deploykit.graph import CNN_PASSES, FUSIONS, check, cnn_passes, optimise
+from deploykit.graph import CNN_PASSES, FUSIONS, check, cnn_passes, optimize
 from deploykit.graph.passes.cleanup import CLEAN_UP
 from deploykit.graph.rewrite import site
 from deploykit.parity.operators import OPERATORS
@@ -338,7 +338,7 @@ def test_no_fusion_changes_what_a_network_computes(name):
         images = np.random.default_rng(0).standard_normal((2, *IMAGE))
         before = in_double(proto, images)
         model = ir.serde.deserialize_model(proto)
-        ledger = optimise(model, passes=cnn_passes(Fusions(tuple(FUSIONS))))
+        ledger = optimize(model, passes=cnn_passes(Fusions(tuple(FUSIONS))))
         answers["rewritten"] += bool(ledger[name].rewritten)
         answers["left"] += not ledger[name].rewritten
         check(model)
@@ -360,7 +360,7 @@ def test_float32_constants_are_rounded_from_the_exact_fold_or_nothing_is_done(na
     @given(networks(MOTIFS[name]))
     def holds(proto):
         single = ir.serde.deserialize_model(in_type(proto, np.float32))
-        optimise(single, passes=CLEAN_UP)
+        optimize(single, passes=CLEAN_UP)
         for fusion, rewrite in FUSIONS.items():
             for place in rewrite(single.clone()).rewritten:  # a chain is rounded link by link
                 others = {site(node) for node in single.graph} - {place}

@@ -1,4 +1,4 @@
-"""A graph that normalises its input is noticed, and what it does is told."""
+"""A graph that normalizes its input is noticed, and what it does is told."""
 
 import numpy as np
 import pytest

@@ -5,8 +5,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from deploykit.errors import DeploykitError, UntrustedArtefact
-from deploykit.graph import check, graph_digest, serialise, tensor_specs, weights_with_nan
+from deploykit.errors import DeploykitError, UntrustedArtifact
+from deploykit.graph import check, graph_digest, serialize, tensor_specs, weights_with_nan
 from deploykit.spec import TensorSpec
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20]>\n'
@@ -16,7 +16,7 @@ TEXT = "g (float[batch, 40] x, float[40, 300] w, float[3] small) => (float[batch
 @pytest.mark.parametrize("kind", ["float", "float16", "double", "bfloat16", "int4", "float8e4m3fn"])
 def test_the_bytes_say_what_protobufs_own_would(build, kind):
     model = build(HEADER + TEXT.replace("float[40", f"{kind}[40").replace("MatMul (x, w)", "Identity (x)"))
-    ours = onnx.load_from_string(serialise(model))
+    ours = onnx.load_from_string(serialize(model))
     theirs = ir.serde.serialize_model(model)
     for tensor in theirs.graph.initializer:
         (same,) = (found for found in ours.graph.initializer if found.name == tensor.name)
@@ -27,13 +27,13 @@ def test_the_bytes_say_what_protobufs_own_would(build, kind):
     assert ours == theirs
 
 
-def test_serialising_changes_neither_the_model_nor_the_second_answer(build):
+def test_serializing_changes_neither_the_model_nor_the_second_answer(build):
     model = build(HEADER + TEXT)
     order = list(model.graph.initializers)
-    content = serialise(model)
+    content = serialize(model)
     assert list(model.graph.initializers) == order
     assert model.graph.initializers["w"].const_value is not None
-    assert serialise(model) == content
+    assert serialize(model) == content
     assert len(graph_digest(content)) == 64
     assert graph_digest(content) != graph_digest(content + b" ")
     onnx.checker.check_model(content, full_check=True)
@@ -52,14 +52,14 @@ def test_weights_of_2_gb_are_refused_before_they_are_copied():
     tensor = Vast(never, dtype=ir.DataType.FLOAT, shape=ir.Shape([2**29]), name="w")
     model.graph.register_initializer(ir.Value(name="w", const_value=tensor))
     with pytest.raises(DeploykitError, match=r"2\.00 GiB") as caught:
-        serialise(model)
+        serialize(model)
     assert caught.value.exit_code == 1
 
 
 @pytest.mark.parametrize("operator", ["Unheard (x, w)", "MatMul (x)", "Conv <pads=[1]> (x, w)"])
 def test_check_maps_every_complaint(operator):
     text = HEADER + TEXT.replace("MatMul (x, w)", operator)
-    with pytest.raises(UntrustedArtefact, match=r"not a valid ONNX graph: .") as caught:
+    with pytest.raises(UntrustedArtifact, match=r"not a valid ONNX graph: .") as caught:
         check(ir.serde.deserialize_model(onnx.parser.parse_model(text)))
     assert "\n" not in str(caught.value)
 
@@ -68,7 +68,7 @@ def test_check_infers_shapes(build):
     model = build(HEADER + TEXT)
     check(model)
     model.graph.outputs[0].shape = ir.Shape(["batch", 7])
-    with pytest.raises(UntrustedArtefact, match="not a valid ONNX graph"):
+    with pytest.raises(UntrustedArtifact, match="not a valid ONNX graph"):
         check(model)
 
 
@@ -84,7 +84,7 @@ def test_specs_name_every_free_dimension(build):
 def test_an_output_of_unknown_shape_is_refused(build):
     model = build(HEADER + TEXT)
     model.graph.outputs[0].shape = None
-    with pytest.raises(UntrustedArtefact, match="'y' is unknown"):
+    with pytest.raises(UntrustedArtifact, match="'y' is unknown"):
         tensor_specs(model)
 
 
@@ -92,7 +92,7 @@ def test_data_that_lies_transposed_is_written_row_by_row(build):
     model = build(HEADER + TEXT)
     array = np.arange(600, dtype=np.float32).reshape(20, 30).T
     model.graph.initializers["w"].const_value = ir.Tensor(array, name="w")
-    (found,) = (t for t in onnx.load_from_string(serialise(model)).graph.initializer if t.name == "w")
+    (found,) = (t for t in onnx.load_from_string(serialize(model)).graph.initializer if t.name == "w")
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(found), array)
 
 

@@ -5,8 +5,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from deploykit.errors import UntrustedArtefact, UsageError
-from deploykit.graph import check, notes_of, optimise, parse, serialise, set_input_sizes, tensor_specs
+from deploykit.errors import UntrustedArtifact, UsageError
+from deploykit.graph import check, notes_of, optimize, parse, serialize, set_input_sizes, tensor_specs
 from deploykit.graph.sizes import RANGES, size_ranges
 from deploykit.spec import SizeRange, parse_input_shape
 
@@ -37,21 +37,21 @@ def test_fixed_sizes_are_inferred_through_to_the_outputs(shape):
 
 def test_a_fixed_batch_makes_what_depends_on_shapes_alone_a_constant():
     model = sized(FLAT, "x=2x3x8x12")
-    optimise(model)
+    optimize(model)
     assert [node.op_type for node in model.graph] == ["Reshape"]
     assert tensor_specs(model)[1][0].shape == (2, 288)
 
 
 def test_a_range_travels_with_the_file():
     model = sized(FLAT, "x=batchx3x[4:8:16]x12")
-    again = parse(onnx.load_from_string(serialise(model)))
+    again = parse(onnx.load_from_string(serialize(model)))
     for found in (model, again):
         (spec,), _ = tensor_specs(found)
         assert spec.shape == ("N", 3, "H", 12)
         assert spec.ranges == (("H", SizeRange(4, 8, 16)),)
         assert spec.at_batch(2, "maximum") == (2, 3, 16, 12)
     again.metadata_props[RANGES] = '{"H": [4, 2]}'
-    with pytest.raises(UntrustedArtefact, match=r"metadata deploykit\.sizes is malformed"):
+    with pytest.raises(UntrustedArtifact, match=r"metadata deploykit\.sizes is malformed"):
         tensor_specs(again)
 
 
@@ -141,5 +141,5 @@ def test_the_sized_graph_computes_what_the_file_computes(run):
 def test_ranges_that_a_hostile_file_claims_are_malformed(text):
     model = graph("(float[N, 3] x) => (float[N, 3] y) { y = Relu (x) }")
     model.metadata_props[RANGES] = text
-    with pytest.raises(UntrustedArtefact, match="is malformed"):
+    with pytest.raises(UntrustedArtifact, match="is malformed"):
         size_ranges(model)

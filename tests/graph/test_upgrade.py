@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from deploykit.errors import ExportFailed
-from deploykit.graph import check, optimise, parse, serialise
+from deploykit.graph import check, optimize, parse, serialize
 from deploykit.graph.upgrade import CHANGES, TARGET
 
 # By name: the first and the last opset at which the text means this, and the text.
@@ -387,9 +387,9 @@ def test_the_converted_graph_computes_what_onnx_runtime_computes_on_the_file(nam
         feed = feed_of(proto)
         model = parse(proto)
         assert model.opset_imports[""] == TARGET if opset < 17 else opset
-        optimise(model)
+        optimize(model)
         check(model)
-        for got, wanted in zip(run(serialise(model), feed), run(proto.SerializeToString(), feed), strict=True):
+        for got, wanted in zip(run(serialize(model), feed), run(proto.SerializeToString(), feed), strict=True):
             assert got.shape == wanted.shape
             np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5, err_msg=f"opset {opset}")
 
@@ -440,9 +440,9 @@ def test_operators_that_no_runtime_has_any_more(name):
     proto.graph.initializer.append(onnx.numpy_helper.from_array(W, "w"))
     proto.graph.initializer.append(onnx.numpy_helper.from_array(np.arange(60, dtype=np.float32), "row"))
     model = parse(proto)
-    optimise(model)
+    optimize(model)
     check(model)
-    np.testing.assert_allclose(run(serialise(model), {"x": X})[0], wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(run(serialize(model), {"x": X})[0], wanted, rtol=1e-4, atol=1e-5)
 
 
 REFUSED = {

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from deploykit.errors import UntrustedArtefact, UsageError
+from deploykit.errors import UntrustedArtifact, UsageError
 from deploykit.io.checkpoint.tensors import dense_tensor, tensors_of
 from deploykit.io.loader import read_checkpoint
 
@@ -72,11 +72,11 @@ class Payload:
 def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path, zipped):
     witness = tmp_path / "it ran"
     torch.save({"w": Payload(witness)}, tmp_path / "net.pth", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(UntrustedArtefact, match=r"would run code when loaded \(posix\.mkdir\)"):
+    with pytest.raises(UntrustedArtifact, match=r"would run code when loaded \(posix\.mkdir\)"):
         read_checkpoint(tmp_path / "net.pth")
     assert not witness.exists()
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Payload(witness)))
-    with pytest.raises(UntrustedArtefact):
+    with pytest.raises(UntrustedArtifact):
         read_checkpoint(tmp_path / "plain.pth")
     assert not witness.exists()
 
@@ -91,7 +91,7 @@ def test_a_truncated_file_is_refused(tmp_path, kind, share):
         torch.save(STATE, path, _use_new_zipfile_serialization=kind == "zip")
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(UntrustedArtefact, match=r"cannot read|is not a PyTorch checkpoint|is empty") as caught:
+    with pytest.raises(UntrustedArtifact, match=r"cannot read|is not a PyTorch checkpoint|is empty") as caught:
         read_checkpoint(path)
     assert "\n" not in str(caught.value)
     assert "\x1b" not in str(caught.value)
@@ -100,7 +100,7 @@ def test_a_truncated_file_is_refused(tmp_path, kind, share):
 @pytest.mark.parametrize("content", [[torch.ones(1)], 3, torch.ones(1)])
 def test_a_checkpoint_that_is_no_table_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "net.pth")
-    with pytest.raises(UntrustedArtefact, match=r"no table of tensors|not a table of tensors"):
+    with pytest.raises(UntrustedArtifact, match=r"no table of tensors|not a table of tensors"):
         tensors_in(tmp_path / "net.pth")
 
 
@@ -114,13 +114,13 @@ def test_a_checkpoint_that_is_no_table_is_refused(tmp_path, content):
 )
 def test_a_tensor_without_its_own_elements_is_refused(tmp_path, tensor):
     torch.save({"w": tensor}, tmp_path / "net.pth")
-    with pytest.raises(UntrustedArtefact, match="w is not a plain tensor"):
+    with pytest.raises(UntrustedArtifact, match="w is not a plain tensor"):
         tensors_in(tmp_path / "net.pth")
 
 
 def test_another_pickle_protocol_is_named(tmp_path):
     torch.save(STATE, tmp_path / "net.pth", pickle_protocol=4)
-    with pytest.raises(UntrustedArtefact, match="protocol that torch's safe reader does not know; save it again"):
+    with pytest.raises(UntrustedArtifact, match="protocol that torch's safe reader does not know; save it again"):
         read_checkpoint(tmp_path / "net.pth")
 
 
@@ -129,5 +129,5 @@ def test_a_compressed_archive_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "net.pth") as good, zipfile.ZipFile(tmp_path / "bomb.pth", "w") as bomb:
         for record in good.infolist():
             bomb.writestr(record.filename, good.read(record), zipfile.ZIP_DEFLATED)
-    with pytest.raises(UntrustedArtefact, match="compressed record"):
+    with pytest.raises(UntrustedArtifact, match="compressed record"):
         read_checkpoint(tmp_path / "bomb.pth")

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from deploykit.errors import UsageError
-from deploykit.io.files import copy_artefact, write_text
+from deploykit.io.files import copy_artifact, write_text
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def test_a_file_has_the_permissions_that_any_new_file_has(tmp_path):
     source = tmp_path / "stored"
     source.write_bytes(b"engine")
     source.chmod(0o400)
-    for path in (write_text(tmp_path / "table.json", "{}"), copy_artefact(source, tmp_path / "copy.engine")):
+    for path in (write_text(tmp_path / "table.json", "{}"), copy_artifact(source, tmp_path / "copy.engine")):
         assert path.stat().st_mode & 0o777 == 0o640
 
 
@@ -31,6 +31,6 @@ def test_what_cannot_be_written_leaves_nothing_and_what_was_there(tmp_path):
         with pytest.raises(UsageError, match="cannot write"):
             write_text(target, "{}")
     with pytest.raises(UsageError, match="cannot write"):
-        copy_artefact(tmp_path / "gone", tmp_path / "kept.json")
+        copy_artifact(tmp_path / "gone", tmp_path / "kept.json")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.json", "taken"]
     assert (tmp_path / "kept.json").read_text() == "old"

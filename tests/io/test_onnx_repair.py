@@ -6,8 +6,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from deploykit.errors import UntrustedArtefact
-from deploykit.graph import check, notes_of, optimise, parse, serialise, tensor_specs
+from deploykit.errors import UntrustedArtifact
+from deploykit.graph import check, notes_of, optimize, parse, serialize, tensor_specs
 from deploykit.io.loader import read_onnx
 from deploykit.io.onnx_repair import repaired
 
@@ -32,7 +32,7 @@ def reverse_nodes(proto):
     proto.graph.node.extend(nodes[::-1])
 
 
-def repeat_an_initialiser(proto):
+def repeat_an_initializer(proto):
     proto.graph.initializer.append(numpy_helper.from_array(np.full(4, 0.5, np.float32), "w"))
 
 
@@ -84,7 +84,7 @@ def microsofts_operator(proto):
 # by the note, empty where nothing has to be said
 DAMAGE = {
     "its nodes were not in the order in which they run": reverse_nodes,
-    "initialiser 'w' is there twice; the last one counts": repeat_an_initialiser,
+    "initializer 'w' is there twice; the last one counts": repeat_an_initializer,
     "output 'y' is said to be [2,9] and is [2,4]": claim(1, 9),
     "output 'y' is said to be [2,4,1] and is [2,4]": claim_a_rank,
     "size -1 of input 'x' counts as free": free_batch,
@@ -93,7 +93,7 @@ DAMAGE = {
     "": lie_about_an_inner_value,
     " ": old_ir,
     "its graph has no name": no_graph_name,
-    "its sparse initialisers are written out": sparse_weight,
+    "its sparse initializers are written out": sparse_weight,
     "it uses operators of com.microsoft without importing any version of them": microsofts_operator,
 }
 
@@ -107,9 +107,9 @@ def test_what_onnx_runtime_opens_is_taken_with_the_difference_noted(tmp_path, no
     wanted = run(path.read_bytes())
     found = parse(read_onnx(path))
     assert note.strip() in notes_of(found) if note.strip() else not notes_of(found)
-    optimise(found)
+    optimize(found)
     check(found)
-    np.testing.assert_allclose(run(serialise(found)), wanted, rtol=1e-6)
+    np.testing.assert_allclose(run(serialize(found)), wanted, rtol=1e-6)
     assert path.read_bytes() == proto.SerializeToString()
 
 
@@ -157,7 +157,7 @@ def test_a_file_to_the_letter_is_handed_back_as_it_is():
 def test_a_circle_is_refused():
     proto = model()
     proto.graph.node[0].input[1] = "b"
-    with pytest.raises(UntrustedArtefact, match="runs in a circle"):
+    with pytest.raises(UntrustedArtifact, match="runs in a circle"):
         parse(proto)
 
 
@@ -166,7 +166,7 @@ def test_a_sparse_value_outside_its_shape_is_refused(at):
     proto = model()
     sparse_weight(proto)
     proto.graph.sparse_initializer[0].indices.CopyFrom(helper.make_tensor("i", 7, [2], at))
-    with pytest.raises(UntrustedArtefact, match="positions outside its shape"):
+    with pytest.raises(UntrustedArtifact, match="positions outside its shape"):
         parse(proto)
 
 
@@ -183,6 +183,6 @@ def test_local_functions_are_inlined_before_they_are_judged():
     function.node.extend(nodes)
     found = parse(proto)
     assert not found.functions
-    optimise(found)
+    optimize(found)
     check(found)
-    np.testing.assert_array_equal(run(serialise(found)), 3 * X)
+    np.testing.assert_array_equal(run(serialize(found)), 3 * X)

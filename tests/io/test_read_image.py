@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploykit.errors import UntrustedArtefact, UsageError
+from deploykit.errors import UntrustedArtifact, UsageError
 from deploykit.io import loader
 from deploykit.io.loader import read_image
 
@@ -45,7 +45,7 @@ def test_a_truncated_image_is_refused(tmp_path, suffix, share):
     path = tmp_path / f"photo{suffix}"
     Image.fromarray(PIXELS).save(path)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    with pytest.raises(UntrustedArtefact, match="cannot read image") as caught:
+    with pytest.raises(UntrustedArtifact, match="cannot read image") as caught:
         read_image(path)
     assert "\n" not in str(caught.value)
 
@@ -53,7 +53,7 @@ def test_a_truncated_image_is_refused(tmp_path, suffix, share):
 def test_an_image_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     Image.new("1", (20_000, 6_000)).save(tmp_path / "bomb.png")
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
-    with pytest.raises(UntrustedArtefact, match="20000 x 6000 pixels, more than 100000000"):
+    with pytest.raises(UntrustedArtifact, match="20000 x 6000 pixels, more than 100000000"):
         read_image(tmp_path / "bomb.png")
 
 
@@ -62,25 +62,25 @@ def test_the_limit_itself_passes(tmp_path, monkeypatch):
     monkeypatch.setattr(loader, "MAX_IMAGE_PIXELS", 600)
     assert read_image(tmp_path / "photo.png").size == (30, 20)
     monkeypatch.setattr(loader, "MAX_IMAGE_PIXELS", 599)
-    with pytest.raises(UntrustedArtefact, match="more than 599"):
+    with pytest.raises(UntrustedArtifact, match="more than 599"):
         read_image(tmp_path / "photo.png")
 
 
 def test_a_far_larger_bomb_is_refused_too(tmp_path):
     Image.new("1", (100_000, 10_000)).save(tmp_path / "bomb.png")
-    with pytest.raises(UntrustedArtefact, match="pixels"):
+    with pytest.raises(UntrustedArtifact, match="pixels"):
         read_image(tmp_path / "bomb.png")
 
 
 def test_floating_point_values_are_refused(tmp_path):
     Image.fromarray(PIXELS[..., 0].astype(np.float32)).save(tmp_path / "photo.tiff")
-    with pytest.raises(UntrustedArtefact, match="floating-point"):
+    with pytest.raises(UntrustedArtifact, match="floating-point"):
         read_image(tmp_path / "photo.tiff")
 
 
 def test_a_format_that_needs_another_program_is_no_image(tmp_path):
     (tmp_path / "photo.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
-    with pytest.raises(UntrustedArtefact, match="cannot read image"):
+    with pytest.raises(UntrustedArtifact, match="cannot read image"):
         read_image(tmp_path / "photo.eps")
 
 

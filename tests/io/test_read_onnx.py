@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
-from deploykit.errors import UntrustedArtefact, UsageError
+from deploykit.errors import UntrustedArtifact, UsageError
 from deploykit.io import onnx_vetting
 from deploykit.io.loader import external_files, read_onnx
 from deploykit.io.onnx_vetting import OnnxLimits, vet_model
@@ -57,7 +57,7 @@ def external(tmp_path):
 
 
 def refused(path, message):
-    with pytest.raises(UntrustedArtefact, match=message) as caught:
+    with pytest.raises(UntrustedArtifact, match=message) as caught:
         read_onnx(path)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 5
@@ -108,7 +108,7 @@ def test_operators_of_other_domains_are_read(save):
     ids=["unknown to ONNX", "of a domain that is not imported", "with a false tensor", "behind a bomb"],
 )
 def test_other_domains_are_vetted_like_onnxs_own(save, body, said):
-    with pytest.raises(UntrustedArtefact, match=said):
+    with pytest.raises(UntrustedArtifact, match=said):
         read_onnx(save(f"{CUSTOM} g (float[N, 4] x) => (float[N, 4] y) {body}"))
 
 
@@ -134,7 +134,7 @@ def test_external_files_are_listed_once_and_not_read(external, save, monkeypatch
 
 @pytest.mark.parametrize("told", [{"location": "../weights.bin"}, {"location": "gone.bin"}, {"length": "17"}])
 def test_external_files_are_vetted(external, told):
-    with pytest.raises(UntrustedArtefact, match="external data of tensor 'w'"):
+    with pytest.raises(UntrustedArtifact, match="external data of tensor 'w'"):
         external_files(external(**told))
 
 
@@ -283,7 +283,7 @@ def test_each_limit_holds_and_one_more_passes(tmp_path, limits, message):
         b = Add (a, v)
         y = Relu (b)
     }}""")
-    with pytest.raises(UntrustedArtefact, match=message):
+    with pytest.raises(UntrustedArtifact, match=message):
         vet_model(model, tmp_path / "net.onnx", limits)
     vet_model(model, tmp_path / "net.onnx", OnnxLimits(nodes=3, tensor_bytes=16, initializer_bytes=32))
 
@@ -463,5 +463,5 @@ def test_a_file_that_is_exchanged_between_vetting_and_reading_is_refused(externa
 
     model = onnx.load(path, load_external_data=False)
     monkeypatch.setattr(onnx_vetting, "_locate", locate)
-    with pytest.raises(UntrustedArtefact, match="became another file"):
+    with pytest.raises(UntrustedArtifact, match="became another file"):
         onnx_vetting.load_external_data(model, path)

@@ -70,17 +70,17 @@ def test_a_row_without_typed_graph_is_held_to_float64():
     assert verdict(engine=EXACT * (1 + 4 * FLOOR)).verdict == "fail"
 
 
-def test_random_weights_are_held_to_the_yardstick():
+def test_random_weights_are_held_to_the_baseline():
     typed = EXACT + 10 ** (-14.5 / 20) * NOISE
     limits = {"precision": Precision.INT8, "random_weights": True}
-    assert verdict(engine=typed, literal=typed, yardstick_db=15.0, **limits).verdict == "pass"
-    assert verdict(engine=typed, literal=typed, yardstick_db=16.0, **limits).verdict == "fail"
-    assert verdict(engine=typed, literal=typed, **limits).verdict == "fail"  # no yardstick: 20 dB
+    assert verdict(engine=typed, literal=typed, baseline_db=15.0, **limits).verdict == "pass"
+    assert verdict(engine=typed, literal=typed, baseline_db=16.0, **limits).verdict == "fail"
+    assert verdict(engine=typed, literal=typed, **limits).verdict == "fail"  # no baseline: 20 dB
 
 
-def test_a_good_yardstick_raises_the_limit_too():
+def test_a_good_baseline_raises_the_limit_too():
     typed = EXACT + 10 ** (-24 / 20) * NOISE
-    result = verdict(engine=typed, literal=typed, precision=Precision.INT8, random_weights=True, yardstick_db=26.0)
+    result = verdict(engine=typed, literal=typed, precision=Precision.INT8, random_weights=True, baseline_db=26.0)
     assert result.verdict == "fail"
     assert "at least 25.0 dB" in result.worst.reason
 
@@ -215,23 +215,23 @@ def test_the_fp32_limit_has_a_ceiling():
     assert judge(beyond, beyond, shaken, limits).verdict == "fail"
 
 
-def test_a_quantised_file_has_the_limits_of_what_it_computes():
+def test_a_quantized_file_has_the_limits_of_what_it_computes():
     flipped = EXACT + 0.02 * NOISE
     exact = Reference({"logits": EXACT}, {"logits": EXACT}, "test")
-    for quantised, expected in ((True, "pass"), (False, "fail")):
-        limits = Limits(Precision.FP32, random_weights=False, quantised=quantised)
+    for quantized, expected in ((True, "pass"), (False, "fail")):
+        limits = Limits(Precision.FP32, random_weights=False, quantized=quantized)
         assert judge({"logits": flipped}, {"logits": flipped}, exact, limits).verdict == expected
     far = {"logits": EXACT + 0.12 * NOISE}
     shaky = Reference({"logits": EXACT}, {"logits": EXACT + 0.08 * NOISE}, "test")
-    worst = judge(far, far, shaky, Limits(Precision.FP32, random_weights=False, quantised=True)).worst
+    worst = judge(far, far, shaky, Limits(Precision.FP32, random_weights=False, quantized=True)).worst
     assert worst.verdict == "inconclusive"
-    assert "two float executions of this quantised file differ by 0.08 themselves" in worst.reason
-    assert judge(far, far, exact, Limits(Precision.FP32, random_weights=False, quantised=True)).verdict == "fail"
+    assert "two float executions of this quantized file differ by 0.08 themselves" in worst.reason
+    assert judge(far, far, exact, Limits(Precision.FP32, random_weights=False, quantized=True)).verdict == "fail"
 
 
 def test_a_baseline_that_failed_costs_a_remark_not_the_verdict():
     good, poor = ({"logits": EXACT + 10 ** (-decibel / 20) * NOISE} for decibel in (22, 14))
-    limits = Limits(Precision.INT8, random_weights=True, no_yardstick="quantize_static failed: KeyError")
+    limits = Limits(Precision.INT8, random_weights=True, no_baseline="quantize_static failed: KeyError")
     assert judge(good, good, reference(), limits).verdict == "pass"
     assert "quantize_static failed: KeyError" in judge(good, good, reference(), limits).worst.precision_limit
     worst = judge(poor, poor, reference(), limits).worst

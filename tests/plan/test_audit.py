@@ -43,7 +43,7 @@ def convs(make_layer):
 
 
 def the_conversion(make_layer, make_plan, name, inputs, outputs, nodes=(), **layer):
-    """The one conversion in a plan of a quantised convolution and the kernel asked about, None where it is none."""
+    """The one conversion in a plan of a quantized convolution and the kernel asked about, None where it is none."""
     conv = make_layer("conv_myl0_1", "correlation", [("q", "Int8", 8, 4, 4)], [("f", "Float", 8, 4, 4)], nodes=["conv"])
     asked = make_layer(name, layer.pop("kind", "kgen"), inputs, outputs, nodes=nodes, **layer)
     found = audit(make_plan(conv, asked, precision=Precision.INT8, weighted={"conv": "Conv"})).conversions
@@ -66,7 +66,7 @@ def test_the_golden_log(golden):
     assert found.unclaimed == ()
     assert [(each.what, each.bytes_moved) for each in found.conversions] == [
         ("reformat", 8 * ELEMENTS),
-        ("requantise", 4 * ELEMENTS + 4 + ELEMENTS),
+        ("requantize", 4 * ELEMENTS + 4 + ELEMENTS),
         ("reformat", 8 * ELEMENTS),
     ]
     assert found.conversion_bytes == 21 * ELEMENTS + 4
@@ -78,8 +78,8 @@ def test_the_golden_log(golden):
 
 
 def test_the_typing_reports_reason_stands_before_the_derived_one(golden):
-    found = audit(golden, {"conv1": "it is left out of the quantisation by name", "conv2": "not asked for"})
-    assert [node.reason for node in found.nodes] == ["it is left out of the quantisation by name", ""]
+    found = audit(golden, {"conv1": "it is left out of the quantization by name", "conv2": "not asked for"})
+    assert [node.reason for node in found.nodes] == ["it is left out of the quantization by name", ""]
 
 
 def test_all_as_asked(convs, make_plan):
@@ -95,7 +95,7 @@ def test_another_type_is_traced_to_the_nodes_that_wrote_it(convs, make_layer, ma
     assert (other.name, other.dtype, other.reason) == ("conv1", "Float", "the graph gives it Float, from clip")
 
 
-def test_a_dequantisation_before_a_convolution_is_named(convs, make_layer, make_plan):
+def test_a_dequantization_before_a_convolution_is_named(convs, make_layer, make_plan):
     widen = make_layer(
         "__myl_CastMul_myl0_0", "kgen", [("i", "Int8", 8, 4, 4)], [("x", "Float", 8, 4, 4)], nodes=["dq"]
     )
@@ -119,15 +119,15 @@ def test_a_node_that_no_layer_claims(convs, make_layer, make_plan):
     ("name", "inputs", "outputs", "nodes", "what", "widening"),
     [
         # ResNet-50, INT8: conv1's result on its way to conv2
-        ("__myl_MulAddReluMulMinMaxRounCast_myl0_3", "Float 8", "Int8 8", ["conv", "relu"], "requantise", 1),
+        ("__myl_MulAddReluMulMinMaxRounCast_myl0_3", "Float 8", "Int8 8", ["conv", "relu"], "requantize", 1),
         # a residual addition rides along: Int8 and Float come in
-        ("__myl_CastMulMulAddAddReluMulMinMaxRounCast_myl0_17", "Int8 8, Float 8", "Int8 8", ["add"], "requantise", 1),
+        ("__myl_CastMulMulAddAddReluMulMinMaxRounCast_myl0_17", "Int8 8, Float 8", "Int8 8", ["add"], "requantize", 1),
         # MobileNet, INT8: a depthwise convolution's channels filled up to four
-        ("__myl_MulMinMaxRounCastReshRepl_myl0_4", "Float 8", "Int8 32", ["q"], "requantise", 4),
-        # a tensor quantised with two scales at once is not padded
-        ("__myl_MulMinMaxRounCastMulMinMaxRounCast_myl0_4", "Float 8", "Int8 8, Int8 8", ["q"], "requantise", 1),
-        # scale and bias of a quantised product, left in Float
-        ("__myl_MulAdd_myl0_106", "Float 8", "Float 8", ["conv"], "requantise", 1),
+        ("__myl_MulMinMaxRounCastReshRepl_myl0_4", "Float 8", "Int8 32", ["q"], "requantize", 4),
+        # a tensor quantized with two scales at once is not padded
+        ("__myl_MulMinMaxRounCastMulMinMaxRounCast_myl0_4", "Float 8", "Int8 8, Int8 8", ["q"], "requantize", 1),
+        # scale and bias of a quantized product, left in Float
+        ("__myl_MulAdd_myl0_106", "Float 8", "Float 8", ["conv"], "requantize", 1),
         ("__myl_CastReplConc_myl0_1", "Float 3", "Half 4", ["images/cast", "relu"], "cast", 4 / 3),
         ("__myl_Tran_myl0_72", "Half 8", "Half 8 Linear", [], "reformat", 1),
         ("__myl_ConcTran_myl0_107", "Half 8, Half 8", "Half 16 Linear", ["concat"], "reformat", 1),

@@ -42,10 +42,10 @@ def half(make_layer, make_plan):
 
 @pytest.fixture
 def int8(make_layer, make_plan):
-    """4 kernels of 5N bytes each, two of which requantise; `channels` is what they fill 8 channels up to."""
+    """4 kernels of 5N bytes each, two of which requantize; `channels` is what they fill 8 channels up to."""
 
     def make(macs=1_000_000, channels=8, **plan):
-        def requantise(name, read, written):
+        def requantize(name, read, written):
             return make_layer(
                 name, "kgen", [(read, "Float", 8, 4, 4)], [(written, "Int8", channels, 4, 4)], nodes=[f"{name}/q"]
             )
@@ -61,9 +61,9 @@ def int8(make_layer, make_plan):
             )
 
         return make_plan(
-            requantise("q1", "x", "p"),
+            requantize("q1", "x", "p"),
             conv("c1", "p", "a", "conv1"),
-            requantise("q2", "a", "r"),
+            requantize("q2", "a", "r"),
             conv("c2", "r", "b", "conv2"),
             **{"precision": Precision.INT8, "weighted": WEIGHTED} | plan,
         )
@@ -80,11 +80,11 @@ def test_int8_that_moves_more_than_fp16(int8, half):
     assert found[0].topic == "bytes"
     assert lines(found)["bytes"] == (
         "warning",
-        "on tensorrt-rtx 1.7.1 INT8 moves 2.50 times the bytes of FP16 (kernels: 4 against 2): requantisation is a "
+        "on tensorrt-rtx 1.7.1 INT8 moves 2.50 times the bytes of FP16 (kernels: 4 against 2): requantization is a "
         "kernel of its own (2 kernels of 0.0 MB, 50% of its bytes); prefer FP16 there, unless arithmetic rather than "
         "memory holds it up. Full TensorRT was not measured.",
     )
-    assert "requantise" not in lines(found)  # said already
+    assert "requantize" not in lines(found)  # said already
 
 
 def test_the_roofline_backs_the_advice_and_is_named_a_bound(int8, half):
@@ -135,10 +135,10 @@ def test_fp16_is_the_reference_of_int8_where_there_is_one(int8, half):
     assert "bytes" not in lines(diagnose(half(), others=[int8()]))
 
 
-def test_alone_the_requantisation_is_said(int8):
-    assert lines(diagnose(int8()))["requantise"] == (
+def test_alone_the_requantization_is_said(int8):
+    assert lines(diagnose(int8()))["requantize"] == (
         "warning",
-        "on tensorrt-rtx 1.7.1 2 kernels of 0.0 MB for requantisation, 50% of the bytes, "
+        "on tensorrt-rtx 1.7.1 2 kernels of 0.0 MB for requantization, 50% of the bytes, "
         "with what rides in them, such as ReLU",
     )
 

@@ -10,7 +10,7 @@ import pytest
 
 from deploykit.errors import BuildFailed
 from deploykit.plan.rtx_log import CHECKED_WITH, GRAMMAR, read_log
-from deploykit.plan.summary import summarise
+from deploykit.plan.summary import summarize
 from deploykit.spec import Precision
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -46,7 +46,7 @@ def test_every_log_has_its_totals_and_they_are_small_files():
 def test_a_real_log(name):
     wanted = EXPECTED[name]
     plan = read(golden(name), wanted["precision"])
-    found = summarise(plan)
+    found = summarize(plan)
     assert plan.source == f"build log, grammar {GRAMMAR}"
     assert (found.kernels, found.kinds, found.bytes_moved) == (
         wanted["kernels"],

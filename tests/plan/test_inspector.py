@@ -9,7 +9,7 @@ from deploykit.errors import BuildFailed
 from deploykit.plan.audit import CAST, REQUANTISE, audit
 from deploykit.plan.inspector import read_inspector
 from deploykit.plan.model import PlanTensor
-from deploykit.plan.summary import summarise
+from deploykit.plan.summary import summarize
 from deploykit.spec import Precision
 
 N = 8  # images
@@ -131,7 +131,7 @@ def test_both_forms_give_the_same_figures(form):
         0,
         2 * MAP + 4 * OUTPUT,
     ]
-    found = summarise(plan)
+    found = summarize(plan)
     assert found.kernels == 4
     assert found.kinds == {"CaskConvolution": 1, "CaskGemmConvolution": 1, "NoOp": 1, "Reformat": 1, "fusion": 1}
     assert found.weighted_reads == {"Half": 3}
@@ -194,11 +194,11 @@ def test_a_reformatting_layer_converts_and_runs_no_product():
     found = audit(read(tensorrt_10()))
     assert [(item.what, item.layer[:12]) for item in found.conversions] == [(CAST, "Reformatting")]
 
-    def quantise(layers, found):
+    def quantize(layers, found):
         layers[0]["Metadata"] = "[ONNX Layer: q]\x1f[ONNX Layer: conv1]"
         layers[0]["Outputs"] = [tensor("q", (3, 32, 32), "Four wide channel vectorized row major Int8 format")]
 
-    plan = read(edited(quantise), precision=Precision.INT8)
+    plan = read(edited(quantize), precision=Precision.INT8)
     assert [item.what for item in audit(plan).conversions] == [REQUANTISE]
     assert plan.computes_in()["conv1"] == "Half"
 
@@ -214,7 +214,7 @@ def test_layers_that_launch_nothing(kind):
 
 
 def test_the_product_of_an_engine_that_is_not_ours_is_known_by_its_layers_type():
-    found = summarise(read(tensorrt_10(), weighted={}))
+    found = summarize(read(tensorrt_10(), weighted={}))
     assert (found.weighted_nodes, found.weighted_reads) == (0, {"Half": 2})
 
 

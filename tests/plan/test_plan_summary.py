@@ -8,7 +8,7 @@ import pytest
 
 from deploykit.errors import BuildFailed
 from deploykit.plan.rtx_log import parse_layers, read_log, weighted_nodes
-from deploykit.plan.summary import summarise
+from deploykit.plan.summary import summarize
 from deploykit.spec import Precision
 
 GOLDEN = (Path(__file__).parent / "golden_int8.log").read_text()
@@ -23,7 +23,7 @@ def plan(log=GOLDEN, precision=Precision.INT8, batch=8, engine_bytes=480_324):
         targets=("sm_89",),
         engine_bytes=engine_bytes,
     )
-    return summarise(read)
+    return summarize(read)
 
 
 def with_line(pattern, replacement):
@@ -42,10 +42,10 @@ def test_every_tensor_is_counted_once_per_layer_that_touches_it():
     activation = 8 * 32 * 16 * 16
     transposes = 2 * (4 + 4) * activation
     first = 4 * activation + 4 * 32 * 32 * 9 + 4 + 4 + 4 * activation
-    requantise = 4 * activation + 4 + activation
+    requantize = 4 * activation + 4 + activation
     second = activation + 32 * 32 * 9 + 3 * 4 * 32 + 4 * activation
     found = plan()
-    assert found.bytes_moved == transposes + first + requantise + second
+    assert found.bytes_moved == transposes + first + requantize + second
     assert found.mb_moved == 2.3
     assert found.engine_mb == 0.5
 
@@ -82,7 +82,7 @@ def test_fused_nodes_are_told_apart_and_a_suffix_is_not_part_of_a_name():
     assert parse_layers(log)[-2].nodes[:2] == ("odd, [name", "conv2")
 
 
-def test_synchronisation_is_no_kernel():
+def test_synchronization_is_no_kernel():
     both = "".join(
         f"\nName: {kind}_myl0_{number}, LayerType: {kind}, Inputs: [], Constants: [], Outputs: [], TacticName: , "
         "StreamId: 0, Metadata: "

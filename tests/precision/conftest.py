@@ -44,9 +44,9 @@ def build() -> Callable[..., ir.Model]:
 
 @pytest.fixture
 def run() -> Callable[..., list[np.ndarray]]:
-    def run_literally(model: ir.Model, *, optimise: bool = False, **feed: np.ndarray) -> list[np.ndarray]:
+    def run_literally(model: ir.Model, *, optimize: bool = False, **feed: np.ndarray) -> list[np.ndarray]:
         onnx.checker.check_model(ir.to_proto(model), full_check=True)
-        return list(open_session(model, optimise=optimise, threads=1).run(None, feed))
+        return list(open_session(model, optimize=optimize, threads=1).run(None, feed))
 
     return run_literally
 

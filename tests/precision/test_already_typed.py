@@ -8,7 +8,7 @@ import pytest
 from deploykit.backends.protocol import ORT_CPU, TENSORRT
 from deploykit.precision.emulate import emulate_rounding, literal_graph
 from deploykit.precision.float16 import to_float16
-from deploykit.precision.int8.quantize import own_quantization, quantise
+from deploykit.precision.int8.quantize import own_quantization, quantize
 from deploykit.spec import Precision
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
@@ -22,7 +22,7 @@ NETWORK = """g (float[N, 3, 6, 6] x) => (float[N, 4, 6, 6] y) <float[8, 3, 3, 3]
 
 def quantized(build, calibrated, x, placement, opset=20):
     model = build(NETWORK)
-    quantise(model, calibrated(model, x), placement)
+    quantize(model, calibrated(model, x), placement)
     model.opset_imports[""] = opset
     return model
 
@@ -47,9 +47,9 @@ def test_which_layers_its_author_quantized(build, calibrated, images):
     x = images(2, 3, 6, 6)
     model = quantized(build, calibrated, x, TENSORRT)
     found = own_quantization(model)
-    assert (found.placement, found.quantised, found.left, found.pairs) == ("its author's", ("conv0", "conv3"), (), 2)
+    assert (found.placement, found.quantized, found.left, found.pairs) == ("its author's", ("conv0", "conv3"), (), 2)
     floats = own_quantization(build(NETWORK))
-    assert floats.quantised == ()
+    assert floats.quantized == ()
     assert [item.reason for item in floats.left] == ["its author left it in float"] * 2
 
 
@@ -72,7 +72,7 @@ def test_operators_of_integers_keep_their_float32_scales(build, run, images):
         ws=np.array(0.02, np.float32),
         wz=np.array(0, np.int8),
     )
-    assert own_quantization(model).quantised == ("qlinearconv1",)
+    assert own_quantization(model).quantized == ("qlinearconv1",)
     x = images(2, 3, 6, 6)
     (before,) = run(model, x=x)
     report = to_float16(model)
@@ -87,7 +87,7 @@ def test_operators_of_integers_keep_their_float32_scales(build, run, images):
 def test_a_weight_whose_scale_float16_cannot_hold_stays_float32(build, calibrated, images, run):
     x = images(2, 3, 6, 6)
     model = build(NETWORK, w=1e-5 * images(8, 3, 3, 3))  # scales around 2e-7, three steps of float16
-    quantise(model, calibrated(model, x), TENSORRT)
+    quantize(model, calibrated(model, x), TENSORRT)
     (before,) = run(model, x=x)
     report = to_float16(model)
     assert len(report.float32) == 1

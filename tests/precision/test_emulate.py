@@ -9,7 +9,7 @@ from deploykit.errors import InvalidFeed
 from deploykit.graph.rewrite import NAME_SCOPES
 from deploykit.precision.emulate import emulate_rounding, find_overflow, literal_graph
 from deploykit.precision.float16 import to_float16
-from deploykit.precision.int8.quantize import quantise
+from deploykit.precision.int8.quantize import quantize
 from deploykit.spec import Precision
 
 ELEMENTWISE = """
@@ -116,7 +116,7 @@ def test_fp32_and_int8_graphs_are_their_own_literal_graphs(build, calibrated, im
     model = build(CHAIN)
     assert literal_graph(model, Precision.FP32) is model
     table = calibrated(model, images(2, 2, 4, 4))
-    quantise(model, table, ORT_CPU)
+    quantize(model, table, ORT_CPU)
     assert literal_graph(model, Precision.INT8) is model
     typed = half(build(CHAIN))
     assert literal_graph(typed, Precision.FP16) is not typed

@@ -15,9 +15,9 @@ from deploykit.precision.emulate import literal_graph
 from deploykit.precision.float16 import to_float16
 from deploykit.precision.int8.baseline import quantize_static
 from deploykit.precision.int8.lint import lint
-from deploykit.precision.int8.quantize import quantise
+from deploykit.precision.int8.quantize import quantize
 from deploykit.spec import ModelSpec, Precision
-from deploykit.zoo.initialise import calibration_noise, estimate_batchnorm
+from deploykit.zoo.initialize import calibration_noise, estimate_batchnorm
 from deploykit.zoo.registry import build_module, input_spec
 
 NETWORKS = ("test_convnet", "test_resnet", "test_mobilenet")
@@ -29,7 +29,7 @@ def noise(name, *, seed):
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def network(request):
-    """Name, optimised float graph, its calibration table, calibration and test images."""
+    """Name, optimized float graph, its calibration table, calibration and test images."""
     import torch
 
     name = request.param
@@ -37,14 +37,14 @@ def network(request):
     module = build_module(ModelSpec(name))
     estimate_batchnorm(module, [torch.from_numpy(calibration)])
     model = export_module(module, input_spec(ModelSpec(name)))
-    graph.optimise(model)
-    digest = graph.graph_digest(graph.serialise(model))
+    graph.optimize(model)
+    digest = graph.graph_digest(graph.serialize(model))
     table = collect(model, [{"images": calibration}], graph_digest=digest, data_digest="b" * 64, threads=1)
     return name, model, table, calibration, test
 
 
-def output(model, x, *, optimise=False):
-    runner = open_session(model, optimise=optimise, threads=1)
+def output(model, x, *, optimize=False):
+    runner = open_session(model, optimize=optimize, threads=1)
     return runner.run(None, {runner.get_inputs()[0].name: x})[0]
 
 
@@ -52,10 +52,10 @@ def sqnr(found, reference):
     return 20 * np.log10(np.linalg.norm(reference) / np.linalg.norm(found - reference))
 
 
-def quantised(network, placement):
+def quantized(network, placement):
     _, model, table, *_ = network
     typed = model.clone()
-    report = quantise(typed, table, placement)
+    report = quantize(typed, table, placement)
     assert report.left == ()
     assert lint(typed, placement) == []
     return typed
@@ -74,27 +74,27 @@ def test_float16_keeps_30_db_as_its_types_say(network):
 
 
 @pytest.mark.parametrize("placement", [ORT_CPU, TENSORRT], ids=lambda placement: placement.name)
-def test_int8_meets_the_yardstick_within_1_db(network, placement):
+def test_int8_meets_the_baseline_within_1_db(network, placement):
     _, model, _, calibration, test = network
     reference = output(model, test)
-    typed = quantised(network, placement)
+    typed = quantized(network, placement)
     graph.check(typed)
     static = quantize_static(model, [{"images": calibration}], symmetric=placement.symmetric)
     import onnxruntime
 
     runner = onnxruntime.InferenceSession(static, providers=["CPUExecutionProvider"])
-    (yardstick,) = runner.run(None, {runner.get_inputs()[0].name: test})
-    assert sqnr(output(typed, test), reference) > sqnr(yardstick, reference) - 1
+    (baseline,) = runner.run(None, {runner.get_inputs()[0].name: test})
+    assert sqnr(output(typed, test), reference) > sqnr(baseline, reference) - 1
 
 
 def test_resnet18_passes_the_lint_of_both_placements():
     name = ModelSpec("resnet18", image_size=32)
     images = next(calibration_noise(input_spec(name), batches=1, batch=2, seed=1))
     model = export_module(build_module(name), input_spec(name))
-    graph.optimise(model)
+    graph.optimize(model)
     table = collect(model, [{"images": images}], graph_digest="a" * 64, data_digest="b" * 64, threads=1)
     for placement in (ORT_CPU, TENSORRT):
-        quantised(("resnet18", model, table), placement)
+        quantized(("resnet18", model, table), placement)
 
 
 def test_onnx_runtime_forms_integer_kernels_and_leaves_no_pair_inside(network, tmp_path):
@@ -103,11 +103,11 @@ def test_onnx_runtime_forms_integer_kernels_and_leaves_no_pair_inside(network, t
     _, model, *_ = network
     before = Counter(node.op_type for node in model.graph)
     options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     options.log_severity_level = 3
-    content = graph.serialise(quantised(network, ORT_CPU))
+    content = graph.serialize(quantized(network, ORT_CPU))
     onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    after = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
+    after = Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)
     assert (after["QLinearConv"], after["QGemm"]) == (before["Conv"], before["Gemm"])
     assert after["QLinearAdd"] == before["Add"]
     assert not {"Conv", "FusedConv", "Gemm", "Add", "Relu", "Clip"} & after.keys()
@@ -125,15 +125,15 @@ def rtx_parse(content):
 
 
 def test_tensorrt_parses_its_own_placement(network):
-    assert rtx_parse(graph.serialise(quantised(network, TENSORRT))) is None
+    assert rtx_parse(graph.serialize(quantized(network, TENSORRT))) is None
 
 
 def test_tensorrt_rejects_the_placement_of_onnx_runtime(network, capfd):
-    assert "zero point" in rtx_parse(graph.serialise(quantised(network, ORT_CPU)))
+    assert "zero point" in rtx_parse(graph.serialize(quantized(network, ORT_CPU)))
 
 
 def test_tensorrt_rejects_an_int32_bias(network, capfd):
     from dataclasses import replace
 
-    typed = quantised(network, replace(TENSORRT, name="int32-bias", int32_bias=True))
-    assert "DequantizeLinear" in rtx_parse(graph.serialise(typed))
+    typed = quantized(network, replace(TENSORRT, name="int32-bias", int32_bias=True))
+    assert "DequantizeLinear" in rtx_parse(graph.serialize(typed))

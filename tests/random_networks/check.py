@@ -25,7 +25,7 @@ sys.path[:0] = [] if str(HERE) in sys.path else [str(HERE)]
 
 import generator  # noqa: E402 - it stands beside this file
 import independent  # noqa: E402
-import numpy as np  # noqa: E402 - below what its neighbours need
+import numpy as np  # noqa: E402 - below what its neighbors need
 from torch import nn  # noqa: E402
 
 MANY = 1_000_000  # seeds of the inputs that deploykit is given lie beyond those of ours
@@ -84,7 +84,7 @@ def check_file(seed: int, folder: Path) -> Found:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 torch.onnx.export(generator.network(seed), given, path, opset_version=18, input_names=names, **options)
             for count in (1, 3):
-                _run(path, independent.made_up(seed, generator.inputs(seed), count), optimise=False)
+                _run(path, independent.made_up(seed, generator.inputs(seed), count), optimize=False)
             break
         except Exception:  # noqa: BLE001 - what this exporter refuses, or traces for one batch size
             continue
@@ -181,7 +181,7 @@ def _false_pass(seed: int, row: Mapping[str, Any], store: Path) -> Iterator[str]
         return
     (path,) = store.glob(f"objects/{row['typed_digest'][:2]}/{row['typed_digest']}*.onnx")
     module, arrays = generator.network(seed), independent.made_up(seed, generator.inputs(seed))
-    found = _run(path, arrays, optimise=row["backend"] == "ort" and "basic level" not in row["note"])
+    found = _run(path, arrays, optimize=row["backend"] == "ort" and "basic level" not in row["note"])
     kind = module.kind
     exact = independent.exact_outputs(module, arrays)
     if len(found) != len(exact):
@@ -199,14 +199,14 @@ def _false_pass(seed: int, row: Mapping[str, Any], store: Path) -> Iterator[str]
             yield f"false pass: output {number} ({kind}) {why}"
 
 
-def _run(path: Path, arrays: Sequence[Any], *, optimise: bool) -> list[Any]:
+def _run(path: Path, arrays: Sequence[Any], *, optimize: bool) -> list[Any]:
     """The graph's outputs by ONNX Runtime, as a row of it runs, or literally."""
     import onnxruntime
 
     levels = onnxruntime.GraphOptimizationLevel
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimise else levels.ORT_DISABLE_ALL
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(path, options)
     types = {"tensor(float16)": "float16", "tensor(float)": "float32"}
     feed = {

@@ -115,7 +115,7 @@ def _drawn(each: Input, count: int) -> Tensor:
     if each.high:
         return torch.randint(0, each.high, shape).to(getattr(torch, each.dtype))
     noise = torch.randn(shape)
-    if len(each.shape) == 3:  # of any colour and contrast, so that images differ as a whole
+    if len(each.shape) == 3:  # of any color and contrast, so that images differ as a whole
         noise = noise * (0.2 + torch.rand(count, 1, 1, 1)) + 2 * torch.rand(count, each.shape[0], 1, 1) - 1
     return noise
 

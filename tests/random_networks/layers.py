@@ -32,7 +32,7 @@ class Applied(nn.Module):
 
 
 class Weighted(nn.Module):
-    """A convolution whose weight is computed in `forward`, as standardised convolutions do it."""
+    """A convolution whose weight is computed in `forward`, as standardized convolutions do it."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
@@ -52,9 +52,9 @@ class ChannelNorm(nn.Module):
         self.gain = nn.Parameter(torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        centred = x - x.mean(1, keepdim=True)
-        scale = torch.rsqrt(centred.pow(2).mean(1, keepdim=True) + 1e-5)
-        return centred * scale * self.gain[:, None, None]
+        centered = x - x.mean(1, keepdim=True)
+        scale = torch.rsqrt(centered.pow(2).mean(1, keepdim=True) + 1e-5)
+        return centered * scale * self.gain[:, None, None]
 
 
 class LastNorm(nn.Module):
@@ -332,7 +332,7 @@ def _function(chance: random.Random, channels: int) -> Made:
 
 
 def _scale(chance: random.Random, channels: int) -> Made:
-    """Figures of another size: a normalising network's own constants, temperatures, pixels."""
+    """Figures of another size: a normalizing network's own constants, temperatures, pixels."""
     factor = 10.0 ** chance.choice((-3, -2, 2, 3))
     return nn.Sequential(Applied(lambda x: x * factor), nn.Conv2d(channels, channels, 1)), channels
 

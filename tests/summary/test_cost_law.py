@@ -6,12 +6,12 @@ from torch import nn
 from deploykit.spec import ModelSpec
 from deploykit.summary import depthwise_costs
 from deploykit.summary.module import of_module
-from deploykit.workflow.summarize import summarise
+from deploykit.workflow.summarize import summarize
 from deploykit.zoo.mobilenet import DepthwiseSeparable
 
 
 def mobilenet(**options):
-    return summarise(ModelSpec("mobilenet", **options))
+    return summarize(ModelSpec("mobilenet", **options))
 
 
 @pytest.mark.parametrize("width_mult", [1.0, 0.75, 0.5, 0.25])
@@ -61,4 +61,4 @@ def test_networks_of_another_number_of_blocks_are_not_compared():
 
 
 def test_a_network_without_a_width_multiplier_has_no_law():
-    assert summarise(ModelSpec("test_mobilenet")).blocks == ()
+    assert summarize(ModelSpec("test_mobilenet")).blocks == ()

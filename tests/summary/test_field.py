@@ -92,10 +92,10 @@ def test_a_transposed_convolution_halves_the_jump():
     assert (found.pixels, found.reaches[0].jump) == ((5, 5), 1)  # 4 / 2 = 2 inputs, 2 pixels apart
 
 
-@pytest.mark.parametrize(("neighbours", "pixels"), [(1, 3), (2, 5)])
-def test_interpolation_sees_its_neighbours(neighbours, pixels):
+@pytest.mark.parametrize(("neighbors", "pixels"), [(1, 3), (2, 5)])
+def test_interpolation_sees_its_neighbors(neighbors, pixels):
     small = conv(IMAGES, 3, stride=2, size=(32, 24))
-    found = interpolate(small, (1, 3, 64, 48), neighbours=neighbours)
+    found = interpolate(small, (1, 3, 64, 48), neighbors=neighbors)
     assert (found.pixels, found.reaches[0].jump) == ((pixels, pixels), 1)
 
 
@@ -134,7 +134,7 @@ def test_statistics_over_the_maps_see_the_whole_image_at_every_position():
     assert found.shape == (1, 3, 64, 48)
 
 
-def test_slicing_with_a_step_moves_neighbours_apart():
+def test_slicing_with_a_step_moves_neighbors_apart():
     found = step(IMAGES, (1, 3, 32, 48), 2, every=2)
     assert [reach.jump for reach in found.reaches] == [2, 1]
 

@@ -7,7 +7,7 @@ from torch import nn
 from deploykit.errors import DeploykitError
 from deploykit.spec import ModelSpec
 from deploykit.summary.module import of_module
-from deploykit.workflow.summarize import summarise
+from deploykit.workflow.summarize import summarize
 from deploykit.zoo.registry import cards
 
 # Araujo, Norris, Sim's own table (github.com/google-research/receptive_field): the side before the global pooling.
@@ -24,7 +24,7 @@ PUBLISHED = {
 
 
 def layers(name, **options):
-    return summarise(ModelSpec(name, **options)).layers
+    return summarize(ModelSpec(name, **options)).layers
 
 
 def rows_by_name(summary):
@@ -134,7 +134,7 @@ def test_a_module_without_children_has_one_row_for_all_that_it_computes():
         (nn.LayerNorm(8), False),
     ],
 )
-def test_normalisations_see_what_they_take_statistics_of(layer, whole_image):
+def test_normalizations_see_what_they_take_statistics_of(layer, whole_image):
     row = of_module(lambda: layer, (4, 8, 8)).rows[0]
     assert row.whole_image == whole_image
     assert row.receptive_field == {"LayerNorm": (1, 8)}.get(row.kind, (8, 8) if whole_image else (1, 1))
@@ -159,7 +159,7 @@ REACH = {
     "transposed": lambda: nn.Sequential(nn.Conv2d(2, 2, 3, stride=2), nn.ConvTranspose2d(2, 2, 4, stride=2)),
     "ceil": lambda: nn.Sequential(nn.AvgPool2d(3, 2, ceil_mode=True), nn.Conv2d(2, 2, 3)),
     "adaptive": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.Conv2d(2, 2, 3)),
-    "response normalisation": lambda: nn.Sequential(nn.Conv2d(2, 2, 3), nn.LocalResponseNorm(3)),
+    "response normalization": lambda: nn.Sequential(nn.Conv2d(2, 2, 3), nn.LocalResponseNorm(3)),
     "reflected": lambda: nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"),
     "pixel shuffled": lambda: nn.Sequential(nn.Conv2d(2, 4, 3), nn.ChannelShuffle(2), nn.Conv2d(4, 2, 3)),
     "upsampled": lambda: nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(2, 2, 3)),

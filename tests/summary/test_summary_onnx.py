@@ -9,12 +9,12 @@ from onnx import numpy_helper
 from deploykit.errors import UsageError
 from deploykit.spec import ModelSpec, parse_input_shape
 from deploykit.summary.onnx_graph import of_onnx
-from deploykit.workflow.summarize import summarise
+from deploykit.workflow.summarize import summarize
 from deploykit.zoo.registry import build_module, input_spec
 
 
 def graph(body, *, image="N, 3, 16, 16", weights="", opset=20):
-    """A graph of one image input; weights without a value become initialisers of zeros."""
+    """A graph of one image input; weights without a value become initializers of zeros."""
     declared = f"<{weights}>" if weights else ""
     text = f'<ir_version: 10, opset_import: ["": {opset}]> g (float[{image}] x) => (float y) {declared} {{{body}}}'
     model = onnx.parser.parse_model(text)
@@ -34,7 +34,7 @@ def test_a_raw_export_has_the_layers_of_its_module(name, dynamic):
     exported = torch.onnx.export(
         build_module(spec), (images,), dynamo=True, optimize=False, verbose=False, dynamic_shapes=free
     )
-    found, expected = of_onnx(exported.model_proto), summarise(spec).layers
+    found, expected = of_onnx(exported.model_proto), summarize(spec).layers
     assert (found.params, found.macs) == (expected.params, expected.macs)
     weighted = [[row for row in summary.rows if row.macs] for summary in (found, expected)]
     described = [
@@ -102,14 +102,14 @@ def test_shapes_that_the_graph_computes_and_constants_are_no_rows():
     assert [row.kind for row in of_onnx(graph(body)).rows] == ["Reshape"]
 
 
-def test_quantised_weights_are_parameters_and_scales_are_not():
+def test_quantized_weights_are_parameters_and_scales_are_not():
     model = graph("d = DequantizeLinear <axis=0> (w, s) y = Conv (x, d)", weights="float[4] s")
     model.graph.initializer.append(numpy_helper.from_array(np.ones((4, 3, 1, 1), np.int8), "w"))
     found = of_onnx(model)
     assert (found.params, [row.kind for row in found.rows]) == (12, ["Conv"])
 
 
-def test_an_initialiser_that_two_nodes_read_counts_once_and_a_number_never():
+def test_an_initializer_that_two_nodes_read_counts_once_and_a_number_never():
     weights = "float[3, 3, 1, 1] w, float[1] half = {0.5}"
     found = of_onnx(graph("a = Conv (x, w) m = Mul (a, half) y = Conv (m, w)", weights=weights))
     assert [row.params for row in found.rows] == [9, 0, 0]

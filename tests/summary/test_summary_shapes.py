@@ -72,9 +72,9 @@ def test_a_change_in_place_gives_the_tensor_itself():
 def test_a_summary_of_a_classical_network_never_imports_dynamo(name):
     code = f"""
 import sys
-from deploykit.workflow.summarize import summarise
+from deploykit.workflow.summarize import summarize
 from deploykit.spec import ModelSpec
-summarise(ModelSpec({name!r}))
+summarize(ModelSpec({name!r}))
 print("torch._dynamo" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,16 +7,16 @@ from fusing_graphs import scaled_residual, write
 from deploykit.backends import get_backend
 from deploykit.bench import Interval, Ratio
 from deploykit.errors import UnsupportedGraph
-from deploykit.graph import cnn_passes, optimise, serialise
+from deploykit.graph import cnn_passes, optimize, serialize
 from deploykit.plan.gpus import find_gpu_spec
 from deploykit.plan.roofline import roofline
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
 from deploykit.tuning.cost import PlanPrice, PlanPricing, TimePrice, TimePricing, require_made_up
 
 
-def optimised(artefacts, model):
-    network = artefacts.traced(model)
-    optimise(network, passes=cnn_passes())
+def optimized(artifacts, model):
+    network = artifacts.traced(model)
+    optimize(network, passes=cnn_passes())
     return network
 
 
@@ -54,22 +54,22 @@ def test_a_time_counts_beyond_noise_alone(interval, sign):
 
 
 @pytest.mark.parametrize("precision", list(Precision))
-def test_a_price_is_that_of_the_engine_that_a_build_compiles(artefacts, precision):
+def test_a_price_is_that_of_the_engine_that_a_build_compiles(artifacts, precision):
     model, gpu = ModelSpec("test_resnet"), find_gpu_spec("rtx4090")
     spec = BuildSpec(model, precision, BatchRange(1, 4, 4))
-    network = optimised(artefacts, model)
-    before = serialise(network)
+    network = optimized(artifacts, model)
+    before = serialize(network)
     price = PlanPricing(spec, gpu).price(network)
-    plan = artefacts.build(spec, get_backend("trt-rtx")).plan
+    plan = artifacts.build(spec, get_backend("trt-rtx")).plan
     assert (price.kernels, price.bytes_moved) == (len(plan.kernels), plan.bytes_moved)
     assert price.roofline_us == pytest.approx(roofline(plan, gpu).total_us, rel=1e-12)
-    assert serialise(network) == before
+    assert serialize(network) == before
 
 
-def test_shapes_that_a_rewrite_left_out_are_read_from_the_file(artefacts):
+def test_shapes_that_a_rewrite_left_out_are_read_from_the_file(artifacts):
     model, gpu = ModelSpec("test_resnet"), find_gpu_spec("t4")
     pricing = PlanPricing(BuildSpec(model, Precision.FP16), gpu)
-    network = optimised(artefacts, model)
+    network = optimized(artifacts, model)
     whole = pricing.price(network)
     for node in network.graph:
         for value in node.outputs:
@@ -92,9 +92,9 @@ def test_objectives_say_what_was_not_measured():
     assert "ONNX Runtime" in TimePricing(spec).objective
 
 
-def test_more_work_takes_more_time(artefacts, tmp_path):
+def test_more_work_takes_more_time(artifacts, tmp_path):
     long, short = (
-        optimised(artefacts, ModelSpec(str(scaled_residual(tmp_path / f"{blocks}.onnx", blocks=blocks))))
+        optimized(artifacts, ModelSpec(str(scaled_residual(tmp_path / f"{blocks}.onnx", blocks=blocks))))
         for blocks in (8, 1)
     )
     spec = BuildSpec(ModelSpec("net.onnx"), batch=BatchRange(1, 1, 1))
@@ -104,9 +104,9 @@ def test_more_work_takes_more_time(artefacts, tmp_path):
     assert price.ms > price.other_ms > 0
 
 
-def test_what_cannot_be_fed_is_not_calibrated_for_a_price(artefacts, tmp_path):
+def test_what_cannot_be_fed_is_not_calibrated_for_a_price(artifacts, tmp_path):
     path = write(tmp_path / "n.onnx", "y = Relu(x)", {}, channels=3, side=8, output="float[N, 3, 8, 8] y")
-    network = optimised(artefacts, ModelSpec(str(path)))
+    network = optimized(artifacts, ModelSpec(str(path)))
     network.graph.inputs[0].dtype = ir.DataType.INT32
     with pytest.raises(UnsupportedGraph, match=r"x int32\[N, 3, 8, 8\]"):
         require_made_up(network)

@@ -65,7 +65,7 @@ def test_a_tensor_missing_behind_a_head_s_name_is_still_a_misfit(with_head, tmp_
 
 
 @pytest.mark.parametrize("name", ["resnet34", "mobilenet", "inception_v3"])
-def test_weights_of_another_network_are_recognised(name, tmp_path):
+def test_weights_of_another_network_are_recognized(name, tmp_path):
     with torch.device("meta"):
         state = construct(ModelSpec(name), training=True).state_dict()
     torch.save({key: torch.ones(tensor.shape) for key, tensor in state.items()}, tmp_path / "other.pth")

@@ -17,7 +17,7 @@ QUICK = BenchSettings(threads=1)
 
 
 @pytest.fixture(scope="module")
-def labelled(tmp_path_factory):
+def labeled(tmp_path_factory):
     """Prepared images, the class that the network gives each, and the archive; every third label is wrong."""
     random = np.random.default_rng(7)
     images = (random.standard_normal((IMAGES, 3, 1, 1)) + 0.1 * random.standard_normal((IMAGES, 3, 16, 16))) * 2
@@ -25,36 +25,36 @@ def labelled(tmp_path_factory):
     scores = images.mean(axis=(2, 3)) @ WEIGHTS.T + BIAS
     truth = scores.argmax(axis=1)
     labels = np.where(np.arange(IMAGES) % 3 == 0, scores.argmin(axis=1), truth)
-    path = tmp_path_factory.mktemp("labelled") / "images.npz"
+    path = tmp_path_factory.mktemp("labeled") / "images.npz"
     np.savez(path, images=images, labels=labels)
     return path, scores, labels
 
 
 @pytest.fixture
-def ask(answering, labelled, tmp_path):
+def ask(answering, labeled, tmp_path):
     network = write_network(tmp_path / "network.onnx")
 
     def make(*backends, precisions=(Precision.FP32,), **more):
         spec = BuildSpec(ModelSpec(str(network)), batch=BatchRange(1, 4, 8))
         return EvaluationRequest(
-            spec=spec, labelled=labelled[0], backends=backends, precisions=precisions, settings=QUICK, **more
+            spec=spec, labeled=labeled[0], backends=backends, precisions=precisions, settings=QUICK, **more
         )
 
     return make
 
 
-def test_shares_are_those_of_the_answers_by_hand(artefacts, ask, labelled):
-    _, scores, labels = labelled
-    (row,) = evaluate(artefacts, ask("exact")).rows
+def test_shares_are_those_of_the_answers_by_hand(artifacts, ask, labeled):
+    _, scores, labels = labeled
+    (row,) = evaluate(artifacts, ask("exact")).rows
     ranks = (-scores).argsort(axis=1)
     assert (row.top1.n, row.top1.hits) == (IMAGES, int((ranks[:, 0] == labels).sum())) == (IMAGES, 14)
     assert row.top5.hits == int((ranks[:, :5] == labels[:, None]).any(axis=1).sum())
     assert row.flips is None  # the first row is what others are held to
 
 
-def test_flips_are_counted_against_the_first_row(artefacts, ask, labelled):
-    _, scores, labels = labelled
-    first, stuck = evaluate(artefacts, ask("exact", "stuck")).rows
+def test_flips_are_counted_against_the_first_row(artifacts, ask, labeled):
+    _, scores, labels = labeled
+    first, stuck = evaluate(artifacts, ask("exact", "stuck")).rows
     said = np.repeat(scores[::4].argmax(axis=1), 4)[:IMAGES]  # the first of each batch of four speaks for all
     right, still = scores.argmax(axis=1) == labels, said == labels
     assert first.top1.hits == right.sum()
@@ -62,28 +62,28 @@ def test_flips_are_counted_against_the_first_row(artefacts, ask, labelled):
     assert stuck.flips.drop == pytest.approx(100 * (right.sum() - still.sum()) / IMAGES)
 
 
-def test_a_drop_beyond_what_is_allowed_closes_the_gate(artefacts, ask):
-    rows = evaluate(artefacts, ask("exact", "stuck", max_drop=1.0)).rows
+def test_a_drop_beyond_what_is_allowed_closes_the_gate(artifacts, ask):
+    rows = evaluate(artifacts, ask("exact", "stuck", max_drop=1.0)).rows
     assert not rows[0].row.parity
     assert "points of top-1 lost, 1 are allowed" in rows[1].row.parity.reason
     assert exit_code([line.row for line in rows]) == 3
 
 
-def test_a_row_that_breaks_costs_no_other_row(artefacts, ask):
-    crashed, exact = evaluate(artefacts, ask("crashing", "exact")).rows
+def test_a_row_that_breaks_costs_no_other_row(artifacts, ask):
+    crashed, exact = evaluate(artifacts, ask("crashing", "exact")).rows
     assert (crashed.row.state, crashed.top1) == ("failed", None)
     assert "the device has left" in crashed.row.reason
     assert exact.top1.hits == 14
     assert exact.flips is None  # the first that ran is the first
 
 
-def test_images_that_int8_was_calibrated_on_are_left_out_for_every_row(artefacts, ask, labelled):
-    assert evaluate(artefacts, ask("exact", limit=10)).rows[0].top1.n == 10
+def test_images_that_int8_was_calibrated_on_are_left_out_for_every_row(artifacts, ask, labeled):
+    assert evaluate(artifacts, ask("exact", limit=10)).rows[0].top1.n == 10
     request = ask("null", precisions=(Precision.FP32, Precision.INT8))
-    spec = replace(request.spec, data=labelled[0], calibration=Calibration(images=5))
-    left = evaluate(artefacts, replace(request, spec=spec)).rows
+    spec = replace(request.spec, data=labeled[0], calibration=Calibration(images=5))
+    left = evaluate(artifacts, replace(request, spec=spec)).rows
     assert [line.top1.n for line in left] == [IMAGES - 5] * 2
-    elsewhere = evaluate(artefacts, request).rows  # calibrated on the demo photographs, none of which is here
+    elsewhere = evaluate(artifacts, request).rows  # calibrated on the demo photographs, none of which is here
     assert [line.top1.n for line in elsewhere] == [IMAGES] * 2
 
 

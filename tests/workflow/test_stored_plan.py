@@ -4,21 +4,21 @@ import pytest
 
 from deploykit.backends import get_backend
 from deploykit.graph import weighted_costs
-from deploykit.plan.summary import summarise
+from deploykit.plan.summary import summarize
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
 from deploykit.workflow.stages import read_graph
 
 
 @pytest.fixture(scope="module")
-def built(artefacts):
+def built(artifacts):
     spec = BuildSpec(ModelSpec("test_resnet"), Precision.FP16, BatchRange(1, 4, 4))
-    artefacts.build(spec, get_backend("trt-rtx"))
-    return artefacts.build(spec, get_backend("trt-rtx"))
+    artifacts.build(spec, get_backend("trt-rtx"))
+    return artifacts.build(spec, get_backend("trt-rtx"))
 
 
 def test_the_stored_plan_is_that_of_the_summary(built):
     assert built.hit
-    assert summarise(built.plan).as_dict() == built.engine.plan
+    assert summarize(built.plan).as_dict() == built.engine.plan
 
 
 def test_every_multiply_accumulate_of_the_graph_stands_at_one_layer(built):

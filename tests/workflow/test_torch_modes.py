@@ -36,7 +36,7 @@ def test_the_row_has_every_step_and_what_they_say(headed):
     conditions = report.conditions
     assert (conditions.batch, conditions.threads, conditions.burn_in, conditions.steps) == (3, 1, 2, 4)
     assert conditions.loss == "cross entropy + 0.3 x auxiliary, label smoothing 0.1"
-    assert "no optimiser step" in conditions.step
+    assert "no optimizer step" in conditions.step
     assert exit_code(report.rows) == 0
 
 

@@ -10,7 +10,7 @@ from deploykit.errors import CheckpointMismatch, ExecutionFailed, UnknownName, U
 from deploykit.modules.state import write_state
 from deploykit.spec import ModelSpec
 from deploykit.weights import load_module, seeded_state
-from deploykit.zoo.initialise import calibration_noise
+from deploykit.zoo.initialize import calibration_noise
 from deploykit.zoo.registry import build_module, input_spec
 
 CPU = "torch (cpu)"

@@ -1,4 +1,4 @@
-"""AlexNet as one tower (torchvision's) and as printed in 2012, with its response normalisation."""
+"""AlexNet as one tower (torchvision's) and as printed in 2012, with its response normalization."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from deploykit.export import export_module
-from deploykit.graph import optimise
+from deploykit.graph import optimize
 from deploykit.spec import ModelSpec, Preprocessing
 from deploykit.weights import load_module
 from deploykit.zoo.alexnet import LocalResponseNorm
@@ -55,8 +55,8 @@ def test_the_layers_stand_in_the_order_of_section_3_5():
     with torch.device("meta"):
         features = construct(PRINTED).features
     kinds = [type(layer).__name__ for layer in features]
-    normalised = ["Conv2d", "ReLU", "LocalResponseNorm", "MaxPool2d"]
-    assert kinds == [*normalised, *normalised, *["Conv2d", "ReLU"] * 3, "MaxPool2d"]
+    normalized = ["Conv2d", "ReLU", "LocalResponseNorm", "MaxPool2d"]
+    assert kinds == [*normalized, *normalized, *["Conv2d", "ReLU"] * 3, "MaxPool2d"]
     pools = [layer for layer in features if isinstance(layer, nn.MaxPool2d)]
     assert [(pool.kernel_size, pool.stride) for pool in pools] == [(3, 2)] * 3  # they overlap
 
@@ -71,7 +71,7 @@ def test_maps_have_the_sizes_of_figure_2():
     assert sizes == [55, 27, 27, 13, 13, 13, 13, 6]
 
 
-def response_normalised(maps, *, size=5, alpha=1e-4, beta=0.75, k=2.0):
+def response_normalized(maps, *, size=5, alpha=1e-4, beta=0.75, k=2.0):
     """Section 3.3, map by map."""
     result, count = torch.empty_like(maps), maps.shape[1]
     for index in range(count):
@@ -82,10 +82,10 @@ def response_normalised(maps, *, size=5, alpha=1e-4, beta=0.75, k=2.0):
 
 @pytest.mark.parametrize("count", [1, 3, 5, 96])
 @pytest.mark.parametrize("scale", [0.1, 100.0])
-def test_response_normalisation_is_the_papers(count, scale):
+def test_response_normalization_is_the_papers(count, scale):
     torch.manual_seed(0)
     maps = torch.randn(2, count, 4, 6, dtype=torch.float64) * scale
-    torch.testing.assert_close(LocalResponseNorm()(maps), response_normalised(maps), rtol=1e-13, atol=0)
+    torch.testing.assert_close(LocalResponseNorm()(maps), response_normalized(maps), rtol=1e-13, atol=0)
 
 
 def test_torchs_layer_divides_alpha_by_its_size():
@@ -95,26 +95,26 @@ def test_torchs_layer_divides_alpha_by_its_size():
     torch.testing.assert_close(LocalResponseNorm()(maps), theirs(maps), rtol=1e-13, atol=0)
 
 
-def test_response_normalisation_survives_float16_where_squares_overflow():
+def test_response_normalization_survives_float16_where_squares_overflow():
     torch.manual_seed(0)
     maps = (torch.randn(1, 96, 8, 8) * 1000).half()  # up to 4000; a float16 square ends at 256
-    exact = response_normalised(maps.double())
+    exact = response_normalized(maps.double())
     halves = LocalResponseNorm()(maps).double()
     assert maps.square().isinf().any()
     assert halves.isfinite().all()
     assert ((halves - exact).norm() / exact.norm()).item() < 2e-3
 
 
-def test_response_normalisation_exports_without_5d_poolings_and_with_a_free_batch():
+def test_response_normalization_exports_without_5d_poolings_and_with_a_free_batch():
     layer = nn.Sequential(nn.Conv2d(3, 8, 3), LocalResponseNorm()).eval()
     model = export_module(layer, input_spec(ModelSpec("resnet18", image_size=8)), output_names=("maps",))
-    optimise(model)
+    optimize(model)
     operators = {node.op_type for node in model.graph}
     assert operators == {"Conv", "Mul", "Pad", "Slice", "Add", "Pow", "Div"}
     assert model.graph.outputs[0].shape[0] == "batch"
 
 
-def test_pixels_keep_their_256_values_so_that_the_normalisation_bites():
+def test_pixels_keep_their_256_values_so_that_the_normalization_bites():
     recipe = preprocessing(PRINTED)
     assert recipe == Preprocessing(227, 256, recipe.mean, recipe.std)
     assert (1 / recipe.std[0]) == pytest.approx(255, rel=1e-6)

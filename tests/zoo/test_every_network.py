@@ -14,8 +14,8 @@ from deploykit.backends import get_backend
 from deploykit.parity import distance, module_reference
 from deploykit.spec import BuildSpec, ModelSpec, Precision
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artefacts
-from deploykit.zoo.initialise import calibration_noise
+from deploykit.workflow.artifacts import Artifacts
+from deploykit.zoo.initialize import calibration_noise
 from deploykit.zoo.registry import cards, input_spec
 
 SMALL = 100_000
@@ -24,9 +24,9 @@ READS = {Precision.FP32: "Float", Precision.FP16: "Half"}
 
 
 @pytest.fixture
-def artefacts(tmp_path):
+def artifacts(tmp_path):
     """A store that does not outlive its test: VGG-19 alone fills two gigabytes."""
-    yield Artefacts(Store.open(tmp_path / "store"))
+    yield Artifacts(Store.open(tmp_path / "store"))
     shutil.rmtree(tmp_path / "store")
 
 
@@ -34,9 +34,9 @@ def artefacts(tmp_path):
     "name",
     [pytest.param(card.name, marks=() if card.params < SMALL else pytest.mark.full) for card in cards().values()],
 )
-def test_a_network_is_exported_checked_run_and_compiled(name, artefacts):
+def test_a_network_is_exported_checked_run_and_compiled(name, artifacts):
     model = ModelSpec(name)
-    exported = artefacts.export(model)
+    exported = artifacts.export(model)
     onnx.checker.check_model(exported.path, full_check=True)
     graph = onnx.load(exported.path).graph
     assert not [node.name for node in graph.node if node.op_type in {"BatchNormalization", "Dropout"}]
@@ -54,7 +54,7 @@ def test_a_network_is_exported_checked_run_and_compiled(name, artefacts):
         assert distance(got, wanted).relative_l2 <= 3 * floor
 
     for precision, kind in READS.items():
-        plan = artefacts.build(BuildSpec(model, precision), get_backend("trt-rtx")).engine.plan
+        plan = artifacts.build(BuildSpec(model, precision), get_backend("trt-rtx")).engine.plan
         weighted = [node for node in graph.node if node.op_type in {"Conv", "Gemm"}]
         assert plan["weighted_accounted"] == plan["weighted_nodes"] == len(weighted)
         assert plan["weighted_reads"] == {kind: len(weighted)}

@@ -198,7 +198,7 @@ def test_the_source_of_a_factory_is_its_module_or_its_package(module, tmp_path):
     assert found == (package / "__init__.py", package / "blocks/deep.py")
 
 
-def test_neighbours_that_a_factory_imports_are_sources_too(module, tmp_path):
+def test_neighbors_that_a_factory_imports_are_sources_too(module, tmp_path):
     (tmp_path / "unrelated.py").write_text("")
     (tmp_path / f"blocks_{tmp_path.name}.py").write_text(f"def later():\n    import widths_{tmp_path.name}.deep")
     (tmp_path / f"widths_{tmp_path.name}").mkdir()

@@ -82,14 +82,14 @@ def test_parameters_are_registered_under_the_same_names_in_the_same_order():
     assert sum(parameter.numel() for parameter in ours.parameters()) == 13_004_888
 
 
-def test_the_card_normalises_as_torchvision_does_for_its_weights():
+def test_the_card_normalizes_as_torchvision_does_for_its_weights():
     pixels = torch.rand(1, 3, 4, 4, dtype=torch.float64)
     published = torchvision.models.GoogLeNet_Weights.IMAGENET1K_V1.transforms()
-    normalised = torchvision.transforms.functional.normalize(pixels, published.mean, published.std)
+    normalized = torchvision.transforms.functional.normalize(pixels, published.mean, published.std)
     network = torchvision.models.GoogLeNet(transform_input=True, init_weights=False)
     recipe = preprocessing(ModelSpec("googlenet"))
     ours = (pixels - torch.tensor(recipe.mean)[:, None, None]) / torch.tensor(recipe.std)[:, None, None]
-    torch.testing.assert_close(ours, network._transform_input(normalised), rtol=0, atol=1e-12)
+    torch.testing.assert_close(ours, network._transform_input(normalized), rtol=0, atol=1e-12)
     assert (recipe.resize, recipe.crop) == (published.resize_size[0], published.crop_size[0])
     assert recipe.interpolation == published.interpolation.value
 
@@ -153,14 +153,14 @@ def test_dropout_has_the_papers_rates(name):
     assert rates == {"dropout": 0.4, "aux1.dropout": 0.7, "aux2.dropout": 0.7}
 
 
-def test_local_responses_are_normalised_over_five_channels():
+def test_local_responses_are_normalized_over_five_channels():
     maps = 100 * images(1, 6, seed=3).double().repeat(1, 4, 1, 1)
     padded = nn.functional.pad(maps.square(), (0, 0, 0, 0, 2, 2))
     squares = sum(padded[:, shift : shift + 12] for shift in range(5))
     expected = maps / (1 + 1e-4 / 5 * squares) ** 0.75
     module = googlenet_paper(auxiliary=False)
-    for normalise in (module.norm1, module.norm2):
-        torch.testing.assert_close(normalise(maps), expected, rtol=1e-12, atol=0)
+    for normalize in (module.norm1, module.norm2):
+        torch.testing.assert_close(normalize(maps), expected, rtol=1e-12, atol=0)
     assert (expected - maps).abs().max() > 10
 
 

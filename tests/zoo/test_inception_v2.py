@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.models.inception import InceptionE
 
 from deploykit.export import export_module
-from deploykit.graph import optimise, serialise
+from deploykit.graph import optimize, serialize
 from deploykit.graph.rewrite import module_scope
 from deploykit.spec import ModelSpec
 from deploykit.weights import seeded_state
@@ -157,7 +157,7 @@ def test_poolings_average_in_modules_and_take_the_maximum_in_reductions():
     }
 
 
-def test_the_head_normalises_its_convolution_and_not_its_fully_connected_layer():
+def test_the_head_normalizes_its_convolution_and_not_its_fully_connected_layer():
     head = inception_v2().auxiliary
     convolution, norm = head.conv.conv, head.conv.bn
     assert (convolution.in_channels, convolution.out_channels, convolution.kernel_size) == (768, 128, (1, 1))
@@ -219,9 +219,9 @@ def test_other_sizes_export_without_the_head_and_with_a_free_batch(size):
     assert {"stem", "grid17", "reduction17", "fc"} <= scopes
     assert HEAD not in scopes
     assert not [name for name in graph.graph.initializers if name.startswith(f"{HEAD}.")]
-    optimise(graph)
+    optimize(graph)
     assert sum(node.op_type == "Conv" for node in graph.graph) == sum(len(layers) for layers, _ in STAGES.values())
-    session = onnxruntime.InferenceSession(serialise(graph), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(serialize(graph), providers=["CPUExecutionProvider"])
     exact = module.double()
     for batch in (1, 3):
         x = np.random.default_rng(batch).standard_normal(images.at_batch(batch)).astype(np.float32)

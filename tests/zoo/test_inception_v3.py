@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from deploykit.export import export_module
-from deploykit.graph import optimise, serialise
+from deploykit.graph import optimize, serialize
 from deploykit.graph.rewrite import module_scope
 from deploykit.spec import ModelSpec
 from deploykit.weights import load_module, seeded_state
@@ -138,9 +138,9 @@ def test_other_sizes_export_without_the_head_and_with_a_free_batch(size):
     assert {"Mixed_6e", "Mixed_7a", "fc"} <= scopes
     assert HEAD not in scopes
     assert not [name for name in graph.graph.initializers if name.startswith(HEAD)]
-    optimise(graph)
+    optimize(graph)
     assert sum(node.op_type == "Conv" for node in graph.graph) == 94
-    session = onnxruntime.InferenceSession(serialise(graph), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(serialize(graph), providers=["CPUExecutionProvider"])
     exact = module.double()
     for batch in (1, 3):
         x = np.random.default_rng(batch).standard_normal(images.at_batch(batch)).astype(np.float32)

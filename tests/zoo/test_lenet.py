@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from deploykit.export import export_module
-from deploykit.graph import optimise
+from deploykit.graph import optimize
 from deploykit.modules.state import write_state
 from deploykit.spec import ModelSpec
 from deploykit.weights import load_module, seeded_state
-from deploykit.zoo.initialise import calibration_noise
+from deploykit.zoo.initialize import calibration_noise
 from deploykit.zoo.lenet import C3_TABLE, LeNet5As1998, SparseC3, Subsampling
 from deploykit.zoo.registry import build_module, construct, input_spec
 
@@ -154,14 +154,14 @@ def test_seeded_scores_tell_images_apart_and_parity_says_something(seed):
     assert 0.5 < min(scales) <= max(scales) < 3
     assert scores.min() > -84 * 2.7159**2  # no further than the squashing function reaches: far from float16's limit
     assert len(scores.argmax(1).unique()) >= 8
-    centred = scores - scores.mean(0)  # without what all images have in common, which flatters every ratio
+    centered = scores - scores.mean(0)  # without what all images have in common, which flatters every ratio
     error = (halves - scores) - (halves - scores).mean(0)
-    assert 20 * torch.log10(centred.norm() / error.norm()) > 40
+    assert 20 * torch.log10(centered.norm() / error.norm()) > 40
 
 
 def test_the_exported_graph_has_table_1_as_three_convolutions():
     model = export_module(build_module(PRINTED), input_spec(PRINTED))
-    optimise(model)
+    optimize(model)
     operators = [node.op_type for node in model.graph]
     assert operators.count("Conv") == 5
     assert operators.count("Gather") == 2

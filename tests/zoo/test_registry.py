@@ -61,11 +61,11 @@ def test_a_module_keeps_the_promises_of_its_card(name):
 
 
 @pytest.mark.parametrize("name", [card.name for card in cards().values() if card.twin])
-def test_weights_come_with_accuracy_and_licence(name):
+def test_weights_come_with_accuracy_and_license(name):
     card = cards()[name]
     assert 56 < card.top1 < 84
     assert card.top1_source
-    assert card.licence
+    assert card.license
     assert card.arxiv
 
 
@@ -194,12 +194,12 @@ def test_importing_the_registry_imports_no_framework():
     code = """
 import sys
 from deploykit.spec import ModelSpec
-from deploykit.zoo import initialise, registry
+from deploykit.zoo import initialize, registry
 import deploykit.weights
 registry.cards()
 registry.preprocessing(ModelSpec("resnet50"))
 spec = registry.input_spec(ModelSpec("test_convnet"))
-next(initialise.calibration_noise(spec, batches=1, batch=1, seed=0))
+next(initialize.calibration_noise(spec, batches=1, batch=1, seed=0))
 loaded = {"torch", "onnx", "onnxruntime", "tensorrt", "rich"} & set(sys.modules)
 sys.exit(f"loaded {loaded}" if loaded else 0)
 """

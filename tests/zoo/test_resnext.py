@@ -26,7 +26,7 @@ def twin(name):
     return make(theirs).eval()
 
 
-def randomise(module):
+def randomize(module):
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.running_mean.normal_(0, 0.1)
@@ -47,7 +47,7 @@ def randomise(module):
 def test_the_twins_weights_give_its_logits(name, tmp_path):
     torch.manual_seed(0)
     theirs = twin(name)
-    randomise(theirs)
+    randomize(theirs)
     write_state(theirs.state_dict(), tmp_path / "weights.safetensors")
     ours = load_module(ModelSpec(name), tmp_path / "weights.safetensors")
     images = torch.randn(2, 3, 224, 224)
@@ -104,7 +104,7 @@ def test_a_grouped_bottleneck_is_the_sum_of_its_branches():
     """Figure 3: (c), the form computed here, equals (a), branches of their own whose outputs are added."""
     torch.manual_seed(0)
     block = Bottleneck(256, 64, stride=1, cardinality=4, width_per_group=24).double().eval()
-    randomise(block)
+    randomize(block)
     maps = torch.randn(2, 256, 5, 5, dtype=torch.float64)
 
     def affine(layer, values, part):

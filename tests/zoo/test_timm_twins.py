@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from deploykit.spec import ModelSpec
 from deploykit.weights import load_module
-from deploykit.zoo.initialise import calibration_noise, estimate_batchnorm, initialise
+from deploykit.zoo.initialize import calibration_noise, estimate_batchnorm, initialize
 from deploykit.zoo.registry import construct, input_spec
 
 TWINS = {
@@ -22,7 +22,7 @@ each = pytest.mark.parametrize(("name", "twin"), TWINS.items())
 def test_a_twins_checkpoint_gives_its_logits_bit_for_bit(name, twin, tmp_path):
     model = ModelSpec(name)
     theirs = timm.create_model(twin).eval()
-    initialise(theirs, seed=1)
+    initialize(theirs, seed=1)
     images = torch.from_numpy(next(calibration_noise(input_spec(model), batches=1, batch=2, seed=3)))
     estimate_batchnorm(theirs, [images])
     save_file(theirs.state_dict(), tmp_path / "twin.safetensors")

@@ -65,7 +65,7 @@ def test_the_first_four_convolutions_and_the_linear_layers_are_taken_over(narrow
     places = WITH_BATCHNORM if batch_norm else WITHOUT_BATCHNORM
     donor = narrow("A", batch_norm=batch_norm, seed=1)
     module, before = (narrow(configuration, batch_norm=batch_norm, seed=2) for _ in range(2))
-    module.initialise_from(donor)
+    module.initialize_from(donor)
     given = dict(zip(places[configuration], places["A"], strict=True))
     if batch_norm:
         given |= {ours + 1: theirs + 1 for ours, theirs in given.items()}
@@ -79,7 +79,7 @@ def test_the_first_four_convolutions_and_the_linear_layers_are_taken_over(narrow
 
 def test_what_is_taken_over_is_a_copy(narrow):
     donor, module = narrow("A", seed=1), narrow("D", seed=2)
-    module.initialise_from(donor)
+    module.initialize_from(donor)
     kept = donor.features[0].weight.clone()
     with torch.no_grad():
         module.features[0].weight.zero_()
@@ -97,14 +97,14 @@ def test_what_is_taken_over_is_a_copy(narrow):
 def test_other_donors_are_refused_and_nothing_is_taken(narrow, donor, message):
     module, before = (narrow("D", seed=2) for _ in range(2))
     with pytest.raises(UsageError, match=message) as caught:
-        module.initialise_from(narrow(seed=1, **donor))
+        module.initialize_from(narrow(seed=1, **donor))
     assert "give configuration A with the same BatchNorm, classes and channels" in str(caught.value)
     assert all(torch.equal(ours, kept) for ours, kept in zip(module.parameters(), before.parameters(), strict=True))
 
 
 def test_a_plain_net_a_is_refused_by_a_network_with_batchnorm(narrow):
     with pytest.raises(UsageError, match=r"VGG E with BatchNorm .* cannot start from VGG A without BatchNorm"):
-        narrow("E", batch_norm=True).initialise_from(narrow("A"))
+        narrow("E", batch_norm=True).initialize_from(narrow("A"))
 
 
 @pytest.mark.parametrize("name", DEEP)
@@ -117,4 +117,4 @@ def test_cards_name_net_a_of_their_kind(name):
 def test_the_network_on_the_card_fits(name):
     """At full width, shapes alone."""
     with torch.device("meta"):
-        construct(ModelSpec(name)).initialise_from(construct(ModelSpec(cards()[name].init_from[0])))
+        construct(ModelSpec(name)).initialize_from(construct(ModelSpec(cards()[name].init_from[0])))

@@ -46,7 +46,7 @@ def read_affine(node: ir.Node, *, rank: int, channels: int) -> Affine | str:
 
 def _batchnorm(norm: ir.Node, channels: int) -> Affine | str:
     if norm.attributes.get_int("training_mode", 0) != 0 or any(value.uses() for value in norm.outputs[1:]):
-        return "it normalises with the statistics of the batch (training mode)"
+        return "it normalizes with the statistics of the batch (training mode)"
     arrays = []
     for role, value in zip(("gamma", "beta", "mean", "variance"), norm.inputs[1:5], strict=True):
         array = constant(value)
@@ -59,7 +59,7 @@ def _batchnorm(norm: ir.Node, channels: int) -> Affine | str:
         return "the variance plus epsilon is not positive in every channel"
     scale = gamma / np.sqrt(padded)
     if scale.shape != (channels,):
-        return f"it has {scale.size} channels, its neighbour {channels}"
+        return f"it has {scale.size} channels, its neighbor {channels}"
     with np.errstate(invalid="ignore"):  # what is not finite is found when it is folded
         return Affine(scale, beta - scale * mean)
 

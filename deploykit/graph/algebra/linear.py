@@ -7,7 +7,7 @@ Whatever is folded into one of them scales its output or its input channels, whi
     Gemm           B (K, N), transB: (N, K)  Y = alpha A B + beta C; C may have rows of its own
 
 All three are seen as (group, M/group, C/group, taps), so one product serves. It is computed in float64 and stored in
-the weight's own type. New initialisers are registered, none is edited: a weight that another node reads too is
+the weight's own type. New initializers are registered, none is edited: a weight that another node reads too is
 duplicated, so the other node keeps the old one.
 """
 

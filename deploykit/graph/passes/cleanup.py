@@ -1,7 +1,7 @@
 """Clean-up by named rules: what the exporter leaves behind goes, what a later stage must see stays.
 
 A raw ResNet-50 has 450 nodes, four invented for each convolution without a bias, and TensorRT-RTX's parser rejects
-it. onnxscript's default optimiser would cure that, but it also fuses BatchNorm in float32, pads into convolutions and
+it. onnxscript's default optimizer would cure that, but it also fuses BatchNorm in float32, pads into convolutions and
 whatever its next release adds. So the rules stand here one by one, each with its reason (docs/decisions/clean-up.md
 has the counts).
 
@@ -99,7 +99,7 @@ def decide_and_fold(model: ir.Model) -> None:
             fold_constants(model, budget)
 
 
-def materialise_reshape_shapes(model: ir.Model) -> None:
+def materialize_reshape_shapes(model: ir.Model) -> None:
     """`Reshape(x, Concat(Shape(x)[0], c))` -> `Reshape(x, [-1, c])` wherever at most one dimension is free."""
     from onnxscript.rewriter import RewritePass
     from onnxscript.rewriter.rules.common import materialize_reshape_shape_rule
@@ -110,7 +110,7 @@ def materialise_reshape_shapes(model: ir.Model) -> None:
 def remove_identities(model: ir.Model) -> None:
     """Let readers of `y = Identity(x)` read x, which takes the name of a y that is a graph output.
 
-    Stays: an Identity from a graph input, an initialiser or another graph output to a graph output; both are public.
+    Stays: an Identity from a graph input, an initializer or another graph output to a graph output; both are public.
     """
     for node in [node for node in model.graph if node.op_type == "Identity" and not node.domain]:
         source = node.inputs[0]
@@ -161,7 +161,7 @@ CLEAN_UP: tuple[GraphPass, ...] = (
     CleanUpRule("remove_unused", "folding leaves producers that nobody reads", common.RemoveUnusedNodesPass()),
     CleanUpRule(
         "lift_constants",
-        "weights must be initialisers to be folded, cast or quantised",
+        "weights must be initializers to be folded, cast or quantized",
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
     ),
     CleanUpRule("drop_zero_biases", "the exporter invents one for each convolution without", drop_zero_biases),
@@ -181,9 +181,9 @@ CLEAN_UP: tuple[GraphPass, ...] = (
         remove_identities,
     ),
     CleanUpRule(
-        "materialise_reshape_shapes",
+        "materialize_reshape_shapes",
         "TensorRT wants a Reshape's shape as a constant; a computed one also splits fusion",
-        materialise_reshape_shapes,
+        materialize_reshape_shapes,
     ),
     CleanUpRule(
         "lift_reshape_shapes",

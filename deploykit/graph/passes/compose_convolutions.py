@@ -49,5 +49,5 @@ def _product(second: Kernels, first: Kernels) -> Array:
 
 
 compose_convolutions = Fusion(
-    "compose_convolutions", "a 1x1 convolution and its neighbour into one", ("Conv",), _attempt
+    "compose_convolutions", "a 1x1 convolution and its neighbor into one", ("Conv",), _attempt
 )

@@ -1,10 +1,10 @@
 """Constant folding with a budget: a graph of 114 bytes may otherwise unfold into 10 GB.
 
 What depends on constants alone is a constant, whatever operators made it: a weight that a module computes from its
-parameters (normalised, standardised, kept positive) ends as the weight that a convolution of its own would have. What
+parameters (normalized, standardized, kept positive) ends as the weight that a convolution of its own would have. What
 a node would cost is asked beforehand (`fold_costs`), from the shape that ONNX infers for it.
 
-Real weights are computed in double precision and rounded once, at the end: the chain of a standardised weight would
+Real weights are computed in double precision and rounded once, at the end: the chain of a standardized weight would
 else lose a little at each step. Symbolic shapes (`Shape(x)[1:]`) are onnxscript's to simplify.
 """
 
@@ -41,7 +41,7 @@ class Budget:
 
 
 def fold_constants(model: ir.Model, budget: Budget | None = None) -> None:
-    """Replace what depends on constants alone by its value, within the budget; nothing random, nothing quantised.
+    """Replace what depends on constants alone by its value, within the budget; nothing random, nothing quantized.
 
     Q/DQ pairs are left: they say in which type a weight is read.
     """
@@ -109,7 +109,7 @@ class _Walk:
         self.folded.append(node)
 
     def store(self, graph: ir.Graph, value: ir.Value) -> None:
-        """An initialiser in the value's place, rounded to its type."""
+        """An initializer in the value's place, rounded to its type."""
         array = self.values[value].astype(_numpy(value.dtype))
         stored = new_initializer(graph, value.name or "constant", array)
         if value.dtype is not None and stored.dtype != value.dtype:

@@ -10,10 +10,10 @@ the numbers are computed and stored, is in `linear`. The convolution keeps its n
 
 Refuses, with the reason, when
 
-1. the BatchNorm normalises with the batch's own statistics (training_mode) or its running statistics are read,
+1. the BatchNorm normalizes with the batch's own statistics (training_mode) or its running statistics are read,
 2. it lies in the body of an If, Loop or Scan,
 3. its input is not made by a Conv, ConvTranspose or Gemm (a MatMul has no bias to take the shift),
-4. another node reads the unnormalised output, or it is a graph output,
+4. another node reads the unnormalized output, or it is a graph output,
 5. the weight, the bias or a statistic is not a constant, the weight is not a floating-point number, or their channels
    do not match,
 6. the result is not finite: var + eps <= 0, or a value leaves the range of the weight's type.
@@ -32,7 +32,7 @@ def _attempt(norm: ir.Node, graph: ir.Graph) -> Rewrite | str:
         return "its input is not the output of a node"
     if not is_linear(conv):
         return f"its input is made by a {conv.op_type}, not by a Conv, ConvTranspose or Gemm"
-    return fold_behind(norm, conv, graph, called="unnormalised")
+    return fold_behind(norm, conv, graph, called="unnormalized")
 
 
 fold_batchnorm = Fusion("fold_batchnorm", "BatchNorm into the convolution before it", ("BatchNormalization",), _attempt)

@@ -97,7 +97,7 @@ class Ledger:
         return self.passes[-1].nodes_after if self.passes else 0
 
 
-def optimise(model: ir.Model, *, passes: Sequence[GraphPass] = CNN_PASSES, observe: Observe | None = None) -> Ledger:
+def optimize(model: ir.Model, *, passes: Sequence[GraphPass] = CNN_PASSES, observe: Observe | None = None) -> Ledger:
     """Run `passes` over `model`, in place, and verify the graph before the first and after each.
 
     Names are made unique at each of these points. `observe` sees the graph after every pass, with the pass's name, and

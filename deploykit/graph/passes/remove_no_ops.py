@@ -24,7 +24,7 @@ Refuses, with the reason, when
 1. it lies in the body of an If, Loop or Scan,
 2. a Dropout is in training mode, or the caller may put it there,
 3. the mask of a Dropout or the indices of a MaxPool are read,
-4. it hands a graph input, an initialiser or a graph output on to a graph output: both names are public.
+4. it hands a graph input, an initializer or a graph output on to a graph output: both names are public.
 """
 
 from functools import partial
@@ -50,7 +50,7 @@ def _attempt(node: ir.Node, graph: ir.Graph) -> Rewrite | str | None:
     if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
         return f"its {'mask is' if node.op_type == 'Dropout' else 'indices are'} read"
     if node.outputs[0].is_graph_output() and is_public(source):
-        return "it hands a graph input, an initialiser or a graph output on to a graph output"
+        return "it hands a graph input, an initializer or a graph output on to a graph output"
     return partial(bypass, node, source, graph)
 
 

@@ -48,7 +48,7 @@ def _attempt(norm: ir.Node, graph: ir.Graph) -> Rewrite | str | None:
     concat = source.producer() if source is not None else None
     if source is None or concat is None or concat.op_type != "Concat" or concat.domain:
         return None
-    if reason := other_use(source, called="unnormalised"):
+    if reason := other_use(source, called="unnormalized"):
         return reason
     branches = []
     for value in concat.inputs:

@@ -4,7 +4,7 @@
 
 which is (x / 255 - mean) / std, the recipe of a card. Written in this order, the factor stands next to the first
 convolution and folds into its weights whatever the padding; the subtraction folds too where nothing is padded
-(`fold_affine_forward`). A quarter of the bytes of float32 then cross the bus, and no host normalises pixels. The rest
+(`fold_affine_forward`). A quarter of the bytes of float32 then cross the bus, and no host normalizes pixels. The rest
 of the recipe, how an image comes to its size and in which order its channels stand, is noted in the file's metadata
 under `PREPROCESS`, in the words of `--preprocess`.
 
@@ -44,11 +44,11 @@ def prepend_uint8_stem(model: ir.Model, recipe: Preprocessing) -> None:
     image.name = f"{STEM}.unused"
     cast = _node("Cast", [pixels], (batch, height, width, channels), {"to": ir.DataType.FLOAT.value})
     planes = _node("Transpose", [cast.outputs[0]], inside, {"perm": [0, 3, 1, 2]})
-    centred = _node("Sub", [planes.outputs[0], offset], inside)
-    scaled = _node("Mul", [centred.outputs[0], factor], inside)
+    centered = _node("Sub", [planes.outputs[0], offset], inside)
+    scaled = _node("Mul", [centered.outputs[0], factor], inside)
     for reader, index in readers:
         reader.replace_input_with(index, scaled.outputs[0])
-    graph.insert_before(graph[0], [cast, planes, centred, scaled])
+    graph.insert_before(graph[0], [cast, planes, centered, scaled])
 
 
 def _image(graph: ir.Graph, recipe: Preprocessing) -> ir.Value:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
-from deploykit.errors import UntrustedArtefact
+from deploykit.errors import UntrustedArtifact
 
 HEAD_BYTES = 1024  # of a file, enough to tell every format below
 MAX_HEADER_BYTES = 100_000_000  # of safetensors' JSON, the limit of its own reader
@@ -32,7 +32,7 @@ MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"BZh", "compressed with bzip2", "unpack it first"),
     (b"7z\xbc\xaf", "a 7-Zip archive", "unpack it, and name the checkpoint inside"),
     (b"Rar!", "a RAR archive", "unpack it, and name the checkpoint inside"),
-    (b"GGUF", "a GGUF file, whose weights are quantised for llama.cpp", "give the checkpoint that it was made from"),
+    (b"GGUF", "a GGUF file, whose weights are quantized for llama.cpp", "give the checkpoint that it was made from"),
     (b"%PDF", "a PDF", "check the download"),
     (b"\x89PNG", "an image", "images are given with --data"),
     (b"\xff\xd8\xff", "an image", "images are given with --data"),
@@ -53,13 +53,13 @@ class Format(StrEnum):
     PICKLE = "pickle"
 
 
-def recognise(path: Path, head: bytes, members: Sequence[str] | None) -> Format:
+def recognize(path: Path, head: bytes, members: Sequence[str] | None) -> Format:
     """The format of the file that begins with `head` (`HEAD_BYTES` of it) and, where it is a zip, has these members.
 
-    Raises UntrustedArtefact for everything that is no checkpoint, named.
+    Raises UntrustedArtifact for everything that is no checkpoint, named.
     """
     if not head:
-        raise UntrustedArtefact(f"checkpoint {path} is empty", hint="find an unbroken copy")
+        raise UntrustedArtifact(f"checkpoint {path} is empty", hint="find an unbroken copy")
     if members is not None:
         return _zipped(path, members)
     for magic, what, fix in MAGIC:
@@ -129,5 +129,5 @@ def _json(head: bytes) -> tuple[str, str]:
     return "a JSON file", "give the checkpoint itself"
 
 
-def _refused(path: Path, what: str, fix: str) -> UntrustedArtefact:
-    return UntrustedArtefact(f"{path} is no checkpoint but {what}", hint=fix)
+def _refused(path: Path, what: str, fix: str) -> UntrustedArtifact:
+    return UntrustedArtifact(f"{path} is no checkpoint but {what}", hint=fix)

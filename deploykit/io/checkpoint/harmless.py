@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from deploykit.errors import UntrustedArtefact
+from deploykit.errors import UntrustedArtifact
 
 if TYPE_CHECKING:
     import torch
@@ -67,15 +67,15 @@ class PickledArray(Ignored):
         return found
 
     def to_tensor(self, name: str) -> "torch.Tensor":
-        """A copy of a numeric one. Raises UntrustedArtefact where the shape it claims is not that of its bytes."""
+        """A copy of a numeric one. Raises UntrustedArtifact where the shape it claims is not that of its bytes."""
         import torch
 
         _, _, kind, fortran, content = self.state
         dtype, sizes = getattr(torch, KINDS[kind.code.lstrip("<|=")]), list(self.shape)
         if not isinstance(content, bytes):
-            raise UntrustedArtefact(f"array {name} has no bytes")
+            raise UntrustedArtifact(f"array {name} has no bytes")
         if math.prod(sizes) * dtype.itemsize != len(content):
-            raise UntrustedArtefact(f"array {name} claims the shape {sizes} and has {len(content)} bytes")
+            raise UntrustedArtifact(f"array {name} claims the shape {sizes} and has {len(content)} bytes")
         if not content:
             return torch.empty(sizes, dtype=dtype)
         flat = torch.frombuffer(bytearray(content), dtype=dtype)

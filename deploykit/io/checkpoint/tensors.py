@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploykit.errors import UntrustedArtefact
+from deploykit.errors import UntrustedArtifact
 from deploykit.io.checkpoint.harmless import PickledArray
 
 if TYPE_CHECKING:
@@ -37,17 +37,17 @@ class Found:
 def tensors_of(content: object, path: Path) -> dict[str, Found]:
     """The tensors of what a checkpoint holds, by full name, in the order of the file.
 
-    Raises UntrustedArtefact where there is none, or more than the bounds allow.
+    Raises UntrustedArtifact where there is none, or more than the bounds allow.
     """
     if not isinstance(content, Mapping | list | tuple):
-        raise UntrustedArtefact(f"checkpoint {path} holds a {type(content).__name__}, not a table of tensors")
+        raise UntrustedArtifact(f"checkpoint {path} holds a {type(content).__name__}, not a table of tensors")
     found: dict[str, Found] = {}
     for name, item in _walk(content, path):
         found.setdefault(name, item)
         if len(found) > MAX_TENSORS:
-            raise UntrustedArtefact(f"checkpoint {path} holds more than {MAX_TENSORS} tensors")
+            raise UntrustedArtifact(f"checkpoint {path} holds more than {MAX_TENSORS} tensors")
     if not found:
-        raise UntrustedArtefact(
+        raise UntrustedArtifact(
             f"checkpoint {path} holds no table of tensors",
             hint="save the network's: torch.save(model.state_dict(), path)",
         )
@@ -64,7 +64,7 @@ def _walk(content: object, path: Path) -> Iterator[tuple[str, Found]]:
         tables += 1
         if tables > MAX_TABLES or depth > MAX_DEPTH:
             limit = f"{MAX_TABLES} tables" if tables > MAX_TABLES else f"{MAX_DEPTH} tables inside each other"
-            raise UntrustedArtefact(f"checkpoint {path} holds more than {limit}", hint="save the state dict alone")
+            raise UntrustedArtifact(f"checkpoint {path} holds more than {limit}", hint="save the state dict alone")
         nested = []
         for key, value in _items(table):
             name = f"{container}.{key}" if container else key
@@ -94,7 +94,7 @@ def storage_key(tensor: "torch.Tensor | PickledArray") -> object:
 def dense_tensor(name: str, found: Found, path: Path) -> "torch.Tensor":
     """The tensor, detached, once it lies wholly inside the storage that the file really has.
 
-    Raises UntrustedArtefact for one that does not, or that is no plain dense tensor on the CPU.
+    Raises UntrustedArtifact for one that does not, or that is no plain dense tensor on the CPU.
     """
     import torch
 
@@ -103,5 +103,5 @@ def dense_tensor(name: str, found: Found, path: Path) -> "torch.Tensor":
     tensor = found.value
     dense = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
     if not dense or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise UntrustedArtefact(f"checkpoint {path}: {name} is not a plain tensor with all of its elements")
+        raise UntrustedArtifact(f"checkpoint {path}: {name} is not a plain tensor with all of its elements")
     return tensor.detach()

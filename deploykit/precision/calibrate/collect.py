@@ -39,13 +39,13 @@ def observe(
     checkpoint: Callable[[Observations], None] | None = None,
     threads: int = 0,
 ) -> Observations:
-    """Count every float activation that any placement may quantise, into `seen`; `model` is left alone.
+    """Count every float activation that any placement may quantize, into `seen`; `model` is left alone.
 
     `feeds` are the batches of the shard that `seen` is, from its first: those that are counted already are passed over.
     Each has an array for every input of the graph, images along axis 0; they are seen once and not kept, so memory is
     that of one batch's activations. `progress` is told how many batches are done, `checkpoint` is called now and then
     with what there is so far. Raises UsageError for a batch that does not fit, for no images at all and for images that
-    are all of one colour, UnsupportedGraph for a graph that is not plainly float32 and where an input or an activation
+    are all of one color, UnsupportedGraph for a graph that is not plainly float32 and where an input or an activation
     is NaN or infinite (naming the value).
     """
     probe = model.clone()
@@ -56,7 +56,7 @@ def observe(
     floats = [value for value in inputs if value.dtype == ir.DataType.FLOAT]
     for value in (*floats, *values):
         seen.histograms.setdefault(str(value.name), Histogram())
-    runner = open_session(probe, optimise=True, threads=threads)
+    runner = open_session(probe, optimize=True, threads=threads)
     counted, saved = _counted(inputs), time.monotonic()
     with ThreadPoolExecutor(threads or usable_cores()) as pool:
         for feed in islice(feeds, seen.done, None):
@@ -72,7 +72,7 @@ def observe(
         raise UsageError("there are no calibration images", hint="name a folder that holds some")
     if floats and all(_is_plain(value, seen.histograms[str(value.name)]) for value in floats):
         raise UsageError(
-            "all calibration images are of one colour", hint="give images like those that the network will see"
+            "all calibration images are of one color", hint="give images like those that the network will see"
         )
     return seen
 
@@ -99,7 +99,7 @@ def collect(
 
 
 def _is_plain(value: ir.Value, found: Histogram) -> bool:
-    """Whether an input has no more different values than channels, which are each normalised by themselves."""
+    """Whether an input has no more different values than channels, which are each normalized by themselves."""
     sizes = [value.shape[axis] for axis in (1, -1)] if value.shape is not None and len(value.shape) > 1 else []
     channels = min((size for size in sizes if isinstance(size, int)), default=1)  # in front, or last
     return bool(np.count_nonzero(found.counts) <= channels)

@@ -9,7 +9,7 @@ and bin i joins bin trunc(i / 2); trunc(trunc(x / w) / 2) is trunc(x / 2w), so w
 doublings is what a first look with the last width would have counted. Division by a power of two is exact in float32,
 as long as nothing underflows, and what underflows belongs into bin 0 anyway. So two halves of the data, counted apart
 and merged, give the integers of a single pass, bit for bit. At least half of the BINS on the larger side are in use: a
-step of int8 (1/127 of the range) spans 16 bins or more, and counting at their centres adds less than 1/256 to its
+step of int8 (1/127 of the range) spans 16 bins or more, and counting at their centers adds less than 1/256 to its
 rounding error.
 """
 
@@ -80,7 +80,7 @@ class Histogram:
         np.add.at(joined, BINS + np.sign(bins) * (np.abs(bins) // factor), self.counts)
         return Histogram(exponent, joined, self.lo, self.hi)
 
-    def centres(self) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    def centers(self) -> "np.ndarray[Any, np.dtype[np.float64]]":
         """The value that stands for each bin: its middle."""
         bins = np.arange(-BINS, BINS)
         return (bins + 0.5 * np.sign(bins)) * self.width

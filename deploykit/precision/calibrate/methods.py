@@ -2,7 +2,7 @@
 
     minmax       nowhere: the exact extremes
     percentile   where the given share of all values is left, split over both tails where there are two
-    mse          where the expected squared error of quantising is smallest: rounding inside, clipping outside
+    mse          where the expected squared error of quantizing is smallest: rounding inside, clipping outside
     entropy      where the distribution loses the least information (Migacz, "8-bit inference with TensorRT", GTC 2017)
 
 A method reads merged counts only, so shards change nothing. Each gives two answers, for the two grids that placements
@@ -28,7 +28,7 @@ ENTROPY_STRIDE = 16  # bins between the thresholds that are tried
 
 
 def range_of(found: Histogram, method: str, *, percentile: float = PERCENTILE) -> Range:
-    """The range to quantise, by one of `METHODS`."""
+    """The range to quantize, by one of `METHODS`."""
     if max(-found.lo, found.hi) <= 0:
         return Range(found.lo, found.hi)
     return METHODS[method](found, percentile)
@@ -54,7 +54,7 @@ def _percentile(found: Histogram, percentile: float) -> Range:
 
 def _mse(found: Histogram, _percentile: float) -> Range:
     kept = np.flatnonzero(found.counts)
-    counts, values = found.counts[kept].astype(np.float64), found.centres()[kept]
+    counts, values = found.counts[kept].astype(np.float64), found.centers()[kept]
     largest = max(-found.lo, found.hi)
     threshold = _best(SHARES * largest, lambda ends: _error(values, counts, -ends, ends, ends / 127))
     lo, hi = min(found.lo, 0.0), max(found.hi, 0.0)
@@ -75,8 +75,8 @@ def _best(ends: Array, error: Callable[[Array], Array]) -> float:
 
 def _error(values: Array, counts: Array, lo: Array | float, hi: Array | float, step: Array) -> Array:
     """Summed squared error per candidate (rows) of values on the grid of `step`, clipped to [lo, hi]."""
-    quantised = np.clip(np.rint(values / step) * step, lo, hi)
-    errors: Array = np.square(quantised - values) @ counts
+    quantized = np.clip(np.rint(values / step) * step, lo, hi)
+    errors: Array = np.square(quantized - values) @ counts
     return errors
 
 
@@ -95,7 +95,7 @@ def _entropy(found: Histogram, _percentile: float) -> Range:
 def _least_divergent(magnitudes: Array, levels: int) -> int:
     """How many bins to keep so that `levels` values tell the most of the rest.
 
-    For each candidate, P are the kept bins with all that is cut off added to the last, Q the same bins quantised: those
+    For each candidate, P are the kept bins with all that is cut off added to the last, Q the same bins quantized: those
     that share a level share its counts, empty ones stay empty. The candidate with the least Kullback-Leibler
     divergence of Q from P wins. Bin 0 takes the count of bin 1: it holds the zeros that ReLU makes, which any scale
     represents exactly, and would drown the rest.

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from deploykit.errors import UntrustedArtefact, UsageError
+from deploykit.errors import UntrustedArtifact, UsageError
 from deploykit.precision.calibrate.histogram import BINS, Histogram, exponent_for
 from deploykit.precision.calibrate.methods import PERCENTILE, range_of
 from deploykit.precision.calibrate.strict_json import FLOAT32_MAX, read_object
@@ -34,7 +34,7 @@ LARGEST_COUNT = 2**62
 class Campaign:
     """What all shards of one calibration have in common.
 
-    `graph_digest` is the SHA-256 of the optimised float graph, `data_digest` of the images, which are prepared as
+    `graph_digest` is the SHA-256 of the optimized float graph, `data_digest` of the images, which are prepared as
     `preprocessing` says and shown in `batches` runs.
     """
 
@@ -97,7 +97,7 @@ class Observations:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Observations":
-        """Raises UntrustedArtefact for anything that `to_json` does not write."""
+        """Raises UntrustedArtifact for anything that `to_json` does not write."""
         content = read_object(text, what="calibration shard", version=SCHEMA_VERSION, keys=_KEYS, hint=COLLECT)
         campaign = Campaign(**{name.name: content[name.name] for name in fields(Campaign)})
         for name in ("graph_digest", "data_digest"):
@@ -209,8 +209,8 @@ def _real(where: str, value: object) -> float:
     return float(value)  # type: ignore[arg-type]
 
 
-def _malformed(what: str) -> UntrustedArtefact:
-    return UntrustedArtefact(f"the calibration shard is malformed: {what}", hint=COLLECT)
+def _malformed(what: str) -> UntrustedArtifact:
+    return UntrustedArtifact(f"the calibration shard is malformed: {what}", hint=COLLECT)
 
 
 _KEYS = {"schema_version", *(item.name for item in fields(Campaign)), "shard", "done", "images", "histograms"}

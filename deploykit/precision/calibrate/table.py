@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from deploykit.errors import UntrustedArtefact, UsageError
+from deploykit.errors import UntrustedArtifact, UsageError
 from deploykit.precision.calibrate.ranges import Range
 from deploykit.precision.calibrate.strict_json import FLOAT32_MAX, read_object
 
@@ -24,7 +24,7 @@ RECALIBRATE = "build again: the table is made anew from the images of --data, or
 
 @dataclass(frozen=True, slots=True)
 class CalibrationTable:
-    """`graph_digest`: SHA-256 (hex) of the optimised float graph, serialised; `data_digest`: of the images.
+    """`graph_digest`: SHA-256 (hex) of the optimized float graph, serialized; `data_digest`: of the images.
 
     `method` is the observer's name, `images` how many it saw, `preprocessing` how they were prepared, in words.
     """
@@ -51,7 +51,7 @@ class CalibrationTable:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "CalibrationTable":
-        """Read a table. Raises UntrustedArtefact, naming the entry, for anything that is not exactly one."""
+        """Read a table. Raises UntrustedArtifact, naming the entry, for anything that is not exactly one."""
         content = read_object(text, what="calibration table", version=SCHEMA_VERSION, keys=FIELDS, hint=RECALIBRATE)
         for name in ("method", "preprocessing"):
             if not isinstance(content[name], str):
@@ -104,5 +104,5 @@ def _number(name: str, value: object) -> float:
     return number
 
 
-def _malformed(what: str) -> UntrustedArtefact:
-    return UntrustedArtefact(f"the calibration table is malformed: {what}", hint=RECALIBRATE)
+def _malformed(what: str) -> UntrustedArtifact:
+    return UntrustedArtifact(f"the calibration table is malformed: {what}", hint=RECALIBRATE)

@@ -1,8 +1,8 @@
-"""The independent yardstick for INT8: what ONNX Runtime's own quantiser makes of the same graph and images.
+"""The independent baseline for INT8: what ONNX Runtime's own quantizer makes of the same graph and images.
 
 With random weights no fixed SQNR means anything, so parity asks for that of `quantize_static` (u8s8, per channel,
 min-max, QDQ) minus a margin. Symmetric activations spend one of their eight bits on negative numbers that ReLU removed,
-so a symmetric placement has a symmetric yardstick (s8s8): on GoogLeNet with seeded weights 16.3 dB, u8s8 19.7.
+so a symmetric placement has a symmetric baseline (s8s8): on GoogLeNet with seeded weights 16.3 dB, u8s8 19.7.
 """
 
 import contextlib
@@ -29,11 +29,11 @@ def quantize_static(
     float_bias: bool = False,
     method: str = "MinMax",
 ) -> bytes:
-    """`model`, a float graph, quantised by ONNX Runtime: the serialised ONNX model.
+    """`model`, a float graph, quantized by ONNX Runtime: the serialized ONNX model.
 
     `feeds` are those given to `collect`; `seven_bits` is for weights, as CPUs without VNNI want them, `float_bias` is
     what TensorRT takes; `method` is one of ONNX Runtime's calibration methods. Nothing is printed or logged, and no
-    file is left behind. Raises UsageError without feeds, ExecutionFailed when ONNX Runtime cannot quantise the graph.
+    file is left behind. Raises UsageError without feeds, ExecutionFailed when ONNX Runtime cannot quantize the graph.
     """
     from onnxruntime import quantization
 
@@ -73,7 +73,7 @@ def quantize_static(
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """The quantiser advises on the root logger and prints; both would mix with the caller's streams."""
+    """The quantizer advises on the root logger and prints; both would mix with the caller's streams."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Check a quantised graph against its placement: what a strict compiler would reject, or quietly run in float."""
+"""Check a quantized graph against its placement: what a strict compiler would reject, or quietly run in float."""
 
 from collections.abc import Collection, Iterator
 
@@ -15,7 +15,7 @@ def lint(model: ir.Model, placement: Placement, *, left: Collection[str] = ()) -
     """What is wrong with `model` as a graph of `placement`, one line each; empty when all is well.
 
     `left` names the weighted nodes known to stay in float (`Int8Report.left`). Checked: every other weighted node
-    reads a quantised activation and an int8 weight with one scale per output channel; scales are finite and positive,
+    reads a quantized activation and an int8 weight with one scale per output channel; scales are finite and positive,
     zero-points of the placement's type; a bias is int32 at s_x * s_w or float, as the placement says; a value has one
     QuantizeLinear, and a QuantizeLinear one DequantizeLinear with the same scale.
     """
@@ -31,7 +31,7 @@ def lint(model: ir.Model, placement: Placement, *, left: Collection[str] = ()) -
 def _weighted_faults(node: ir.Node, placement: Placement) -> Iterator[str]:
     activation, weight, *bias = (_dequantize(value) for value in node.inputs)
     if activation is None or _dequantize_source(activation) != "QuantizeLinear":
-        yield "its activation is not quantised"
+        yield "its activation is not quantized"
     if weight is None:
         yield "its weight is not behind DequantizeLinear"
         return
@@ -56,7 +56,7 @@ def _bias_faults(
 ) -> Iterator[str]:
     if not placement.int32_bias:
         if bias is not None:
-            yield f"its bias is quantised, which the {placement.name} placement forbids"
+            yield f"its bias is quantized, which the {placement.name} placement forbids"
         return
     if bias is None:
         yield f"its bias is float, the {placement.name} placement wants int32"

@@ -7,11 +7,11 @@ import onnx_ir as ir
 from deploykit.errors import UnknownName
 from deploykit.graph.rewrite import Refusal, refuse
 from deploykit.precision.int8.weighted import WeightedOp
-from deploykit.spec import QuantisationPolicy
+from deploykit.spec import QuantizationPolicy
 
 
-def choose(ops: Sequence[WeightedOp], policy: QuantisationPolicy) -> tuple[list[WeightedOp], list[Refusal]]:
-    """Those of `ops`, in graph order, that `policy` quantises, and the others with the term that leaves them.
+def choose(ops: Sequence[WeightedOp], policy: QuantizationPolicy) -> tuple[list[WeightedOp], list[Refusal]]:
+    """Those of `ops`, in graph order, that `policy` quantizes, and the others with the term that leaves them.
 
     Raises UnknownName for a node in `policy.leave` that is none of them.
     """
@@ -40,7 +40,7 @@ def kind(op: WeightedOp) -> str:
     return "pointwise" if groups == 1 and set(op.weight.shape[2:]) == {1} else "spatial"
 
 
-def _terms(op: WeightedOp, policy: QuantisationPolicy, *, is_first: bool, is_last: bool) -> Iterator[str]:
+def _terms(op: WeightedOp, policy: QuantizationPolicy, *, is_first: bool, is_last: bool) -> Iterator[str]:
     found = kind(op)
     if _name(op.node) in policy.leave:
         yield "named"

@@ -13,9 +13,9 @@ from deploykit.spec.operators import WEIGHTED_OPS, is_quantized
 
 
 def require_plain(model: ir.Model, *, typed: bool = False) -> None:
-    """Bring `model`, in place, to the form that the transforms read: constants as initialisers, every value typed.
+    """Bring `model`, in place, to the form that the transforms read: constants as initializers, every value typed.
 
-    `typed`: parts of it may be quantised or float16 already. Raises UnsupportedGraph for those otherwise, and for
+    `typed`: parts of it may be quantized or float16 already. Raises UnsupportedGraph for those otherwise, and for
     control flow, functions that were not inlined, bfloat16 or double precision, a value whose type nothing tells, and
     one that is no tensor.
     """
@@ -26,7 +26,7 @@ def require_plain(model: ir.Model, *, typed: bool = False) -> None:
             raise UnsupportedGraph(f"{node.op_type} node {node.name!r} holds a subgraph", hint="build in fp32")
         if is_quantized(node.op_type) and not typed:
             raise UnsupportedGraph(
-                f"{node.op_type} node {node.name!r}: the graph is quantised already", hint="fp32 leaves it as it is"
+                f"{node.op_type} node {node.name!r}: the graph is quantized already", hint="fp32 leaves it as it is"
             )
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     if any(value.dtype is None for node in model.graph for value in node.outputs if value.uses()):

@@ -23,21 +23,21 @@ from deploykit.precision.int8.scales import (
     ActivationScale,
     activation_scale,
     clipped_weight_scales,
-    quantise_bias,
-    quantise_weight,
+    quantize_bias,
+    quantize_weight,
     scales_with_room_for_bias,
     weight_scales,
 )
 from deploykit.precision.int8.sites import Site, activation_sites
 from deploykit.precision.int8.unlike import unlike_values
 from deploykit.precision.int8.weighted import WeightedOp, weighted_ops
-from deploykit.spec import Precision, QuantisationPolicy
+from deploykit.spec import Precision, QuantizationPolicy
 from deploykit.spec.operators import INTEGER_OPS, WEIGHTED_OPS
 
 
 @dataclass(frozen=True, slots=True)
 class Int8Report:
-    """`quantised` names the weighted nodes that read int8, `left` those that stay in float, with the reason.
+    """`quantized` names the weighted nodes that read int8, `left` those that stay in float, with the reason.
 
     `pairs` counts activations behind a Q/DQ pair; weights and biases are stored as integers behind a DQ alone. `floats`
     are activations that have no pair for what they hold: parts of unlike size. `rest` is what became of the rest where
@@ -45,52 +45,52 @@ class Int8Report:
     """
 
     placement: str
-    quantised: tuple[str, ...]
+    quantized: tuple[str, ...]
     left: tuple[Refusal, ...]
     pairs: int
     floats: tuple[Refusal, ...] = ()
     rest: Float16Report | None = None
 
 
-def quantise(
+def quantize(
     model: ir.Model,
     table: CalibrationTable,
     placement: Placement,
-    policy: QuantisationPolicy = QuantisationPolicy(),  # noqa: B008 - a frozen value
+    policy: QuantizationPolicy = QuantizationPolicy(),  # noqa: B008 - a frozen value
     *,
     clip: bool = False,
     keep_fp32: Collection[str] = (),
 ) -> Int8Report:
-    """Quantise the layers of `model` that `policy` names, in place, with the ranges of `table`.
+    """Quantize the layers of `model` that `policy` names, in place, with the ranges of `table`.
 
     With `clip`, weights are cut off where their squared error is least, else nowhere. `keep_fp32` names what a rest in
     float16 leaves in float32, see `to_float16`.
 
-    Raises UsageError when the table lacks a value that the placement quantises, or the policy names a node that is not
+    Raises UsageError when the table lacks a value that the placement quantizes, or the policy names a node that is not
     there; UnsupportedGraph for a rest in float16 under a placement of integer kernels, whose runtime computes it in
     float32. The graph is then still float.
     """
     require_plain(model)
-    if policy.rest is Precision.FP16 and placement.quantise_outputs:
+    if policy.rest is Precision.FP16 and placement.quantize_outputs:
         raise UnsupportedGraph(
             f"the {placement.name} placement has no float16 beside int8", hint="leave rest=fp16 out of the policy"
         )
     possible, impossible = weighted_ops(model, placement)
     ops, excluded = choose(possible, policy)
     left = [*impossible, *excluded]
-    unlike = unlike_values(model, [op.node for op in ops], table) if placement.quantise_outputs else {}
+    unlike = unlike_values(model, [op.node for op in ops], table) if placement.quantize_outputs else {}
     sites = activation_sites(model, ops, placement, table, unlike)
     scales = {site: activation_scale(site.range(table), symmetric=placement.symmetric) for site in sites}
     input_scale = {node: scale.scale for site, scale in scales.items() for node, index in site.uses if index == 0}
     for op in ops:
         steps = (clipped_weight_scales if clip else weight_scales)(op.weight, op.axis, limit=placement.weight_limit)
-        _quantise_constants(model.graph, op, input_scale[op.node], steps, placement.weight_limit)
+        _quantize_constants(model.graph, op, input_scale[op.node], steps, placement.weight_limit)
     for site, scale in scales.items():
         _insert_pair(model.graph, site, scale)
-    quantised = tuple(_node_name(op.node) for op in ops)
-    rest = to_float16(model, keep=keep_fp32) if policy.rest is Precision.FP16 and quantised else None
+    quantized = tuple(_node_name(op.node) for op in ops)
+    rest = to_float16(model, keep=keep_fp32) if policy.rest is Precision.FP16 and quantized else None
     floats = tuple(Refusal(str(value.name), reason) for value, reason in unlike.items())
-    return Int8Report(placement.name, quantised, tuple(left), len(sites), floats, rest)
+    return Int8Report(placement.name, quantized, tuple(left), len(sites), floats, rest)
 
 
 def own_quantization(model: ir.Model) -> Int8Report:
@@ -108,7 +108,7 @@ def _reads_quantized(node: ir.Node) -> bool:
     return all(maker is not None and maker.op_type == "DequantizeLinear" for maker in makers)
 
 
-def _quantise_constants(
+def _quantize_constants(
     graph: ir.Graph, op: WeightedOp, input_scale: np.float32, scales: np.ndarray, limit: int
 ) -> None:
     """int8 weight, and where the placement wants it an int32 bias at s_x * s_w, each behind a DequantizeLinear.
@@ -118,18 +118,18 @@ def _quantise_constants(
     if op.bias is not None:
         scales = scales_with_room_for_bias(scales, op.bias, input_scale)
     weight, *rest = op.node.inputs[1:]
-    integers = quantise_weight(op.weight, scales, op.axis, limit=limit)
-    op.node.replace_input_with(1, _dequantised(graph, op.node, str(_value_name(weight)), integers, scales, op.axis))
+    integers = quantize_weight(op.weight, scales, op.axis, limit=limit)
+    op.node.replace_input_with(1, _dequantized(graph, op.node, str(_value_name(weight)), integers, scales, op.axis))
     if op.bias is not None:
         bias_scales = (input_scale * scales).astype(np.float32)
-        integers = quantise_bias(op.bias, bias_scales)
+        integers = quantize_bias(op.bias, bias_scales)
         name = str(_value_name(rest[0]))
-        op.node.replace_input_with(2, _dequantised(graph, op.node, name, integers, bias_scales, 0))
+        op.node.replace_input_with(2, _dequantized(graph, op.node, name, integers, bias_scales, 0))
     for value in (weight, *(rest if op.bias is not None else ())):
         discard_unused(graph, value)
 
 
-def _dequantised(
+def _dequantized(
     graph: ir.Graph, reader: ir.Node, name: str, integers: np.ndarray, scales: np.ndarray, axis: int
 ) -> ir.Value:
     """Store `integers` and return the float value that `reader` sees, one scale per channel along `axis`."""

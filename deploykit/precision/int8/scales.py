@@ -1,4 +1,4 @@
-"""The arithmetic of uniform quantisation: ranges to scales, weights and biases to integers.
+"""The arithmetic of uniform quantization: ranges to scales, weights and biases to integers.
 
     real value = scale * (integer - zero_point)
 
@@ -92,13 +92,13 @@ def scales_with_room_for_bias(scales: Array, bias: Array, input_scale: np.float3
     return widened
 
 
-def quantise_weight(weight: Array, scales: Array, axis: int, *, limit: int = 127) -> Array:
+def quantize_weight(weight: Array, scales: Array, axis: int, *, limit: int = 127) -> Array:
     """int8, round half to even, within +/- `limit`; the error is at most half a scale step."""
     shape = [-1 if dimension == axis else 1 for dimension in range(weight.ndim)]
     steps = np.rint(weight / scales.astype(np.float64).reshape(shape))
     return np.clip(steps, -limit, limit).astype(np.int8)
 
 
-def quantise_bias(bias: Array, scales: Array) -> Array:
+def quantize_bias(bias: Array, scales: Array) -> Array:
     """int32 at the accumulator's `scales` (s_x * s_w per channel)."""
     return np.rint(bias / scales.astype(np.float64)).astype(np.int32)

@@ -1,8 +1,8 @@
-"""Which activations a placement quantises, for whom, and with whose range.
+"""Which activations a placement quantizes, for whom, and with whose range.
 
-`quantise_outputs` off (TensorRT): a site is an input of a weighted operator, and one operand of a residual addition.
+`quantize_outputs` off (TensorRT): a site is an input of a weighted operator, and one operand of a residual addition.
 
-*Residual rule.* In `Add(main, shortcut)` only the shortcut is quantised: `main` then comes straight from a
+*Residual rule.* In `Add(main, shortcut)` only the shortcut is quantized: `main` then comes straight from a
 convolution's accumulator, and convolution, addition and ReLU fuse into one kernel. The shortcut is
 
 1. the operand that no weighted operator produced directly, when the other one was;
@@ -16,11 +16,11 @@ An Add of which neither operand comes directly from a weighted operator has noth
 and so on upstream: else a value that is only moved or pooled on its way to an INT8 layer would travel there in float.
 Behind a MaxPool the range stays that of its input, so that the second rounding changes nothing.
 
-*Concat rule.* A quantised Concat output and its inputs share one range (their union): then Q moves through the Concat
+*Concat rule.* A quantized Concat output and its inputs share one range (their union): then Q moves through the Concat
 and the branches write integers into one buffer. What a MaxPool made keeps that pooling's range: else all blocks of a
 network would share one, through the poolings between them. Branches of unlike size (`unlike`) keep ranges of their own.
 
-`quantise_outputs` on (ONNX Runtime's CPU kernels): a site is everything that an integer kernel reads or writes, except
+`quantize_outputs` on (ONNX Runtime's CPU kernels): a site is everything that an integer kernel reads or writes, except
 between an operator and the ReLU or Clip that is its only reader, which the kernel absorbs. Operators that only move
 values (MaxPool, Reshape, ...) take their input's range, so that they run on the integers themselves. Left in float is
 what joins values of unlike size on the way to the answer, and an average pooling that ONNX Runtime's integer kernel
@@ -66,7 +66,7 @@ class Site:
 
 
 def calibrated_values(model: ir.Model) -> list[ir.Value]:
-    """The float activations that some placement may quantise, graph inputs first, then in execution order."""
+    """The float activations that some placement may quantize, graph inputs first, then in execution order."""
     produced = [value for node in model.graph for value in node.outputs]
     return [
         value
@@ -83,7 +83,7 @@ def activation_sites(
     `unlike` are values that stay float (`unlike_values`).
     """
     weighted = {op.node for op in ops}
-    if placement.quantise_outputs:
+    if placement.quantize_outputs:
         return _sites_of_integer_kernels(model, weighted, unlike)
     return _sites_of_operands(model, weighted, table, residual=placement.residual_branch_only)
 
@@ -118,12 +118,12 @@ def _pass_through(model: ir.Model, readers: dict[ir.Value, list[tuple[ir.Node, i
                     readers.setdefault(value, []).append((node, index))
 
 
-def _range_sources(model: ir.Model, movers: tuple[str, ...], quantised: set[ir.Value]) -> dict[ir.Value, ir.Value]:
-    """What `movers` make of a quantised value, one after the other -> the value whose range it takes."""
+def _range_sources(model: ir.Model, movers: tuple[str, ...], quantized: set[ir.Value]) -> dict[ir.Value, ir.Value]:
+    """What `movers` make of a quantized value, one after the other -> the value whose range it takes."""
     source_of: dict[ir.Value, ir.Value] = {}
     for node in model.graph:
         source = node.inputs[0] if node.op_type in movers and node.inputs else None
-        if source is not None and (source in quantised or source in source_of):
+        if source is not None and (source in quantized or source in source_of):
             for value in node.outputs:
                 source_of[value] = source_of.get(source, source)
     return source_of
@@ -155,7 +155,7 @@ def _weighted_depth(model: ir.Model) -> dict[ir.Value, int]:
 
 
 def _share_concat_ranges(sites: list[Site], table: CalibrationTable) -> None:
-    """Unite the ranges of each quantised Concat and its inputs, pooled ones apart; nested Concats form one group.
+    """Unite the ranges of each quantized Concat and its inputs, pooled ones apart; nested Concats form one group.
 
     A Concat of branches of unlike size shares nothing.
     """

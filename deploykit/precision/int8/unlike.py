@@ -1,7 +1,7 @@
 """Values of unlike size in one tensor: boxes in pixels beside scores below 1, which no one scale of eight bits holds.
 
 With one scale for both, the step is set by the larger: 640 / 255 = 2.5, and every score becomes 0. So a tensor whose
-parts differ by more than UNLIKE times is not quantised where it only goes on to the network's answer. Its parts are
+parts differ by more than UNLIKE times is not quantized where it only goes on to the network's answer. Its parts are
 
 1. the branches that a Concat joins, each with its calibrated range, also through further Concats and operators that
    only move values;

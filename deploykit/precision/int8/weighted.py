@@ -34,15 +34,15 @@ class WeightedOp:
 
 def weighted_ops(model: ir.Model, placement: Placement) -> tuple[list[WeightedOp], list[Refusal]]:
     """Every weighted node of a float graph: those that INT8 can express under `placement`, and the others with why."""
-    quantisable, left = [], []
+    quantizable, left = [], []
     for node in model.graph:
         if node.op_type in WEIGHTED_OPS and node.domain == "":
             found = _describe(node, placement)
             if isinstance(found, str):
                 left.append(refuse(node, found))
             else:
-                quantisable.append(found)
-    return quantisable, left
+                quantizable.append(found)
+    return quantizable, left
 
 
 def _describe(node: ir.Node, placement: Placement) -> WeightedOp | str:

@@ -9,7 +9,7 @@ their Q/DQ, with the weights behind theirs.
 
 Every layer is shown what the float graph gives it, so its shift is its own, not its predecessors': one pass measures
 all layers, and all of them are corrected at once. The correction goes into the float bias, before biases are
-quantised, so it serves placements of either kind.
+quantized, so it serves placements of either kind.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -48,20 +48,20 @@ class CorrectionReport:
     error_after: float
 
 
-def correct_biases(model: ir.Model, quantise: Callable[[ir.Model], object], feeds: Feeds) -> CorrectionReport:
-    """Correct the biases of `model`, an optimised float graph, in place.
+def correct_biases(model: ir.Model, quantize: Callable[[ir.Model], object], feeds: Feeds) -> CorrectionReport:
+    """Correct the biases of `model`, an optimized float graph, in place.
 
-    `quantise` writes Q/DQ into a graph it is given and keeps the names of weighted nodes; `feeds` gives the calibration
-    batches anew at each call: they are seen three times, and memory is that of one batch. Raises as `quantise` and
+    `quantize` writes Q/DQ into a graph it is given and keeps the names of weighted nodes; `feeds` gives the calibration
+    batches anew at each call: they are seen three times, and memory is that of one batch. Raises as `quantize` and
     ONNX Runtime do.
     """
-    quantised = _quantised(model, quantise)
-    twins = {str(node.name): node for node in quantised.graph if node.op_type in WEIGHTED_OPS and _is_quantised(node)}
+    quantized = _quantized(model, quantize)
+    twins = {str(node.name): node for node in quantized.graph if node.op_type in WEIGHTED_OPS and _is_quantized(node)}
     probe, layers, left = _probe(model, twins)
     shifts = _means(probe, layers, feeds)
     corrected = model.clone()
     _correct(corrected, shifts)
-    before, after = _errors(model, [quantised, _quantised(corrected, quantise)], feeds)
+    before, after = _errors(model, [quantized, _quantized(corrected, quantize)], feeds)
     kept = bool(after <= before)
     if kept:
         _correct(model, shifts)
@@ -79,13 +79,13 @@ def _correct(model: ir.Model, shifts: dict[str, Array]) -> None:
         write(linear, parameters, model.graph)
 
 
-def _quantised(model: ir.Model, quantise: Callable[[ir.Model], object]) -> ir.Model:
+def _quantized(model: ir.Model, quantize: Callable[[ir.Model], object]) -> ir.Model:
     copy = model.clone()
-    quantise(copy)
+    quantize(copy)
     return copy
 
 
-def _is_quantised(node: ir.Node) -> bool:
+def _is_quantized(node: ir.Node) -> bool:
     return all(_producer(value) == "DequantizeLinear" for value in node.inputs[:2])
 
 
@@ -95,7 +95,7 @@ def _producer(value: ir.Value | None) -> str:
 
 
 def _probe(model: ir.Model, twins: dict[str, ir.Node]) -> tuple[ir.Model, list[str], list[Refusal]]:
-    """The float graph with each layer's quantised twin beside it, and the mean of their difference as an output.
+    """The float graph with each layer's quantized twin beside it, and the mean of their difference as an output.
 
     Also the layers that have one, in the order of these outputs.
     """
@@ -124,7 +124,7 @@ def _add_mean_difference(graph: ir.Graph, node: ir.Node, twin: ir.Node) -> None:
     """Add the twin behind `node`, on the same float input, and the mean of what they differ by for each channel."""
     name = str(node.name)
     activation, weight = (value.producer() for value in twin.inputs[:2] if value is not None)
-    assert activation is not None and weight is not None  # noqa: S101, PT018 - _is_quantised
+    assert activation is not None and weight is not None  # noqa: S101, PT018 - _is_quantized
     made = _copied_pair(graph, node.inputs[0], activation, name)
     integers = _copied_pair(graph, None, weight, f"{name}_weight")
     copy = ir.node(
@@ -139,7 +139,7 @@ def _add_mean_difference(graph: ir.Graph, node: ir.Node, twin: ir.Node) -> None:
 
 
 def _copied_pair(graph: ir.Graph, source: ir.Value | None, dequantize: ir.Node, name: str) -> list[ir.Node]:
-    """QuantizeLinear and DequantizeLinear as in the quantised graph, on `source`; of a constant the latter alone."""
+    """QuantizeLinear and DequantizeLinear as in the quantized graph, on `source`; of a constant the latter alone."""
     scale, zero = (
         new_initializer(graph, f"{name}_{role}", np.asarray(constant(value)))
         for role, value in zip(("scale", "zero"), dequantize.inputs[1:], strict=True)
@@ -175,8 +175,8 @@ def _means(probe: ir.Model, layers: Sequence[str], feeds: Feeds) -> dict[str, Ar
 def _errors(exact: ir.Model, candidates: Sequence[ir.Model], feeds: Feeds) -> tuple[float, ...]:
     """The mean squared error of each candidate's outputs, run as written."""
     names = [str(value.name) for value in exact.graph.outputs]
-    reference = open_session(exact.clone(), optimise=False)
-    sessions = [open_session(candidate.clone(), optimise=False) for candidate in candidates]
+    reference = open_session(exact.clone(), optimize=False)
+    sessions = [open_session(candidate.clone(), optimize=False) for candidate in candidates]
     sums, count = [0.0] * len(sessions), 0
     for feed in feeds():
         truth = compute(reference, names, feed)

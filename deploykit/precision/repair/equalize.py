@@ -50,7 +50,7 @@ WORTH = 4  # between the largest and the smallest factor, for a ReLU6 to be rewr
 
 
 @dataclass(frozen=True, slots=True)
-class EqualisationReport:
+class EqualizationReport:
     """`pairs` are the layers between which channels were evened out, `largest_factor` the largest ratio of two."""
 
     pairs: tuple[str, ...]
@@ -76,8 +76,8 @@ class _Pair:
         return value
 
 
-def equalise(model: ir.Model, feeds: Iterable[Feed]) -> EqualisationReport:
-    """Even out `model`, an optimised float graph, in place, by what its activations are on `feeds`.
+def equalize(model: ir.Model, feeds: Iterable[Feed]) -> EqualizationReport:
+    """Even out `model`, an optimized float graph, in place, by what its activations are on `feeds`.
 
     Raises UnsupportedGraph for a graph that is not plainly float32, ExecutionFailed where a feed cannot be run.
     """
@@ -97,7 +97,7 @@ def equalise(model: ir.Model, feeds: Iterable[Feed]) -> EqualisationReport:
         else:
             done.append(pair.name)
             largest = max(largest, spread)
-    return EqualisationReport(tuple(done), tuple(left), largest)
+    return EqualizationReport(tuple(done), tuple(left), largest)
 
 
 def _find(first: ir.Node) -> _Pair | Refusal | None:
@@ -154,7 +154,7 @@ def _extents(model: ir.Model, pairs: list[_Pair], feeds: Iterable[Feed]) -> list
         return []
     probe = model.clone()
     values = {value.name: value for node in probe.graph for value in node.outputs}
-    names = [f"equalise_max_{number}" for number in range(len(pairs))]
+    names = [f"equalize_max_{number}" for number in range(len(pairs))]
     for name, pair in zip(names, pairs, strict=True):
         value = values[pair.seen.name]
         magnitude = ir.node("Abs", [value], outputs=[ir.Value(name=f"{name}_abs")])

@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 
 from deploykit.graph.passes.cleanup import CLEAN_UP, CleanUpRule
-from deploykit.graph.passes.order import optimise
+from deploykit.graph.passes.order import optimize
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20]>\n'
 RULES = {rule.name: rule for rule in CLEAN_UP if isinstance(rule, CleanUpRule)}
@@ -66,7 +66,7 @@ def test_a_rule_alone(build, run, name):
     np.testing.assert_array_equal(run(model, x=x)[0], wanted)
 
 
-def test_equal_small_initialisers_are_stored_once(build):
+def test_equal_small_initializers_are_stored_once(build):
     same = np.array([1.0, 2.0])
     text = "g (float[2] x, float[2] a, float[2] c) => (float[2] y) { d = Add (x, a) y = Mul (d, c) }"
     model = build(HEADER + text, values={"a": same, "c": same})
@@ -77,7 +77,7 @@ def test_equal_small_initialisers_are_stored_once(build):
 def test_a_computed_reshape_becomes_a_constant_one_and_its_chain_goes(build, run):
     model = build(HEADER + RESHAPE)
     x = np.arange(24, dtype=np.float32).reshape(3, 8, 1, 1)
-    optimise(model, passes=CLEAN_UP)
+    optimize(model, passes=CLEAN_UP)
     assert ops(model) == ["Reshape"]
     assert model.graph[0].inputs[1].const_value.numpy().tolist() == [-1, 8]
     np.testing.assert_array_equal(run(model, x=x)[0], x.reshape(3, 8))
@@ -133,7 +133,7 @@ def test_missing_shapes_and_types_are_inferred(build):
     model = build(HEADER + "g (float[batch, 3] x) => (float[batch, 3] y) { a = Neg (x) y = Relu (a) }")
     inner = model.graph[0].outputs[0]
     assert inner.shape is None
-    optimise(model, passes=CLEAN_UP)
+    optimize(model, passes=CLEAN_UP)
     assert str(inner.shape) == "[batch,3]"
     assert inner.dtype == ir.DataType.FLOAT
 
@@ -150,7 +150,7 @@ KEPT = {  # a type in which a weight is read, and what has not one value
 @pytest.mark.parametrize("op", KEPT)
 def test_constant_as_its_inputs_may_be_this_operator_stays(build, op):
     model = build(HEADER + KEPT[op])
-    optimise(model, passes=CLEAN_UP)
+    optimize(model, passes=CLEAN_UP)
     assert op in ops(model)
 
 
@@ -161,9 +161,9 @@ def test_every_rule_says_why_and_none_is_listed_twice():
 
 def test_cleaning_twice_changes_nothing_more(build):
     model = build(HEADER + RESHAPE)
-    optimise(model, passes=CLEAN_UP)
+    optimize(model, passes=CLEAN_UP)
     once = ir.serde.serialize_model(model)
-    optimise(model, passes=CLEAN_UP)
+    optimize(model, passes=CLEAN_UP)
     assert ir.serde.serialize_model(model) == once
     onnx.checker.check_model(once, full_check=True)
 

@@ -1,4 +1,4 @@
-"""Convolutions composed with a 1x1 neighbour: exact in double precision, and every reason to refuse, one by one."""
+"""Convolutions composed with a 1x1 neighbor: exact in double precision, and every reason to refuse, one by one."""
 
 import itertools
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from deploykit.graph import fold_costs, optimise, parse, serialise
+from deploykit.graph import fold_costs, optimize, parse, serialize
 from deploykit.graph.passes.constants import MAX_GROWTH_BYTES, MAX_TENSOR_ELEMENTS, Budget, fold_constants
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20]>\n'
@@ -33,10 +33,10 @@ def test_a_folding_bomb_stays_small(kind):
     )
     tracemalloc.start()
     model = parse(proto)
-    optimise(model)
+    optimize(model)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(serialise(model)) < 10_000
+    assert len(serialize(model)) < 10_000
     assert peak < 32 << 20
 
 
@@ -45,8 +45,8 @@ def test_a_bomb_that_is_a_graph_output_stays_small():
         f"{HEADER} g (float[1, 1] x) => (float[1, 1] d, float[1, 1] y) {{ {BOMBS['Expand']} y = Neg (x) }}"
     )
     model = parse(proto)
-    optimise(model)
-    assert len(serialise(model)) < 10_000
+    optimize(model)
+    assert len(serialize(model)) < 10_000
 
 
 def test_tensors_of_allowed_size_cannot_add_up_beyond_the_budget():
@@ -63,7 +63,7 @@ def test_tensors_of_allowed_size_cannot_add_up_beyond_the_budget():
             f"{HEADER} g (float[1, 1] x) => ({ends}) {{ s = Constant <value = int64[2] {{{side}, {side}}}> () {body} }}"
         )
     )
-    optimise(model)
+    optimize(model)
     left = sum(node.op_type == "Expand" for node in model.graph)
     stored = sum(value.const_value.nbytes for value in model.graph.initializers.values())
     assert left >= 4
@@ -76,7 +76,7 @@ def test_a_weight_of_sensible_size_is_folded(build):
         "s = Constant <value = int64[4] {512, 512, 3, 3}> () w = ConstantOfShape <value = float[1] {0.5}> (s)"
         "y = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x, w) }"
     )
-    optimise(model)
+    optimize(model)
     assert [node.op_type for node in model.graph] == ["Conv"]
     assert model.graph[0].inputs[1].const_value.numpy().shape == (512, 512, 3, 3)
 
@@ -90,7 +90,7 @@ def test_a_transposed_weight_costs_nothing_whatever_its_size(build):
     weight = np.zeros((side, side), np.float32)
     weight[0, 1] = 1
     model = build(HEADER + text, values={"w": weight})
-    optimise(model)
+    optimize(model)
     assert [node.op_type for node in model.graph] == ["MatMul"]
     assert model.graph[0].inputs[1].const_value.numpy()[1, 0] == 1
 
@@ -108,7 +108,7 @@ COMPUTED = {
         "f = Flatten (w) a = MatMul (f, v) b = MatMul (u, a) k = Div (w, b)",
         W / (np.full(4, 0.5) @ FLAT @ np.full(12, 0.25)),
     ),
-    "standardised by batch norm": (
+    "standardized by batch norm": (
         """f = Reshape (w, flat) y0, m1, v1 = BatchNormalization <training_mode = 1, epsilon = 1e-6> (f, s4, z4, z4, s4)
         k = Reshape (y0, whole)""",
         (CENTRED / np.sqrt(FLAT.var(1, keepdims=True) + 1e-6)).reshape(W.shape),
@@ -149,7 +149,7 @@ def test_a_computed_weight_becomes_the_weight(kind):
     for name, array in constants.items():
         proto.graph.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
     model = parse(proto)
-    optimise(model)
+    optimize(model)
     assert [node.op_type for node in model.graph] == ["Conv"]
     found = model.graph[0].inputs[1].const_value.numpy()
     assert found.dtype == np.float32
@@ -188,13 +188,13 @@ def test_what_a_small_file_can_ask_for_is_bounded_in_time_and_memory(kind):
     model = parse(proto)
     tracemalloc.start()
     began = time.perf_counter()
-    optimise(model)
+    optimize(model)
     took = time.perf_counter() - began
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert took < 10
     assert peak < 160 << 20
-    assert len(serialise(model)) < 40 << 20
+    assert len(serialize(model)) < 40 << 20
 
 
 def test_many_copies_of_one_weight_do_not_each_count_as_its_replacement():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deploykit.graph.passes.fold_affine_forward import fold_affine_forward
-from deploykit.graph.passes.order import optimise
+from deploykit.graph.passes.order import optimize
 from deploykit.graph.rewrite import FOLDED_SCOPE
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20]>\n'
@@ -194,7 +194,7 @@ REFUSALS = {
         graph("a = Add (x, m)", "Conv (a, w)", constants=f"{WEIGHT}, double[2, 1, 1, 1] m"),
         "a constant of shape [2, 1, 1, 1] is neither a scalar nor one number per channel",
     ),
-    "a grey image made colourful": (
+    "a grey image made colorful": (
         graph("a = Mul (x, m)", "Conv (a, w)", constants=SHIFT, shape="[N, 1, 6, 5]"),
         "a constant of shape [4, 1, 1] is neither a scalar nor one number per channel",
     ),
@@ -213,7 +213,7 @@ REFUSALS = {
     "batch statistics": (
         graph("a = BatchNormalization <training_mode = 1> (x, g, b, m, v)", "Conv (a, w)",
               constants=f"{WEIGHT}, {PARAMETERS}"),
-        "it normalises with the statistics of the batch (training mode)",
+        "it normalizes with the statistics of the batch (training mode)",
     ),
 }  # fmt: skip
 
@@ -274,7 +274,7 @@ def test_refuses_what_is_not_finite_and_writes_nothing(build, call, value, reaso
         ("a = Mul (x, m)", "Conv (x, a)", "double[4, 4, 1, 1] m"),
     ],
 )
-def test_other_neighbours_are_not_the_pattern(build, front, back, constants):
+def test_other_neighbors_are_not_the_pattern(build, front, back, constants):
     result = fold_affine_forward(build(graph(front, back, constants=constants, shape="[4, 4, 3, 3]")))
     assert not result.refused
     assert not result.rewritten
@@ -308,6 +308,6 @@ def test_refuses_the_body_of_a_branch(build, outside, inside, reason):
 def test_preprocessing_before_a_whole_network_is_gone_after_the_passes(build):
     text = graph(PREPROCESSING, "Conv (a, w)", constants=STATISTICS, kind="float")
     model = build(text)
-    ledger = optimise(model)
+    ledger = optimize(model)
     assert ledger["fold_affine_forward"].rewritten == ("d",)
     assert ops(model) == ["Conv"]

@@ -152,7 +152,7 @@ def test_a_shared_weight_is_duplicated_and_its_other_reader_keeps_the_old_one(bu
 REFUSALS = {
     "batch statistics": (
         PLAIN.replace("BatchNormalization (", "BatchNormalization <training_mode = 1> ("),
-        "it normalises with the statistics of the batch (training mode)",
+        "it normalizes with the statistics of the batch (training mode)",
     ),
     "no producer": (
         "g (float[N, 3, 4, 4] x, float[3] g, float[3] b, float[3] m, float[3] v) => (float[N, 3, 4, 4] y) {"
@@ -174,11 +174,11 @@ REFUSALS = {
         PLAIN.replace("(float[N, 3, 4, 4] y)", "(float[N, 3, 4, 4] y, float[N, 3, 4, 4] z)").replace(
             "v)\n}", "v)\n    z = Relu (c)\n}"
         ),
-        "another node reads the unnormalised output",
+        "another node reads the unnormalized output",
     ),
     "graph output": (
         PLAIN.replace("(float[N, 3, 4, 4] y)", "(float[N, 3, 4, 4] y, float[N, 3, 4, 4] c)"),
-        "the unnormalised output is a graph output",
+        "the unnormalized output is a graph output",
     ),
 }
 
@@ -247,4 +247,4 @@ def test_refuses_another_number_of_channels(build):
     for name in "gbmv":
         text = text.replace(f"float[3] {name},", f"float[1] {name},").replace(f"float[3] {name})", f"float[1] {name})")
     model = build(HEADER + text)
-    assert [refusal.reason for refusal in fold_batchnorm(model).refused] == ["it has 1 channels, its neighbour 3"]
+    assert [refusal.reason for refusal in fold_batchnorm(model).refused] == ["it has 1 channels, its neighbor 3"]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from deploykit.export import export_module
-from deploykit.graph import check, optimise, parse, separate_names
+from deploykit.graph import check, optimize, parse, separate_names
 from deploykit.graph.ort_session import compute, open_session
 from deploykit.graph.passes.naming import LONGEST_NAME
 from deploykit.graph.rewrite import PassResult, new_initializer
@@ -34,7 +34,7 @@ class Centred(nn.Module):
 
 
 def computed(model, feed):
-    session = open_session(model, optimise=False)
+    session = open_session(model, optimize=False)
     return compute(session, [value.name for value in model.graph.outputs], feed)
 
 
@@ -55,7 +55,7 @@ def test_a_buffer_and_a_module_of_any_name(buffer, conv):
     torch.manual_seed(0)
     module = Centred(buffer, conv).eval()
     model = export_module(module, IMAGES)
-    optimise(model)
+    optimize(model)
     check(model)
     images = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
     with torch.no_grad():
@@ -69,7 +69,7 @@ def test_a_value_with_the_name_of_one_that_typing_makes(name):
         w = Constant <value = float[3, 4] {{{", ".join("1" * 12)}}}> ()
         c = MatMul (images, w) "{name}" = Relu (c) y = Neg ("{name}") c_scale = Abs ("{name}") }}"""
     model = parse_quoted(text, name)
-    optimise(model)
+    optimize(model)
     to_float16(model, keep_io=True)
     separate_names(model)
     check(model)
@@ -105,7 +105,7 @@ def test_inputs_and_outputs_keep_their_names_and_the_first_of_others():
     assert separate_names(model) == 0
 
 
-def test_an_initialiser_may_move_to_a_name_that_a_later_one_has():
+def test_an_initializer_may_move_to_a_name_that_a_later_one_has():
     model = ir.from_onnx_text(HEADER + TWO_STEPS)
     values = [
         new_initializer(model.graph, name, np.full(2, size, np.float32)) for size, name in enumerate(("x", "x_1"))
@@ -134,7 +134,7 @@ def test_a_body_shares_no_name_with_anything_outside():
 def test_names_that_a_build_log_cannot_carry_are_written_plainly(name):
     model = ir.from_onnx_text(HEADER + TWO_STEPS)
     model.graph[0].name = model.graph[0].outputs[0].name = name
-    optimise(model)
+    optimize(model)
     for found in (model.graph[0].name, model.graph[0].outputs[0].name):
         assert found
         assert len(found) <= LONGEST_NAME
@@ -150,5 +150,5 @@ def test_a_pass_may_repeat_a_name():
     model = ir.from_onnx_text(HEADER + TWO_STEPS)
     for index, node in enumerate(model.graph):
         node.name = f"n{index}"
-    optimise(model, passes=(repeat,))
+    optimize(model, passes=(repeat,))
     assert [node.outputs[0].name for node in model.graph] == ["a", "a_1", "y"]

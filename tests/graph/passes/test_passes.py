@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 
 from deploykit.errors import DeploykitError, UsageError
-from deploykit.graph import CNN_PASSES, FUSIONS, optimise
+from deploykit.graph import CNN_PASSES, FUSIONS, optimize
 from deploykit.graph.passes.order import cnn_passes
 from deploykit.graph.rewrite import NAME_SCOPES, PassResult
 from deploykit.spec import SAFE_FUSIONS, Fusions
@@ -23,7 +23,7 @@ TEXT = """g (float[batch, 2, 4, 4] x, float[2, 2, 1, 1] w, float[2] s, float[2] 
 
 
 def test_the_ledger_accounts_for_every_pass(build):
-    ledger = optimise(build(HEADER + TEXT))
+    ledger = optimize(build(HEADER + TEXT))
     assert len(ledger.passes) == len(CNN_PASSES)
     fusions = [name for name in FUSIONS if name in SAFE_FUSIONS]
     assert [record.name for record in ledger.passes][-1 - len(fusions) :] == ["name_nodes", *fusions]
@@ -71,7 +71,7 @@ def forget_data(model):
         (read_what_comes_later, "reads 'r' before anything makes it"),
         (rename_the_output, "inputs or outputs changed"),
         (retype_the_output, "inputs or outputs changed"),
-        (forget_data, "initialiser 'w' has no data"),
+        (forget_data, "initializer 'w' has no data"),
     ],
 )
 def test_the_verifier_names_the_pass_that_broke_the_graph(build, damage, complaint):
@@ -83,7 +83,7 @@ def test_the_verifier_names_the_pass_that_broke_the_graph(build, damage, complai
         return PassResult("vandal")
 
     with pytest.raises(DeploykitError, match=f"graph pass vandal broke the graph: .*{complaint}"):
-        optimise(build(HEADER + TEXT), passes=(innocent, vandal))
+        optimize(build(HEADER + TEXT), passes=(innocent, vandal))
 
 
 @pytest.mark.parametrize("damage", [drop_relu, read_what_comes_later, forget_data])
@@ -91,7 +91,7 @@ def test_no_pass_is_blamed_for_a_graph_that_was_broken_before(build, damage):
     model = build(HEADER + TEXT)
     damage(model)
     with pytest.raises(DeploykitError, match=r"^the graph is broken before any pass has seen it: "):
-        optimise(model)
+        optimize(model)
 
 
 def test_a_nameless_node_is_a_breach(build):
@@ -100,7 +100,7 @@ def test_a_nameless_node_is_a_breach(build):
         return PassResult("vandal")
 
     with pytest.raises(DeploykitError, match="graph pass vandal left a Conv"):
-        optimise(build(HEADER + TEXT), passes=(*CNN_PASSES, vandal))
+        optimize(build(HEADER + TEXT), passes=(*CNN_PASSES, vandal))
 
 
 def test_an_error_inside_a_pass_is_one_line_with_its_name(build):
@@ -108,7 +108,7 @@ def test_an_error_inside_a_pass_is_one_line_with_its_name(build):
         raise RuntimeError("first line\nsecond line")
 
     with pytest.raises(DeploykitError, match=r"^graph pass clumsy failed: RuntimeError: first line second line$"):
-        optimise(build(HEADER + TEXT), passes=(clumsy,))
+        optimize(build(HEADER + TEXT), passes=(clumsy,))
 
 
 def test_deploykits_own_errors_pass_through(build):
@@ -116,7 +116,7 @@ def test_deploykits_own_errors_pass_through(build):
         raise UsageError("as it was")
 
     with pytest.raises(UsageError, match=r"^as it was$"):
-        optimise(build(HEADER + TEXT), passes=(strict,))
+        optimize(build(HEADER + TEXT), passes=(strict,))
 
 
 def test_names_are_the_modules_unique_and_stable(build):
@@ -126,10 +126,10 @@ def test_names_are_the_modules_unique_and_stable(build):
         node.name = "same"
         if scope:
             node.metadata_props[NAME_SCOPES] = scope
-    ledger = optimise(model)
+    ledger = optimize(model)
     assert [node.name for node in model.graph] == ["l.conv", "l/Relu", "add_3", "same"]
     assert [refusal.node for refusal in ledger["fold_batchnorm"].refused] == ["same"]
-    optimise(model)
+    optimize(model)
     assert [node.name for node in model.graph] == ["l.conv", "l/Relu", "add_3", "same"]
 
 
@@ -137,7 +137,7 @@ def test_nodes_without_scope_keep_distinct_names_and_others_get_them(build):
     model = build(HEADER + "g (float[2] x) => (float[2] y) { a = Neg (x) b = Abs (a) c = Exp (b) y = Log (c) }")
     for node, name in zip(model.graph, ["twin", "twin", "", "own"], strict=True):
         node.name = name
-    optimise(model)
+    optimize(model)
     assert [node.name for node in model.graph] == ["twin", "twin_1", "c", "own"]
 
 

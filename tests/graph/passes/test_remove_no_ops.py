@@ -152,7 +152,7 @@ def test_a_chain_goes_link_by_link_and_the_graph_output_keeps_its_name(build, in
     assert model.graph.outputs[0] is model.graph[0].outputs[0]
 
 
-BOTH_PUBLIC = "it hands a graph input, an initialiser or a graph output on to a graph output"
+BOTH_PUBLIC = "it hands a graph input, an initializer or a graph output on to a graph output"
 REFUSALS = {
     "training": (
         graph("Dropout (a, r, t)", constants=", float r, bool t"),

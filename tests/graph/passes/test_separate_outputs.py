@@ -5,7 +5,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 
-from deploykit.graph import check, optimise, parse, serialise
+from deploykit.graph import check, optimize, parse, serialize
 from deploykit.graph.passes.separate_outputs import separate_outputs
 
 
@@ -24,7 +24,7 @@ def graph_of(body: str, outputs: list[str]) -> ir.Model:
 
 
 def run(model: ir.Model) -> dict[str, list[list[float]]]:
-    session = onnxruntime.InferenceSession(serialise(model), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(serialize(model), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return {
         name: found.tolist()
@@ -39,12 +39,12 @@ def test_an_input_a_weight_and_a_value_listed_twice_are_outputs_of_their_own():
     assert run(model) == {"y": [[4, 5]], "x_1": [[1, 1]], "w": [3, 4], "y_1": [[4, 5]]}
 
 
-def test_optimising_keeps_them_apart():
+def test_optimizing_keeps_them_apart():
     model = graph_of("{ y = Add(x, w) z = Add(x, w) v = Add(w, w) u = Identity(x) t = Identity(x) }", list("yzvut"))
     for value in model.graph.outputs:
         if value.name == "v":
             value.shape = ir.Shape([2])
-    optimise(model)
+    optimize(model)
     check(model)
     assert run(model) == {"y": [[4, 5]], "z": [[4, 5]], "v": [6, 8], "u": [[1, 1]], "t": [[1, 1]]}
 
@@ -56,6 +56,6 @@ def test_a_file_that_lists_a_value_twice_is_parsed_to_one_that_does_not():
 
 def test_a_graph_that_needs_nothing_is_left_alone():
     model = graph_of("{ y = Add(x, w) }", ["y"])
-    before = serialise(model)
+    before = serialize(model)
     separate_outputs(model)
-    assert serialise(model) == before
+    assert serialize(model) == before

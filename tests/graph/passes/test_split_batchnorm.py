@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deploykit.graph.passes.fold_batchnorm import fold_batchnorm
-from deploykit.graph.passes.order import optimise
+from deploykit.graph.passes.order import optimize
 from deploykit.graph.passes.split_batchnorm import split_batchnorm
 from deploykit.graph.rewrite import FOLDED_SCOPE, NAME_SCOPES
 
@@ -77,15 +77,15 @@ def test_the_parts_bear_the_batchnorms_name_and_scope_and_clash_with_no_other(bu
 
 def test_the_passes_split_and_fold_in_one_go(build):
     model = build(graph(kind="float"))
-    ledger = optimise(model)
+    ledger = optimize(model)
     assert ledger["split_batchnorm"].rewritten == ("y",)
     assert ledger["fold_batchnorm"].rewritten == ("y_0", "y_1", "y_2")
     assert "BatchNormalization" not in ops(model)
 
 
 REFUSALS = {
-    "read elsewhere": (graph(tail="z = Neg (c)", output=", double z"), "another node reads the unnormalised output"),
-    "graph output": (graph(output=", double[N, 9, 6, 5] c"), "the unnormalised output is a graph output"),
+    "read elsewhere": (graph(tail="z = Neg (c)", output=", double z"), "another node reads the unnormalized output"),
+    "graph output": (graph(output=", double[N, 9, 6, 5] c"), "the unnormalized output is a graph output"),
     "rows joined": (
         graph(axis=2, branches="p = Conv (x, u) q = Conv (x, u)", joined="p, q", more=", double[9, 4, 1, 1] u"),
         "the Concat before it does not join channels",
@@ -106,7 +106,7 @@ REFUSALS = {
     "a branch as graph output": (graph(output=", double[N, 3, 6, 5] q"), "the branch's output is a graph output"),
     "batch statistics": (
         graph(norm=", training_mode = 1"),
-        "it normalises with the statistics of the batch (training mode)",
+        "it normalizes with the statistics of the batch (training mode)",
     ),
 }  # fmt: skip
 
@@ -133,7 +133,7 @@ def test_refuses_what_the_caller_may_feed(build, name, role):
 
 def test_refuses_another_number_of_channels(build):
     model = build(graph(joined="p, q", branches=BRANCHES.partition("r =")[0]))
-    assert [refusal.reason for refusal in split_batchnorm(model).refused] == ["it has 9 channels, its neighbour 7"]
+    assert [refusal.reason for refusal in split_batchnorm(model).refused] == ["it has 9 channels, its neighbor 7"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Bytes in, the same logits out; what of the normalisation folds, and what has to stay."""
+"""Bytes in, the same logits out; what of the normalization folds, and what has to stay."""
 
 import numpy as np
 import onnx
@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 
 from deploykit.errors import UsageError
-from deploykit.graph import optimise
+from deploykit.graph import optimize
 from deploykit.graph.passes.stem import prepend_uint8_stem
 from deploykit.spec import Preprocessing
 
@@ -16,7 +16,7 @@ g (float[N, 3, 8, 8] x, float[4, 3, 3, 3] w) => (float[N, 4, H, W] y)
 {{ y = Conv <pads = [{pad}, {pad}, {pad}, {pad}]> (x, w) }}"""
 
 
-def normalised(pixels: np.ndarray) -> np.ndarray:
+def normalized(pixels: np.ndarray) -> np.ndarray:
     return (
         (pixels.transpose(0, 3, 1, 2) / 255.0 - np.reshape(RECIPE.mean, (3, 1, 1))) / np.reshape(RECIPE.std, (3, 1, 1))
     ).astype(np.float32)
@@ -28,9 +28,9 @@ def normalised(pixels: np.ndarray) -> np.ndarray:
 def test_the_stem_folds_as_far_as_padding_allows_and_the_result_stays(build, run, relative_l2, pad, left):
     plain, model = build(GRAPH.format(pad=pad)), build(GRAPH.format(pad=pad))
     pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
-    wanted = run(plain, x=normalised(pixels))[0]
+    wanted = run(plain, x=normalized(pixels))[0]
     prepend_uint8_stem(model, RECIPE)
-    optimise(model)
+    optimize(model)
     assert [node.op_type for node in model.graph] == left
     onnx.checker.check_model(ir.serde.serialize_model(model), full_check=True)
     assert [(value.name, value.dtype) for value in model.graph.inputs] == [("x", ir.DataType.UINT8)]

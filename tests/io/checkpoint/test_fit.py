@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from deploykit.errors import CheckpointMismatch, UntrustedArtefact, UsageError
+from deploykit.errors import CheckpointMismatch, UntrustedArtifact, UsageError
 from deploykit.spec import ModelSpec
 from deploykit.weights_file import load_checkpoint
 from deploykit.zoo.registry import build_module
@@ -172,7 +172,7 @@ def test_only_what_is_taken_has_to_be_sound(saved):
     content = {"model": STATE, "stale": {"w": torch.eye(3).to_sparse()}}
     assert_loaded(load_checkpoint(MODEL, saved(content)))
     claims = {**STATE, "fc.weight": torch.ones(1).expand(10, 16)}
-    with pytest.raises(UntrustedArtefact, match=r"model\.fc\.weight is not a plain tensor"):
+    with pytest.raises(UntrustedArtifact, match=r"model\.fc\.weight is not a plain tensor"):
         load_checkpoint(MODEL, saved({"model": claims}))
 
 

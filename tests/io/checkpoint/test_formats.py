@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from deploykit.errors import UntrustedArtefact
+from deploykit.errors import UntrustedArtifact
 from deploykit.io.loader import read_checkpoint
 
 
@@ -66,7 +66,7 @@ FOREIGN = {
 def test_what_is_no_checkpoint_is_named_with_the_fix(tmp_path, what, name):
     path = tmp_path / name
     path.write_bytes(FOREIGN[what])
-    with pytest.raises(UntrustedArtefact, match=what) as caught:
+    with pytest.raises(UntrustedArtifact, match=what) as caught:
         read_checkpoint(path)
     assert caught.value.hint
     assert "\n" not in str(caught.value)
@@ -74,19 +74,19 @@ def test_what_is_no_checkpoint_is_named_with_the_fix(tmp_path, what, name):
 
 def test_many_comments_cost_no_more_than_their_length(tmp_path):
     (tmp_path / "net.pth").write_bytes(b"<!---->" * 146)
-    with pytest.raises(UntrustedArtefact):
+    with pytest.raises(UntrustedArtifact):
         read_checkpoint(tmp_path / "net.pth")
 
 
 def test_the_checkpoint_inside_an_archive_is_named(tmp_path):
     (tmp_path / "all.zip").write_bytes(zipped("readme.txt", "best/model.pth"))
-    with pytest.raises(UntrustedArtefact, match=r"name the checkpoint inside: best/model\.pth"):
+    with pytest.raises(UntrustedArtifact, match=r"name the checkpoint inside: best/model\.pth"):
         read_checkpoint(tmp_path / "all.zip")
 
 
 def test_a_torchscript_archive_is_named_and_not_run(tmp_path):
     torch.jit.trace(nn.Conv2d(1, 1, 1), torch.zeros(1, 1, 2, 2)).save(tmp_path / "scripted.pt")
-    with pytest.raises(UntrustedArtefact, match=r"TorchScript archive, .*torch\.jit\.load\(\"scripted\.pt\"\)"):
+    with pytest.raises(UntrustedArtifact, match=r"TorchScript archive, .*torch\.jit\.load\(\"scripted\.pt\"\)"):
         read_checkpoint(tmp_path / "scripted.pt")
 
 
@@ -101,7 +101,7 @@ class OwnNet(nn.Module):
 def test_a_pickled_module_is_named_with_its_class(tmp_path, content, zipped):
     torch.save(content, tmp_path / "whole.pth", _use_new_zipfile_serialization=zipped)
     with pytest.raises(
-        UntrustedArtefact, match=r"would run code when loaded .*OwnNet.*model\.state_dict\(\)"
+        UntrustedArtifact, match=r"would run code when loaded .*OwnNet.*model\.state_dict\(\)"
     ) as caught:
         read_checkpoint(tmp_path / "whole.pth")
     assert "whole pickled module" in str(caught.value) or not zipped

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from deploykit.errors import UntrustedArtefact
+from deploykit.errors import UntrustedArtifact
 from deploykit.io.checkpoint.tensors import dense_tensor, tensors_of
 from deploykit.io.loader import read_checkpoint
 
@@ -76,7 +76,7 @@ class Claims:
 def test_an_array_that_claims_another_shape_is_refused(tmp_path, shape):
     torch.save({"w": Claims(shape)}, tmp_path / "net.pth")
     found = tensors_of(read_checkpoint(tmp_path / "net.pth"), tmp_path)
-    with pytest.raises(UntrustedArtefact, match="w claims the shape"):
+    with pytest.raises(UntrustedArtifact, match="w claims the shape"):
         dense_tensor("w", found["w"], tmp_path)
 
 
@@ -88,5 +88,5 @@ def test_an_array_whose_shape_is_no_shape_is_no_tensor(tmp_path, shape):
 
 def test_a_type_that_is_not_on_the_list_is_refused_by_name(tmp_path):
     torch.save({"state_dict": {"w": torch.ones(2)}, "f": functools.partial(int, "3")}, tmp_path / "net.pth")
-    with pytest.raises(UntrustedArtefact, match=r"would run code when loaded \(functools\.partial\)"):
+    with pytest.raises(UntrustedArtifact, match=r"would run code when loaded \(functools\.partial\)"):
         read_checkpoint(tmp_path / "net.pth")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deploykit.errors import UntrustedArtefact
+from deploykit.errors import UntrustedArtifact
 from deploykit.io.checkpoint import tensors
 from deploykit.io.checkpoint.tensors import tensors_of
 
@@ -47,17 +47,17 @@ def doubling():
 
 @pytest.mark.parametrize("content", [cyclic(), doubling()], ids=["a cycle", "tables twice in each other"])
 def test_tables_without_end_are_refused_quickly(tmp_path, content):
-    with pytest.raises(UntrustedArtefact, match="holds more than"):
+    with pytest.raises(UntrustedArtifact, match="holds more than"):
         tensors_of(content, tmp_path)
 
 
 def test_too_many_tensors_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(tensors, "MAX_TENSORS", 10)
-    with pytest.raises(UntrustedArtefact, match="more than 10 tensors"):
+    with pytest.raises(UntrustedArtifact, match="more than 10 tensors"):
         tensors_of({str(index): W for index in range(11)}, tmp_path)
 
 
 @pytest.mark.parametrize("content", [{}, {"epoch": 3}, [1, 2], {"a": {}}])
 def test_a_file_without_tensors_says_what_to_save(tmp_path, content):
-    with pytest.raises(UntrustedArtefact, match=r"no table of tensors; save .*state_dict"):
+    with pytest.raises(UntrustedArtifact, match=r"no table of tensors; save .*state_dict"):
         tensors_of(content, tmp_path)

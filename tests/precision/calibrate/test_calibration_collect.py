@@ -107,5 +107,5 @@ def test_channels_last_are_no_reason_to_call_images_plain():
     grey = np.tile(np.linspace(0, 1, 16, dtype=np.float32)[None, None, :, None], (1, 64, 1, 3))  # 16 values, 64 rows
     table = collect(ir.from_onnx_text(text), [{"x": grey}], graph_digest="", data_digest="")
     assert table.images == 1
-    with pytest.raises(UsageError, match="all calibration images are of one colour"):
+    with pytest.raises(UsageError, match="all calibration images are of one color"):
         collect(ir.from_onnx_text(text), [{"x": np.zeros_like(grey)}], graph_digest="", data_digest="")

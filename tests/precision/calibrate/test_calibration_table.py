@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from deploykit.errors import UntrustedArtefact, UsageError
+from deploykit.errors import UntrustedArtifact, UsageError
 from deploykit.precision.calibrate.ranges import Range
 from deploykit.precision.calibrate.table import CalibrationTable
 
@@ -88,7 +88,7 @@ def test_names_a_value_it_lacks():
     ],
 )
 def test_refuses_everything_else(text, said):
-    with pytest.raises(UntrustedArtefact, match="calibration table") as caught:
+    with pytest.raises(UntrustedArtifact, match="calibration table") as caught:
         CalibrationTable.from_json(text)
     assert said in caught.value.message
     assert caught.value.exit_code == 5

@@ -73,4 +73,4 @@ def test_large_activations_are_counted_in_pieces():
     found = seen(values)
     assert found.total == values.size
     assert found.magnitudes().sum() == values.size
-    np.testing.assert_allclose(found.centres() @ found.counts / found.total, values.mean(), atol=found.width)
+    np.testing.assert_allclose(found.centers() @ found.counts / found.total, values.mean(), atol=found.width)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from deploykit.errors import UntrustedArtefact, UsageError
+from deploykit.errors import UntrustedArtifact, UsageError
 from deploykit.precision.calibrate.collect import observe
 from deploykit.precision.calibrate.observations import Campaign, Observations, merge, shard_batches
 
@@ -87,9 +87,9 @@ def test_what_does_not_belong_together_is_not_merged(model, batches):
         first.table("minmax")
 
 
-def test_images_of_one_colour_are_refused(model):
+def test_images_of_one_color_are_refused(model):
     black = np.zeros((2, 3, 6, 6), np.float32)
-    with pytest.raises(UsageError, match="all calibration images are of one colour"):
+    with pytest.raises(UsageError, match="all calibration images are of one color"):
         observe(model, [{"x": black}], Observations(CAMPAIGN))
 
 
@@ -125,11 +125,11 @@ def change(found, path, value):
 def test_a_file_that_was_touched_is_refused(model, batches, path, value, said):
     content = json.loads(shard(model, batches, 0, 3).to_json())
     change(content, path, value)
-    with pytest.raises(UntrustedArtefact, match=said):
+    with pytest.raises(UntrustedArtifact, match=said):
         Observations.from_json(json.dumps(content))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"a": 1, "a": 2}', '{"images": NaN}', "\x80\x04pickle"])
 def test_what_is_no_shard_is_refused(text):
-    with pytest.raises(UntrustedArtefact, match="calibration shard"):
+    with pytest.raises(UntrustedArtifact, match="calibration shard"):
         Observations.from_json(text)

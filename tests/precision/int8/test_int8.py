@@ -1,4 +1,4 @@
-"""Quantising a graph in place: the edits, the report, the numbers."""
+"""Quantizing a graph in place: the edits, the report, the numbers."""
 
 import numpy as np
 import onnx_ir as ir
@@ -8,7 +8,7 @@ from deploykit.backends.protocol import ORT_CPU, TENSORRT
 from deploykit.errors import UsageError
 from deploykit.graph.rewrite import NAME_SCOPES
 from deploykit.precision.int8.lint import lint
-from deploykit.precision.int8.quantize import quantise
+from deploykit.precision.int8.quantize import quantize
 
 PLACEMENTS = pytest.mark.parametrize("placement", [TENSORRT, ORT_CPU], ids=lambda placement: placement.name)
 BLOCK = """
@@ -31,17 +31,17 @@ def producer(value):
     return value.producer().op_type if value.producer() is not None else None
 
 
-def quantised_block(build, calibrated, images, placement):
+def quantized_block(build, calibrated, images, placement):
     model = build(BLOCK)
     x = images(4, 4, 6, 6)
-    return model, quantise(model, calibrated(model, x), placement), x
+    return model, quantize(model, calibrated(model, x), placement), x
 
 
 @PLACEMENTS
 def test_keeps_the_interface_and_most_of_the_signal(build, run, calibrated, images, placement):
     x = images(4, 4, 6, 6)
     (before,) = run(build(BLOCK), x=x)
-    model, report, _ = quantised_block(build, calibrated, images, placement)
+    model, report, _ = quantized_block(build, calibrated, images, placement)
     assert (model.graph.inputs[0].name, model.graph.outputs[0].name) == ("x", "y")
     assert model.graph.outputs[0].dtype == ir.DataType.FLOAT
     (after,) = run(model, x=x)
@@ -51,7 +51,7 @@ def test_keeps_the_interface_and_most_of_the_signal(build, run, calibrated, imag
 
 
 def test_tensorrt_shares_the_pair_between_convolution_and_shortcut(build, calibrated, images):
-    model, report, _ = quantised_block(build, calibrated, images, TENSORRT)
+    model, report, _ = quantized_block(build, calibrated, images, TENSORRT)
     assert report.pairs == 2
     assert operators(model).count("QuantizeLinear") == 2
     assert operators(model).count("DequantizeLinear") == 4
@@ -63,8 +63,8 @@ def test_tensorrt_shares_the_pair_between_convolution_and_shortcut(build, calibr
     assert {value.dtype for value in model.graph.initializers.values()} == {ir.DataType.FLOAT, ir.DataType.INT8}
 
 
-def test_onnx_runtime_quantises_outputs_and_biases(build, calibrated, images):
-    model, report, _ = quantised_block(build, calibrated, images, ORT_CPU)
+def test_onnx_runtime_quantizes_outputs_and_biases(build, calibrated, images):
+    model, report, _ = quantized_block(build, calibrated, images, ORT_CPU)
     assert report.pairs == 4  # x, r, b, y; nothing between Conv or Add and its Relu
     assert producer(model.graph.outputs[0]) == "DequantizeLinear"
     conv = next(node for node in model.graph if node.op_type == "Conv")
@@ -78,7 +78,7 @@ def test_onnx_runtime_quantises_outputs_and_biases(build, calibrated, images):
 
 @PLACEMENTS
 def test_weights_are_stored_as_int8_and_the_float_ones_are_gone(build, calibrated, images, placement):
-    model, _, _ = quantised_block(build, calibrated, images, placement)
+    model, _, _ = quantized_block(build, calibrated, images, placement)
     stored = {name: value.const_value.numpy() for name, value in model.graph.initializers.items()}
     assert stored["w1_quantized"].dtype == np.int8
     assert not {"w1", "w2"} & set(stored)
@@ -94,7 +94,7 @@ def test_a_weight_of_two_convolutions_is_kept_while_one_needs_it_in_float(build,
         y = Gemm <alpha=0.5> (a, w, b)
     }""")
     x = images(6, 4)
-    report = quantise(model, calibrated(model, x), ORT_CPU)
+    report = quantize(model, calibrated(model, x), ORT_CPU)
     assert [refusal.node for refusal in report.left] == ["gemm1"]
     assert "w" in model.graph.initializers
     assert lint(model, ORT_CPU, left=["gemm1"]) == []
@@ -105,7 +105,7 @@ def test_new_nodes_report_the_module_they_belong_to(build, calibrated, images):
     model = build(BLOCK)
     for node in model.graph:
         node.metadata_props[NAME_SCOPES] = f"['', 'features.{node.name}', 'op']"
-    quantise(model, calibrated(model, images(2, 4, 6, 6)), ORT_CPU)
+    quantize(model, calibrated(model, images(2, 4, 6, 6)), ORT_CPU)
     assert all(NAME_SCOPES in node.metadata_props for node in model.graph if "x_" not in node.name)
 
 
@@ -115,7 +115,7 @@ def test_a_mover_keeps_the_scale_of_its_input(build, calibrated, images):
         m = MaxPool <kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1]> (a)
         y = Conv (m, v)
     }""")
-    quantise(model, calibrated(model, images(4, 4, 6, 6)), ORT_CPU)
+    quantize(model, calibrated(model, images(4, 4, 6, 6)), ORT_CPU)
     scale = {name: model.graph.initializers[f"{name}_scale"].const_value.numpy() for name in "am"}
     assert scale["a"] == scale["m"]
     assert scale["a"].shape == ()
@@ -125,17 +125,17 @@ def test_a_value_the_table_lacks_is_named_before_anything_changes(build, table_o
     model = build(BLOCK)
     before = operators(model)
     with pytest.raises(UsageError, match="no range for 'r'"):
-        quantise(model, table_of(x=(-1, 1)), TENSORRT)
+        quantize(model, table_of(x=(-1, 1)), TENSORRT)
     assert operators(model) == before
 
 
-def test_a_quantised_graph_is_refused(build, calibrated, images):
-    model, _, x = quantised_block(build, calibrated, images, TENSORRT)
-    with pytest.raises(UsageError, match="quantised already"):
-        quantise(model, calibrated(build(BLOCK), x), TENSORRT)
+def test_a_quantized_graph_is_refused(build, calibrated, images):
+    model, _, x = quantized_block(build, calibrated, images, TENSORRT)
+    with pytest.raises(UsageError, match="quantized already"):
+        quantize(model, calibrated(build(BLOCK), x), TENSORRT)
 
 
-def test_a_graph_with_nothing_to_quantise_is_left_alone(build, calibrated, images):
+def test_a_graph_with_nothing_to_quantize_is_left_alone(build, calibrated, images):
     model = build("g (float[N, 4] x) => (float[N, 4] y) { y = Tanh (x) }")
-    report = quantise(model, calibrated(model, images(2, 4)), ORT_CPU)
-    assert (report.quantised, report.pairs, operators(model)) == ((), 0, ["Tanh"])
+    report = quantize(model, calibrated(model, images(2, 4)), ORT_CPU)
+    assert (report.quantized, report.pairs, operators(model)) == ((), 0, ["Tanh"])

@@ -6,7 +6,7 @@ import pytest
 from deploykit.backends.protocol import ORT_CPU, TENSORRT
 from deploykit.graph.rewrite import new_initializer
 from deploykit.precision.int8.lint import lint
-from deploykit.precision.int8.quantize import quantise
+from deploykit.precision.int8.quantize import quantize
 
 CONV = """
 g (float[N, 4, 6, 6] x) => (float[N, 8, 6, 6] y) <float[8, 4, 1, 1] w, float[8] b> {
@@ -16,10 +16,10 @@ g (float[N, 4, 6, 6] x) => (float[N, 8, 6, 6] y) <float[8, 4, 1, 1] w, float[8] 
 
 
 @pytest.fixture
-def quantised(build, calibrated, images):
+def quantized(build, calibrated, images):
     def make(placement):
         model = build(CONV)
-        quantise(model, calibrated(model, images(2, 4, 6, 6)), placement)
+        quantize(model, calibrated(model, images(2, 4, 6, 6)), placement)
         return model
 
     return make
@@ -36,7 +36,7 @@ def replace(model, node, index, array):
 def test_a_float_operator_is_listed_unless_it_is_known(build):
     model = build(CONV)
     assert lint(model, TENSORRT) == [
-        "conv0: its activation is not quantised",
+        "conv0: its activation is not quantized",
         "conv0: its weight is not behind DequantizeLinear",
     ]
     assert lint(model, TENSORRT, left=["conv0"]) == []
@@ -48,9 +48,9 @@ def test_an_operator_of_another_domain_is_none_of_its_business(build):
     assert lint(model, TENSORRT) == []
 
 
-def test_each_placement_complains_about_the_others_graph(quantised):
-    ort, tensorrt = quantised(ORT_CPU), quantised(TENSORRT)
-    assert "conv0: its bias is quantised, which the tensorrt placement forbids" in lint(ort, TENSORRT)
+def test_each_placement_complains_about_the_others_graph(quantized):
+    ort, tensorrt = quantized(ORT_CPU), quantized(TENSORRT)
+    assert "conv0: its bias is quantized, which the tensorrt placement forbids" in lint(ort, TENSORRT)
     assert any("zero-point is uint8[], not one int8" in line for line in lint(ort, TENSORRT))
     assert "conv0: its bias is float, the ort-cpu placement wants int32" in lint(tensorrt, ORT_CPU)
 
@@ -67,21 +67,21 @@ def test_each_placement_complains_about_the_others_graph(quantised):
         (2, 0, np.ones(8, np.int8), "its bias is not an int32 constant"),
     ],
 )
-def test_faults_of_constants(quantised, operand, index, array, said):
-    model = quantised(ORT_CPU)
+def test_faults_of_constants(quantized, operand, index, array, said):
+    model = quantized(ORT_CPU)
     assert lint(model, ORT_CPU) == []
     replace(model, conv(model).inputs[operand].producer(), index, array)
     assert f"conv0: {said}" in lint(model, ORT_CPU)
 
 
-def test_a_pair_with_two_scales(quantised):
-    model = quantised(TENSORRT)
+def test_a_pair_with_two_scales(quantized):
+    model = quantized(TENSORRT)
     replace(model, conv(model).inputs[0].producer(), 1, np.float32(1))
     assert any("another scale or zero-point" in line for line in lint(model, TENSORRT))
 
 
-def test_a_symmetric_zero_point_that_is_not_zero(quantised):
-    model = quantised(TENSORRT)
+def test_a_symmetric_zero_point_that_is_not_zero(quantized):
+    model = quantized(TENSORRT)
     quantize = next(node for node in model.graph if node.op_type == "QuantizeLinear")
     for node in (quantize, conv(model).inputs[0].producer()):
         replace(model, node, 2, np.int8(3))

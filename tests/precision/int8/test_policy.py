@@ -8,8 +8,8 @@ from deploykit.backends.protocol import ORT_CPU, TENSORRT
 from deploykit.errors import UnknownName, UnsupportedGraph
 from deploykit.precision.calibrate.collect import collect
 from deploykit.precision.int8.lint import lint
-from deploykit.precision.int8.quantize import quantise
-from deploykit.spec import Precision, QuantisationPolicy
+from deploykit.precision.int8.quantize import quantize
+from deploykit.spec import Precision, QuantizationPolicy
 
 NETWORK = """
 g (float[N, 8, 8, 8] x) => (float[N, 10] y)
@@ -56,8 +56,8 @@ def table(model, images):
 )
 @pytest.mark.parametrize("placement", [TENSORRT, ORT_CPU], ids=lambda placement: placement.name)
 def test_each_term_leaves_its_layers_with_a_reason(model, table, text, left, placement):
-    report = quantise(model, table, placement, QuantisationPolicy.parse(text))
-    assert set(report.quantised) == NAMES - left
+    report = quantize(model, table, placement, QuantizationPolicy.parse(text))
+    assert set(report.quantized) == NAMES - left
     assert {refusal.node for refusal in report.left} == left
     for refusal in report.left:
         assert refusal.reason.removeprefix("left by policy: ") in text
@@ -66,26 +66,26 @@ def test_each_term_leaves_its_layers_with_a_reason(model, table, text, left, pla
 
 
 def test_no_pair_stands_where_no_integer_layer_reads(model, table):
-    quantise(model, table, TENSORRT, QuantisationPolicy.parse("no-spatial,no-depthwise,no-dense"))
-    quantised = [node.inputs[0].name for node in model.graph if node.op_type == "QuantizeLinear"]
-    assert quantised == ["rb"]
+    quantize(model, table, TENSORRT, QuantizationPolicy.parse("no-spatial,no-depthwise,no-dense"))
+    quantized = [node.inputs[0].name for node in model.graph if node.op_type == "QuantizeLinear"]
+    assert quantized == ["rb"]
 
 
 def test_named_layers_are_left_and_a_wrong_name_is_an_error(model, table):
-    policy = QuantisationPolicy.parse("all", leave=("pw", "fc"))
-    report = quantise(model.clone(), table, TENSORRT, policy)
+    policy = QuantizationPolicy.parse("all", leave=("pw", "fc"))
+    report = quantize(model.clone(), table, TENSORRT, policy)
     assert [(refusal.node, refusal.reason) for refusal in report.left] == [
         ("pw", "left by policy: named"),
         ("fc", "left by policy: named"),
     ]
     with pytest.raises(UnknownName, match="unknown weighted layer 'stam'; did you mean stem"):
-        quantise(model, table, TENSORRT, QuantisationPolicy.parse("all", leave=("stam",)))
+        quantize(model, table, TENSORRT, QuantizationPolicy.parse("all", leave=("stam",)))
 
 
 def test_the_rest_is_float16_scales_too(model, table, run, images):
     x = images(3, 8, 8, 8)
     (exact,) = run(model, x=x)
-    report = quantise(model, table, TENSORRT, QuantisationPolicy.parse("rest=fp16,no-first"))
+    report = quantize(model, table, TENSORRT, QuantizationPolicy.parse("rest=fp16,no-first"))
     assert lint(model, TENSORRT, left={refusal.node for refusal in report.left}) == []
     nodes = {node.name: node for node in model.graph}
     assert nodes["stem"].outputs[0].dtype == nodes["pw"].outputs[0].dtype == ir.DataType.FLOAT16
@@ -99,7 +99,7 @@ def test_the_rest_is_float16_scales_too(model, table, run, images):
 
 def test_integer_kernels_have_no_float16_beside_them(model, table):
     with pytest.raises(UnsupportedGraph, match="no float16 beside int8"):
-        quantise(model, table, ORT_CPU, QuantisationPolicy.parse("rest=fp16"))
+        quantize(model, table, ORT_CPU, QuantizationPolicy.parse("rest=fp16"))
 
 
 @pytest.mark.parametrize(
@@ -107,17 +107,17 @@ def test_integer_kernels_have_no_float16_beside_them(model, table):
     ["all", "plan", "no-pointwise,no-first,rest=fp16", "no-depthwise,no-spatial,no-dense,no-last,min-channels=16"],
 )
 def test_a_policy_is_what_it_is_written_as(text):
-    policy = QuantisationPolicy.parse(text)
-    assert QuantisationPolicy.parse(str(policy)) == policy
+    policy = QuantizationPolicy.parse(text)
+    assert QuantizationPolicy.parse(str(policy)) == policy
     assert policy.auto == (text == "plan")
 
 
 @pytest.mark.parametrize("term", ["no-pointwis", "rest=int8", "min-channels=x", "pointwise"])
 def test_an_unknown_term_is_refused(term):
     with pytest.raises(UnknownName, match="term of an INT8 policy"):
-        QuantisationPolicy.parse(term)
+        QuantizationPolicy.parse(term)
 
 
 def test_the_default_is_everything_in_float32():
-    assert QuantisationPolicy.parse("all") == QuantisationPolicy()
-    assert QuantisationPolicy().rest is Precision.FP32
+    assert QuantizationPolicy.parse("all") == QuantizationPolicy()
+    assert QuantizationPolicy().rest is Precision.FP32

@@ -23,9 +23,9 @@ REFUSED = {
         "g (double[N, 4] x, double[4, 2] w) => (double[N, 2] y) { y = MatMul (x, w) }",
         "MatMul only computes in float64; export the network in float32",
     ),
-    "quantised": (
+    "quantized": (
         "g (float[N, 4] x, float s, int8 z) => (int8[N, 4] y) { y = QuantizeLinear (x, s, z) }",
-        "QuantizeLinear node 'only': the graph is quantised already",
+        "QuantizeLinear node 'only': the graph is quantized already",
     ),
     "of unknown type": (
         "g (float[N, 4] x) => (float[N, 4] y) { s = acme.Swoosh (x) y = Neg (s) }",
@@ -37,7 +37,7 @@ REFUSED = {
         "'s', made by only, is a sequence or an optional, not a tensor",
     ),
 }
-TYPED_FURTHER = [REFUSED[name][0] for name in ("float16", "quantised")]  # float16 takes what is typed in part
+TYPED_FURTHER = [REFUSED[name][0] for name in ("float16", "quantized")]  # float16 takes what is typed in part
 
 
 @pytest.mark.parametrize(("text", "said"), REFUSED.values(), ids=REFUSED)

@@ -1,4 +1,4 @@
-"""The arithmetic of uniform quantisation, held to half a step."""
+"""The arithmetic of uniform quantization, held to half a step."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from deploykit.precision.calibrate.ranges import Range
 from deploykit.precision.int8.scales import (
     activation_scale,
     clipped_weight_scales,
-    quantise_bias,
-    quantise_weight,
+    quantize_bias,
+    quantize_weight,
     scales_with_room_for_bias,
     weight_scales,
 )
@@ -63,7 +63,7 @@ def test_weights_come_back_within_half_a_step_of_their_channel(axis):
     weight *= np.float32(10.0) ** np.arange(-3, 3).reshape(6, 1, 1, 1)
     scales = weight_scales(weight, axis)
     assert scales.shape == (weight.shape[axis],)
-    integers = quantise_weight(weight, scales, axis)
+    integers = quantize_weight(weight, scales, axis)
     shape = [-1 if dimension == axis else 1 for dimension in range(4)]
     error = np.abs(integers * scales.reshape(shape).astype(np.float64) - weight) / scales.reshape(shape)
     assert error.max() <= 0.5 + 1e-5
@@ -83,7 +83,7 @@ def test_a_bias_that_would_overflow_int32_widens_only_its_channel():
     widened = scales_with_room_for_bias(scales, bias, step)
     assert widened[0] > scales[0]
     assert widened[1] == scales[1]
-    integers = quantise_bias(bias, step * widened)
+    integers = quantize_bias(bias, step * widened)
     assert np.abs(integers).max() <= 2**30 + 1
     np.testing.assert_allclose(integers * (step * widened).astype(np.float64), bias, atol=float(step * widened[1]) / 2)
 
@@ -91,14 +91,14 @@ def test_a_bias_that_would_overflow_int32_widens_only_its_channel():
 def test_weights_of_seven_bits_fit_two_products_into_int16():
     weight = np.random.default_rng(4).standard_normal((5, 3, 3, 3)).astype(np.float32)
     scales = weight_scales(weight, 0, limit=64)
-    integers = quantise_weight(weight, scales, 0, limit=64)
+    integers = quantize_weight(weight, scales, 0, limit=64)
     assert np.abs(integers).max(axis=(1, 2, 3)).tolist() == [64] * 5
     assert np.iinfo(np.int16).max >= 2 * 255 * 64
     assert np.abs(weight - integers * scales[:, None, None, None]).max() <= 0.501 * scales.max()
 
 
 def squared_error(weight, scales, limit=127):
-    steps = quantise_weight(weight, scales, 0, limit=limit)
+    steps = quantize_weight(weight, scales, 0, limit=limit)
     return np.square(steps * scales.astype(np.float64)[:, None] - weight).sum(axis=1)
 
 

@@ -6,7 +6,7 @@ import pytest
 from deploykit.backends.protocol import ORT_CPU, TENSORRT, Placement
 from deploykit.precision.calibrate.ranges import Range
 from deploykit.precision.calibrate.table import CalibrationTable
-from deploykit.precision.int8.quantize import quantise
+from deploykit.precision.int8.quantize import quantize
 from deploykit.precision.int8.sites import activation_sites, calibrated_values
 from deploykit.precision.int8.unlike import unlike_values
 from deploykit.precision.int8.weighted import weighted_ops
@@ -31,7 +31,7 @@ def found_sites(model, placement, **sizes):
 
 
 def sites(model, placement):
-    """Value -> who reads it dequantised."""
+    """Value -> who reads it dequantized."""
     found = found_sites(model, placement)
     return {site.value.name: [f"{node.outputs[0].name}.{index}" for node, index in site.uses] for site in found}
 
@@ -40,7 +40,7 @@ def ranges(model, placement, **sizes):
     return {site.value.name: site.ranges for site in found_sites(model, placement, **sizes)}
 
 
-def test_tensorrt_quantises_inputs_of_weighted_operators_only(build):
+def test_tensorrt_quantizes_inputs_of_weighted_operators_only(build):
     model = graph(build, "a = Conv (x, w1) r = Relu (a) b = Conv (r, w2) y = Sigmoid (b)")
     assert sites(model, TENSORRT) == {"x": ["a.0"], "r": ["b.0"]}
 
@@ -56,7 +56,7 @@ PROJECTION = "a = Conv (x, w1) r = Relu (a) b = Conv (r, w2) p = Conv (x, w3) s 
 
 
 @pytest.mark.parametrize(("operands", "index"), [("b, x", 1), ("x, b", 0)])
-def test_the_identity_shortcut_is_quantised_and_the_main_branch_is_not(build, operands, index):
+def test_the_identity_shortcut_is_quantized_and_the_main_branch_is_not(build, operands, index):
     model = graph(build, IDENTITY.format(operands))
     assert sites(model, TENSORRT) == {"x": ["a.0", f"s.{index}"], "r": ["b.0"]}
 
@@ -89,7 +89,7 @@ def test_an_addition_with_nothing_to_fuse_stays_float(build):
 
 
 def test_the_residual_rule_is_the_placements_choice(build):
-    plain = Placement("plain", symmetric=True, int32_bias=False, quantise_outputs=False, residual_branch_only=False)
+    plain = Placement("plain", symmetric=True, int32_bias=False, quantize_outputs=False, residual_branch_only=False)
     assert sites(graph(build, IDENTITY.format("b, x")), plain) == {"x": ["a.0"], "r": ["b.0"]}
 
 
@@ -210,19 +210,19 @@ HEAD = "a = Conv (x, w1) b = Conv (x, w2) s = Sigmoid (b) k = Concat <axis=1> (a
 @pytest.mark.parametrize(
     "tail", ["y = Identity (k)", "y = Transpose <perm=[0,2,3,1]> (k)", "y = Concat <axis=1> (k, s)"]
 )
-def test_an_answer_that_joins_unlike_values_is_not_quantised_and_its_parts_are(build, tail):
+def test_an_answer_that_joins_unlike_values_is_not_quantized_and_its_parts_are(build, tail):
     model = graph(build, f"{HEAD} {tail}")
     assert {"k", "y"} <= set(sites(model, ORT_CPU))
     found = {site.value.name for site in found_sites(model, ORT_CPU, a=640, k=640, y=640)}
     assert found == {"x", "a", "b", "s"}
 
 
-def test_unlike_values_that_a_weighted_operator_reads_are_quantised(build):
+def test_unlike_values_that_a_weighted_operator_reads_are_quantized(build):
     body = "a = Conv (x, w1) b = Conv (x, w2) k = Concat <axis=2> (a, b) y = Conv (k, w3)"
     assert "k" in {site.value.name for site in found_sites(graph(build, body), ORT_CPU, a=640, k=640)}
 
 
-def test_an_answer_whose_channels_are_unlike_is_not_quantised(build):
+def test_an_answer_whose_channels_are_unlike_is_not_quantized(build):
     weight = np.ones((4, 4, 1, 1), np.float32)
     weights = f"{WEIGHTS[:-1]}, int64[3] s>"
     text = f"g (float[N, 4, 6, 6] x) => (float[N, 4, 36] y) {weights} {{ a = Conv (x, w1) y = Reshape (a, s) }}"
@@ -233,7 +233,7 @@ def test_an_answer_whose_channels_are_unlike_is_not_quantised(build):
 
 
 @pytest.mark.parametrize(
-    ("attributes", "quantised"),
+    ("attributes", "quantized"),
     [
         ("", True),
         (", ceil_mode=1", True),
@@ -243,12 +243,12 @@ def test_an_answer_whose_channels_are_unlike_is_not_quantised(build):
     ],
 )
 def test_an_average_pooling_has_pairs_where_the_integer_kernel_agrees(
-    build, run, images, calibrated, attributes, quantised
+    build, run, images, calibrated, attributes, quantized
 ):
     body = f"a = Conv (x, w1) p = AveragePool <kernel_shape=[3, 3], strides=[2, 2]{attributes}> (a) y = Relu (p)"
     model = graph(build, body)
-    assert ("y" in sites(model, ORT_CPU)) == quantised
+    assert ("y" in sites(model, ORT_CPU)) == quantized
     x = images(2, 4, 6, 6)
-    quantise(model, calibrated(model, x), ORT_CPU)
-    (literal,), (by_kernels,) = run(model, x=x), run(model, x=x, optimise=True)
+    quantize(model, calibrated(model, x), ORT_CPU)
+    (literal,), (by_kernels,) = run(model, x=x), run(model, x=x, optimize=True)
     np.testing.assert_allclose(by_kernels, literal, atol=1e-5)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from deploykit.backends.protocol import ORT_CPU
-from deploykit.precision.int8.quantize import quantise
+from deploykit.precision.int8.quantize import quantize
 from deploykit.precision.int8.unlike import are_unlike
 
 DETECTOR = """g (float[N, 3, 8, 8] x) => (float[N, 6, 8, 8] y)
@@ -21,12 +21,12 @@ def test_scores_beside_boxes_keep_their_values(build, run, calibrated, images):
     model = build(DETECTOR, side=np.array(640, np.float32))
     x = images(4, 3, 8, 8)
     (exact,) = run(model, x=x)
-    report = quantise(model, calibrated(model, x), ORT_CPU)
-    (found,) = run(model, x=x, optimise=True)
+    report = quantize(model, calibrated(model, x), ORT_CPU)
+    (found,) = run(model, x=x, optimize=True)
     scores, wanted = found[:, 4:], exact[:, 4:]
     assert len(np.unique(scores)) > 64
     assert np.linalg.norm(scores - wanted) < 0.02 * np.linalg.norm(wanted)
-    assert len(report.quantised) == 2
+    assert len(report.quantized) == 2
     (left,) = report.floats
     assert left.node == "y"
     assert left.reason.startswith("its parts reach 6")
@@ -35,7 +35,7 @@ def test_scores_beside_boxes_keep_their_values(build, run, calibrated, images):
 
 def test_boxes_of_one_size_with_their_scores_share_a_scale(build, calibrated, images):
     model = build(DETECTOR, side=np.array(2, np.float32))
-    report = quantise(model, calibrated(model, images(4, 3, 8, 8)), ORT_CPU)
+    report = quantize(model, calibrated(model, images(4, 3, 8, 8)), ORT_CPU)
     assert report.floats == ()
 
 

@@ -1,4 +1,4 @@
-"""Each kind of weighted operator: quantised along the right channel axis, or left in float with the reason."""
+"""Each kind of weighted operator: quantized along the right channel axis, or left in float with the reason."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 
 from deploykit.backends.protocol import ORT_CPU, TENSORRT
 from deploykit.precision.int8.lint import lint
-from deploykit.precision.int8.quantize import quantise
+from deploykit.precision.int8.quantize import quantize
 
 PLACEMENTS = pytest.mark.parametrize("placement", [TENSORRT, ORT_CPU], ids=lambda placement: placement.name)
 
@@ -24,16 +24,16 @@ MATMUL = "g (float[N, 3, 4] x) => (float[N, 3, 8] y) <float[4, 8] w> { y = MatMu
 
 def scales_of_weight(model):
     node = next(node for node in model.graph if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul"))
-    dequantise = node.inputs[1].producer()
-    return dequantise.attributes["axis"].as_int(), dequantise.inputs[1].const_value.numpy()
+    dequantize = node.inputs[1].producer()
+    return dequantize.attributes["axis"].as_int(), dequantize.inputs[1].const_value.numpy()
 
 
 def check(model, placement, run, calibrated, x, axis):
     before = run(model, x=x)[0]
     weight = next(iter(model.graph.initializers.values())).const_value.numpy()
     others = tuple(dimension for dimension in range(weight.ndim) if dimension != axis)
-    report = quantise(model, calibrated(model, x), placement)
-    assert (len(report.quantised), report.left) == (1, ())
+    report = quantize(model, calibrated(model, x), placement)
+    assert (len(report.quantized), report.left) == (1, ())
     assert lint(model, placement) == []
     found_axis, scales = scales_of_weight(model)
     assert found_axis == axis
@@ -66,8 +66,8 @@ LSTM = (
 @pytest.mark.parametrize(("text", "op"), [(TRANSPOSE.format(per=8, g=1), "ConvTranspose"), (LSTM, "LSTM")])
 def test_an_operator_without_an_integer_kernel_stays_float(build, table_of, placement, text, op):
     model = build(text)
-    report = quantise(model, table_of(x=(-1, 1), y=(-1, 1)), placement)
-    assert (report.quantised, report.pairs) == ((), 0)
+    report = quantize(model, table_of(x=(-1, 1), y=(-1, 1)), placement)
+    assert (report.quantized, report.pairs) == ((), 0)
     assert [item.reason for item in report.left] == [f"the {placement.name} placement has no integer kernel for {op}"]
 
 
@@ -128,8 +128,8 @@ def test_matmul(build, run, calibrated, images, placement):
 def test_what_int8_cannot_express_stays_float_with_the_reason(build, table_of, text, placement, reason):
     model = build(text)
     before = [node.op_type for node in model.graph]
-    report = quantise(model, table_of(x=(-1, 1), y=(-1, 1)), placement)
-    assert report.quantised == ()
+    report = quantize(model, table_of(x=(-1, 1), y=(-1, 1)), placement)
+    assert report.quantized == ()
     assert len(report.left) == 1
     assert report.left[0].reason.startswith(reason)
     assert [node.op_type for node in model.graph] == before
@@ -143,7 +143,7 @@ def test_a_float_bias_may_be_scaled(build, run, calibrated, images, bias):
 
 def test_a_weight_with_nan_stays_float(build, table_of):
     weight = np.full((4, 8), np.nan, np.float32)
-    report = quantise(
+    report = quantize(
         build(GEMM.format(shape="4, 8", attributes="transB=0", bias="[8]"), w=weight), table_of(x=(-1, 1)), TENSORRT
     )
     assert report.left[0].reason == "its weight holds NaN or infinity"
@@ -154,7 +154,7 @@ def test_a_dead_channel_keeps_the_precision_of_its_bias(build, run, calibrated, 
     weight[3] = 0
     model = build(CONV.format(per=4, g=1, b=", float[8] b", c=", b"), w=weight, b=np.full(8, 0.333, np.float32))
     x = images(2, 4, 6, 6)
-    assert quantise(model, calibrated(model, x), ORT_CPU).left == ()
+    assert quantize(model, calibrated(model, x), ORT_CPU).left == ()
     (found,) = run(model, x=x)
     assert "y_scale" not in model.graph.initializers  # the answer stays float: channel 3 is unlike the others
     np.testing.assert_allclose(found[:, 3], 0.333, atol=1e-3)

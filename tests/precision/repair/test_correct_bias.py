@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deploykit.backends.protocol import ORT_CPU, TENSORRT
-from deploykit.precision.int8.quantize import quantise
+from deploykit.precision.int8.quantize import quantize
 from deploykit.precision.repair.correct_bias import correct_biases
 
 NETWORK = """g (float[n, 4, 8, 8] x) => (float[n, 5] y)
@@ -25,8 +25,8 @@ def value_of(run, model, name, **feed):
 
 
 def coarsely(table, placement):
-    """A quantiser with weights of four bits, whose rounding shifts means by much: its inputs are positive."""
-    return lambda graph: quantise(graph, table, replace(placement, weight_limit=7))
+    """A quantizer with weights of four bits, whose rounding shifts means by much: its inputs are positive."""
+    return lambda graph: quantize(graph, table, replace(placement, weight_limit=7))
 
 
 @pytest.mark.parametrize("opset", [13, 17, 20])
@@ -76,7 +76,7 @@ def test_a_correction_that_does_not_help_is_not_kept(build, run, calibrated, ima
         return [{"x": 50 * x}] if len(calls) == 1 else [{"x": x}]
 
     weights = {name: value.const_value.numpy().copy() for name, value in model.graph.initializers.items()}
-    report = correct_biases(model, lambda graph: quantise(graph, table, TENSORRT), feeds)
+    report = correct_biases(model, lambda graph: quantize(graph, table, TENSORRT), feeds)
     assert (report.kept, report.corrected) == (False, ())
     assert report.error_after > report.error_before
     for name, array in weights.items():
@@ -87,6 +87,6 @@ def test_a_product_without_a_bias_is_left(build, calibrated, images):
     model = build("g (float[n, 6] x) => (float[n, 4] y) <float[6, 4] w> { y = MatMul(x, w) }")
     x = images(8, 6)
     table = calibrated(model, x)
-    report = correct_biases(model, lambda graph: quantise(graph, table, TENSORRT), lambda: [{"x": x}])
+    report = correct_biases(model, lambda graph: quantize(graph, table, TENSORRT), lambda: [{"x": x}])
     assert report.corrected == ()
     assert report.left[0].reason == "a MatMul has no bias"

@@ -1,9 +1,9 @@
-"""Equalisation changes no number that comes out, and evens out what lies between."""
+"""Equalization changes no number that comes out, and evens out what lies between."""
 
 import numpy as np
 import pytest
 
-from deploykit.precision.repair.equalize import equalise
+from deploykit.precision.repair.equalize import equalize
 
 TWO = """g (float[n, 4, 9, 9] x) => (float[n, 5, 9, 9] y)
     <float[6, 4, 3, 3] w1, float[6] b1, float[5, 6, 1, 1] w2, float[5] b2>
@@ -36,7 +36,7 @@ def test_a_planted_channel_is_evened_out_and_nothing_else_changes(build, run, im
     x = images(4, 4, 9, 9)
     before = run(model, x=x)[0]
     uneven = largest(run, model, "r", x)
-    report = equalise(model, [{"x": x[:2]}, {"x": x[2:]}])
+    report = equalize(model, [{"x": x[:2]}, {"x": x[2:]}])
     assert (report.pairs, report.left) == (("conv0 -> conv2",), ())
     assert report.largest_factor >= 256
     np.testing.assert_array_equal(run(model, x=x)[0], before)  # powers of two round nothing
@@ -53,7 +53,7 @@ def test_a_stack_with_relu6_computes_the_same(build, run, images):
     x = 3 * images(6, 4, 9, 9)
     before, uneven = run(model, x=x)[0], largest(run, model, "c", x)
     assert uneven.max() == 6  # some channel is cut off, so the bound matters
-    report = equalise(model, [{"x": x}])
+    report = equalize(model, [{"x": x}])
     assert report.pairs[0] == "conv0 -> conv2"
     assert [node.op_type for node in model.graph][:3] == ["Conv", "Relu", "Min"]
     np.testing.assert_allclose(run(model, x=x)[0], before, rtol=0, atol=2e-6 * np.abs(before).max())
@@ -65,7 +65,7 @@ def test_a_stack_with_relu6_computes_the_same(build, run, images):
 def test_a_relu6_whose_channels_are_even_stays(build, images):
     model = build(DEPTHWISE, **LIMITS)
     x = images(2, 4, 9, 9)
-    report = equalise(model, [{"x": x}])
+    report = equalize(model, [{"x": x}])
     even = [refusal.node for refusal in report.left if refusal.reason == "its channels are even enough"]
     clips = [node for node in model.graph if node.op_type == "Clip"]
     assert len(clips) + len([name for name in report.pairs if name.startswith(("conv0", "conv2"))]) == 2
@@ -88,7 +88,7 @@ def test_what_does_not_commute_is_left(build, run, images, tail, reason):
     model = build(text, one=np.float32(1), six=np.float32(6))
     feed = {"x": images(2, 4, 9, 9), "w": images(5, 6, 1, 1)}
     before = run(model, **feed)
-    report = equalise(model, [feed])
+    report = equalize(model, [feed])
     assert report.pairs == ()
     assert reason in report.left[0].reason
     for ours, theirs in zip(run(model, **feed), before, strict=True):
@@ -103,7 +103,7 @@ def test_channels_that_are_always_zero_keep_their_weights(build, run, images):
     model = build(TWO, w1=weight, b1=bias)
     x = images(2, 4, 9, 9)
     before = run(model, x=x)[0]
-    assert equalise(model, [{"x": x}]).pairs
+    assert equalize(model, [{"x": x}]).pairs
     np.testing.assert_array_equal(run(model, x=x)[0], before)
     changed = next(iter(model.graph)).inputs[1].const_value.numpy()
     np.testing.assert_array_equal(changed[1], weight[1])

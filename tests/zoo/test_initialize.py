@@ -6,7 +6,7 @@ from torch import nn
 from deploykit.errors import UsageError
 from deploykit.spec import ModelSpec, TensorSpec
 from deploykit.weights import seeded_state
-from deploykit.zoo.initialise import calibration_noise, estimate_batchnorm, initialise
+from deploykit.zoo.initialize import calibration_noise, estimate_batchnorm, initialize
 from deploykit.zoo.registry import build_module, construct, input_spec
 
 IMAGES = TensorSpec("images", ("batch", 3, 64, 64), "float32")
@@ -24,7 +24,7 @@ def test_noise_repeats_bit_for_bit_and_seeds_differ():
     assert not np.array_equal(first[0], noise(batch=2, seed=10))
 
 
-def test_noise_is_normalised_and_its_channels_share_their_luminance():
+def test_noise_is_normalized_and_its_channels_share_their_luminance():
     images = noise(batch=256)
     assert images.dtype == np.float32
     assert images.shape == (256, 3, 64, 64)
@@ -98,23 +98,23 @@ def test_a_failing_batch_leaves_eval_mode_and_momentum():
     assert module.features[1].momentum == 0.1
 
 
-def test_weights_are_scaled_by_fan_in_and_centred():
+def test_weights_are_scaled_by_fan_in_and_centered():
     layer = nn.Conv2d(64, 128, 3)
-    initialise(layer, seed=0)
+    initialize(layer, seed=0)
     filters = layer.weight.detach().flatten(1)
     assert filters.var().item() == pytest.approx(2 / (64 * 9), rel=0.02)
     assert filters.mean(1).abs().max() < 1e-8
 
 
-def test_filters_of_one_channel_are_not_centred():
+def test_filters_of_one_channel_are_not_centered():
     layer = nn.Conv2d(64, 64, 3, groups=64)
-    initialise(layer, seed=0)
+    initialize(layer, seed=0)
     assert layer.weight.flatten(1).mean(1).abs().max() > 0.1
 
 
 def test_affine_parameters_and_biases_vary():
     layer = nn.Sequential(nn.Conv2d(3, 512, 1), nn.BatchNorm2d(512))
-    initialise(layer, seed=0)
+    initialize(layer, seed=0)
     assert layer[0].bias.std().item() == pytest.approx(0.05, rel=0.1)
     assert layer[1].weight.mean().item() == pytest.approx(1, abs=0.02)
     assert layer[1].bias.mean().item() == pytest.approx(1, abs=0.02)

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 BATCHNORM_SHIFT = 1.0
 BATCHNORM_SPREAD = 0.1  # standard deviation of BatchNorm's scale and shift around their means
 BIAS_SPREAD = 0.05  # more would drown what VGG-16 without BatchNorm makes of small images
-SHARED_LUMINANCE = 0.9  # of the variance: the colour channels of photographs correlate about this much
+SHARED_LUMINANCE = 0.9  # of the variance: the color channels of photographs correlate about this much
 
 
-def initialise(module: "nn.Module", *, seed: int) -> None:
+def initialize(module: "nn.Module", *, seed: int) -> None:
     """Overwrite, in place, every convolution, linear layer and BatchNorm; other parameters stay as they are.
 
     Weights are normal with variance 2 / fan_in (He et al., arXiv 1502.01852, equation 10). Filters that read several
@@ -65,7 +65,7 @@ def _fill_weighted(weight: "Tensor", bias: "Tensor | None", random: "Generator")
 def estimate_batchnorm(module: "nn.Module", batches: "Iterable[Tensor | Mapping[str, Tensor]]") -> int:
     """Set, in place, each BatchNorm's running statistics to their average over `batches`; return how many were set.
 
-    While this runs the BatchNorms normalise by the batch at hand, and everything else is in eval mode (no dropout).
+    While this runs the BatchNorms normalize by the batch at hand, and everything else is in eval mode (no dropout).
     Afterwards the whole module is in eval mode. Raises UsageError when there is no batch to estimate from.
     """
     import torch
