@@ -17,10 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deploykit.backends import get_backend
-from deploykit.backends.protocol import Engine, Feed, TypedGraph
+from deploykit.backends.protocol import (
+    Engine,
+    TypedGraph,
+)
 from deploykit.bench import BenchSettings, RowJob, fingerprint, latency, ratios_to_first, run_rows
 from deploykit.data.inputs import inputs_for, noise_feeds
-from deploykit.spec import ModelSpec, Precision, TensorSpec
+from deploykit.spec import Feed, ModelSpec, Precision, TensorSpec
 from deploykit.store import Store
 from deploykit.workflow.artifacts import Artifacts
 

@@ -19,7 +19,6 @@ import fashion
 import numpy as np
 
 from deploykit.backends import get_backend
-from deploykit.backends.protocol import TENSORRT, Feed
 from deploykit.bench import fingerprint
 from deploykit.data.inputs import calibration_inputs
 from deploykit.data.labeled import labeled_inputs
@@ -28,7 +27,15 @@ from deploykit.host import library_versions
 from deploykit.parity import distance
 from deploykit.parity.accuracy import Flips, Predictions, Share
 from deploykit.precision.int8.baseline import quantize_static
-from deploykit.spec import CALIBRATION_METHODS, BuildSpec, Calibration, Precision, Repair
+from deploykit.spec import (
+    CALIBRATION_METHODS,
+    TENSORRT,
+    BuildSpec,
+    Calibration,
+    Feed,
+    Precision,
+    Repair,
+)
 from deploykit.store import Store
 from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.stages import read_graph

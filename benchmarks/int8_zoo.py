@@ -17,14 +17,17 @@ from zoo_table import Plan, run
 
 from deploykit import graph
 from deploykit.backends import get_backend
-from deploykit.backends.protocol import ORT_CPU, Source, TypedGraph
+from deploykit.backends.protocol import (
+    Source,
+    TypedGraph,
+)
 from deploykit.data.inputs import calibration_inputs, inputs_for
 from deploykit.errors import BuildFailed
 from deploykit.graph.ort_session import compute, open_session
 from deploykit.host import library_versions
 from deploykit.parity import distance
 from deploykit.precision.int8.baseline import quantize_static
-from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision
+from deploykit.spec import ORT_CPU, BatchRange, BuildSpec, Calibration, ModelSpec, Precision
 from deploykit.store import Store
 from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.stages import read_graph

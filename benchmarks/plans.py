@@ -24,7 +24,10 @@ from zoo_table import Plan, run
 
 from deploykit import graph
 from deploykit.backends import get_backend
-from deploykit.backends.protocol import Source, TypedGraph
+from deploykit.backends.protocol import (
+    Source,
+    TypedGraph,
+)
 from deploykit.export import TRACED_BATCH, export_module
 from deploykit.host import library_versions
 from deploykit.precision.float16 import to_float16

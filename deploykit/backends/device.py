@@ -9,8 +9,7 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 
-from deploykit.backends.protocol import Reason
-from deploykit.spec import Target
+from deploykit.spec import Reason, Target
 
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 INSTALL_DRIVER = "install NVIDIA's driver, or run on a machine with an NVIDIA GPU"

@@ -1,8 +1,7 @@
 """The check every session makes before it runs: a feed names each input once, in its type and shape."""
 
-from deploykit.backends.protocol import Feed
 from deploykit.errors import InvalidFeed
-from deploykit.spec import TensorSpec
+from deploykit.spec import Feed, TensorSpec
 
 
 def check_feed(inputs: tuple[TensorSpec, ...], feed: Feed) -> int:

@@ -18,10 +18,22 @@ from typing import Any, Self
 import numpy as np
 
 from deploykit.backends.feed import check_feed
-from deploykit.backends.protocol import TENSORRT, Engine, Feed, Placement, Progress, Reason, Source
+from deploykit.backends.protocol import (
+    Engine,
+    Source,
+)
 from deploykit.errors import BackendMissing
 from deploykit.host import installed_version
-from deploykit.spec import BuildSpec, Precision, TensorSpec
+from deploykit.spec import (
+    TENSORRT,
+    BuildSpec,
+    Feed,
+    Placement,
+    Precision,
+    Progress,
+    Reason,
+    TensorSpec,
+)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

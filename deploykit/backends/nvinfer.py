@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deploykit.backends.protocol import Progress, TypedGraph
+from deploykit.backends.protocol import TypedGraph
 from deploykit.errors import BuildFailed, UsageError
-from deploykit.spec import BuilderOptions, BuildSpec, Target
+from deploykit.spec import BuilderOptions, BuildSpec, Progress, Target
 from deploykit.spec.shapes import End
 
 FREE = -1  # TensorRT's free dimension

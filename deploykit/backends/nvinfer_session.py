@@ -16,9 +16,9 @@ import numpy as np
 from deploykit.backends.cuda import PrimaryContext
 from deploykit.backends.feed import check_feed
 from deploykit.backends.nvinfer import created, held_back, new_log
-from deploykit.backends.protocol import Engine, Feed
+from deploykit.backends.protocol import Engine
 from deploykit.errors import BackendMissing, DeviceOutOfMemory, ExecutionFailed, InvalidFeed, UntrustedArtifact
-from deploykit.spec import TensorSpec
+from deploykit.spec import Feed, TensorSpec
 
 PROFILE = 0  # deploykit builds one optimization profile
 SMALLEST_BUFFER = 256  # bytes; the driver aligns to this anyway

@@ -16,21 +16,24 @@ import numpy as np
 from deploykit.backends.device import find_gpu
 from deploykit.backends.feed import check_feed
 from deploykit.backends.protocol import (
-    ORT_CPU,
-    ORT_CPU_7BIT,
-    TENSORRT,
     Engine,
-    Feed,
-    Placement,
-    Progress,
-    Reason,
     Source,
 )
 from deploykit.backends.quoted import quoted
 from deploykit.errors import BackendMissing
 from deploykit.graph.ort_session import CPU, CUDA, open_session, optimized_in_full
 from deploykit.host import installed_version, saturates_u8s8
-from deploykit.spec import BuildSpec, Precision
+from deploykit.spec import (
+    ORT_CPU,
+    ORT_CPU_7BIT,
+    TENSORRT,
+    BuildSpec,
+    Feed,
+    Placement,
+    Precision,
+    Progress,
+    Reason,
+)
 
 BASIC = "ONNX Runtime's optimizer fails on this graph, so it ran at the basic level of optimization"
 

@@ -5,8 +5,8 @@ typed ONNX graph. `Backend.build` turns it into an `Engine`, a plain picklable v
 into a `Session`, perhaps in another process.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -14,54 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from numpy import ndarray
 
 from deploykit.plan.model import EnginePlan
-from deploykit.spec import BuildSpec, ModelSpec, Precision, TensorSpec
+from deploykit.spec import BuildSpec, Feed, ModelSpec, Placement, Precision, Progress, Reason, TensorSpec
 
 if TYPE_CHECKING:
     from torch import nn
-
-Feed = Mapping[str, "ndarray[Any, Any]"]
-Progress = Callable[[str, int, int], None]  # (phase, steps done, steps in all); perhaps from a compiler's own thread
-
-
-def silent(_phase: str, _done: int, _total: int) -> None:
-    """Progress for callers that want none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why something cannot be had here, and what to do about it ("" where nothing can be done)."""
-
-    what: str
-    fix: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.what}; {self.fix}" if self.fix else self.what
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """How a backend wants INT8 written into the graph (see docs/decisions/int8-placement.md).
-
-    `symmetric` activations are int8 with zero-point 0; otherwise uint8 with a zero-point that maps 0.0 exactly.
-    `int32_bias` quantizes biases with scale s_x * s_w; otherwise they stay float.
-    `quantize_outputs` puts Q/DQ behind every operator; otherwise only on the inputs of weighted ones.
-    `residual_branch_only` quantizes the shortcut of a residual addition and leaves the other operand to fuse.
-    Weights lie within +/- `weight_limit`: 64, seven bits, where kernels sum two products in int16 (255 * 64 * 2 fits).
-    Weighted operators in `without_integer_kernel` would be computed in float between their pairs, and stay in float.
-    """
-
-    name: str
-    symmetric: bool
-    int32_bias: bool
-    quantize_outputs: bool
-    residual_branch_only: bool
-    weight_limit: int = 127
-    without_integer_kernel: tuple[str, ...] = ("ConvTranspose", "DeformConv", "GRU", "LSTM", "RNN")
-
-
-TENSORRT = Placement("tensorrt", symmetric=True, int32_bias=False, quantize_outputs=False, residual_branch_only=True)
-ORT_CPU = Placement("ort-cpu", symmetric=False, int32_bias=True, quantize_outputs=True, residual_branch_only=False)
-ORT_CPU_7BIT = replace(ORT_CPU, name="ort-cpu-7bit", weight_limit=64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,26 @@ from importlib.util import find_spec
 from typing import Any
 
 from deploykit.backends.device import find_gpu, why_no_gpu
-from deploykit.backends.protocol import TENSORRT, Engine, Placement, Progress, Reason, Session, Source, TypedGraph
+from deploykit.backends.protocol import (
+    Engine,
+    Session,
+    Source,
+    TypedGraph,
+)
 from deploykit.backends.tensorrt_rtx import NO_RTX, compile_with_rtx, describe_types, no_device
 from deploykit.errors import BackendMissing, BuildFailed, ExecutionFailed
 from deploykit.host import installed_version
 from deploykit.plan.inspector import read_inspector
 from deploykit.plan.model import EnginePlan
 from deploykit.plan.summary import summarize
-from deploykit.spec import BuildSpec, Precision
+from deploykit.spec import (
+    TENSORRT,
+    BuildSpec,
+    Placement,
+    Precision,
+    Progress,
+    Reason,
+)
 from deploykit.spec.operators import WEIGHTED_OPS
 
 OLDEST = (10, 12)  # the first release whose strongly typed networks take what deploykit writes

@@ -7,11 +7,23 @@ and layout. An RTX GPU turns it into machine code when the engine is opened.
 from importlib.util import find_spec
 
 from deploykit.backends.device import find_gpu, why_no_gpu
-from deploykit.backends.protocol import TENSORRT, Engine, Placement, Progress, Reason, Session, Source
+from deploykit.backends.protocol import (
+    Engine,
+    Session,
+    Source,
+)
 from deploykit.errors import BackendMissing
 from deploykit.plan.rtx_log import read_log
 from deploykit.plan.summary import PlanSummary, summarize
-from deploykit.spec import BuildSpec, Precision, Target
+from deploykit.spec import (
+    TENSORRT,
+    BuildSpec,
+    Placement,
+    Precision,
+    Progress,
+    Reason,
+    Target,
+)
 
 NO_RTX = Reason("TensorRT-RTX is not installed", "pip install tensorrt-rtx (Linux x86-64 or Windows)")
 NO_PYCUDA = Reason("pycuda is not installed", "pip install 'deploykit[gpu]'")

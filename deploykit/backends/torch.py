@@ -15,13 +15,23 @@ import numpy as np
 
 from deploykit.backends.device import find_gpu
 from deploykit.backends.feed import check_feed
-from deploykit.backends.protocol import Engine, Feed, Placement, Progress, Reason, Source
+from deploykit.backends.protocol import (
+    Engine,
+    Source,
+)
 from deploykit.backends.quoted import is_out_of_memory, quoted
 from deploykit.errors import BackendMissing, first_line
 from deploykit.host import installed_version
 from deploykit.modules.calling import call
 from deploykit.modules.outputs import flatten_outputs
-from deploykit.spec import BuildSpec, Precision
+from deploykit.spec import (
+    BuildSpec,
+    Feed,
+    Placement,
+    Precision,
+    Progress,
+    Reason,
+)
 
 if TYPE_CHECKING:
     import torch

@@ -18,12 +18,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from deploykit.backends.protocol import Engine, Feed, Progress, silent
+from deploykit.backends.protocol import Engine
 from deploykit.bench.process import WorkerProcess
 from deploykit.bench.settings import LEAST_LEFT, SHORTEST_BLOCK, TARGET, BenchSettings, Turn, plan_turns
 from deploykit.bench.statistics import FEWEST_ROUNDS, Block, Interval, latency, ratio
 from deploykit.bench.worker import Compute, Flood, Open, Prepare, TimeBlock, Warmed, WarmUp, Workload
 from deploykit.errors import DeploykitError, UsageError, WorkerCrashed
+from deploykit.spec import (
+    Feed,
+    Progress,
+    silent,
+)
 
 FLOOD_SECONDS = 1.0
 

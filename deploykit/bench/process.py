@@ -23,7 +23,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, overload
 
-from deploykit.backends.protocol import Feed
 from deploykit.bench.worker import (
     Close,
     Compute,
@@ -38,6 +37,7 @@ from deploykit.bench.worker import (
     WarmUp,
 )
 from deploykit.errors import BackendMissing, DeploykitError, ExecutionFailed, WorkerCrashed, debugging
+from deploykit.spec import Feed
 
 CLOSING_SECONDS = 10.0
 LOG_TAIL_BYTES = 4000

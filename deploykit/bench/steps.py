@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from deploykit.backends.protocol import Progress, silent
 from deploykit.bench.process import WorkerProcess
 from deploykit.bench.worker import Prepare, TimeBlock, Workload
 from deploykit.errors import DeploykitError, UsageError
 from deploykit.host import usable_cores
+from deploykit.spec import (
+    Progress,
+    silent,
+)
 
 CHUNK_SECONDS = 1.0  # what a chunk of fast steps is stretched to; a slower step is a chunk of its own
 

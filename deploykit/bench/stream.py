@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from deploykit.backends.protocol import Engine, Feed
+from deploykit.backends.protocol import Engine
 from deploykit.bench.process import WorkerProcess
 from deploykit.bench.settings import BenchSettings
 from deploykit.bench.worker import Compute, Open
+from deploykit.spec import Feed
 
 
 def stream_outputs(engine: Engine, feeds: Iterable[Feed], settings: BenchSettings) -> Iterator[Feed]:

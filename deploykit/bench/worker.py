@@ -27,9 +27,14 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn, Protocol
 
-from deploykit.backends.protocol import Bound, Engine, Feed, Session
+from deploykit.backends.protocol import (
+    Bound,
+    Engine,
+    Session,
+)
 from deploykit.bench.settings import TARGET, WARM_UP_RUNS, WARM_UP_SECONDS
 from deploykit.errors import DEBUG_VARIABLE, DeploykitError, ExecutionFailed, first_line, own_frame, unforeseen
+from deploykit.spec import Feed
 
 WHERE_FOREIGN_CODE_IS_CALLED = "deploykit/bench/worker.py:"
 WINDOW = 5  # runs whose median is compared with that of the runs before

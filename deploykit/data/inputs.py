@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from deploykit.backends.protocol import Feed
 from deploykit.data.archive import archive_hint, prepared_arrays, row_digests, takes
 from deploykit.data.collection import Role, split_roles
 from deploykit.data.feeds import joined_feeds, whole_runs
@@ -23,7 +22,7 @@ from deploykit.data.noise import can_draw, noise_feeds
 from deploykit.data.preparation import Preparation, photographs_fit, preparation_of
 from deploykit.errors import UnsupportedGraph, UsageError
 from deploykit.host import library_versions
-from deploykit.spec import BuildSpec, DataSource, InputRange, ModelSpec, Synthetic, TensorSpec
+from deploykit.spec import BuildSpec, DataSource, Feed, InputRange, ModelSpec, Synthetic, TensorSpec
 from deploykit.store.key import cache_key
 from deploykit.workflow.values import Exported
 

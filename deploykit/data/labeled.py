@@ -11,14 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from deploykit.backends.protocol import Feed
 from deploykit.data.archive import prepared_arrays, row_digests, takes
 from deploykit.data.collection import Photograph, Skipped, open_labeled, rank, require_labels
 from deploykit.data.images import fitted, normalize
 from deploykit.data.inputs import PREPARED, require_feedable
 from deploykit.data.preparation import Preparation, photographs_fit, preparation_of
 from deploykit.errors import UnsupportedGraph, UntrustedArtifact, UsageError
-from deploykit.spec import TensorSpec
+from deploykit.spec import Feed, TensorSpec
 from deploykit.workflow.values import Exported
 
 Labels = NDArray[np.int64]

@@ -21,11 +21,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.backends.protocol import Feed
 from deploykit.errors import InvalidFeed, one_line
 from deploykit.graph.ort_session import open_session
 from deploykit.graph.rewrite import module_scope, new_initializer, site
-from deploykit.spec import Precision
+from deploykit.spec import Feed, Precision
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 ROUNDED = "_rounded"  # suffix of a value after its trip through float16

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.backends.protocol import Feed
 from deploykit.graph.rewrite import site
 from deploykit.precision.emulate import BEYOND, OverflowSite, emulate_rounding, find_overflow, peaks
 from deploykit.precision.float16 import to_float16
+from deploykit.spec import Feed
 
 ROUNDS = 8  # sets that are tried
 LISTED = 8  # nodes that a person types out; of more, those whose names differ in numbers only share one pattern

@@ -3,33 +3,42 @@
 from deploykit.spec.build import PRICED_FUSIONS, SAFE_FUSIONS, BuilderOptions, BuildSpec, DataSource, Fusions, Synthetic
 from deploykit.spec.int8 import CALIBRATION_METHODS, POLICY_TERMS, REPAIRS, Calibration, QuantizationPolicy, Repair
 from deploykit.spec.network import ImageAxes, ModelSpec, Scalar, TensorSpec, parse_factory_args, tensor_spec
+from deploykit.spec.placement import ORT_CPU, ORT_CPU_7BIT, TENSORRT, Placement
 from deploykit.spec.preprocessing import Preprocessing, PreprocessRequest
 from deploykit.spec.shapes import BATCH, InputRange, InputShape, SizeRange, parse_input_range, parse_input_shape
 from deploykit.spec.types import MAX_BATCH, BatchRange, Precision, Target
+from deploykit.spec.values import Feed, Progress, Reason, silent
 from deploykit.spec.weights import WeightsOrigin
 
 __all__ = [
     "BATCH",
     "CALIBRATION_METHODS",
     "MAX_BATCH",
+    "ORT_CPU",
+    "ORT_CPU_7BIT",
     "POLICY_TERMS",
     "PRICED_FUSIONS",
     "REPAIRS",
     "SAFE_FUSIONS",
+    "TENSORRT",
     "BatchRange",
     "BuildSpec",
     "BuilderOptions",
     "Calibration",
     "DataSource",
+    "Feed",
     "Fusions",
     "ImageAxes",
     "InputRange",
     "InputShape",
     "ModelSpec",
+    "Placement",
     "Precision",
     "PreprocessRequest",
     "Preprocessing",
+    "Progress",
     "QuantizationPolicy",
+    "Reason",
     "Repair",
     "Scalar",
     "SizeRange",
@@ -40,5 +49,6 @@ __all__ = [
     "parse_factory_args",
     "parse_input_range",
     "parse_input_shape",
+    "silent",
     "tensor_spec",
 ]

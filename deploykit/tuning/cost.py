@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit import graph
 from deploykit.backends import get_backend
-from deploykit.backends.protocol import Backend, Engine, Source, TypedGraph
+from deploykit.backends.protocol import (
+    Backend,
+    Engine,
+    Source,
+    TypedGraph,
+)
 from deploykit.bench import BenchSettings, Measurement, Ratio, RowJob, latency, ratios_to_first, run_rows
 from deploykit.data.noise import can_draw, noise_feeds
 from deploykit.errors import BackendMissing, BuildFailed, ExecutionFailed, GateFailed, UnsupportedGraph

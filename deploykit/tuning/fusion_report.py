@@ -13,13 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deploykit import graph
-from deploykit.backends.protocol import Feed
 from deploykit.data.inputs import require_feedable
 from deploykit.data.noise import noise_feeds
 from deploykit.errors import DeploykitError
 from deploykit.graph.passes.order import PassRecord
 from deploykit.parity import distance, double_outputs
-from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS, BatchRange, Fusions, Precision
+from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS, BatchRange, Feed, Fusions, Precision
 from deploykit.tuning.cost import TIMED_SECONDS, PlanPrice, PlanPricing, TimePrice, TimePricing
 from deploykit.tuning.fusions import Decision, Goal
 from deploykit.workflow.artifacts import Artifacts

@@ -24,12 +24,18 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from deploykit import graph
-from deploykit.backends.protocol import Progress, silent
 from deploykit.errors import UsageError
 from deploykit.graph.passes.order import Ledger
 from deploykit.host import cpu_facts, library_versions, usable_cores
 from deploykit.plan.gpus import Gpu
-from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS, BuildSpec, Fusions
+from deploykit.spec import (
+    PRICED_FUSIONS,
+    SAFE_FUSIONS,
+    BuildSpec,
+    Fusions,
+    Progress,
+    silent,
+)
 from deploykit.store import Writer
 from deploykit.tuning.cost import ORT, REFUSED, RTX, TIMED_SECONDS, PlanPrice, PlanPricing, TimePricing
 from deploykit.workflow.artifacts import COMPILERS, Artifacts

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploykit.backends.protocol import TENSORRT, Feed
 from deploykit.data.inputs import calibration_inputs, inputs_for
 from deploykit.data.labeled import Labels, labeled_inputs, require_max_drop
 from deploykit.errors import BackendMissing, BuildFailed, GateFailed, UnsupportedGraph, UsageError
@@ -34,7 +33,13 @@ from deploykit.precision.int8.preconditions import require_plain
 from deploykit.precision.int8.quantize import quantize
 from deploykit.precision.int8.weighted import weighted_ops
 from deploykit.report.sensitivity import LayerLoss, Loss, Sensitivity, Stop
-from deploykit.spec import BuildSpec, Precision, QuantizationPolicy
+from deploykit.spec import (
+    TENSORRT,
+    BuildSpec,
+    Feed,
+    Precision,
+    QuantizationPolicy,
+)
 from deploykit.tuning.cost import PlanPricing
 from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.stages import read_graph

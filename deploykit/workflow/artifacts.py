@@ -18,13 +18,27 @@ from typing import TYPE_CHECKING, Any
 
 import deploykit
 from deploykit.backends.device import find_gpu
-from deploykit.backends.protocol import Backend, Placement, Progress, Reason, Source, TypedGraph, silent
+from deploykit.backends.protocol import (
+    Backend,
+    Source,
+    TypedGraph,
+)
 from deploykit.data.inputs import calibration_inputs, grouped, unprepared
 from deploykit.data.preparation import require_inputs_of
 from deploykit.errors import BackendMissing, UsageError
 from deploykit.host import library_versions
 from deploykit.io.loader import external_files
-from deploykit.spec import BuildSpec, Fusions, ModelSpec, Precision, WeightsOrigin
+from deploykit.spec import (
+    BuildSpec,
+    Fusions,
+    ModelSpec,
+    Placement,
+    Precision,
+    Progress,
+    Reason,
+    WeightsOrigin,
+    silent,
+)
 from deploykit.store import Entry, Store, Writer
 from deploykit.store.key import cache_key, source_digest
 from deploykit.workflow.calibrate import Shard, given_table, observe_inputs

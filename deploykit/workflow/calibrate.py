@@ -26,9 +26,9 @@ from deploykit.spec import BuildSpec
 from deploykit.workflow.values import Exported
 
 if TYPE_CHECKING:
-    from deploykit.backends.protocol import Progress
     from deploykit.precision.calibrate.observations import Observations
     from deploykit.precision.calibrate.table import CalibrationTable
+    from deploykit.spec import Progress
     from deploykit.workflow.artifacts import Artifacts
 
 

@@ -6,12 +6,11 @@ import math
 
 import numpy as np
 
-from deploykit.backends.protocol import Feed
 from deploykit.data.inputs import require_feedable
 from deploykit.data.noise import noise_feeds
 from deploykit.errors import DeploykitError, ExecutionFailed
 from deploykit.parity import OutputParity, ParityResult, apart, joined, judge
-from deploykit.spec import Precision
+from deploykit.spec import Feed, Precision
 from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.judge import nature_of, reference_outputs
 from deploykit.workflow.values import Exported

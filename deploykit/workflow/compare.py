@@ -13,7 +13,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from deploykit.backends.protocol import Feed
 from deploykit.bench import (
     BenchSettings,
     Measurement,
@@ -42,7 +41,7 @@ from deploykit.parity import Parity, ParityResult, Undecided
 from deploykit.plan.gpus import Gpu
 from deploykit.results.document import Conditions, Report
 from deploykit.results.row import Row, State
-from deploykit.spec import BuildSpec, Fusions, Precision
+from deploykit.spec import BuildSpec, Feed, Fusions, Precision
 from deploykit.spec.shapes import End
 from deploykit.tuning.fusions import BUDGET_SECONDS, PRICED_BY, Decision, Goal, decide
 from deploykit.workflow.artifacts import Artifacts

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from deploykit.backends.protocol import Feed
 from deploykit.bench import BenchSettings, fingerprint, stream_outputs
 from deploykit.data.inputs import Inputs, calibration_inputs, unprepared
 from deploykit.data.labeled import Labeled, classes_of, labeled_inputs, require_max_drop
@@ -22,7 +21,7 @@ from deploykit.parity import GateMissed
 from deploykit.parity.accuracy import TOP, Flips, Predictions, Share
 from deploykit.report.accuracy import AccuracyConditions, AccuracyReport, AccuracyRow
 from deploykit.results.row import Row, State
-from deploykit.spec import BuildSpec, Precision, TensorSpec
+from deploykit.spec import BuildSpec, Feed, Precision, TensorSpec
 from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.rows import Line, build_line, without_twins
 from deploykit.workflow.settle import settled

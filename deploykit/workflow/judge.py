@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from deploykit.backends import get_backend
-from deploykit.backends.protocol import ORT_CPU, Feed
 from deploykit.data.feeds import runs
 from deploykit.data.inputs import Inputs
 from deploykit.errors import DeploykitError, ExecutionFailed
@@ -38,7 +37,12 @@ from deploykit.parity import (
 from deploykit.precision.emulate import emulate_rounding, find_overflow, literal_graph
 from deploykit.precision.int8.baseline import quantize_static
 from deploykit.precision.overflow import overflow
-from deploykit.spec import Precision, TensorSpec
+from deploykit.spec import (
+    ORT_CPU,
+    Feed,
+    Precision,
+    TensorSpec,
+)
 from deploykit.store import Writer
 from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.stages import read_graph

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit import graph
-from deploykit.backends.protocol import Feed, ModuleSource, Placement
+from deploykit.backends.protocol import ModuleSource
 from deploykit.errors import BuildFailed, UnsupportedGraph
 from deploykit.export import export_module
 from deploykit.graph.passes.stem import PREPROCESS, prepend_uint8_stem
@@ -18,6 +18,10 @@ from deploykit.precision.int8.lint import lint
 from deploykit.precision.int8.quantize import Int8Report, own_quantization, quantize
 from deploykit.precision.repair.correct_bias import correct_biases
 from deploykit.precision.repair.equalize import equalize
+from deploykit.spec import (
+    Feed,
+    Placement,
+)
 
 if TYPE_CHECKING:
     import onnx_ir as ir

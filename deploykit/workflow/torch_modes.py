@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from deploykit.backends import get_backend
-from deploykit.backends.protocol import Progress, silent
 from deploykit.backends.torch import flavour_here
 from deploykit.bench import (
     StepSamples,
@@ -29,7 +28,14 @@ from deploykit.bench.torch_steps import Forward, ForwardBackward, Mode, describe
 from deploykit.errors import BackendMissing, UntrustedArtifact, UsageError
 from deploykit.results.document import Conditions, Report
 from deploykit.results.row import Row
-from deploykit.spec import MAX_BATCH, ModelSpec, Precision, WeightsOrigin
+from deploykit.spec import (
+    MAX_BATCH,
+    ModelSpec,
+    Precision,
+    Progress,
+    WeightsOrigin,
+    silent,
+)
 from deploykit.zoo import registry
 
 FLOAT32_BYTES = 4

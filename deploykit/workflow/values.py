@@ -9,10 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploykit.backends.protocol import Engine, ModuleSource, Placement, Reason, TypedGraph
+from deploykit.backends.protocol import (
+    Engine,
+    ModuleSource,
+    TypedGraph,
+)
 from deploykit.errors import UsageError
 from deploykit.plan.model import EnginePlan
-from deploykit.spec import BATCH, BatchRange, ModelSpec, Precision, SizeRange, TensorSpec, WeightsOrigin
+from deploykit.spec import (
+    BATCH,
+    BatchRange,
+    ModelSpec,
+    Placement,
+    Precision,
+    Reason,
+    SizeRange,
+    TensorSpec,
+    WeightsOrigin,
+)
 from deploykit.store import Entry
 
 

@@ -3,7 +3,11 @@ import pytest
 
 from deploykit.backends import get_backend
 from deploykit.backends.null import NullBackend
-from deploykit.backends.protocol import Engine, ModuleSource, Source
+from deploykit.backends.protocol import (
+    Engine,
+    ModuleSource,
+    Source,
+)
 from deploykit.errors import BackendMissing, InvalidFeed
 from deploykit.spec import BuildSpec, ModelSpec, Precision, TensorSpec
 

@@ -11,10 +11,22 @@ import pytest
 from deploykit.backends import onnxruntime as backend_module
 from deploykit.backends.device import Gpu
 from deploykit.backends.onnxruntime import OnnxRuntimeBackend
-from deploykit.backends.protocol import ORT_CPU, ORT_CPU_7BIT, TENSORRT, Source, TypedGraph
+from deploykit.backends.protocol import (
+    Source,
+    TypedGraph,
+)
 from deploykit.errors import BackendMissing, BuildFailed, DeviceOutOfMemory, ExecutionFailed
 from deploykit.graph.ort_session import CPU, CUDA, open_session
-from deploykit.spec import BuildSpec, ModelSpec, Precision, Target, TensorSpec
+from deploykit.spec import (
+    ORT_CPU,
+    ORT_CPU_7BIT,
+    TENSORRT,
+    BuildSpec,
+    ModelSpec,
+    Precision,
+    Target,
+    TensorSpec,
+)
 
 SPEC = BuildSpec(ModelSpec("small"))
 GPU = Gpu("a GPU", Target(8, 9), 24 << 30, "13.0", 1)

@@ -5,7 +5,10 @@ from torch import nn
 
 from deploykit.backends import torch as backend_module
 from deploykit.backends.device import Gpu
-from deploykit.backends.protocol import Engine, Source
+from deploykit.backends.protocol import (
+    Engine,
+    Source,
+)
 from deploykit.backends.torch import TorchBackend
 from deploykit.errors import BackendMissing, DeviceOutOfMemory, ExecutionFailed
 from deploykit.spec import BuildSpec, ModelSpec, Precision, Target, TensorSpec

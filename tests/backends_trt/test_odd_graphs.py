@@ -5,14 +5,17 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from deploykit.backends.protocol import TENSORRT, Source, TypedGraph
+from deploykit.backends.protocol import (
+    Source,
+    TypedGraph,
+)
 from deploykit.backends.tensorrt_rtx import TensorRTRTXBackend
 from deploykit.graph import serialize, tensor_specs
 from deploykit.plan.audit import audit
 from deploykit.plan.summary import summarize
 from deploykit.precision.float16 import to_float16
 from deploykit.precision.int8.quantize import quantize
-from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
+from deploykit.spec import TENSORRT, BatchRange, BuildSpec, ModelSpec, Precision
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (Linux x86-64 and Windows only)")
 

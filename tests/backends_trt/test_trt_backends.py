@@ -11,11 +11,16 @@ from small_graphs import FLOAT, HALF, INT8, spec
 
 from deploykit.backends import get_backend, nvinfer_session, tensorrt, tensorrt_rtx
 from deploykit.backends.device import Gpu, find_gpu, why_no_gpu
-from deploykit.backends.protocol import TENSORRT, Reason, Source
+from deploykit.backends.protocol import Source
 from deploykit.backends.tensorrt import TensorRTBackend
 from deploykit.backends.tensorrt_rtx import TensorRTRTXBackend
 from deploykit.errors import BackendMissing
-from deploykit.spec import Precision, Target
+from deploykit.spec import (
+    TENSORRT,
+    Precision,
+    Reason,
+    Target,
+)
 
 RTX_4090 = Gpu("a GPU", Target(8, 9), 24 << 30, "13.0", 1)
 

@@ -22,7 +22,10 @@ from deploykit.backends import tensorrt_rtx as tensorrt_rtx_backend
 from deploykit.backends.cuda import PrimaryContext
 from deploykit.backends.device import find_gpu
 from deploykit.backends.nvinfer_session import NvinferSession, inspect_engine
-from deploykit.backends.protocol import Engine, Source
+from deploykit.backends.protocol import (
+    Engine,
+    Source,
+)
 from deploykit.errors import DeviceOutOfMemory, ExecutionFailed, InvalidFeed, UntrustedArtifact
 from deploykit.spec import Precision, TensorSpec
 

@@ -5,11 +5,14 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from deploykit.backends.protocol import ORT_CPU, TENSORRT
 from deploykit.precision.emulate import emulate_rounding, literal_graph
 from deploykit.precision.float16 import to_float16
 from deploykit.precision.int8.quantize import own_quantization, quantize
-from deploykit.spec import Precision
+from deploykit.spec import (
+    ORT_CPU,
+    TENSORRT,
+    Precision,
+)
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 NETWORK = """g (float[N, 3, 6, 6] x) => (float[N, 4, 6, 6] y) <float[8, 3, 3, 3] w, float[4, 8, 1, 1] v> {

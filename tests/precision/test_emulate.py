@@ -4,13 +4,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from deploykit.backends.protocol import ORT_CPU
 from deploykit.errors import InvalidFeed
 from deploykit.graph.rewrite import NAME_SCOPES
 from deploykit.precision.emulate import emulate_rounding, find_overflow, literal_graph
 from deploykit.precision.float16 import to_float16
 from deploykit.precision.int8.quantize import quantize
-from deploykit.spec import Precision
+from deploykit.spec import ORT_CPU, Precision
 
 ELEMENTWISE = """
 g (float[N, 64] x) => (float[N, 64] y) <float[64] w, float[64] b> {

@@ -7,7 +7,6 @@ import onnx
 import pytest
 
 from deploykit import graph
-from deploykit.backends.protocol import ORT_CPU, TENSORRT
 from deploykit.export import export_module
 from deploykit.graph.ort_session import open_session
 from deploykit.precision.calibrate.collect import collect
@@ -16,7 +15,12 @@ from deploykit.precision.float16 import to_float16
 from deploykit.precision.int8.baseline import quantize_static
 from deploykit.precision.int8.lint import lint
 from deploykit.precision.int8.quantize import quantize
-from deploykit.spec import ModelSpec, Precision
+from deploykit.spec import (
+    ORT_CPU,
+    TENSORRT,
+    ModelSpec,
+    Precision,
+)
 from deploykit.zoo.initialize import calibration_noise, estimate_batchnorm
 from deploykit.zoo.registry import build_module, input_spec
 

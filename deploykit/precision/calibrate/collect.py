@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.backends.protocol import Feed
 from deploykit.errors import ExecutionFailed, UnknownName, UnsupportedGraph, UsageError, one_line
 from deploykit.graph.ort_session import open_session
 from deploykit.host import usable_cores
@@ -21,6 +20,7 @@ from deploykit.precision.calibrate.observations import Campaign, Observations
 from deploykit.precision.calibrate.table import CalibrationTable
 from deploykit.precision.int8.preconditions import require_plain
 from deploykit.precision.int8.sites import calibrated_values
+from deploykit.spec import Feed
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -15,8 +15,8 @@ from typing import Any
 
 import onnx_ir as ir
 
-from deploykit.backends.protocol import Feed
 from deploykit.errors import ExecutionFailed, UsageError
+from deploykit.spec import Feed
 
 
 def quantize_static(

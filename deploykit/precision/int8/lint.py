@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterator
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.backends.protocol import Placement
 from deploykit.graph.rewrite import constant
 from deploykit.precision.int8.weighted import channel_axis
+from deploykit.spec import Placement
 from deploykit.spec.operators import WEIGHTED_OPS
 
 

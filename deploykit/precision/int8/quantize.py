@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.backends.protocol import Placement
 from deploykit.errors import UnsupportedGraph
 from deploykit.graph.rewrite import NAME_SCOPES, Refusal, discard_unused, new_initializer, refuse
 from deploykit.precision.calibrate.table import CalibrationTable
@@ -31,7 +30,7 @@ from deploykit.precision.int8.scales import (
 from deploykit.precision.int8.sites import Site, activation_sites
 from deploykit.precision.int8.unlike import unlike_values
 from deploykit.precision.int8.weighted import WeightedOp, weighted_ops
-from deploykit.spec import Precision, QuantizationPolicy
+from deploykit.spec import Placement, Precision, QuantizationPolicy
 from deploykit.spec.operators import INTEGER_OPS, WEIGHTED_OPS
 
 

@@ -32,12 +32,12 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from deploykit.backends.protocol import Placement
 from deploykit.graph.rewrite import constant
 from deploykit.precision.calibrate.ranges import Range
 from deploykit.precision.calibrate.table import CalibrationTable
 from deploykit.precision.int8.unlike import MOVERS, are_unlike
 from deploykit.precision.int8.weighted import WeightedOp
+from deploykit.spec import Placement
 from deploykit.spec.operators import WEIGHTED_OPS
 
 ABSORBED = ("Relu", "Clip")

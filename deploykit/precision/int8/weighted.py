@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.backends.protocol import Placement
 from deploykit.graph.rewrite import Refusal, constant, refuse
+from deploykit.spec import Placement
 from deploykit.spec.operators import WEIGHTED_OPS
 
 

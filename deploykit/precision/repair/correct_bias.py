@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.backends.protocol import Feed
 from deploykit.graph.algebra.linear import Linear, Parameters, checked, is_linear, read_linear, write
 from deploykit.graph.ort_session import compute, open_session
 from deploykit.graph.rewrite import Refusal, constant, new_initializer, refuse
 from deploykit.precision.repair.channels import add_channel_output
+from deploykit.spec import Feed
 from deploykit.spec.operators import WEIGHTED_OPS
 
 Array = np.ndarray[Any, Any]

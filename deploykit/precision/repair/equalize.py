@@ -27,7 +27,6 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.backends.protocol import Feed
 from deploykit.graph.algebra.linear import (
     Linear,
     input_extents,
@@ -41,6 +40,7 @@ from deploykit.graph.ort_session import compute, open_session
 from deploykit.graph.rewrite import Refusal, constant, new_initializer, other_use, refuse
 from deploykit.precision.int8.preconditions import require_plain
 from deploykit.precision.repair.channels import add_channel_output
+from deploykit.spec import Feed
 
 Array = np.ndarray[Any, Any]
 

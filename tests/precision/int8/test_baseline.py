@@ -7,10 +7,10 @@ import numpy as np
 import onnx
 import pytest
 
-from deploykit.backends.protocol import ORT_CPU
 from deploykit.errors import UsageError
 from deploykit.precision.int8.baseline import quantize_static
 from deploykit.precision.int8.quantize import quantize
+from deploykit.spec import ORT_CPU
 
 NETWORK = """
 g (float[N, 3, 16, 16] x) => (float[N, 10] y)

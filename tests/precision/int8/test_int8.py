@@ -4,11 +4,14 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from deploykit.backends.protocol import ORT_CPU, TENSORRT
 from deploykit.errors import UsageError
 from deploykit.graph.rewrite import NAME_SCOPES
 from deploykit.precision.int8.lint import lint
 from deploykit.precision.int8.quantize import quantize
+from deploykit.spec import (
+    ORT_CPU,
+    TENSORRT,
+)
 
 PLACEMENTS = pytest.mark.parametrize("placement", [TENSORRT, ORT_CPU], ids=lambda placement: placement.name)
 BLOCK = """

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
-from deploykit.backends.protocol import ORT_CPU, TENSORRT
 from deploykit.graph.rewrite import new_initializer
 from deploykit.precision.int8.lint import lint
 from deploykit.precision.int8.quantize import quantize
+from deploykit.spec import (
+    ORT_CPU,
+    TENSORRT,
+)
 
 CONV = """
 g (float[N, 4, 6, 6] x) => (float[N, 8, 6, 6] y) <float[8, 4, 1, 1] w, float[8] b> {

@@ -4,12 +4,16 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from deploykit.backends.protocol import ORT_CPU, TENSORRT
 from deploykit.errors import UnknownName, UnsupportedGraph
 from deploykit.precision.calibrate.collect import collect
 from deploykit.precision.int8.lint import lint
 from deploykit.precision.int8.quantize import quantize
-from deploykit.spec import Precision, QuantizationPolicy
+from deploykit.spec import (
+    ORT_CPU,
+    TENSORRT,
+    Precision,
+    QuantizationPolicy,
+)
 
 NETWORK = """
 g (float[N, 8, 8, 8] x) => (float[N, 10] y)

@@ -3,13 +3,17 @@
 import numpy as np
 import pytest
 
-from deploykit.backends.protocol import ORT_CPU, TENSORRT, Placement
 from deploykit.precision.calibrate.ranges import Range
 from deploykit.precision.calibrate.table import CalibrationTable
 from deploykit.precision.int8.quantize import quantize
 from deploykit.precision.int8.sites import activation_sites, calibrated_values
 from deploykit.precision.int8.unlike import unlike_values
 from deploykit.precision.int8.weighted import weighted_ops
+from deploykit.spec import (
+    ORT_CPU,
+    TENSORRT,
+    Placement,
+)
 
 WEIGHTS = "<float[4, 4, 1, 1] w1, float[4, 4, 1, 1] w2, float[4, 4, 1, 1] w3, float[4, 1, 1] v>"
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from deploykit.backends.protocol import ORT_CPU
 from deploykit.precision.int8.quantize import quantize
 from deploykit.precision.int8.unlike import are_unlike
+from deploykit.spec import ORT_CPU
 
 DETECTOR = """g (float[N, 3, 8, 8] x) => (float[N, 6, 8, 8] y)
     <float[4, 3, 1, 1] wb, float[2, 3, 1, 1] ws, float side> {

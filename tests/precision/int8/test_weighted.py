@@ -5,9 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deploykit.backends.protocol import ORT_CPU, TENSORRT
 from deploykit.precision.int8.lint import lint
 from deploykit.precision.int8.quantize import quantize
+from deploykit.spec import (
+    ORT_CPU,
+    TENSORRT,
+)
 
 PLACEMENTS = pytest.mark.parametrize("placement", [TENSORRT, ORT_CPU], ids=lambda placement: placement.name)
 

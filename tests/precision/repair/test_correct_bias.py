@@ -5,9 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deploykit.backends.protocol import ORT_CPU, TENSORRT
 from deploykit.precision.int8.quantize import quantize
 from deploykit.precision.repair.correct_bias import correct_biases
+from deploykit.spec import (
+    ORT_CPU,
+    TENSORRT,
+)
 
 NETWORK = """g (float[n, 4, 8, 8] x) => (float[n, 5] y)
     <float[8, 4, 3, 3] w1, float[8] b1, float[8, 1, 3, 3] w2, float[6, 8, 1, 1] w3, float[6] b3, float[5, 6] w4,
