@@ -26,15 +26,14 @@ MAY_IMPORT = {
     "data": {"host", "errors", "spec", "store", "io", "zoo"},
     "weights_file": {"errors", "spec", "io", "zoo"},
     "weights": {"errors", "spec", "zoo", "data", "modules", "weights_file"},
-    "protocol": {"spec", "weights", "plan"},
     "export": {"errors", "spec", "modules", "graph"},
     "summary": {"errors", "spec", "modules", "graph"},
-    "precision": {"host", "errors", "spec", "graph", "protocol"},
-    "backends": {"host", "errors", "spec", "modules", "graph", "protocol", "plan"},
+    "precision": {"host", "errors", "spec", "graph"},
+    "backends": {"host", "errors", "spec", "modules", "graph", "plan", "weights"},
     "parity": {"errors", "spec", "modules", "graph"},
-    "bench": {"host", "errors", "spec", "protocol", "backends", "zoo", "weights"},
+    "bench": {"host", "errors", "spec", "backends", "zoo", "weights"},
     "results": {"spec", "bench", "parity"},
-    "report": {"spec", "bench", "summary", "plan", "parity", "results"},
+    "report": {"spec", "data", "bench", "summary", "plan", "parity", "results"},
     "doctor": {"host", "errors", "backends", "data", "store"},
 }
 MAY_IMPORT["workflow"] = set(MAY_IMPORT) - {"doctor"}
@@ -44,9 +43,7 @@ MAY_IMPORT["__main__"] = {"cli", "errors"}
 
 
 def part_of(module: str) -> str:
-    """`deploykit.backends.protocol` is a part of its own: it is the border between stages, not a stage."""
-    if module == "deploykit.backends.protocol":
-        return "protocol"
+    """The first name below `deploykit`."""
     return module.removeprefix("deploykit").lstrip(".").partition(".")[0]
 
 

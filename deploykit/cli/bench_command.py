@@ -56,7 +56,8 @@ def command(
     from deploykit.workflow.compare import bench
 
     request = shared.request(max_seconds=max_seconds, throughput=throughput)
-    finish(bench(Artifacts(Store.open(shared.store), StageProgress()), request), as_json=shared.as_json)
+    artifacts = Artifacts(Store.open(shared.store), StageProgress())
+    finish(bench(artifacts, shared.decided(artifacts, request)), as_json=shared.as_json)
 
 
 def _step(shared: ComparisonOptions, mode: str, *, burn_in: int, steps: int) -> None:

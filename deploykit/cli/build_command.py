@@ -117,9 +117,9 @@ def command(
     from deploykit.store import Store
     from deploykit.tuning.fusions import Goal, decided
     from deploykit.tuning.int8_layers import decided_policy
+    from deploykit.tuning.outcome import build_facts, undecided_facts
     from deploykit.tuning.precision import BEST, CONTENDERS, choose_precision
     from deploykit.workflow.artifacts import Artifacts
-    from deploykit.workflow.outcome import build_facts, undecided_facts
     from deploykit.workflow.overflow import overflow_facts, overflow_warning
     from deploykit.workflow.settle import settled
 

@@ -42,6 +42,7 @@ from deploykit.spec import (
 if TYPE_CHECKING:
     from deploykit.plan.gpus import Gpu
     from deploykit.results.document import Report
+    from deploykit.workflow.artifacts import Artifacts
     from deploykit.workflow.compare import Request
 
 
@@ -104,9 +105,13 @@ class ComparisonOptions:
             settings=settings,
             strict=self.strict_backend,
             typed=typed,
-            gpu=self.gpu,
-            fuse_budget=self.fuse_budget,
         )
+
+    def decided(self, artifacts: "Artifacts", request: "Request") -> "Request":
+        """`request` with the fusions that --fuse auto comes to."""
+        from deploykit.tuning.fusions import decided_for_rows
+
+        return decided_for_rows(artifacts, request, gpu=self.gpu, budget_seconds=self.fuse_budget)
 
 
 def comparison_options(command: Callable[..., None], *, batch_default: str = "1") -> Callable[..., None]:

@@ -82,10 +82,10 @@ def command(
     from deploykit.store import Store
     from deploykit.tuning.fusion_report import price_fusions
     from deploykit.tuning.fusions import Goal, decided
+    from deploykit.tuning.outcome import export_facts
     from deploykit.workflow.artifacts import Artifacts
     from deploykit.workflow.check_export import check_export
     from deploykit.workflow.check_stem import check_stem, with_uint8_stem
-    from deploykit.workflow.outcome import export_facts
     from deploykit.workflow.settle import settled
 
     _require_use(ledger=ledger, auto=fusions.auto)

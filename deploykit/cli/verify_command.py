@@ -27,4 +27,5 @@ def command(shared: ComparisonOptions, typed: Path | None) -> None:
     if typed is not None:
         refuse(OF_TYPING, "has no meaning with --typed: that graph is typed already", hint="leave it out")
     request = shared.request(typed=typed)
-    finish(verify(Artifacts(Store.open(shared.store), StageProgress()), request), as_json=shared.as_json)
+    artifacts = Artifacts(Store.open(shared.store), StageProgress())
+    finish(verify(artifacts, shared.decided(artifacts, request)), as_json=shared.as_json)

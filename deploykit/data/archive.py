@@ -12,15 +12,14 @@ from deploykit.data.collection import array_digest
 from deploykit.data.noise import REAL
 from deploykit.errors import UsageError
 from deploykit.io.loader import read_npz
-from deploykit.spec import TensorSpec
-from deploykit.workflow.values import Exported
+from deploykit.spec import Signature, TensorSpec
 
 Array = np.ndarray[Any, Any]
 
 IMAGES = "images"  # what an archive may call the array of a single input
 
 
-def prepared_arrays(path: Path, exported: Exported) -> tuple[dict[str, Array], Array | None] | None:
+def prepared_arrays(path: Path, network: Signature) -> tuple[dict[str, Array], Array | None] | None:
     """The arrays of an archive for the network's inputs, by name, and its labels if it has any.
 
     Each input has an array of its name with as many rows as the others; that of a single input may be called `images`.
@@ -29,30 +28,30 @@ def prepared_arrays(path: Path, exported: Exported) -> tuple[dict[str, Array], A
     """
     if path.suffix != ".npz" or path.is_dir():
         return None
-    exported.require_sizes()
+    network.require_sizes()
     found = read_npz(path)
-    names = [spec.name for spec in exported.inputs]
+    names = [spec.name for spec in network.inputs]
     if not set(names) & set(found):
         if len(names) > 1:
             raise UsageError(
                 f"{path} has no array {names[0]!r}, it has {', '.join(sorted(found)) or 'none'}",
-                hint=archive_hint(exported),
+                hint=archive_hint(network),
             )
         images = found.get(IMAGES)
         if images is None:
             return None  # what photographs complain of
         found[names[0]] = images
-    if len(names) == 1 and _are_photographs(found[names[0]], exported.inputs[0]):
+    if len(names) == 1 and _are_photographs(found[names[0]], network.inputs[0]):
         return None
     lengths: dict[str, int] = {}
-    for spec in exported.inputs:
+    for spec in network.inputs:
         array = found.get(spec.name)
         if array is None or not _fits(array, spec):
             was = "missing" if array is None else f"{array.dtype}{list(array.shape)}"
             called = IMAGES if IMAGES in found and spec.name not in read_npz(path) else spec.name
             raise UsageError(
                 f"{path}: {called} {'is' if array is None else 'are'} {was}",
-                hint=f"{exported.model.label} takes {takes(exported)}; photographs are uint8",
+                hint=f"{network.model.label} takes {takes(network)}; photographs are uint8",
             )
         _require_finite(path, spec.name, array)
         lengths[spec.name] = len(array)
@@ -91,18 +90,18 @@ def _require_finite(path: Path, name: str, array: Array) -> None:
         )
 
 
-def row_digests(arrays: Mapping[str, Array], exported: Exported) -> list[str]:
+def row_digests(arrays: Mapping[str, Array], network: Signature) -> list[str]:
     """One for each row, over what all inputs have in it."""
-    digests = [[array_digest(row) for row in arrays[spec.name]] for spec in exported.inputs]
+    digests = [[array_digest(row) for row in arrays[spec.name]] for spec in network.inputs]
     return ["".join(parts) for parts in zip(*digests, strict=True)]
 
 
-def takes(exported: Exported) -> str:
+def takes(network: Signature) -> str:
     """The network's inputs, for a message."""
-    return ", ".join(map(str, exported.inputs))
+    return ", ".join(map(str, network.inputs))
 
 
-def archive_hint(exported: Exported) -> str:
+def archive_hint(network: Signature) -> str:
     """How to give arrays."""
-    names = ", ".join(spec.name for spec in exported.inputs)
+    names = ", ".join(spec.name for spec in network.inputs)
     return f"give --data FILE.npz with an array for each input ({names}), one row an example"

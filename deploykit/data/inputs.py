@@ -22,9 +22,8 @@ from deploykit.data.noise import can_draw, noise_feeds
 from deploykit.data.preparation import Preparation, photographs_fit, preparation_of
 from deploykit.errors import UnsupportedGraph, UsageError
 from deploykit.host import library_versions
-from deploykit.spec import BuildSpec, DataSource, Feed, InputRange, ModelSpec, Synthetic, TensorSpec
+from deploykit.spec import BuildSpec, DataSource, Feed, InputRange, ModelSpec, Signature, Synthetic, TensorSpec
 from deploykit.store.key import cache_key
-from deploykit.workflow.values import Exported
 
 Array = np.ndarray[Any, Any]
 
@@ -225,7 +224,7 @@ class Noise:
         return noise_feeds(self.inputs, count=count, batch=self.run, seed=self.seed, ranges=self.ranges)
 
 
-def inputs_for(exported: Exported, role: Role, *, count: int, batch: int, data: DataSource) -> Inputs:
+def inputs_for(network: Signature, role: Role, *, count: int, batch: int, data: DataSource) -> Inputs:
     """`count` images, rounded up to whole batches where the graph takes nothing else.
 
     They come from the photographs in `data` (None: the demo photographs), or are noise where photographs cannot fill
@@ -235,40 +234,40 @@ def inputs_for(exported: Exported, role: Role, *, count: int, batch: int, data: 
     Raises UnsupportedGraph where nothing is there that could fill the network, UsageError for `data` that nothing reads
     or that has too few images to calibrate on, and as `open_images`.
     """
-    run = exported.run_length(batch, 1)
+    run = network.run_length(batch, 1)
     count = whole_runs(count, run)
-    seed = exported.model.seed
-    if isinstance(data, Path) and (prepared := prepared_arrays(data, exported)) is not None:
-        return _half(data, prepared[0], exported, role, count=count, run=run)
-    require_feedable(exported)
-    if not isinstance(data, Synthetic) and photographs_fit(exported):
-        (spec,) = exported.inputs
-        how = preparation_of(exported)
+    seed = network.model.seed
+    if isinstance(data, Path) and (prepared := prepared_arrays(data, network)) is not None:
+        return _half(data, prepared[0], network, role, count=count, run=run)
+    require_feedable(network)
+    if not isinstance(data, Synthetic) and photographs_fit(network):
+        (spec,) = network.inputs
+        how = preparation_of(network)
         images = open_images(role, how.recipe, channels=len(how.recipe.mean), count=count, seed=seed, origin=data)
         if role == "calibration":
             _require_several(data, len(images.candidates))
         return Photographs(images, spec, run, how, data)
     if isinstance(data, Path):
         raise UsageError(
-            f"{exported.model.name} takes {takes(exported)}: photographs cannot fill that",
-            hint=archive_hint(exported),
+            f"{network.model.name} takes {takes(network)}: photographs cannot fill that",
+            hint=archive_hint(network),
         )
     if data is None and role == "calibration":
         raise UnsupportedGraph(
-            f"{exported.model.name} takes {takes(exported)}: there is nothing to calibrate INT8 on",
-            hint=f"{archive_hint(exported)}; --data noise gives ranges that are good for speed only",
+            f"{network.model.name} takes {takes(network)}: there is nothing to calibrate INT8 on",
+            hint=f"{archive_hint(network)}; --data noise gives ranges that are good for speed only",
         )
-    return Noise(exported.inputs, count, seed + NOISE_SEEDS[role], run, exported.model.input_ranges)
+    return Noise(network.inputs, count, seed + NOISE_SEEDS[role], run, network.model.input_ranges)
 
 
-def calibration_inputs(exported: Exported, spec: BuildSpec) -> Inputs:
-    """What INT8 of `exported` is calibrated on. Raises as `inputs_for`."""
-    return inputs_for(exported, "calibration", count=spec.calibration.images, batch=1, data=spec.data)
+def calibration_inputs(network: Signature, spec: BuildSpec) -> Inputs:
+    """What INT8 of `network` is calibrated on. Raises as `inputs_for`."""
+    return inputs_for(network, "calibration", count=spec.calibration.images, batch=1, data=spec.data)
 
 
-def _half(path: Path, arrays: Mapping[str, Array], exported: Exported, role: Role, *, count: int, run: int) -> Arrays:
+def _half(path: Path, arrays: Mapping[str, Array], network: Signature, role: Role, *, count: int, run: int) -> Arrays:
     """The rows of one role; equal ones have the same."""
-    digests = row_digests(arrays, exported)
+    digests = row_digests(arrays, network)
     roles = split_roles(digests)
     place = {text: number for number, text in enumerate(roles)}
     mine = sorted((row for row, text in enumerate(digests) if roles[text] == role), key=lambda row: place[digests[row]])
@@ -277,7 +276,7 @@ def _half(path: Path, arrays: Mapping[str, Array], exported: Exported, role: Rol
     rows = tuple(mine[: min(count, len(mine)) // run * run])
     if not rows:
         raise UsageError(f"{path} has {len(mine)} images for {role}, a run takes {run}", hint=f"give {2 * run} or more")
-    return Arrays(path, arrays, exported.inputs, run, rows, tuple(digests[row] for row in rows))
+    return Arrays(path, arrays, network.inputs, run, rows, tuple(digests[row] for row in rows))
 
 
 def _require_several(data: Path | None, found: int) -> None:
@@ -288,27 +287,27 @@ def _require_several(data: Path | None, found: int) -> None:
         )
 
 
-def require_feedable(exported: Exported, data: DataSource = None) -> None:
+def require_feedable(network: Signature, data: DataSource = None) -> None:
     """Raises UnsupportedGraph where nothing is known that could be shown to the network, UsageError for free sizes.
 
     An archive in `data` may hold what nobody could make up.
     """
-    exported.require_sizes()
-    if not exported.inputs:
-        raise UnsupportedGraph(f"{exported.model.name} has no input", hint="it always answers the same")
+    network.require_sizes()
+    if not network.inputs:
+        raise UnsupportedGraph(f"{network.model.name} has no input", hint="it always answers the same")
     if isinstance(data, Path) and data.suffix == ".npz":
         return
-    for spec in exported.inputs:
-        if not can_draw(spec, exported.model.input_ranges):
+    for spec in network.inputs:
+        if not can_draw(spec, network.model.input_ranges):
             ends = "false:true" if spec.dtype == "bool" else "0:1000"
             raise UnsupportedGraph(
-                f"{exported.model.name}: input {spec} cannot be made up: which values it may take is unknown",
+                f"{network.model.name}: input {spec} cannot be made up: which values it may take is unknown",
                 hint=f"say it, --input-range {spec.name}={ends}, or give examples, --data FILE.npz with an array "
                 f"{spec.name}",
             )
-        if not spec.shape and exported.model.range_of(spec.name) is None:
+        if not spec.shape and network.model.range_of(spec.name) is None:
             raise UnsupportedGraph(
-                f"{exported.model.name}: input {spec.name} is a single number, and which one is unknown",
+                f"{network.model.name}: input {spec.name} is a single number, and which one is unknown",
                 hint="make it a constant of the graph",
             )
 

@@ -17,8 +17,7 @@ from deploykit.data.images import fitted, normalize
 from deploykit.data.inputs import PREPARED, require_feedable
 from deploykit.data.preparation import Preparation, photographs_fit, preparation_of
 from deploykit.errors import UnsupportedGraph, UntrustedArtifact, UsageError
-from deploykit.spec import Feed, TensorSpec
-from deploykit.workflow.values import Exported
+from deploykit.spec import Feed, Signature, TensorSpec
 
 Labels = NDArray[np.int64]
 
@@ -105,23 +104,23 @@ class LabeledArrays:
 
 
 def labeled_inputs(
-    exported: Exported, data: Path, *, limit: int | None = None, without: Collection[str] = ()
+    network: Signature, data: Path, *, limit: int | None = None, without: Collection[str] = ()
 ) -> Labeled:
     """The labeled images of `data` but those whose content is in `without` (digests), the first `limit` of them.
 
     An MNIST folder gives its test part, every other origin all of its images, in seeded order. Raises UsageError where
     there are none, they do not fit the network or are of more classes than it tells apart, and as `open_labeled`.
     """
-    require_feedable(exported, data)
-    classes = classes_of(exported)
-    prepared = prepared_arrays(data, exported)
+    require_feedable(network, data)
+    classes = classes_of(network)
+    prepared = prepared_arrays(data, network)
     if prepared is not None:
-        found: Labeled = _arrays(exported, data, *prepared, limit=limit, without=without)
+        found: Labeled = _arrays(network, data, *prepared, limit=limit, without=without)
     else:
-        found = _photographs(exported, data, limit=limit, without=without)
+        found = _photographs(network, data, limit=limit, without=without)
     if found.classes > classes:
         raise UsageError(
-            f"{data} has {found.classes} classes, {exported.model.label} tells {classes} apart",
+            f"{data} has {found.classes} classes, {network.model.label} tells {classes} apart",
             hint="give the data that it was trained for",
         )
     if not len(found):
@@ -135,22 +134,22 @@ def require_max_drop(points: float | None) -> None:
         raise UsageError(f"--max-drop is {points:g}", hint="give points of top-1, from 0 to 100")
 
 
-def classes_of(exported: Exported) -> int:
+def classes_of(network: Signature) -> int:
     """How many classes the network tells apart. Raises UnsupportedGraph for one that is no classifier."""
-    match exported.outputs:
+    match network.outputs:
         case (TensorSpec(shape=(_, int(classes))),) if classes > 1:
             return classes
         case _:
-            said = ", ".join(map(str, exported.outputs))
+            said = ", ".join(map(str, network.outputs))
             raise UnsupportedGraph(
-                f"{exported.model.label} returns {said}", hint="a classifier has one output of (batch, classes)"
+                f"{network.model.label} returns {said}", hint="a classifier has one output of (batch, classes)"
             )
 
 
-def _photographs(exported: Exported, data: Path, *, limit: int | None, without: Collection[str]) -> LabeledPhotographs:
-    if not photographs_fit(exported):
+def _photographs(network: Signature, data: Path, *, limit: int | None, without: Collection[str]) -> LabeledPhotographs:
+    if not photographs_fit(network):
         raise UsageError(
-            f"{exported.model.label} takes {takes(exported)}: photographs cannot fill that",
+            f"{network.model.label} takes {takes(network)}: photographs cannot fill that",
             hint="give an .npz of arrays that fit, one for each input, and `labels`",
         )
     album = open_labeled(data)
@@ -159,16 +158,16 @@ def _photographs(exported: Exported, data: Path, *, limit: int | None, without: 
         for photograph in album.photographs
         if not (album.divided and photograph.role == "calibration") and not (without and photograph.digest in without)
     ]
-    shown.sort(key=lambda photograph: rank(exported.model.seed, photograph.name))
-    (spec,) = exported.inputs
+    shown.sort(key=lambda photograph: rank(network.model.seed, photograph.name))
+    (spec,) = network.inputs
     skipped = [str(item) for item in album.unusable]
     return LabeledPhotographs(
-        str(data), len(album.classes), tuple(shown[:limit]), spec, preparation_of(exported), skipped
+        str(data), len(album.classes), tuple(shown[:limit]), spec, preparation_of(network), skipped
     )
 
 
 def _arrays(
-    exported: Exported,
+    network: Signature,
     data: Path,
     arrays: Mapping[str, np.ndarray[Any, Any]],
     labels: np.ndarray[Any, Any] | None,
@@ -176,12 +175,12 @@ def _arrays(
     limit: int | None,
     without: Collection[str],
 ) -> LabeledArrays:
-    first = arrays[exported.inputs[0].name]
+    first = arrays[network.inputs[0].name]
     if labels is None:
         raise UsageError(
             f"{data} has no array `labels` for {len(first)} images", hint="one whole number from 0 on for each"
         )
     require_labels(data, labels, len(first))
-    rows = [row for row, digest in enumerate(row_digests(arrays, exported)) if digest not in without][:limit]
+    rows = [row for row, digest in enumerate(row_digests(arrays, network)) if digest not in without][:limit]
     chosen = {name: array[rows] for name, array in arrays.items()}
-    return LabeledArrays(str(data), int(labels.max()) + 1, chosen, labels[rows].astype(np.int64), exported.inputs)
+    return LabeledArrays(str(data), int(labels.max()) + 1, chosen, labels[rows].astype(np.int64), network.inputs)

@@ -7,19 +7,25 @@ is told.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from deploykit.errors import UntrustedArtifact, UsageError
-from deploykit.report.outcome import describe_preprocessing
-from deploykit.spec import ImageAxes, Preprocessing, PreprocessRequest, TensorSpec
-from deploykit.workflow.values import Exported
+from deploykit.spec import ImageAxes, Preprocessing, PreprocessRequest, Signature, TensorSpec
 from deploykit.zoo import registry
 
 Origin = Literal["card", "file", "given", "bytes", "assumed"]
 FED_IMAGES = ("float16", "float32", "float64", "uint8")  # element types of inputs that images fill
 ASSUMED = "nothing says how its images are prepared, so {} assumed: say it by --preprocess"
 USUAL = {3: "ImageNet's mean and deviation are", 1: "pixels between -1 and 1 are"}  # by channels
+SAID = {
+    "card": "the network's card",
+    "file": "the file says so",
+    "given": "--preprocess",
+    "bytes": "the input takes bytes",
+    "assumed": "assumed",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +66,29 @@ class Preparation:
         }
 
 
-def image_axes(exported: Exported) -> ImageAxes | None:
+def describe_preprocessing(found: Mapping[str, Any] | None) -> str:
+    """How images were prepared, who says so, and the warning where nobody did."""
+    if not found:
+        return ""
+    who = f" ({SAID[found['origin']]})" if found.get("origin") else ""
+    return "\n".join(filter(None, (f"{found['said']}{who}", found.get("warning"))))
+
+
+def image_axes(network: Signature) -> ImageAxes | None:
     """Where channels, height and width stand in the network's one input; None where images do not fill it."""
-    match exported.inputs:
-        case (TensorSpec(dtype=dtype) as spec,) if dtype in FED_IMAGES and exported.model.range_of(spec.name) is None:
-            asked = exported.model.preprocess
+    match network.inputs:
+        case (TensorSpec(dtype=dtype) as spec,) if dtype in FED_IMAGES and network.model.range_of(spec.name) is None:
+            asked = network.model.preprocess
             return ImageAxes.of(spec, asked.layout if asked else None)
         case _:
             return None
 
 
-def require_inputs_of(exported: Exported) -> None:
+def require_inputs_of(network: Signature) -> None:
     """Raises UsageError for what is said of inputs that the network does not have: ranges, or a preparation."""
-    model, inputs = exported.model, exported.inputs
+    model, inputs = network.model, network.inputs
     model.require_inputs([spec.name for spec in inputs])
-    if model.preprocess is None or any(spec.open for spec in inputs) or photographs_fit(exported):
+    if model.preprocess is None or any(spec.open for spec in inputs) or photographs_fit(network):
         return
     raise UsageError(
         f"--preprocess: {model.name} takes {', '.join(map(str, inputs)) or 'nothing'}, which images do not fill",
@@ -82,55 +96,55 @@ def require_inputs_of(exported: Exported) -> None:
     )
 
 
-def photographs_fit(exported: Exported) -> bool:
-    return image_axes(exported) is not None
+def photographs_fit(network: Signature) -> bool:
+    return image_axes(network) is not None
 
 
-def preparation_of(exported: Exported) -> Preparation:
+def preparation_of(network: Signature) -> Preparation:
     """How images are prepared for a network that they fit.
 
     Raises UsageError where what the user says of it does not fit the input.
     """
-    axes = image_axes(exported)
+    axes = image_axes(network)
     assert axes is not None  # noqa: S101 - the caller has asked photographs_fit
-    base, origin = _unasked(exported, axes)
-    asked = exported.model.preprocess
+    base, origin = _unasked(network, axes)
+    asked = network.model.preprocess
     if asked is None:
-        return _noticed(base, origin, exported)
+        return _noticed(base, origin, network)
     recipe = asked.applied(base)
     if asked.layout is not None and asked.layout != axes.layout:
-        raise UsageError(f"{exported.model.name} takes {exported.inputs[0]}, which is not {asked.layout}")
+        raise UsageError(f"{network.model.name} takes {network.inputs[0]}, which is not {asked.layout}")
     if origin == "bytes" and recipe.values != base.values:
         raise UsageError(
-            f"{exported.model.name} takes bytes ({exported.inputs[0]}): --preprocess cannot make them {recipe.values}",
+            f"{network.model.name} takes bytes ({network.inputs[0]}): --preprocess cannot make them {recipe.values}",
             hint="it normalizes by itself: leave mean, std and scale out",
         )
-    return _noticed(recipe, "given" if asked.says_values or origin != "assumed" else origin, exported)
+    return _noticed(recipe, "given" if asked.says_values or origin != "assumed" else origin, network)
 
 
-def preprocessing_of(exported: Exported) -> Preprocessing:
+def preprocessing_of(network: Signature) -> Preprocessing:
     """The recipe of `preparation_of`."""
-    return preparation_of(exported).recipe
+    return preparation_of(network).recipe
 
 
-def _unasked(exported: Exported, axes: ImageAxes) -> tuple[Preprocessing, Origin]:
+def _unasked(network: Signature, axes: ImageAxes) -> tuple[Preprocessing, Origin]:
     """What holds where the user says nothing."""
-    model = exported.model
+    model = network.model
     if not (model.is_onnx or model.is_factory):
         said = axes.channels == registry.card_of(model).channels  # a card says nothing of another number of channels
         recipe = registry.preprocessing(model).at_size(axes.height, axes.width)  # which a range of sizes leaves free
         return recipe, "card" if said else "assumed"
     base = Preprocessing.without_card(channels=axes.channels, height=axes.height, width=axes.width)
     base = replace(base, layout=axes.layout)
-    if exported.inputs[0].dtype == "uint8":
+    if network.inputs[0].dtype == "uint8":
         base = PreprocessRequest.parse("bytes").applied(base)
-    if (noted := exported.facts.get("preprocess")) is not None:
+    if (noted := network.preprocess) is not None:
         try:
             return PreprocessRequest.parse(str(noted)).applied(base), "file"
         except UsageError as error:
             raise UntrustedArtifact(f"{model.name}: its note on preprocessing is malformed: {error.message}") from error
-    return base, "bytes" if exported.inputs[0].dtype == "uint8" else "assumed"
+    return base, "bytes" if network.inputs[0].dtype == "uint8" else "assumed"
 
 
-def _noticed(recipe: Preprocessing, origin: Origin, exported: Exported) -> Preparation:
-    return Preparation(recipe, origin, str(exported.facts.get("normalizes", "")) if origin == "assumed" else "")
+def _noticed(recipe: Preprocessing, origin: Origin, network: Signature) -> Preparation:
+    return Preparation(recipe, origin, network.normalizes if origin == "assumed" else "")

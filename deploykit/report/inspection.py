@@ -10,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from deploykit.report.outcome import describe_preprocessing, describe_ranges
+from deploykit.data.preparation import describe_preprocessing
+from deploykit.report.outcome import describe_ranges
 from deploykit.report.text import (
     count_or_size,
     megabytes,

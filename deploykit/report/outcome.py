@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from deploykit.data.preparation import describe_preprocessing
 from deploykit.plan.model import NO_KERNEL
 from deploykit.report.text import with_notes
 from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS
 
 FUSIONS = (*SAFE_FUSIONS, *PRICED_FUSIONS)
-SAID = {
-    "card": "the network's card",
-    "file": "the file says so",
-    "given": "--preprocess",
-    "bytes": "the input takes bytes",
-    "assumed": "assumed",
-}
 NO_OWN_KERNEL = (
     "no convolution or matrix product of the plan is named after it; small ones are computed inside generated kernels, "
     "constant ones not at all"
@@ -84,14 +78,6 @@ def describe_calibration(facts: Mapping[str, Any]) -> dict[str, str]:
         "note": facts["note"] or "",
         "memory": _memory(facts),
     }
-
-
-def describe_preprocessing(found: Mapping[str, Any] | None) -> str:
-    """How images were prepared, who says so, and the warning where nobody did."""
-    if not found:
-        return ""
-    who = f" ({SAID[found['origin']]})" if found.get("origin") else ""
-    return "\n".join(filter(None, (f"{found['said']}{who}", found.get("warning"))))
 
 
 def _memory(facts: Mapping[str, Any]) -> str:

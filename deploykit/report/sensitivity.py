@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
-from deploykit.report.outcome import describe_preprocessing
+from deploykit.data.preparation import describe_preprocessing
 from deploykit.report.text import render_facts, render_lines, render_table, with_notes
 
 SHOWN = 20  # layers; --json has all of them

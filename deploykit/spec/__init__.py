@@ -6,6 +6,7 @@ from deploykit.spec.network import ImageAxes, ModelSpec, Scalar, TensorSpec, par
 from deploykit.spec.placement import ORT_CPU, ORT_CPU_7BIT, TENSORRT, Placement
 from deploykit.spec.preprocessing import Preprocessing, PreprocessRequest
 from deploykit.spec.shapes import BATCH, InputRange, InputShape, SizeRange, parse_input_range, parse_input_shape
+from deploykit.spec.signature import Signature, fixed_batch_of
 from deploykit.spec.types import MAX_BATCH, BatchRange, Precision, Target
 from deploykit.spec.values import Feed, Progress, Reason, silent
 from deploykit.spec.weights import WeightsOrigin
@@ -41,11 +42,13 @@ __all__ = [
     "Reason",
     "Repair",
     "Scalar",
+    "Signature",
     "SizeRange",
     "Synthetic",
     "Target",
     "TensorSpec",
     "WeightsOrigin",
+    "fixed_batch_of",
     "parse_factory_args",
     "parse_input_range",
     "parse_input_shape",

@@ -21,10 +21,11 @@ import itertools
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from deploykit import graph
-from deploykit.errors import UsageError
+from deploykit.errors import BackendMissing, BuildFailed, DeploykitError, GateFailed, UnsupportedGraph, UsageError
 from deploykit.graph.passes.order import Ledger
 from deploykit.host import cpu_facts, library_versions, usable_cores
 from deploykit.plan.gpus import Gpu
@@ -39,6 +40,8 @@ from deploykit.spec import (
 from deploykit.store import Writer
 from deploykit.tuning.cost import ORT, REFUSED, RTX, TIMED_SECONDS, PlanPrice, PlanPricing, TimePricing
 from deploykit.workflow.artifacts import COMPILERS, Artifacts
+from deploykit.workflow.compare import Request
+from deploykit.workflow.settle import settled
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -176,6 +179,31 @@ def decided(artifacts: Artifacts, goal: Goal) -> tuple[Goal, Decision | None]:
         return goal, None
     decision = decide(artifacts, goal)
     return replace(goal, spec=replace(goal.spec, fusions=decision.fusions)), decision
+
+
+def decided_for_rows(artifacts: Artifacts, request: Request, *, gpu: Gpu | None, budget_seconds: float) -> Request:
+    """`request` with `auto` decided for its first row that has a cost: one table compares one graph.
+
+    Raises as `decide` does for that row, or UsageError where no row has a cost.
+    """
+    if not request.spec.fusions.auto:
+        return request
+    refusal: DeploykitError = UsageError(
+        "--fuse auto: none of the rows can be priced", hint=f"ask for one of {', '.join(PRICED_BY)}"
+    )
+    spec = settled(artifacts, request.spec)
+    for backend, precision in product(request.backends, request.precisions):
+        if backend not in PRICED_BY:
+            continue
+        goal = Goal(spec=spec.with_precision(precision), backend=backend, gpu=gpu, budget_seconds=budget_seconds)
+        try:
+            decision = decide(artifacts, goal)
+        except (BackendMissing, BuildFailed, GateFailed, UnsupportedGraph) as error:
+            refusal = error
+            continue
+        said = f"{decision}, for {backend} {precision} and all rows alike"
+        return replace(request, spec=replace(spec, fusions=decision.fusions), fusions=said)
+    raise refusal
 
 
 @dataclass(frozen=True, slots=True)

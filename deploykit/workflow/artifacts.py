@@ -100,6 +100,8 @@ class Artifacts:
             digest=entry.files["model.onnx"].sha256,
             inputs=specs_of(entry.facts["inputs"]),
             outputs=specs_of(entry.facts["outputs"]),
+            preprocess=entry.facts.get("preprocess"),
+            normalizes=entry.facts.get("normalizes", ""),
             module=module,
             weights=weights,
             facts=entry.facts,

@@ -53,6 +53,8 @@ def with_uint8_stem(artifacts: Artifacts, exported: Exported, fusions: Fusions) 
         path=entry.path("model.onnx"),
         digest=entry.files["model.onnx"].sha256,
         inputs=specs_of(entry.facts["inputs"]),
+        preprocess=entry.facts.get("preprocess"),
+        normalizes=entry.facts.get("normalizes", ""),
         facts={**exported.facts, **entry.facts, "ledger": ledger},
         hit=hit,
     )

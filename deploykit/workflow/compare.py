@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +35,12 @@ from deploykit.data.inputs import (
 )
 from deploykit.data.noise import can_draw, white_noise
 from deploykit.data.preparation import image_axes
-from deploykit.errors import BackendMissing, BuildFailed, DeploykitError, GateFailed, UnsupportedGraph, UsageError
+from deploykit.errors import BackendMissing, DeploykitError, UnsupportedGraph, UsageError
 from deploykit.parity import Parity, ParityResult, Undecided
-from deploykit.plan.gpus import Gpu
 from deploykit.results.document import Conditions, Report
 from deploykit.results.row import Row, State
 from deploykit.spec import BuildSpec, Feed, Fusions, Precision
 from deploykit.spec.shapes import End
-from deploykit.tuning.fusions import BUDGET_SECONDS, PRICED_BY, Decision, Goal, decide
 from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.judge import Judge
 from deploykit.workflow.rows import Line, build_line, without_twins
@@ -60,7 +57,7 @@ ROTATED = 4  # timed inputs that take turns
 class Request:
     """`spec.precision` is replaced by each of `precisions`. `typed` is a typed graph to judge in place of our own.
 
-    `gpu` and `fuse_budget` are for `--fuse auto`, see `fusing.Goal`.
+    `fusions` says how those of `spec` were decided, where they were searched for.
     """
 
     spec: BuildSpec
@@ -69,8 +66,7 @@ class Request:
     settings: BenchSettings
     strict: bool = False
     typed: Path | None = None
-    gpu: Gpu | None = None
-    fuse_budget: float = BUDGET_SECONDS
+    fusions: str = ""
 
     def __post_init__(self) -> None:
         if self.typed is not None and len(self.precisions) != 1:
@@ -89,31 +85,9 @@ def bench(artifacts: Artifacts, request: Request) -> Report:
 
 def _compare(artifacts: Artifacts, request: Request, *, timed: bool) -> Report:
     request = replace(request, spec=settled(artifacts, request.spec))
-    spec = request.spec
-    if not spec.fusions.auto:
-        fusions = str(spec.fusions) if spec.fusions != Fusions() else ""
-        return _Comparison(artifacts, request, timed, fusions).report()
-    goal, decision = _first_decided(artifacts, request)
-    fusions = f"{decision}, for {goal.backend} {goal.spec.precision} and all rows alike"
-    decided = replace(request, spec=replace(spec, fusions=decision.fusions))
-    return _Comparison(artifacts, decided, timed, fusions).report()
-
-
-def _first_decided(artifacts: Artifacts, request: Request) -> tuple[Goal, Decision]:
-    """`--fuse auto` for the first row that can be priced: one table compares one graph."""
-    refusal: DeploykitError = UsageError(
-        "--fuse auto: none of the rows can be priced", hint=f"ask for one of {', '.join(PRICED_BY)}"
-    )
-    for name, precision in product(request.backends, request.precisions):
-        if name not in PRICED_BY:
-            continue
-        spec = request.spec.with_precision(precision)
-        goal = Goal(spec=spec, backend=name, gpu=request.gpu, budget_seconds=request.fuse_budget)
-        try:
-            return goal, decide(artifacts, goal)
-        except (BackendMissing, BuildFailed, GateFailed, UnsupportedGraph) as error:
-            refusal = error
-    raise refusal
+    request.spec.fusions.require_decided()
+    said = str(request.spec.fusions) if request.spec.fusions != Fusions() else ""
+    return _Comparison(artifacts, request, timed, request.fusions or said).report()
 
 
 @dataclass

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from deploykit.spec import BatchRange, BuildSpec, ModelSpec, TensorSpec
+from deploykit.spec import BatchRange, BuildSpec, ModelSpec, TensorSpec, fixed_batch_of
 from deploykit.store import Writer
 from deploykit.workflow.artifacts import Artifacts
-from deploykit.workflow.values import fixed_batch_of, specs_of
+from deploykit.workflow.values import specs_of
 from deploykit.zoo import registry
 
 

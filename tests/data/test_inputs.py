@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,13 +16,13 @@ from deploykit.spec import (
     InputRange,
     ModelSpec,
     PreprocessRequest,
+    Signature,
     SizeRange,
     Synthetic,
     TensorSpec,
     parse_input_range,
     parse_input_shape,
 )
-from deploykit.workflow.values import Exported
 
 RESULT = (TensorSpec("y", ("N", 10), "float32"),)
 IMAGES = TensorSpec("x", ("N", 3, 8, 8), "float32")
@@ -35,13 +34,13 @@ def exported(
     preprocess: str = "",
     ranges: tuple[InputRange, ...] = (),
     facts: dict[str, str] | None = None,
-) -> Exported:
+) -> Signature:
     asked = PreprocessRequest.parse(preprocess) if preprocess else None
     model = ModelSpec("net.onnx", seed=3, preprocess=asked, input_ranges=ranges)
-    return Exported(model, Path("net.onnx"), "0" * 64, inputs, outputs, None, facts or {}, hit=False)
+    return Signature(model=model, inputs=inputs, outputs=outputs, **(facts or {}))
 
 
-def shown(network: Exported, role: str = "test", *, count: int = 5, batch: int = 1, data=None):
+def shown(network: Signature, role: str = "test", *, count: int = 5, batch: int = 1, data=None):
     return inputs_for(network, role, count=count, batch=batch, data=data)
 
 

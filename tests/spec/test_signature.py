@@ -1,25 +1,17 @@
 """Where the images of a batch lie in each output, and what that asks of a run."""
 
-from pathlib import Path
-
 import pytest
 
-from deploykit.spec import ModelSpec, TensorSpec
-from deploykit.workflow.values import Exported
+from deploykit.spec import ModelSpec, Signature, TensorSpec
 
 Shape = tuple[int | str, ...]
 
 
-def exported(read: Shape, **outputs: Shape) -> Exported:
-    return Exported(
+def signature(read: Shape, **outputs: Shape) -> Signature:
+    return Signature(
         model=ModelSpec("net.onnx"),
-        path=Path("net.onnx"),
-        digest="",
         inputs=(TensorSpec("x", read, "float32"),),
         outputs=tuple(TensorSpec(name, shape, "float32") for name, shape in outputs.items()),
-        module=None,
-        facts={},
-        hit=False,
     )
 
 
@@ -41,10 +33,10 @@ def exported(read: Shape, **outputs: Shape) -> Exported:
     ],
 )
 def test_the_batch_is_found_by_its_name_or_size(read: Shape, shape: Shape, axis: int | None):
-    assert exported(read, y=shape).batch_axes == {"y": axis}
+    assert signature(read, y=shape).batch_axes == {"y": axis}
 
 
 def test_an_output_of_the_whole_batch_needs_whole_batches():
-    assert exported(("batch", 3), y=(16, "batch")).run_length(8, 4) == 4
-    assert exported(("batch", 3), y=("batch", 2), total=()).run_length(8, 4) == 8
-    assert exported((2, 3), y=(2, 5)).run_length(8, 4) == 2
+    assert signature(("batch", 3), y=(16, "batch")).run_length(8, 4) == 4
+    assert signature(("batch", 3), y=("batch", 2), total=()).run_length(8, 4) == 8
+    assert signature((2, 3), y=(2, 5)).run_length(8, 4) == 2
