@@ -22,8 +22,8 @@ from deploykit.backends import get_backend
 from deploykit.bench import fingerprint
 from deploykit.data.inputs import calibration_inputs
 from deploykit.data.labeled import labeled_inputs
-from deploykit.graph.ort_session import compute, open_session
 from deploykit.host import library_versions
+from deploykit.ort_session import compute, open_session
 from deploykit.parity import distance
 from deploykit.parity.accuracy import Flips, Predictions, Share
 from deploykit.precision.int8.baseline import quantize_static

@@ -23,8 +23,8 @@ from deploykit.backends.protocol import (
 )
 from deploykit.data.inputs import calibration_inputs, inputs_for
 from deploykit.errors import BuildFailed
-from deploykit.graph.ort_session import compute, open_session
 from deploykit.host import library_versions
+from deploykit.ort_session import compute, open_session
 from deploykit.parity import distance
 from deploykit.precision.int8.baseline import quantize_static
 from deploykit.spec import ORT_CPU, BatchRange, BuildSpec, Calibration, ModelSpec, Precision

@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from deploykit.bench import BenchSettings
 from deploykit.data.inputs import calibration_inputs, inputs_for
-from deploykit.graph.ort_session import compute, open_session
+from deploykit.ort_session import compute, open_session
 from deploykit.parity import distance, double_outputs, joined
 from deploykit.parity.channels import find_groups, measure_part
 from deploykit.precision.int8.baseline import quantize_static

@@ -21,8 +21,8 @@ from deploykit.backends.protocol import (
 )
 from deploykit.backends.quoted import quoted
 from deploykit.errors import BackendMissing
-from deploykit.graph.ort_session import CPU, CUDA, open_session, optimized_in_full
 from deploykit.host import installed_version, saturates_u8s8
+from deploykit.ort_session import CPU, CUDA, open_session, optimized_in_full
 from deploykit.spec import (
     ORT_CPU,
     ORT_CPU_7BIT,

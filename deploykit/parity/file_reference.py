@@ -90,7 +90,7 @@ def _run(
     content: bytes, names: Sequence[str], feeds: Sequence[Mapping[str, Array]], *, optimize: bool
 ) -> list[Outputs]:
     """The file's outputs, in its own order, under the names of our reading."""
-    from deploykit.graph.ort_session import compute, open_session
+    from deploykit.ort_session import compute, open_session
 
     session = open_session(content, optimize=optimize)
     theirs = [output.name for output in session.get_outputs()]

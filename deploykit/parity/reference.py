@@ -57,7 +57,7 @@ def graph_reference(
     Raises ExecutionFailed where an operator draws random numbers or is none of ONNX's, where the evaluator fails, and
     where the same feed gets another answer the second time; BuildFailed where ONNX Runtime rejects the graph.
     """
-    from deploykit.graph.ort_session import compute, open_session
+    from deploykit.ort_session import compute, open_session
 
     _require_known(model)
     names = [str(value.name) for value in model.graph.outputs]

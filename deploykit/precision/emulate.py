@@ -22,8 +22,8 @@ import numpy as np
 import onnx_ir as ir
 
 from deploykit.errors import InvalidFeed, one_line
-from deploykit.graph.ort_session import open_session
 from deploykit.graph.rewrite import module_scope, new_initializer, site
+from deploykit.ort_session import open_session
 from deploykit.spec import Feed, Precision
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16

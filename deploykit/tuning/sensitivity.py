@@ -23,8 +23,8 @@ import numpy as np
 from deploykit.data.inputs import calibration_inputs, inputs_for
 from deploykit.data.labeled import Labels, labeled_inputs, require_max_drop
 from deploykit.errors import BackendMissing, BuildFailed, GateFailed, UnsupportedGraph, UsageError
-from deploykit.graph.ort_session import compute, open_session
 from deploykit.graph.rewrite import site
+from deploykit.ort_session import compute, open_session
 from deploykit.parity import Kind, closeness_db, joined, output_kinds
 from deploykit.parity.accuracy import Flips, Predictions
 from deploykit.plan.gpus import Gpu

@@ -24,7 +24,7 @@ def check_export(artifacts: Artifacts, exported: Exported) -> ParityResult:
 
     Of a network that cannot be fed, run or evaluated it is inconclusive: the exported graph is there nonetheless.
     """
-    from deploykit.graph.ort_session import compute, open_session
+    from deploykit.ort_session import compute, open_session
 
     nature = nature_of(exported)
     try:

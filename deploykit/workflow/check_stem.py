@@ -62,7 +62,7 @@ def with_uint8_stem(artifacts: Artifacts, exported: Exported, fusions: Fusions) 
 
 def check_stem(artifacts: Artifacts, exported: Exported, stemmed: Exported) -> ParityResult:
     """The verdict on random bytes: the graph with its stem against float64 on the same bytes, normalized by hand."""
-    from deploykit.graph.ort_session import compute, open_session
+    from deploykit.ort_session import compute, open_session
 
     recipe, (spec,) = recipe_of(exported), stemmed.inputs
     pixels = np.random.default_rng(SEED).integers(0, 256, spec.at_batch(IMAGES), dtype=np.uint8)

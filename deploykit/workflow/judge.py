@@ -15,8 +15,8 @@ from deploykit.data.feeds import runs
 from deploykit.data.inputs import Inputs
 from deploykit.errors import DeploykitError, ExecutionFailed
 from deploykit.graph import parse
-from deploykit.graph.ort_session import compute, open_session
 from deploykit.io.loader import read_onnx
+from deploykit.ort_session import compute, open_session
 from deploykit.parity import (
     CHUNK,
     Kind,

@@ -16,7 +16,7 @@ from deploykit.backends.protocol import (
     TypedGraph,
 )
 from deploykit.errors import BackendMissing, BuildFailed, DeviceOutOfMemory, ExecutionFailed
-from deploykit.graph.ort_session import CPU, CUDA, open_session
+from deploykit.ort_session import CPU, CUDA, open_session
 from deploykit.spec import (
     ORT_CPU,
     ORT_CPU_7BIT,

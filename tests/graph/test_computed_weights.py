@@ -45,7 +45,7 @@ def test_the_graph_is_that_of_a_plain_network(kind):
     optimize(model)
     assert [node.op_type for node in model.graph] == ["Conv", "Relu", "Conv"]
     assert all(node.inputs[1].is_initializer() for node in model.graph if node.op_type == "Conv")
-    from deploykit.graph.ort_session import compute, open_session
+    from deploykit.ort_session import compute, open_session
 
     images = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
     with torch.no_grad():

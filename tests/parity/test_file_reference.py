@@ -42,7 +42,7 @@ def test_a_wrong_conversion_fails():
     np.testing.assert_array_equal(found.exact["y"], onnx_runtime(proto, {"x": X})[0])
     assert found.source.startswith("ONNX Runtime in float32 on the file as it came: its answer and float64's for y are")
     assert found.least_floor == STAND_IN_FLOOR
-    from deploykit.graph.ort_session import compute, open_session
+    from deploykit.ort_session import compute, open_session
 
     got = compute(open_session(wrong), ["y"], {"x": X})
     limits = Limits(Precision.FP32, random_weights=False)

@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from deploykit.graph.ort_session import open_session
+from deploykit.ort_session import open_session
 from deploykit.parity.operators import OPERATORS
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20]> '

@@ -7,7 +7,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from deploykit.graph.ort_session import open_session
+from deploykit.ort_session import open_session
 from deploykit.precision.calibrate.collect import collect
 from deploykit.precision.calibrate.ranges import Range
 from deploykit.precision.calibrate.table import CalibrationTable

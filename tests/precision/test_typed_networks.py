@@ -8,7 +8,7 @@ import pytest
 
 from deploykit import graph
 from deploykit.export import export_module
-from deploykit.graph.ort_session import open_session
+from deploykit.ort_session import open_session
 from deploykit.precision.calibrate.collect import collect
 from deploykit.precision.emulate import literal_graph
 from deploykit.precision.float16 import to_float16

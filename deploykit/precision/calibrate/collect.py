@@ -12,8 +12,8 @@ import numpy as np
 import onnx_ir as ir
 
 from deploykit.errors import ExecutionFailed, UnknownName, UnsupportedGraph, UsageError, one_line
-from deploykit.graph.ort_session import open_session
 from deploykit.host import usable_cores
+from deploykit.ort_session import open_session
 from deploykit.precision.calibrate.histogram import Histogram
 from deploykit.precision.calibrate.methods import METHODS, PERCENTILE
 from deploykit.precision.calibrate.observations import Campaign, Observations

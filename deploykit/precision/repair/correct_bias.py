@@ -20,8 +20,8 @@ import numpy as np
 import onnx_ir as ir
 
 from deploykit.graph.algebra.linear import Linear, Parameters, checked, is_linear, read_linear, write
-from deploykit.graph.ort_session import compute, open_session
 from deploykit.graph.rewrite import Refusal, constant, new_initializer, refuse
+from deploykit.ort_session import compute, open_session
 from deploykit.precision.repair.channels import add_channel_output
 from deploykit.spec import Feed
 from deploykit.spec.operators import WEIGHTED_OPS

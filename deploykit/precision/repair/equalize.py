@@ -36,8 +36,8 @@ from deploykit.graph.algebra.linear import (
     scale_outputs,
     write,
 )
-from deploykit.graph.ort_session import compute, open_session
 from deploykit.graph.rewrite import Refusal, constant, new_initializer, other_use, refuse
+from deploykit.ort_session import compute, open_session
 from deploykit.precision.int8.preconditions import require_plain
 from deploykit.precision.repair.channels import add_channel_output
 from deploykit.spec import Feed

@@ -8,9 +8,9 @@ from torch import nn
 
 from deploykit.export import export_module
 from deploykit.graph import check, optimize, parse, separate_names
-from deploykit.graph.ort_session import compute, open_session
 from deploykit.graph.passes.naming import LONGEST_NAME
 from deploykit.graph.rewrite import PassResult, new_initializer
+from deploykit.ort_session import compute, open_session
 from deploykit.precision.float16 import to_float16
 from deploykit.spec import TensorSpec
 
