@@ -14,14 +14,14 @@ help: ## Show this list
 bench: $(VENV)/.demo ## Set up, then ResNet-50 in PyTorch, ONNX Runtime and TensorRT, FP32, FP16 and INT8, side by side
 	$(BIN)/deploykit bench resnet50 --backends torch,ort,trt --precision fp32,fp16,int8
 
-families: $(VENV)/.demo ## Set up, then the same for one network of every family; the table goes to docs/families.md
-	$(BIN)/python benchmarks/families.py --output docs/families.md
+families: $(VENV)/.demo ## Set up, then the same for one network of every family; the table goes to docs/results/families.md
+	$(BIN)/python benchmarks/families.py --output docs/results/families.md
 
-plans: $(VENV)/.dev ## Set up, then compile the whole zoo beside a naive conversion; the table goes to docs/plans.md
-	$(BIN)/python benchmarks/plans.py --output docs/plans.md
+plans: $(VENV)/.dev ## Set up, then compile the whole zoo beside a naive conversion; the table goes to docs/results/plans.md
+	$(BIN)/python benchmarks/plans.py --output docs/results/plans.md
 
-int8-report: $(VENV)/.demo ## Set up, train small networks on Fashion-MNIST, then the INT8 matrix; it goes to docs/int8.md
-	PYTHONPATH=$(CURDIR) $(BIN)/python benchmarks/int8.py --output docs/int8.md
+int8-report: $(VENV)/.demo ## Set up, train small networks on Fashion-MNIST, then the INT8 matrix; it goes to docs/results/int8.md
+	PYTHONPATH=$(CURDIR) $(BIN)/python benchmarks/int8.py --output docs/results/int8.md
 
 test: $(VENV)/.dev ## Set up, then every test but those of `make test-full`: minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST)

@@ -1,6 +1,6 @@
 """Every network family side by side: eager PyTorch, ONNX Runtime and TensorRT, in FP32, FP16 and INT8, batch 1.
 
-    python benchmarks/families.py [--networks lenet5,alexnet,...] [--seconds 5] [--output docs/families.md]
+    python benchmarks/families.py [--networks lenet5,alexnet,...] [--seconds 5] [--output docs/results/families.md]
 
 One `deploykit bench` a network, with few rounds; what it printed as rows is put together as Markdown. Weights are
 seeded. Milliseconds belong to this machine, and ratios are paired within a network.

@@ -1,6 +1,6 @@
 """What INT8 costs trained networks in accuracy: method, placement and repair, on Fashion-MNIST's test images.
 
-    python benchmarks/int8.py [--data FOLDER] [--weights calibration/fashion] [--output docs/int8.md]
+    python benchmarks/int8.py [--data FOLDER] [--weights calibration/fashion] [--output docs/results/int8.md]
 
 The networks are those of benchmarks/fashion.py, trained first where their weights are missing. Every row is judged by
 all test images against the float32 network, with the paired 95 % interval of deploykit.parity.accuracy. `tensorrt`

@@ -1,6 +1,6 @@
 """INT8 of the whole zoo: both placements linted, a compiled engine, and the error beside ONNX Runtime's own quantizer.
 
-    python benchmarks/int8_zoo.py [--networks 'resnet*'] [--output docs/int8-zoo.md]
+    python benchmarks/int8_zoo.py [--networks 'resnet*'] [--output docs/results/int8-zoo.md]
 
 Weights are random (seeded), so the SQNR says nothing of accuracy: it compares two quantizers on the same graph and the
 same images. Both graphs are run as they are written, in float between Q and DQ, so that no CPU's kernels matter.

@@ -1,6 +1,6 @@
 """What TensorRT-RTX compiles the zoo into: deploykit's typed graphs beside the two calls that most people would make.
 
-    python benchmarks/plans.py [--networks 'resnet*'] [--output docs/plans.md]
+    python benchmarks/plans.py [--networks 'resnet*'] [--output docs/results/plans.md]
 
 The naive path is a bare `torch.onnx.export(module, args, dynamo=True)`, whose own optimizer is on, and onnxconverter-
 common's `convert_float_to_float16`. Both paths get the same module, compiler, options and reader of plans.
@@ -47,7 +47,7 @@ on whether a convolution has a bias. "Worse" is any more kernels or bytes, down 
 
 The naive path is `torch.onnx.export(module, args, dynamo=True)` with a free batch, then onnxconverter-common's
 `convert_float_to_float16`. deploykit's has its default fusions (`--fuse safe`); `{EXTRA}` is a fusion that is
-[not on by default](decisions/fp16-gemm.md)."""
+[not on by default](../decisions/fp16-gemm.md)."""
 IO = {True: "Inputs and outputs in float32", False: "Inputs and outputs in float16"}
 
 
