@@ -25,7 +25,8 @@ from deploykit.bench import BenchSettings, RowJob, fingerprint, latency, ratios_
 from deploykit.data.inputs import inputs_for, noise_feeds
 from deploykit.spec import Feed, ModelSpec, Precision, TensorSpec
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artifacts
+from deploykit.workflow.export import export
+from deploykit.workflow.workspace import Workspace
 
 CHILD = """
 import json, sys, time
@@ -49,7 +50,7 @@ def main() -> None:
     print(f"{cpu['model']}, {cpu['cores']} cores ({', '.join(cpu['flags'])})")
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
-        exported = Artifacts(Store.open(store)).export(ModelSpec(parsed.network))
+        exported = export(Workspace(Store.open(store)), ModelSpec(parsed.network))
         graphs = {name: Path(folder) / f"{name}.onnx" for name in ("ours", "theirs")}
         for images in map(int, parsed.images.split(",")):
             compare(parsed.network, store, graphs, images, parsed.repeats)
@@ -77,7 +78,7 @@ def ours(network: str, store: Path, path: Path, images: int) -> None:
     from deploykit.precision.calibrate.collect import observe
     from deploykit.precision.calibrate.observations import Campaign, Observations
     from deploykit.precision.int8.quantize import quantize
-    from deploykit.workflow.stages import read_graph
+    from deploykit.workflow.transforms import read_graph
 
     exported, feeds = shown(network, store, images)
     model = read_graph(exported.path)
@@ -92,7 +93,7 @@ def ours(network: str, store: Path, path: Path, images: int) -> None:
 def theirs(network: str, store: Path, path: Path, images: int) -> None:
     from deploykit.host import saturates_u8s8
     from deploykit.precision.int8.baseline import quantize_static
-    from deploykit.workflow.stages import read_graph
+    from deploykit.workflow.transforms import read_graph
 
     exported, feeds = shown(network, store, images)
     model = read_graph(exported.path)
@@ -100,7 +101,7 @@ def theirs(network: str, store: Path, path: Path, images: int) -> None:
 
 
 def shown(network: str, store: Path, images: int):
-    exported = Artifacts(Store.open(store)).export(ModelSpec(network))
+    exported = export(Workspace(Store.open(store)), ModelSpec(network))
     feeds: Iterator[Feed] = inputs_for(exported, "calibration", count=images, batch=1, data=None).feeds()
     return exported, feeds
 

@@ -16,8 +16,8 @@ from deploykit.results.document import Report
 from deploykit.results.row import Row
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.compare import Request, bench
+from deploykit.workflow.workspace import Workspace
 
 NETWORKS = (
     "lenet5,alexnet,vgg16,googlenet,bn_inception,inception_v2,inception_v3,inception_v4,inception_resnet_v2,resnet50,"
@@ -64,7 +64,7 @@ def compare(name: str, seconds: float) -> Report:
         settings=BenchSettings(max_seconds=seconds),
     )
     with tempfile.TemporaryDirectory() as folder:
-        report = bench(Artifacts(Store.open(Path(folder))), request)
+        report = bench(Workspace(Store.open(Path(folder))), request)
     for row in report.rows:
         print(
             f"{name} {row.backend} {row.precision} {row.state} {row.parity.get('verdict', '')} {row.reason}", flush=True

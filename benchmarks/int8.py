@@ -37,9 +37,10 @@ from deploykit.spec import (
     Repair,
 )
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artifacts
-from deploykit.workflow.stages import read_graph
-from deploykit.workflow.values import Exported
+from deploykit.workflow.export import Exported, export
+from deploykit.workflow.transforms import read_graph
+from deploykit.workflow.typed import type_graph
+from deploykit.workflow.workspace import Workspace
 
 CALIBRATED, RUN = 256, 200  # images
 REPAIRS = ("none", "clip", "equalize", "bias", "all")
@@ -72,18 +73,18 @@ def main() -> None:
     for name in parsed.networks.split(","):
         fashion.ensure_trained(name, parsed.data, parsed.weights)
         with tempfile.TemporaryDirectory() as store:
-            found[name] = list(measured(name, Artifacts(Store.open(Path(store))), parsed.data, parsed.weights))
+            found[name] = list(measured(name, Workspace(Store.open(Path(store))), parsed.data, parsed.weights))
     text = report(found)
     print(text)
     if parsed.output:
         parsed.output.write_text(text)
 
 
-def measured(name: str, artifacts: Artifacts, data: Path, weights: Path) -> Iterator[Line]:
+def measured(name: str, workspace: Workspace, data: Path, weights: Path) -> Iterator[Line]:
     """The float32 network, the whole matrix, and quantize_static's."""
     began = time.perf_counter()
     model = fashion.spec_of(name, weights)
-    exported = artifacts.export(model)
+    exported = export(workspace, model)
     labeled = labeled_inputs(exported, data)
     batches = [feed for feed, _ in labeled.batches(RUN)]
     labels = np.concatenate([truth for _, truth in labeled.batches(RUN)])
@@ -105,7 +106,7 @@ def measured(name: str, artifacts: Artifacts, data: Path, weights: Path) -> Iter
     first = line(exported.path, "float32", "", "", None, optimize=True)
     yield first[2]
     spec = BuildSpec(model, Precision.INT8, data=data, calibration=Calibration(images=CALIBRATED))
-    half = artifacts.typed(exported, spec.with_precision(Precision.FP16), None)
+    half = type_graph(workspace, exported, spec.with_precision(Precision.FP16), None)
     yield line(half.graph.path, "float16", "", "", first, optimize=True)[2]
     for placement, optimize in ((TENSORRT, False), (ort.placement, True)):
         assert placement is not None
@@ -114,7 +115,7 @@ def measured(name: str, artifacts: Artifacts, data: Path, weights: Path) -> Iter
                 wanted = replace(
                     spec, calibration=Calibration(images=CALIBRATED, method=method), repair=Repair.parse(repair)
                 )
-                typed = artifacts.typed(exported, wanted, placement)
+                typed = type_graph(workspace, exported, wanted, placement)
                 yield line(typed.graph.path, placement.name, method, repair, first, optimize=optimize)[2]
     calibration = calibration_inputs(exported, spec)
     seven = ort.placement is not None and ort.placement.weight_limit < 127

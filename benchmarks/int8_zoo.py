@@ -29,8 +29,10 @@ from deploykit.parity import distance
 from deploykit.precision.int8.baseline import quantize_static
 from deploykit.spec import ORT_CPU, BatchRange, BuildSpec, Calibration, ModelSpec, Precision
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artifacts
-from deploykit.workflow.stages import read_graph
+from deploykit.workflow.engine import build
+from deploykit.workflow.transforms import read_graph
+from deploykit.workflow.typed import type_graph
+from deploykit.workflow.workspace import Workspace
 
 CALIBRATED, SHOWN = 8, 4
 BATCH = BatchRange(1, 8, 8)
@@ -72,17 +74,17 @@ class Line:
 
 def line_of(name: str) -> Line:
     with tempfile.TemporaryDirectory() as folder:
-        return measured(name, Artifacts(Store.open(Path(folder))))
+        return measured(name, Workspace(Store.open(Path(folder))))
 
 
-def measured(name: str, artifacts: Artifacts) -> Line:
+def measured(name: str, workspace: Workspace) -> Line:
     spec = BuildSpec(ModelSpec(name), Precision.INT8, batch=BATCH, calibration=Calibration(images=CALIBRATED))
     compiler = get_backend("trt-rtx")
-    built = artifacts.build(spec, compiler)
+    built = build(workspace, spec, compiler)
     assert built.typed is not None
     plan, report = built.engine.plan, built.typed.facts["report"]
     exported = built.exported
-    integer = artifacts.typed(exported, spec, ORT_CPU)
+    integer = type_graph(workspace, exported, spec, ORT_CPU)
     network = read_graph(exported.path)
     calibration = calibration_inputs(exported, spec)
     feeds = list(inputs_for(exported, "test", count=SHOWN, batch=1, data=None).feeds())
@@ -105,7 +107,7 @@ def measured(name: str, artifacts: Artifacts) -> Line:
         reads=", ".join(f"{count} {kind}" for kind, count in plan["weighted_reads"].items()),
         plan=figures(plan),
         naive=naive,
-        fp16=figures(artifacts.build(spec.with_precision(Precision.FP16), compiler).engine.plan),
+        fp16=figures(build(workspace, spec.with_precision(Precision.FP16), compiler).engine.plan),
         sqnr_db={key: distance(each, exact).sqnr_db for key, each in found.items()},
     )
 

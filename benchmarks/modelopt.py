@@ -19,7 +19,8 @@ from deploykit.backends import get_backend
 from deploykit.data.inputs import calibration_inputs, joined_feeds
 from deploykit.spec import BuildSpec, Calibration, ModelSpec, Precision
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artifacts
+from deploykit.workflow.engine import build
+from deploykit.workflow.workspace import Workspace
 
 CHILD = """
 import sys
@@ -44,9 +45,9 @@ def main() -> None:
 
 def plans(name: str, folder: Path, python: str) -> tuple[str, str]:
     """The plan of deploykit's graph and of ModelOpt's."""
-    artifacts = Artifacts(Store.open(folder / "store"))
+    workspace = Workspace(Store.open(folder / "store"))
     spec = BuildSpec(ModelSpec(name), Precision.INT8, batch=BATCH, calibration=Calibration(images=CALIBRATED))
-    built = artifacts.build(spec, get_backend("trt-rtx"))
+    built = build(workspace, spec, get_backend("trt-rtx"))
     feeds = list(calibration_inputs(built.exported, spec).feeds())
     (images,) = joined_feeds(feeds).values()
     np.save(folder / "images.npy", images)

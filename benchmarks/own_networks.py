@@ -18,8 +18,8 @@ from deploykit.bench import BenchSettings, fingerprint
 from deploykit.results.row import Row
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision, Synthetic, parse_input_shape
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.compare import Request, verify
+from deploykit.workflow.workspace import Workspace
 
 NETWORKS = {  # function of small_networks -> its inputs as the command line has them
     "detector": ("3,64,64",),
@@ -63,17 +63,17 @@ def page(names: list[str], *, reading: bool) -> Iterator[str]:
     where = f"{machine['cpu']['model']}, {machine['cpu']['cores']} cores, {gpu}; {', '.join(versions)}"
     yield from ("# Networks that people bring", "", f"Printed by `python benchmarks/own_networks.py` on {where}.", "")
     with tempfile.TemporaryDirectory() as folder:
-        artifacts = Artifacts(Store.open(Path(folder) / "store"))
-        yield from (SMALL, "", *small(artifacts, names), "")
+        workspace = Workspace(Store.open(Path(folder) / "store"))
+        yield from (SMALL, "", *small(workspace, names), "")
         if reading and importlib.util.find_spec("rapidocr_onnxruntime") is None:
             yield from ("## Text in pictures", "", ABSENT, "")
         elif reading:
             import text_reading
 
-            yield from text_reading.page(artifacts, Path(folder))
+            yield from text_reading.page(workspace, Path(folder))
 
 
-def small(artifacts: Artifacts, names: list[str]) -> Iterator[str]:
+def small(workspace: Workspace, names: list[str]) -> Iterator[str]:
     """One line a network, one column a row; what a row remarks of itself follows below."""
     columns = [f"{backend} {precision}" for backend in BACKENDS for precision in Precision]
     columns.remove("torch int8")  # there is none
@@ -84,7 +84,7 @@ def small(artifacts: Artifacts, names: list[str]) -> Iterator[str]:
         model = ModelSpec(f"small_networks:{name}", input_shape=tuple(map(parse_input_shape, NETWORKS[name])))
         data = Synthetic.NOISE if len(NETWORKS[name]) > 1 else None  # photographs fill one input only
         spec = BuildSpec(model, batch=BatchRange.parse("1"), data=data)
-        found = verify(artifacts, Request(spec, BACKENDS, tuple(Precision), BenchSettings())).rows
+        found = verify(workspace, Request(spec, BACKENDS, tuple(Precision), BenchSettings())).rows
         rows = {row.label: row for row in found}
         yield f"| {name} | {'; '.join(NETWORKS[name])} | {' | '.join(cell(rows[column]) for column in columns)} |"
         remarks += [f"- {name}, {label}: {said}" for label in columns if (said := remark(rows[label]))]

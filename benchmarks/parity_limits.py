@@ -24,20 +24,21 @@ from deploykit.parity.channels import find_groups, measure_part
 from deploykit.precision.int8.baseline import quantize_static
 from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.compare import Request, verify
-from deploykit.workflow.stages import read_graph
+from deploykit.workflow.export import export
+from deploykit.workflow.transforms import read_graph
+from deploykit.workflow.workspace import Workspace
 
 NETWORKS = "test_convnet,test_resnet,test_mobilenet,lenet5,mobilenet,resnet18"
 SHOWN = 4
 
 
-def sane(artifacts: Artifacts, names: list[str]) -> Iterator[tuple[str, ...]]:
+def sane(workspace: Workspace, names: list[str]) -> Iterator[tuple[str, ...]]:
     """Network, row, float32's floor, and the SQNR of the output and of what varies in it."""
     for name in names:
         spec = BuildSpec(ModelSpec(name), batch=BatchRange.parse("1"), calibration=Calibration(images=16))
         request = Request(spec, ("ort", "trt"), tuple(Precision), BenchSettings())
-        for row in verify(artifacts, request).rows:
+        for row in verify(workspace, request).rows:
             worst = row.parity.worst
             parts = " ".join(f"{part.sqnr_db:.1f}" for part in worst.parts)
             yield name, row.label, f"{worst.floor:.1e}", f"{worst.loss.sqnr_db:.1f}", parts, row.parity.verdict
@@ -65,11 +66,11 @@ def lost() -> Iterator[tuple[str, ...]]:
         yield what, f"{distance(found, exact).sqnr_db:.1f}", figures, said
 
 
-def quantized(artifacts: Artifacts, names: list[str]) -> Iterator[tuple[str, ...]]:
+def quantized(workspace: Workspace, names: list[str]) -> Iterator[tuple[str, ...]]:
     """Network, and the SQNR of: the quantized file against the float one; two executions of it against float64's."""
     for name in names:
         spec = BuildSpec(ModelSpec(name), calibration=Calibration(images=16))
-        exported = artifacts.export(spec.model, spec.fusions)
+        exported = export(workspace, spec.model, spec.fusions)
         network = read_graph(exported.path)
         feeds = list(inputs_for(exported, "test", count=SHOWN, batch=1, data=None).feeds())
         content = quantize_static(network, calibration_inputs(exported, spec).feeds())
@@ -96,13 +97,13 @@ def main() -> None:
     parser.add_argument("--networks", default=NETWORKS)
     names = parser.parse_args().networks.split(",")
     with tempfile.TemporaryDirectory() as folder:
-        artifacts = Artifacts(Store.open(Path(folder)))
+        workspace = Workspace(Store.open(Path(folder)))
         table(("output", "whole, dB", "what varies, dB", "said"), lost())
         table(
             ("network", "file against float", "ONNX Runtime as written", "with its integer kernels"),
-            quantized(artifacts, names),
+            quantized(workspace, names),
         )
-        table(("network", "row", "floor", "whole, dB", "what varies, dB", "verdict"), sane(artifacts, names))
+        table(("network", "row", "floor", "whole, dB", "what varies, dB", "verdict"), sane(workspace, names))
 
 
 if __name__ == "__main__":

@@ -17,8 +17,10 @@ from deploykit.backends import get_backend
 from deploykit.bench import BenchSettings
 from deploykit.results.row import Row
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision, PreprocessRequest, parse_input_shape
-from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.compare import Request, verify
+from deploykit.workflow.export import export
+from deploykit.workflow.typed import type_graph
+from deploykit.workflow.workspace import Workspace
 
 WORDS = [
     *("deploy", "tensor", "engine", "kernel", "latency", "precision", "batch", "scale", "weight", "image", "graph"),
@@ -88,7 +90,7 @@ probabilities is coarser, its boxes are there. Judge a network by its own task, 
 """
 
 
-def page(artifacts: Artifacts, folder: Path) -> Iterator[str]:
+def page(workspace: Workspace, folder: Path) -> Iterator[str]:
     """The section of the results, as Markdown."""
     import rapidocr_onnxruntime
 
@@ -103,8 +105,8 @@ def page(artifacts: Artifacts, folder: Path) -> Iterator[str]:
         lines=sum(len(text) for _, text in shown),
         ranges="` and `".join(graph.used for graph in GRAPHS.values() if "[" in graph.used),
         commands="\n".join(f"    {command(graph)}" for graph in GRAPHS.values()),
-        parity="\n".join(parity(artifacts, models, folder)),
-        reading="\n".join(reading(artifacts, models, folder, shown)),
+        parity="\n".join(parity(workspace, models, folder)),
+        reading="\n".join(reading(workspace, models, folder, shown)),
     )
 
 
@@ -130,12 +132,12 @@ def spec_of(graph: Graph, models: Path, folder: Path, shape: str) -> BuildSpec:
     return BuildSpec(model, batch=BatchRange.parse("1"), data=folder / graph.images)
 
 
-def parity(artifacts: Artifacts, models: Path, folder: Path) -> Iterator[str]:
+def parity(workspace: Workspace, models: Path, folder: Path) -> Iterator[str]:
     """One line a graph, one column a row, and below it why one did not pass."""
     reasons = []
     for number, (name, graph) in enumerate(GRAPHS.items()):
         spec = spec_of(graph, models, folder, graph.fixed)
-        rows = verify(artifacts, Request(spec, ("ort", "trt"), tuple(Precision), BenchSettings())).rows
+        rows = verify(workspace, Request(spec, ("ort", "trt"), tuple(Precision), BenchSettings())).rows
         if not number:
             yield f"| graph | input | {' | '.join(row.label for row in rows)} |"
             yield "|---|---|" + "---:|" * len(rows)
@@ -149,14 +151,14 @@ def _cell(row: Row) -> str:
     return f"{parity['sqnr_db']:.1f} {parity['verdict']}" if parity.get("sqnr_db") is not None else row.state
 
 
-def reading(artifacts: Artifacts, models: Path, folder: Path, shown: list[Page]) -> Iterator[str]:
+def reading(workspace: Workspace, models: Path, folder: Path, shown: list[Page]) -> Iterator[str]:
     """How many boxes and characters RapidOCR finds with its own graphs, and with typed ones."""
     yield "| graphs | boxes found | boxes too many | characters read |"
     yield "|---|---:|---:|---:|"
     yield f"| as they came | {' | '.join(read(shown, {}))} |"
     for precision, backend in ((Precision.FP16, "ort"), (Precision.INT8, "ort"), (Precision.INT8, "trt")):
         typed = {
-            name: typed_graph(artifacts, spec_of(graph, models, folder, graph.used), precision, backend)
+            name: typed_graph(workspace, spec_of(graph, models, folder, graph.used), precision, backend)
             for name, graph in GRAPHS.items()
         }
         label = f"{precision}" if precision is Precision.FP16 else f"{precision} as {backend} has it"
@@ -166,9 +168,9 @@ def reading(artifacts: Artifacts, models: Path, folder: Path, shown: list[Page])
         yield f"| all three {label} | {' | '.join(read(shown, together))} |"
 
 
-def typed_graph(artifacts: Artifacts, spec: BuildSpec, precision: Precision, backend: str) -> Path:
-    exported = artifacts.export(spec.model, spec.fusions)
-    typed = artifacts.typed(exported, spec.with_precision(precision), get_backend(backend).placement)
+def typed_graph(workspace: Workspace, spec: BuildSpec, precision: Precision, backend: str) -> Path:
+    exported = export(workspace, spec.model, spec.fusions)
+    typed = type_graph(workspace, exported, spec.with_precision(precision), get_backend(backend).placement)
     return typed.graph.path
 
 

@@ -16,7 +16,8 @@ from deploykit.backends import get_backend
 from deploykit.host import peak_memory_bytes
 from deploykit.spec import BuildSpec, ModelSpec, Precision
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artifacts
+from deploykit.workflow.engine import build
+from deploykit.workflow.workspace import Workspace
 from deploykit.zoo.registry import cards
 
 SEEDING = "seed weights and estimate BatchNorm statistics"
@@ -30,11 +31,11 @@ def main() -> None:
     began, seeding, working = time.perf_counter(), 0.0, 0.0
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
-            artifacts = Artifacts(Store.open(Path(folder)))
-            built = artifacts.build(BuildSpec(ModelSpec(name), Precision.FP16), get_backend("trt-rtx"))
-        seeding += artifacts.seconds.pop(SEEDING)
-        working += sum(artifacts.seconds.values())
-        stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in artifacts.seconds.items())
+            workspace = Workspace(Store.open(Path(folder)))
+            built = build(workspace, BuildSpec(ModelSpec(name), Precision.FP16), get_backend("trt-rtx"))
+        seeding += workspace.seconds.pop(SEEDING)
+        working += sum(workspace.seconds.values())
+        stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in workspace.seconds.items())
         print(f"{name}: {built.engine.plan['kernels']} kernels; {stages} s; peak so far {peak_gb():.2f} GB", flush=True)
     print(f"{len(names)} networks: export, optimize, type, compile {working:.0f} s; seeded weights {seeding:.0f} s")
     print(f"with reading and writing artifacts {time.perf_counter() - began:.0f} s; peak memory {peak_gb():.2f} GB")

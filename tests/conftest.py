@@ -1,8 +1,8 @@
 """What the whole suite shares.
 
-`shared_store` (a folder) and `artifacts` (the pipeline's steps over it) are one store for the whole run, whatever the
-number of xdist workers: a miniature is exported, calibrated and compiled by the first test that needs it. A test that
-asks whether something was in the store already takes a store of its own.
+`shared_store` (a folder) and `workspace` (over it) are one store for the whole run, whatever the number of xdist
+workers: a miniature is exported, calibrated and compiled by the first test that needs it. A test that asks whether
+something was in the store already takes a store of its own.
 
 `photographs` is a small folder of images, `install` adds entry points as an installed package would.
 
@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artifacts
+from deploykit.workflow.workspace import Workspace
 
 pytest_plugins = ["full_run", "pytester"]
 
@@ -33,9 +33,9 @@ def shared_store(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def artifacts(shared_store) -> Artifacts:
-    """The pipeline over the run's store."""
-    return Artifacts(Store.open(shared_store))
+def workspace(shared_store) -> Workspace:
+    """What a command works with, over the run's store."""
+    return Workspace(Store.open(shared_store))
 
 
 @pytest.fixture(scope="session")

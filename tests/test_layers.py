@@ -1,9 +1,12 @@
-"""Who may import whom: the command line rests on the pipeline, the pipeline on the stages, and nothing looks up."""
+"""Who may import whom: the command line rests on the workflows, those on the stages, and nothing imports upward."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import deploykit
 
@@ -43,6 +46,10 @@ MAY_IMPORT["cli"] = {*MAY_IMPORT}
 MAY_IMPORT["__main__"] = {"cli", "errors"}
 
 
+def module_of(path: Path) -> str:
+    return ".".join(["deploykit", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
+
+
 def part_of(module: str) -> str:
     """The first name below `deploykit`."""
     return module.removeprefix("deploykit").lstrip(".").partition(".")[0]
@@ -76,13 +83,23 @@ def test_the_table_of_layers_has_no_cycle():
 def test_every_import_is_in_the_table():
     wrong = []
     for path in PACKAGE.rglob("*.py"):
-        module = ".".join(["deploykit", *path.relative_to(PACKAGE).with_suffix("").parts])
-        part = part_of(module.removesuffix(".__init__"))
+        module = module_of(path)
+        part = part_of(module)
         for imported in imports_of(path):
             target = part_of(imported)
             if target and target != part and target not in MAY_IMPORT.get(part, set()):
                 wrong.append(f"{module} imports {imported}")
     assert not wrong
+
+
+def test_no_circle_lies_inside_a_part():
+    """Imports within functions and for type checkers count too: a circle is one, whenever it is closed."""
+    names = {module_of(path): path for path in PACKAGE.rglob("*.py")}
+    graph = {name: imports_of(path) & names.keys() - {name} for name, path in names.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
 
 
 def test_importing_the_package_loads_no_framework():

@@ -52,12 +52,12 @@ def command(
     refuse(OF_MODES, "has a meaning with --mode only", hint="give --mode forward, or --max-seconds")
 
     from deploykit.store import Store
-    from deploykit.workflow.artifacts import Artifacts
     from deploykit.workflow.compare import bench
+    from deploykit.workflow.workspace import Workspace
 
     request = shared.request(max_seconds=max_seconds, throughput=throughput)
-    artifacts = Artifacts(Store.open(shared.store), StageProgress())
-    finish(bench(artifacts, shared.decided(artifacts, request)), as_json=shared.as_json)
+    workspace = Workspace(Store.open(shared.store), StageProgress())
+    finish(bench(workspace, shared.decided(workspace, request)), as_json=shared.as_json)
 
 
 def _step(shared: ComparisonOptions, mode: str, *, burn_in: int, steps: int) -> None:

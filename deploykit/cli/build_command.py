@@ -119,9 +119,10 @@ def command(
     from deploykit.tuning.int8_layers import decided_policy
     from deploykit.tuning.outcome import build_facts, undecided_facts
     from deploykit.tuning.precision import BEST, CONTENDERS, choose_precision
-    from deploykit.workflow.artifacts import Artifacts
+    from deploykit.workflow.engine import build
     from deploykit.workflow.overflow import overflow_facts, overflow_warning
     from deploykit.workflow.settle import settled
+    from deploykit.workflow.workspace import Workspace
 
     best = precision.strip().lower() == BEST
     if accept_rtx_plan and not best:
@@ -147,20 +148,20 @@ def command(
     compiler = get_backend(backend, strict=strict_backend)
     if not compiler.compiles:
         raise UsageError(f"backend {backend} compiles no engine", hint="use trt or trt-rtx, or `deploykit export`")
-    artifacts = Artifacts(Store.open(store), StageProgress())
-    spec = settled(artifacts, spec)
-    goal, decision = decided(artifacts, Goal(spec=spec, backend=backend, gpu=gpu, budget_seconds=fuse_budget))
-    spec, layers = decided_policy(artifacts, goal.spec, gpu, wanted=best)
+    workspace = Workspace(Store.open(store), StageProgress())
+    spec = settled(workspace, spec)
+    goal, decision = decided(workspace, Goal(spec=spec, backend=backend, gpu=gpu, budget_seconds=fuse_budget))
+    spec, layers = decided_policy(workspace, goal.spec, gpu, wanted=best)
     choice = None
     if best:
-        choice = choose_precision(artifacts, spec, compiler, gpu=gpu, accept_rtx_plan=accept_rtx_plan)
+        choice = choose_precision(workspace, spec, compiler, gpu=gpu, accept_rtx_plan=accept_rtx_plan)
         if choice.precision is None:
-            _print(undecided_facts(artifacts, spec, backend, choice), describe_undecided, as_json=as_json)
+            _print(undecided_facts(workspace, spec, backend, choice), describe_undecided, as_json=as_json)
             raise DeploykitError("the precision is undecided, nothing was built", hint=UNDECIDED)
         spec = spec.with_precision(choice.precision)
-    built = artifacts.build(spec, compiler)
-    overflow = overflow_facts(artifacts, built.exported, spec)
-    facts = build_facts(artifacts, built, spec, decision=decision, choice=choice, layers=layers, overflow=overflow)
+    built = build(workspace, spec, compiler)
+    overflow = overflow_facts(workspace, built.exported, spec)
+    facts = build_facts(workspace, built, spec, decision=decision, choice=choice, layers=layers, overflow=overflow)
     facts["defaults"] = defaults(unasked=_unread(spec))
     if "--batch" in facts["defaults"]:
         facts["defaults"]["--batch"] = str(spec.batch)

@@ -21,8 +21,8 @@ from deploykit.spec import CALIBRATION_METHODS, BuildSpec, Calibration, DataSour
 if TYPE_CHECKING:
     from deploykit.plan.gpus import Gpu
     from deploykit.tuning.sensitivity import Aim
-    from deploykit.workflow.artifacts import Artifacts
-    from deploykit.workflow.values import Exported
+    from deploykit.workflow.export import Exported
+    from deploykit.workflow.workspace import Workspace
 
 METHOD_OPTIONS = (
     click.option(
@@ -108,8 +108,9 @@ def calibrate_model(
     """
     from deploykit.io.files import write_text
     from deploykit.store import Store
-    from deploykit.workflow.artifacts import Artifacts
-    from deploykit.workflow.calibrate import Shard, observe_shard, table_facts, write_shard
+    from deploykit.workflow.calibrate import Shard, calibrate, equalized, observe_shard, table_facts, write_shard
+    from deploykit.workflow.export import export
+    from deploykit.workflow.workspace import Workspace
 
     if fusions.auto:
         raise UsageError("a table belongs to one graph", hint="give --fuse the rewrites by name")
@@ -125,17 +126,17 @@ def calibrate_model(
     aim = _aim(max_drop, min_sqnr, sensitivity=sensitivity, sharded=part is not None)
     repair = Repair.parse(int8_repair)
     spec = BuildSpec(model, data=data, calibration=calibration, repair=repair, fusions=fusions, targets=targets)
-    artifacts = Artifacts(Store.open(store), StageProgress())
-    exported = artifacts.quantizable(artifacts.export(model, fusions), spec)
+    workspace = Workspace(Store.open(store), StageProgress())
+    exported = equalized(workspace, export(workspace, model, fusions), spec)
     if part and output:
-        found = observe_shard(artifacts, exported, spec, shard=part, kept=output)
+        found = observe_shard(workspace, exported, spec, shard=part, kept=output)
         _print(write_shard(output, found), as_json=as_json)
         return
-    table, facts = artifacts.calibrate(exported, spec)
+    table, facts = calibrate(workspace, exported, spec)
     if output:
         write_text(output, table.to_json())
     if sensitivity:
-        _measure(artifacts, exported, spec, aim=aim, images=test_images, gpu=gpu, as_json=as_json)
+        _measure(workspace, exported, spec, aim=aim, images=test_images, gpu=gpu, as_json=as_json)
         return
     _print(table_facts(table, output, exported=exported, data=facts), as_json=as_json)
 
@@ -170,7 +171,7 @@ def _aim(max_drop: float | None, min_sqnr: float | None, *, sensitivity: bool, s
 
 
 def _measure(
-    artifacts: "Artifacts",
+    workspace: "Workspace",
     exported: "Exported",
     spec: BuildSpec,
     *,
@@ -183,7 +184,7 @@ def _measure(
     from deploykit.results.document import SCHEMA_VERSION, to_json
     from deploykit.tuning.sensitivity import measure
 
-    found = measure(artifacts, exported, spec, aim=aim, images=images, gpu=gpu)
+    found = measure(workspace, exported, spec, aim=aim, images=images, gpu=gpu)
     if as_json:
         click.echo(to_json({"schema_version": SCHEMA_VERSION, **found.as_dict()}))
     else:

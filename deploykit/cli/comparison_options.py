@@ -42,8 +42,8 @@ from deploykit.spec import (
 if TYPE_CHECKING:
     from deploykit.plan.gpus import Gpu
     from deploykit.results.document import Report
-    from deploykit.workflow.artifacts import Artifacts
     from deploykit.workflow.compare import Request
+    from deploykit.workflow.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +107,11 @@ class ComparisonOptions:
             typed=typed,
         )
 
-    def decided(self, artifacts: "Artifacts", request: "Request") -> "Request":
+    def decided(self, workspace: "Workspace", request: "Request") -> "Request":
         """`request` with the fusions that --fuse auto comes to."""
         from deploykit.tuning.fusions import decided_for_rows
 
-        return decided_for_rows(artifacts, request, gpu=self.gpu, budget_seconds=self.fuse_budget)
+        return decided_for_rows(workspace, request, gpu=self.gpu, budget_seconds=self.fuse_budget)
 
 
 def comparison_options(command: Callable[..., None], *, batch_default: str = "1") -> Callable[..., None]:

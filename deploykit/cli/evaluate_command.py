@@ -31,9 +31,9 @@ def command(
     from deploykit.report.accuracy import render_accuracy
     from deploykit.results.document import to_json
     from deploykit.store import Store
-    from deploykit.workflow.artifacts import Artifacts
     from deploykit.workflow.evaluate import EvaluationRequest, evaluate
     from deploykit.workflow.rows import exit_code
+    from deploykit.workflow.workspace import Workspace
 
     if not isinstance(shared.data, Path):
         raise UsageError("evaluate needs labeled images", hint="name them with --data FOLDER or .npz")
@@ -43,7 +43,7 @@ def command(
         refuse({"calibration_data"}, "has no meaning with --table", hint="the table has its ranges: leave it out")
     request = replace(shared, batch=shared.batch if given({"batch"}) else BATCH).request()
     found = evaluate(
-        Artifacts(Store.open(shared.store), StageProgress()),
+        Workspace(Store.open(shared.store), StageProgress()),
         EvaluationRequest(
             spec=replace(request.spec, data=calibration_data or shared.data),
             labeled=shared.data,

@@ -83,10 +83,11 @@ def command(
     from deploykit.tuning.fusion_report import price_fusions
     from deploykit.tuning.fusions import Goal, decided
     from deploykit.tuning.outcome import export_facts
-    from deploykit.workflow.artifacts import Artifacts
     from deploykit.workflow.check_export import check_export
     from deploykit.workflow.check_stem import check_stem, with_uint8_stem
+    from deploykit.workflow.export import export, traced
     from deploykit.workflow.settle import settled
+    from deploykit.workflow.workspace import Workspace
 
     _require_use(ledger=ledger, auto=fusions.auto)
     check_output(output)
@@ -98,19 +99,19 @@ def command(
         targets=targets,
         fusions=fusions,
     )
-    artifacts = Artifacts(Store.open(store), StageProgress())
-    goal = Goal(spec=settled(artifacts, asked), backend=backend, gpu=gpu, budget_seconds=fuse_budget)
-    goal, decision = decided(artifacts, goal)
+    workspace = Workspace(Store.open(store), StageProgress())
+    goal = Goal(spec=settled(workspace, asked), backend=backend, gpu=gpu, budget_seconds=fuse_budget)
+    goal, decision = decided(workspace, goal)
     if ledger:
-        artifacts.traced(model)  # which is where both the export and the ledger start
-    exported = artifacts.export(model, goal.spec.fusions)
-    priced = price_fusions(artifacts, exported, goal, decision) if ledger else None
+        traced(workspace, model)  # which is where both the export and the ledger start
+    exported = export(workspace, model, goal.spec.fusions)
+    priced = price_fusions(workspace, exported, goal, decision) if ledger else None
     if stem == "uint8":
-        plain, exported = exported, with_uint8_stem(artifacts, exported, goal.spec.fusions)
-        checked = check_stem(artifacts, plain, exported) if check else None
+        plain, exported = exported, with_uint8_stem(workspace, exported, goal.spec.fusions)
+        checked = check_stem(workspace, plain, exported) if check else None
     else:
-        checked = check_export(artifacts, exported) if check else None
-    facts = export_facts(artifacts, exported, checked, "random bytes" if stem == "uint8" else "seeded noise")
+        checked = check_export(workspace, exported) if check else None
+    facts = export_facts(workspace, exported, checked, "random bytes" if stem == "uint8" else "seeded noise")
     facts |= {"decision": decision.as_dict() if decision else None, "ledger": priced.as_dict() if priced else None}
     if output:
         facts["onnx"] = copy_artifact(exported.path, output)

@@ -42,8 +42,8 @@ from deploykit.spec import (
 if TYPE_CHECKING:
     from deploykit.backends.protocol import Backend
     from deploykit.plan.gpus import Gpu
-    from deploykit.workflow.artifacts import Artifacts
     from deploykit.workflow.inspect import Planned
+    from deploykit.workflow.workspace import Workspace
 
 
 OF_BUILDS = {
@@ -119,9 +119,10 @@ def command(
     from deploykit.results.document import to_json
     from deploykit.store import Store
     from deploykit.tuning.int8_layers import decided_policy
-    from deploykit.workflow.artifacts import Artifacts
+    from deploykit.workflow.export import export
     from deploykit.workflow.inspect import inspect, is_engine, wider_plans
     from deploykit.workflow.settle import settled
+    from deploykit.workflow.workspace import Workspace
 
     if fusions.auto:
         raise UsageError("inspect shows one graph", hint="let `build --fuse auto` choose, then inspect its engine")
@@ -150,19 +151,19 @@ def command(
     ]
     check_exceptions(precisions, keep_fp32=keep_fp32, policy=policy)
     compiler = get_backend(backend)
-    artifacts = Artifacts(Store.open(store), StageProgress())
+    workspace = Workspace(Store.open(store), StageProgress())
     if not is_engine(model.name):
-        spec, _ = decided_policy(artifacts, settled(artifacts, spec), gpu)
+        spec, _ = decided_policy(workspace, settled(workspace, spec), gpu)
     found = inspect(
-        _planned(artifacts, model.name, spec, compiler, trusted=trust_engine),
-        others=() if is_engine(model.name) else wider_plans(artifacts, spec, compiler),
-        beside=_beside(artifacts, beside, spec, compiler, trusted=trust_engine),
+        _planned(workspace, model.name, spec, compiler, trusted=trust_engine),
+        others=() if is_engine(model.name) else wider_plans(workspace, spec, compiler),
+        beside=_beside(workspace, beside, spec, compiler, trusted=trust_engine),
         gpu=gpu,
         tf32=tf32,
     ).as_dict()
     if not is_engine(model.name):
         beside_int8 = {Precision.FP16} if Precision.INT8 in precisions else set()
-        exported = artifacts.export(spec.model, spec.fusions)
+        exported = export(workspace, spec.model, spec.fusions)
         note_unread(spec, {*precisions, *beside_int8}, quantized=exported.quantized, overflow=False)
     if html:
         from deploykit.io.files import write_text
@@ -190,23 +191,23 @@ def _require_engine(name: str, beside: str | None) -> None:
         raise UsageError(f"the engine {name} has one precision", hint="give --diff another engine, or a MODEL")
 
 
-def _planned(artifacts: "Artifacts", name: str, spec: BuildSpec, compiler: "Backend", *, trusted: bool) -> "Planned":
+def _planned(workspace: "Workspace", name: str, spec: BuildSpec, compiler: "Backend", *, trusted: bool) -> "Planned":
     from deploykit.workflow.inspect import is_engine, planned_engine, planned_network
 
     if is_engine(name):
         return planned_engine(
-            artifacts, Path(name), trusted=trusted, precision=spec.precision, batch=spec.batch.optimum
+            workspace, Path(name), trusted=trusted, precision=spec.precision, batch=spec.batch.optimum
         )
-    return planned_network(artifacts, spec, compiler)
+    return planned_network(workspace, spec, compiler)
 
 
 def _beside(
-    artifacts: "Artifacts", text: str | None, spec: BuildSpec, compiler: "Backend", *, trusted: bool
+    workspace: "Workspace", text: str | None, spec: BuildSpec, compiler: "Backend", *, trusted: bool
 ) -> "Planned | None":
     if text is None:
         return None
     if text.lower() in list(Precision):
         return _planned(
-            artifacts, spec.model.name, spec.with_precision(Precision.parse(text)), compiler, trusted=trusted
+            workspace, spec.model.name, spec.with_precision(Precision.parse(text)), compiler, trusted=trusted
         )
-    return _planned(artifacts, text, replace(spec, model=ModelSpec(text)), compiler, trusted=trusted)
+    return _planned(workspace, text, replace(spec, model=ModelSpec(text)), compiler, trusted=trusted)

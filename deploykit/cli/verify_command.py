@@ -21,11 +21,11 @@ def command(shared: ComparisonOptions, typed: Path | None) -> None:
     apart. Exit code 3 when one is too large, or nothing can be said.
     """
     from deploykit.store import Store
-    from deploykit.workflow.artifacts import Artifacts
     from deploykit.workflow.compare import verify
+    from deploykit.workflow.workspace import Workspace
 
     if typed is not None:
         refuse(OF_TYPING, "has no meaning with --typed: that graph is typed already", hint="leave it out")
     request = shared.request(typed=typed)
-    artifacts = Artifacts(Store.open(shared.store), StageProgress())
-    finish(verify(artifacts, shared.decided(artifacts, request)), as_json=shared.as_json)
+    workspace = Workspace(Store.open(shared.store), StageProgress())
+    finish(verify(workspace, shared.decided(workspace, request)), as_json=shared.as_json)

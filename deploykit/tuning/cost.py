@@ -32,7 +32,7 @@ from deploykit.precision.calibrate.collect import collect
 from deploykit.precision.float16 import to_float16
 from deploykit.precision.int8.quantize import quantize
 from deploykit.spec import BuildSpec, InputRange, Precision
-from deploykit.workflow.stages import plan_with_costs
+from deploykit.workflow.transforms import plan_with_costs
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -21,8 +21,8 @@ from deploykit.parity import distance, double_outputs
 from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS, BatchRange, Feed, Fusions, Precision
 from deploykit.tuning.cost import TIMED_SECONDS, PlanPrice, PlanPricing, TimePrice, TimePricing
 from deploykit.tuning.fusions import Decision, Goal
-from deploykit.workflow.artifacts import Artifacts
-from deploykit.workflow.values import Exported
+from deploykit.workflow.export import Exported, traced
+from deploykit.workflow.workspace import Workspace
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -112,7 +112,7 @@ class FusionLedger:
 
 
 def price_fusions(
-    artifacts: Artifacts,
+    workspace: Workspace,
     exported: Exported,
     goal: Goal,
     decision: Decision | None = None,
@@ -123,11 +123,11 @@ def price_fusions(
 
     A figure that cannot be had here is left out, and a note says why.
     """
-    network = artifacts.traced(exported.model)
+    network = traced(workspace, exported.model)
     graph.optimize(network, passes=graph.CLEAN_UP)
-    ledger = _Ledger(artifacts, exported, goal, network, seconds)
+    ledger = _Ledger(workspace, exported, goal, network, seconds)
     fusions = decision.said if decision else str(goal.spec.fusions)
-    with artifacts.timed("price the rewrites"):
+    with workspace.timed("price the rewrites"):
         lines = tuple(ledger.line(name) for name in KNOWN if name in graph.FUSIONS)
     return FusionLedger(fusions=fusions, conditions=ledger.conditions(), lines=lines)
 
@@ -143,7 +143,7 @@ class _Run:
 
 @dataclass
 class _Ledger:
-    artifacts: Artifacts
+    workspace: Workspace
     exported: Exported
     goal: Goal
     base: ir.Model
@@ -185,7 +185,7 @@ class _Ledger:
         )
         if not found.sites:
             return found
-        self.artifacts.progress(f"price the rewrites: {name}", KNOWN.index(name), len(KNOWN))
+        self.workspace.progress(f"price the rewrites: {name}", KNOWN.index(name), len(KNOWN))
         self.notes = []
         without = replace(fusions, names=tuple(each for each in fusions.names if each != name))
         with_it, applied = (self.chosen, fusions) if kept else (whole, everywhere)

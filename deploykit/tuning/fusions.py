@@ -39,9 +39,10 @@ from deploykit.spec import (
 )
 from deploykit.store import Writer
 from deploykit.tuning.cost import ORT, REFUSED, RTX, TIMED_SECONDS, PlanPrice, PlanPricing, TimePricing
-from deploykit.workflow.artifacts import COMPILERS, Artifacts
 from deploykit.workflow.compare import Request
+from deploykit.workflow.export import identity, traced
 from deploykit.workflow.settle import settled
+from deploykit.workflow.workspace import COMPILERS, Workspace
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -141,7 +142,7 @@ class Decision:
         return ", ".join(parts)
 
 
-def decide(artifacts: Artifacts, goal: Goal) -> Decision:
+def decide(workspace: Workspace, goal: Goal) -> Decision:
     """The fusions that pay for `goal`, searched for once and kept in the store.
 
     Raises BackendMissing where the backend cannot price here, and what the graph with the safe fusions alone raises.
@@ -149,13 +150,13 @@ def decide(artifacts: Artifacts, goal: Goal) -> Decision:
     spec = goal.spec
 
     def make(_: Writer) -> Mapping[str, Any]:
-        network = artifacts.traced(spec.model)
-        with artifacts.timed(STAGE):
-            return _search(network, goal, artifacts.progress).as_dict()
+        network = traced(workspace, spec.model)
+        with workspace.timed(STAGE):
+            return _search(network, goal, workspace.progress).as_dict()
 
     timed = goal.priced_by == ORT
     parts = {
-        **artifacts.identity(spec.model),
+        **identity(workspace, spec.model),
         "precision": spec.precision,
         "batch": spec.batch,
         "target": None if timed else spec.targets[0],
@@ -169,19 +170,19 @@ def decide(artifacts: Artifacts, goal: Goal) -> Decision:
         "compilers": library_versions(COMPILERS),
         "machine": [cpu_facts().get("model name"), usable_cores()] if timed else None,
     }
-    entry, _ = artifacts.get_or_make("fusing", parts, make, request={"goal": goal})
+    entry, _ = workspace.get_or_make("fusing", parts, make, request={"goal": goal})
     return Decision.from_dict(entry.facts)
 
 
-def decided(artifacts: Artifacts, goal: Goal) -> tuple[Goal, Decision | None]:
+def decided(workspace: Workspace, goal: Goal) -> tuple[Goal, Decision | None]:
     """`goal` with `auto` replaced by what it stands for; as it is, and None, where nothing is to be decided."""
     if not goal.spec.fusions.auto:
         return goal, None
-    decision = decide(artifacts, goal)
+    decision = decide(workspace, goal)
     return replace(goal, spec=replace(goal.spec, fusions=decision.fusions)), decision
 
 
-def decided_for_rows(artifacts: Artifacts, request: Request, *, gpu: Gpu | None, budget_seconds: float) -> Request:
+def decided_for_rows(workspace: Workspace, request: Request, *, gpu: Gpu | None, budget_seconds: float) -> Request:
     """`request` with `auto` decided for its first row that has a cost: one table compares one graph.
 
     Raises as `decide` does for that row, or UsageError where no row has a cost.
@@ -191,13 +192,13 @@ def decided_for_rows(artifacts: Artifacts, request: Request, *, gpu: Gpu | None,
     refusal: DeploykitError = UsageError(
         "--fuse auto: none of the rows can be priced", hint=f"ask for one of {', '.join(PRICED_BY)}"
     )
-    spec = settled(artifacts, request.spec)
+    spec = settled(workspace, request.spec)
     for backend, precision in product(request.backends, request.precisions):
         if backend not in PRICED_BY:
             continue
         goal = Goal(spec=spec.with_precision(precision), backend=backend, gpu=gpu, budget_seconds=budget_seconds)
         try:
-            decision = decide(artifacts, goal)
+            decision = decide(workspace, goal)
         except (BackendMissing, BuildFailed, GateFailed, UnsupportedGraph) as error:
             refusal = error
             continue

@@ -19,7 +19,8 @@ from deploykit.plan.gpus import Gpu
 from deploykit.spec import BuildSpec, Precision, QuantizationPolicy
 from deploykit.store import Writer
 from deploykit.tuning.cost import REFUSED, PlanPrice, PlanPricing
-from deploykit.workflow.artifacts import COMPILERS, Artifacts
+from deploykit.workflow.export import export, identity
+from deploykit.workflow.workspace import COMPILERS, Workspace
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -57,7 +58,7 @@ class PolicyDecision:
 
 
 def decided_policy(
-    artifacts: Artifacts, spec: BuildSpec, gpu: Gpu | None, *, wanted: bool = False
+    workspace: Workspace, spec: BuildSpec, gpu: Gpu | None, *, wanted: bool = False
 ) -> tuple[BuildSpec, PolicyDecision | None]:
     """`spec` with `plan` replaced by what it stands for; as it is, and None, where nothing is to be decided.
 
@@ -68,11 +69,11 @@ def decided_policy(
         return spec, None
 
     def make(_: Writer) -> Mapping[str, Any]:
-        with artifacts.timed(STAGE):
-            return _chosen(artifacts, spec.with_precision(Precision.INT8), gpu)
+        with workspace.timed(STAGE):
+            return _chosen(workspace, spec.with_precision(Precision.INT8), gpu)
 
     parts = {
-        **artifacts.identity(spec.model),
+        **identity(workspace, spec.model),
         "fusions": spec.fusions,
         "leave": spec.policy.leave,
         "batch": spec.batch,
@@ -85,7 +86,7 @@ def decided_policy(
         "near": NEAR,
         "compilers": library_versions(COMPILERS),
     }
-    entry, _ = artifacts.get_or_make("policy", parts, make, request={"spec": spec})
+    entry, _ = workspace.get_or_make("policy", parts, make, request={"spec": spec})
     facts = entry.facts
     policy = QuantizationPolicy.parse(facts["chosen"], leave=spec.policy.leave)
     return replace(spec, policy=policy), PolicyDecision(
@@ -93,14 +94,14 @@ def decided_policy(
     )
 
 
-def _chosen(artifacts: Artifacts, spec: BuildSpec, gpu: Gpu | None) -> dict[str, Any]:
-    from deploykit.workflow.stages import read_graph
+def _chosen(workspace: Workspace, spec: BuildSpec, gpu: Gpu | None) -> dict[str, Any]:
+    from deploykit.workflow.transforms import read_graph
 
-    network = read_graph(artifacts.export(spec.model, spec.fusions).path)
+    network = read_graph(export(workspace, spec.model, spec.fusions).path)
     prices: dict[str, PlanPrice] = {}
     figures: dict[str, str] = {}
     for number, text in enumerate(CANDIDATES):
-        artifacts.progress(f"{STAGE}: {text}", number, len(CANDIDATES))
+        workspace.progress(f"{STAGE}: {text}", number, len(CANDIDATES))
         policy = QuantizationPolicy.parse(text, leave=spec.policy.leave)
         try:
             prices[text] = PlanPricing(replace(spec, policy=policy), gpu).price(network)

@@ -11,12 +11,13 @@ from deploykit.spec import BuildSpec
 from deploykit.tuning.fusions import Decision
 from deploykit.tuning.int8_layers import PolicyDecision
 from deploykit.tuning.precision import Choice
-from deploykit.workflow.artifacts import Artifacts
-from deploykit.workflow.values import Built, Exported
+from deploykit.workflow.engine import Built
+from deploykit.workflow.export import Exported, export
+from deploykit.workflow.workspace import Workspace
 
 
 def export_facts(
-    artifacts: Artifacts, exported: Exported, checked: ParityResult | None, checked_on: str
+    workspace: Workspace, exported: Exported, checked: ParityResult | None, checked_on: str
 ) -> dict[str, Any]:
     passes = exported.facts["ledger"]["passes"]
     return {
@@ -34,12 +35,12 @@ def export_facts(
         "notes": exported.facts.get("notes", []),
         "check": checked.as_dict() if checked else None,
         "checked_on": checked_on if checked and checked.images else None,
-        "seconds": dict(artifacts.seconds),
+        "seconds": dict(workspace.seconds),
     }
 
 
 def build_facts(
-    artifacts: Artifacts,
+    workspace: Workspace,
     built: Built,
     spec: BuildSpec,
     *,
@@ -84,13 +85,13 @@ def build_facts(
         "best": choice.as_dict() if choice else None,
         "int8_layers": layers.as_dict() if layers else None,
         "from_store": built.hit,
-        "seconds": dict(artifacts.seconds),
+        "seconds": dict(workspace.seconds),
     }
 
 
-def undecided_facts(artifacts: Artifacts, spec: BuildSpec, backend: str, choice: Choice) -> dict[str, Any]:
+def undecided_facts(workspace: Workspace, spec: BuildSpec, backend: str, choice: Choice) -> dict[str, Any]:
     """In place of `build_facts` where `--precision best` has no answer."""
-    exported = artifacts.export(spec.model, spec.fusions)
+    exported = export(workspace, spec.model, spec.fusions)
     return {
         "schema_version": SCHEMA_VERSION,
         "model": exported.model.label,
@@ -99,7 +100,7 @@ def undecided_facts(artifacts: Artifacts, spec: BuildSpec, backend: str, choice:
         "precision": None,
         "engine": None,
         "best": choice.as_dict(),
-        "seconds": dict(artifacts.seconds),
+        "seconds": dict(workspace.seconds),
     }
 
 

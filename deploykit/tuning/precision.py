@@ -19,8 +19,8 @@ from deploykit.errors import BackendMissing, BuildFailed, DeploykitError, GateFa
 from deploykit.plan.gpus import Gpu
 from deploykit.spec import BuildSpec, Precision
 from deploykit.tuning.cost import RTX, PlanPrice, paired, price_of
-from deploykit.workflow.artifacts import Artifacts
-from deploykit.workflow.values import Built
+from deploykit.workflow.engine import Built, build
+from deploykit.workflow.workspace import Workspace
 
 BEST = "best"
 CONTENDERS = (Precision.FP16, Precision.INT8)
@@ -44,7 +44,7 @@ class Choice:
 
 
 def choose_precision(
-    artifacts: Artifacts, spec: BuildSpec, backend: Backend, *, gpu: Gpu | None, accept_rtx_plan: bool
+    workspace: Workspace, spec: BuildSpec, backend: Backend, *, gpu: Gpu | None, accept_rtx_plan: bool
 ) -> Choice:
     """Build both through the store and compare them. Raises what keeps both from being built."""
     if lacking := backend.unavailable():
@@ -53,7 +53,7 @@ def choose_precision(
     failures: dict[Precision, DeploykitError] = {}
     for precision in CONTENDERS:
         try:
-            built[precision] = artifacts.build(spec.with_precision(precision), backend)
+            built[precision] = build(workspace, spec.with_precision(precision), backend)
         except (BackendMissing, BuildFailed, GateFailed, UnsupportedGraph) as error:
             failures[precision] = error
     if not built:
@@ -63,11 +63,11 @@ def choose_precision(
         (left,) = built
         return Choice(precision=left, why=f"{failed} cannot be built", figures={failed.value: str(reason)})
     if all(each.engine.reason is None for each in built.values()):
-        return _by_time(artifacts, spec, built)
+        return _by_time(workspace, spec, built)
     return _by_plan(backend, built, gpu=gpu, tf32=spec.tf32, accepted=accept_rtx_plan)
 
 
-def _by_time(artifacts: Artifacts, spec: BuildSpec, built: Mapping[Precision, Built]) -> Choice:
+def _by_time(workspace: Workspace, spec: BuildSpec, built: Mapping[Precision, Built]) -> Choice:
     jobs = []
     for precision, each in built.items():
         require_feedable(each.exported)
@@ -79,7 +79,7 @@ def _by_time(artifacts: Artifacts, spec: BuildSpec, built: Mapping[Precision, Bu
             ranges=spec.model.input_ranges,
         )
         jobs.append(RowJob(f"{each.engine.backend} {precision}", each.engine, tuple(feeds)))
-    with artifacts.timed("time fp16 against int8"):
+    with workspace.timed("time fp16 against int8"):
         price = paired(jobs, seconds=TIMED_SECONDS)
     faster = price.sign < 0
     figures = {Precision.FP16.value: f"{price.other_ms:.3f} ms", Precision.INT8.value: f"{price.ms:.3f} ms"}

@@ -41,9 +41,10 @@ from deploykit.spec import (
     QuantizationPolicy,
 )
 from deploykit.tuning.cost import PlanPricing
-from deploykit.workflow.artifacts import Artifacts
-from deploykit.workflow.stages import read_graph
-from deploykit.workflow.values import Exported
+from deploykit.workflow.calibrate import calibrate
+from deploykit.workflow.export import Exported
+from deploykit.workflow.transforms import read_graph
+from deploykit.workflow.workspace import Workspace
 
 if TYPE_CHECKING:
     from deploykit.precision.calibrate.table import CalibrationTable
@@ -73,7 +74,7 @@ class Aim:
 
 
 def measure(
-    artifacts: Artifacts, exported: Exported, spec: BuildSpec, *, aim: Aim, images: int | None, gpu: Gpu | None
+    workspace: Workspace, exported: Exported, spec: BuildSpec, *, aim: Aim, images: int | None, gpu: Gpu | None
 ) -> Sensitivity:
     """Layer by layer, and the search where there is an `aim`.
 
@@ -81,8 +82,8 @@ def measure(
     the aim, UnsupportedGraph where no layer can be quantized, and as calibration does.
     """
     spec = spec.with_precision(Precision.INT8)
-    table, calibration = artifacts.calibrate(exported, spec)
-    trials = _Trials(artifacts, exported, spec, table, calibration, images, labeled=aim.max_drop is not None)
+    table, calibration = calibrate(workspace, exported, spec)
+    trials = _Trials(workspace, exported, spec, table, calibration, images, labeled=aim.max_drop is not None)
     return _Search(trials, aim, gpu).result()
 
 
@@ -90,7 +91,7 @@ def measure(
 class _Trials:
     """Measures graphs with any set of layers in INT8; the images and the float graph's answers are kept."""
 
-    artifacts: Artifacts
+    workspace: Workspace
     exported: Exported
     spec: BuildSpec
     table: CalibrationTable
@@ -185,15 +186,15 @@ class _Search:
         trials, layers = self.trials, list(self.trials.layers)
         found: list[LayerLoss] = []
         stage = f"try {len(layers)} layers in INT8"
-        with trials.artifacts.timed(stage):
+        with trials.workspace.timed(stage):
             for number, name in enumerate(layers):
-                trials.artifacts.progress(stage, number, len(layers))
+                trials.workspace.progress(stage, number, len(layers))
                 loss = trials.loss(frozenset(layers) - {name})
                 found.append(LayerLoss(name, trials.layers[name], loss))
         found.sort(key=lambda layer: (-(layer.loss.drop or 0.0), layer.loss.sqnr_db))
         order = [layer.node for layer in found]
         if self.aim:
-            with trials.artifacts.timed("search the mixed graph"):
+            with trials.workspace.timed("search the mixed graph"):
                 chosen: frozenset[str] | None = self._pruned(self._prefix(order), order)
         else:
             chosen = None
@@ -250,7 +251,7 @@ class _Search:
         wanted = sorted({*sets, *({chosen} if chosen is not None else ())}, key=lambda left: (len(left), sorted(left)))
         stops: list[Stop] = []
         for left in wanted:
-            self.trials.artifacts.progress("compile mixed graphs", len(stops), len(wanted))
+            self.trials.workspace.progress("compile mixed graphs", len(stops), len(wanted))
             loss = self.trials.loss(left)
             stops.append(Stop(tuple(sorted(left)), loss, self._plan(left), left == chosen))
         return tuple(stops)

@@ -1,9 +1,9 @@
-"""Calibration by shards and in parts: what `deploykit calibrate` adds to the one pass that a build makes by itself."""
+"""The calibration table of INT8: in the one pass that a build makes by itself, by shards, or given as a file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,13 +23,15 @@ from deploykit.io.files import write_text
 from deploykit.io.loader import read_text
 from deploykit.results.document import SCHEMA_VERSION
 from deploykit.spec import BuildSpec
-from deploykit.workflow.values import Exported
+from deploykit.store import Writer
+from deploykit.store.key import cache_key
+from deploykit.workflow.export import Exported
+from deploykit.workflow.workspace import Workspace, source
 
 if TYPE_CHECKING:
     from deploykit.precision.calibrate.observations import Observations
     from deploykit.precision.calibrate.table import CalibrationTable
     from deploykit.spec import Progress
-    from deploykit.workflow.artifacts import Artifacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,77 @@ class Shard:
         return cls(int(index) - 1, int(count))
 
 
+def calibrate(workspace: Workspace, exported: Exported, spec: BuildSpec) -> tuple[CalibrationTable, Mapping[str, Any]]:
+    """The calibration table of the optimized graph, and over what it was made.
+
+    Raises UsageError, UntrustedArtifact for a table that is given and does not fit, or is none.
+    """
+    asked = spec.calibration
+    if exported.quantized:
+        raise UsageError(
+            f"{exported.model.label} is quantized by its author: there is nothing to calibrate",
+            hint="build it with --precision int8, or give the float network",
+        )
+    if asked.table is not None:
+        given = given_table(asked.table, exported)
+        workspace.warn_once(unprepared(exported.model, given[0].preprocessing))
+        return given
+    observations, facts = observe(workspace, exported, spec)
+    table = observations.table(asked.method, percentile=asked.percentile)
+    return table, {"method": table.method, "images": table.images, **facts}
+
+
+def observe(workspace: Workspace, exported: Exported, spec: BuildSpec) -> tuple[Observations, Mapping[str, Any]]:
+    """What the activations of the optimized graph are on the calibration images, and what those were.
+
+    An interrupted collection goes on where it stopped: its counts lie beside the store's entries meanwhile.
+    """
+    inputs = calibration_inputs(exported, spec)
+    workspace.warn_once(unprepared(exported.model, inputs.preparation))
+    parts = {"graph": exported.digest, "data": inputs.digest}
+    kept = workspace.store.root / "unfinished" / f"{cache_key({**parts, 'source': source()})}.json"
+
+    def make(writer: Writer) -> Mapping[str, Any]:
+        kept.parent.mkdir(mode=0o700, exist_ok=True)
+        stage = f"calibrate on {len(inputs)} images"
+        with workspace.timed(stage):
+            seen = observe_inputs(
+                exported, inputs, shard=Shard(), kept=kept, progress=workspace.progress, stage=f"{stage}: batch"
+            )
+        writer.write("observations.json", seen.to_json())
+        kept.unlink(missing_ok=True)
+        return {}
+
+    entry, _ = workspace.get_or_make("observations", parts, make, request={"model": exported.model, "data": spec.data})
+    from deploykit.precision.calibrate.observations import Observations
+
+    facts = {**inputs.facts, **inputs.asked}  # of this request: equal images may bear other names elsewhere
+    return Observations.from_json(entry.path("observations.json").read_bytes()), facts
+
+
+def equalized(workspace: Workspace, exported: Exported, spec: BuildSpec) -> Exported:
+    """The graph that INT8 is made of: `exported`, its channels evened out where `spec.repair` says so.
+
+    A calibration table belongs to this graph.
+    """
+    if not spec.repair.equalize:
+        return exported
+    inputs = calibration_inputs(exported, spec)
+
+    def make(writer: Writer) -> Mapping[str, Any]:
+        from deploykit.workflow import transforms
+
+        with workspace.timed("even out channels"):
+            content, facts = transforms.equalize_channels(exported.path, inputs.feeds())
+        writer.write("model.onnx", content)
+        return {**exported.facts, **facts}
+
+    parts = {"graph": exported.digest, "data": inputs.digest}
+    entry, hit = workspace.get_or_make("equalized", parts, make, request={"model": exported.model, "data": spec.data})
+    path, digest = entry.path("model.onnx"), entry.files["model.onnx"].sha256
+    return replace(exported, path=path, digest=digest, facts=entry.facts, hit=hit)
+
+
 def observe_inputs(
     exported: Exported, inputs: Inputs, *, shard: Shard, kept: Path | None, progress: Progress, stage: str
 ) -> Observations:
@@ -58,7 +131,7 @@ def observe_inputs(
     """
     from deploykit.precision.calibrate.collect import observe
     from deploykit.precision.calibrate.observations import Campaign, Observations
-    from deploykit.workflow.stages import read_graph
+    from deploykit.workflow.transforms import read_graph
 
     campaign = Campaign(
         graph_digest=exported.digest,
@@ -84,15 +157,15 @@ def observe_inputs(
 
 
 def observe_shard(
-    artifacts: Artifacts, exported: Exported, spec: BuildSpec, *, shard: Shard, kept: Path
+    workspace: Workspace, exported: Exported, spec: BuildSpec, *, shard: Shard, kept: Path
 ) -> Observations:
     """One part of the calibration that `spec` asks for. Raises as `inputs_for` and `observe_inputs`."""
     inputs = calibration_inputs(exported, spec)
-    artifacts.warn_once(unprepared(exported.model, inputs.preparation))
+    workspace.warn_once(unprepared(exported.model, inputs.preparation))
     stage = f"count shard {shard.index + 1}/{shard.count} of {len(inputs)} images"
-    with artifacts.timed(stage):
+    with workspace.timed(stage):
         return observe_inputs(
-            exported, inputs, shard=shard, kept=kept, progress=artifacts.progress, stage=f"{stage}: batch"
+            exported, inputs, shard=shard, kept=kept, progress=workspace.progress, stage=f"{stage}: batch"
         )
 
 

@@ -11,15 +11,15 @@ from deploykit.data.noise import noise_feeds
 from deploykit.errors import DeploykitError, ExecutionFailed
 from deploykit.parity import OutputParity, ParityResult, apart, joined, judge
 from deploykit.spec import Feed, Precision
-from deploykit.workflow.artifacts import Artifacts
+from deploykit.workflow.export import Exported
 from deploykit.workflow.judge import nature_of, reference_outputs
-from deploykit.workflow.values import Exported
+from deploykit.workflow.workspace import Workspace
 
 BATCHES = (1, 3)  # a batch that was frozen on the way fails one of them; a file may have fixed its own
 SEED = 1  # other images than those that BatchNorm statistics were estimated on
 
 
-def check_export(artifacts: Artifacts, exported: Exported) -> ParityResult:
+def check_export(workspace: Workspace, exported: Exported) -> ParityResult:
     """The verdict on seeded noise: no photographs are needed for it.
 
     Of a network that cannot be fed, run or evaluated it is inconclusive: the exported graph is there nonetheless.
@@ -29,7 +29,7 @@ def check_export(artifacts: Artifacts, exported: Exported) -> ParityResult:
     nature = nature_of(exported)
     try:
         feeds = _feeds(exported)
-        with artifacts.timed("compare with float64"):
+        with workspace.timed("compare with float64"):
             reference = reference_outputs(exported, feeds, kinds=nature.kinds)
             session = open_session(exported.path)
             names = [output.name for output in exported.outputs]

@@ -13,9 +13,9 @@ from deploykit.errors import UsageError
 from deploykit.parity import Limits, ParityResult, joined, judge
 from deploykit.spec import Fusions, Precision, Preprocessing
 from deploykit.store import Writer
-from deploykit.workflow.artifacts import Artifacts
+from deploykit.workflow.export import Exported
 from deploykit.workflow.judge import reference_outputs
-from deploykit.workflow.values import Exported, specs_of
+from deploykit.workflow.workspace import Workspace, specs_of
 
 IMAGES = 4
 SEED = 1
@@ -32,20 +32,20 @@ def recipe_of(exported: Exported) -> Preprocessing:
     return how.recipe
 
 
-def with_uint8_stem(artifacts: Artifacts, exported: Exported, fusions: Fusions) -> Exported:
+def with_uint8_stem(workspace: Workspace, exported: Exported, fusions: Fusions) -> Exported:
     """The same network for images of uint8 (N, H, W, C). Raises UsageError as `recipe_of`."""
     recipe = recipe_of(exported)
 
     def make(writer: Writer) -> Mapping[str, Any]:
-        from deploykit.workflow import stages
+        from deploykit.workflow import transforms
 
-        with artifacts.timed("put the stem in front"):
-            content, facts = stages.prepend_stem(exported.path, recipe, fusions)
+        with workspace.timed("put the stem in front"):
+            content, facts = transforms.prepend_stem(exported.path, recipe, fusions)
         writer.write("model.onnx", content)
         return facts
 
     parts = {"graph": exported.digest, "recipe": recipe, "fusions": fusions}
-    entry, hit = artifacts.get_or_make("stem", parts, make, request={"model": exported.model, **parts})
+    entry, hit = workspace.get_or_make("stem", parts, make, request={"model": exported.model, **parts})
     exported_passes = exported.facts["ledger"]["passes"]
     ledger = {"passes": [*exported_passes, *entry.facts["ledger"]["passes"]]}
     return replace(
@@ -60,7 +60,7 @@ def with_uint8_stem(artifacts: Artifacts, exported: Exported, fusions: Fusions) 
     )
 
 
-def check_stem(artifacts: Artifacts, exported: Exported, stemmed: Exported) -> ParityResult:
+def check_stem(workspace: Workspace, exported: Exported, stemmed: Exported) -> ParityResult:
     """The verdict on random bytes: the graph with its stem against float64 on the same bytes, normalized by hand."""
     from deploykit.ort_session import compute, open_session
 
@@ -68,7 +68,7 @@ def check_stem(artifacts: Artifacts, exported: Exported, stemmed: Exported) -> P
     pixels = np.random.default_rng(SEED).integers(0, 256, spec.at_batch(IMAGES), dtype=np.uint8)
     mean, std = (np.array(values)[:, None, None] for values in (recipe.mean, recipe.std))
     planes = ((pixels.transpose(0, 3, 1, 2) / recipe.scale - mean) / std).astype(np.float32)
-    with artifacts.timed("compare with float64"):
+    with workspace.timed("compare with float64"):
         reference = reference_outputs(exported, [{exported.inputs[0].name: planes}])
         session = open_session(stemmed.path)
         names = [output.name for output in stemmed.outputs]

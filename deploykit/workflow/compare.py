@@ -41,11 +41,13 @@ from deploykit.results.document import Conditions, Report
 from deploykit.results.row import Row, State
 from deploykit.spec import BuildSpec, Feed, Fusions, Precision
 from deploykit.spec.shapes import End
-from deploykit.workflow.artifacts import Artifacts
+from deploykit.workflow.engine import Built
+from deploykit.workflow.export import Exported, export
 from deploykit.workflow.judge import Judge
 from deploykit.workflow.rows import Line, build_line, without_twins
 from deploykit.workflow.settle import settled
-from deploykit.workflow.values import Built, Exported
+from deploykit.workflow.typed import adopt
+from deploykit.workflow.workspace import Workspace
 
 PHOTOGRAPHS, NOISE = 8, 4  # images behind a parity verdict
 ENDS: tuple[End, ...] = ("minimum", "maximum")
@@ -73,32 +75,32 @@ class Request:
             raise UsageError("--typed judges one graph", hint="give the one --precision that it is meant to be")
 
 
-def verify(artifacts: Artifacts, request: Request) -> Report:
+def verify(workspace: Workspace, request: Request) -> Report:
     """Parity of every row; nothing is timed."""
-    return _compare(artifacts, request, timed=False)
+    return _compare(workspace, request, timed=False)
 
 
-def bench(artifacts: Artifacts, request: Request) -> Report:
+def bench(workspace: Workspace, request: Request) -> Report:
     """Parity and speed of every row."""
-    return _compare(artifacts, request, timed=True)
+    return _compare(workspace, request, timed=True)
 
 
-def _compare(artifacts: Artifacts, request: Request, *, timed: bool) -> Report:
-    request = replace(request, spec=settled(artifacts, request.spec))
+def _compare(workspace: Workspace, request: Request, *, timed: bool) -> Report:
+    request = replace(request, spec=settled(workspace, request.spec))
     request.spec.fusions.require_decided()
     said = str(request.spec.fusions) if request.spec.fusions != Fusions() else ""
-    return _Comparison(artifacts, request, timed, request.fusions or said).report()
+    return _Comparison(workspace, request, timed, request.fusions or said).report()
 
 
 @dataclass
 class _Comparison:
-    artifacts: Artifacts
+    workspace: Workspace
     request: Request
     timed: bool
     fusions: str
 
     def report(self) -> Report:
-        settings, progress = self.request.settings, self.artifacts.progress
+        settings, progress = self.request.settings, self.workspace.progress
         machine = fingerprint(threads=settings.worker_threads, seed=settings.seed, tf32=self.request.spec.tf32)
         asked = [(name, precision) for name in self.request.backends for precision in self.request.precisions]
         lines = self._fed(without_twins([self._build(name, precision) for name, precision in asked]))
@@ -115,14 +117,14 @@ class _Comparison:
         return Report(self._conditions(jobs, measurement, machine, built), machine, rows)
 
     def _build(self, name: str, precision: Precision) -> Line:
-        adopt = self.request.typed
-        typed = self.artifacts.adopt(adopt, self.exported, precision) if adopt else None
+        path = self.request.typed
+        typed = adopt(self.workspace, path, self.exported, precision) if path else None
         spec = self.request.spec.with_precision(precision)
-        return build_line(self.artifacts, spec, name, strict=self.request.strict, typed=typed)
+        return build_line(self.workspace, spec, name, strict=self.request.strict, typed=typed)
 
     @cached_property
     def exported(self) -> Exported:
-        return self.artifacts.export(self.request.spec.model, self.request.spec.fusions)
+        return export(self.workspace, self.request.spec.model, self.request.spec.fusions)
 
     def _fed(self, lines: list[Line]) -> list[Line]:
         """A network that nothing can be shown to is only compiled: rows that would run say so instead.
@@ -162,14 +164,14 @@ class _Comparison:
         spec, batch = self.request.spec, self.request.spec.batch.optimum
         count = max(PHOTOGRAPHS, ROTATED * batch) if self.timed else PHOTOGRAPHS
         images = inputs_for(self.exported, "test", count=count, batch=batch, data=spec.data)
-        self.artifacts.warn_once(unprepared(spec.model, images.preparation))
+        self.workspace.warn_once(unprepared(spec.model, images.preparation))
         if isinstance(self.calibration, Photographs) and isinstance(images, Photographs):
             assert_disjoint(self.calibration.images, images.images)
         return images
 
     @cached_property
     def images(self) -> Feed:
-        with self.artifacts.timed(f"cut {len(self.test)} test images"):
+        with self.workspace.timed(f"cut {len(self.test)} test images"):
             return joined_feeds(list(self.test.feeds()))
 
     @cached_property
@@ -180,10 +182,10 @@ class _Comparison:
         photographs = joined_feeds(runs(self.images, inputs, run)[: shown // run])
         batch, ranges = self.request.spec.batch.optimum, self.request.spec.model.input_ranges
         if not all(can_draw(spec, ranges) for spec in inputs):  # nor was anything but given arrays shown
-            return Judge(self.artifacts, self.exported, photographs, shown, shown, batch, self.calibration)
+            return Judge(self.workspace, self.exported, photographs, shown, shown, batch, self.calibration)
         white = white_noise(inputs, count=noise, run=run, seed=self.request.settings.seed, ranges=ranges)
         images = joined_feeds([photographs, white])
-        return Judge(self.artifacts, self.exported, images, shown + noise, shown, batch, self.calibration)
+        return Judge(self.workspace, self.exported, images, shown + noise, shown, batch, self.calibration)
 
     @cached_property
     def ends(self) -> dict[str, Judge]:
@@ -217,7 +219,7 @@ class _Comparison:
         given = spec.data if not isinstance(spec.data, Path) or spec.data.suffix != ".npz" else None  # of one size
         shown = inputs_for(sized, "test", count=AT_ENDS, batch=batch, data=given)
         images = joined_feeds(list(shown.feeds()))
-        return Judge(self.artifacts, sized, images, len(shown), len(shown), batch, self.calibration)
+        return Judge(self.workspace, sized, images, len(shown), len(shown), batch, self.calibration)
 
     def _job(self, row: Row, built: Built) -> RowJob:
         inputs, batch = built.engine.inputs, self.request.spec.batch.optimum

@@ -22,10 +22,10 @@ from deploykit.parity.accuracy import TOP, Flips, Predictions, Share
 from deploykit.report.accuracy import AccuracyConditions, AccuracyReport, AccuracyRow
 from deploykit.results.row import Row, State
 from deploykit.spec import BuildSpec, Feed, Precision, TensorSpec
-from deploykit.workflow.artifacts import Artifacts
+from deploykit.workflow.export import Exported, export
 from deploykit.workflow.rows import Line, build_line, without_twins
 from deploykit.workflow.settle import settled
-from deploykit.workflow.values import Exported
+from deploykit.workflow.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +50,14 @@ class EvaluationRequest:
         require_max_drop(self.max_drop)
 
 
-def evaluate(artifacts: Artifacts, request: EvaluationRequest) -> AccuracyReport:
+def evaluate(workspace: Workspace, request: EvaluationRequest) -> AccuracyReport:
     """Top-1 and top-5 of every row that runs here. Raises as `labeled_inputs` and `inputs_for`."""
-    return _Evaluation(artifacts, replace(request, spec=settled(artifacts, request.spec))).report()
+    return _Evaluation(workspace, replace(request, spec=settled(workspace, request.spec))).report()
 
 
 @dataclass
 class _Evaluation:
-    artifacts: Artifacts
+    workspace: Workspace
     request: EvaluationRequest
 
     def report(self) -> AccuracyReport:
@@ -69,7 +69,7 @@ class _Evaluation:
         asked = product(request.backends, request.precisions)
         lines = without_twins(
             [
-                build_line(self.artifacts, request.spec.with_precision(precision), name, strict=request.strict)
+                build_line(self.workspace, request.spec.with_precision(precision), name, strict=request.strict)
                 for name, precision in asked
             ]
         )
@@ -79,7 +79,7 @@ class _Evaluation:
 
     @cached_property
     def exported(self) -> Exported:
-        exported = self.artifacts.export(self.request.spec.model, self.request.spec.fusions)
+        exported = export(self.workspace, self.request.spec.model, self.request.spec.fusions)
         exported.require_batch(self.request.spec.batch)
         return exported
 
@@ -88,7 +88,7 @@ class _Evaluation:
         seen = self._calibration.identities if self._calibration else ()
         request = self.request
         images = labeled_inputs(self.exported, request.labeled, limit=request.limit, without=frozenset(seen))
-        self.artifacts.warn_once(unprepared(request.spec.model, images.preparation))
+        self.workspace.warn_once(unprepared(request.spec.model, images.preparation))
         return images
 
     @cached_property
@@ -107,7 +107,7 @@ class _Evaluation:
         parts: list[Predictions] = []
         engine, stage = line.built.engine, f"evaluate {line.row.label}"
         try:
-            with self.artifacts.timed(stage):
+            with self.workspace.timed(stage):
                 (output,) = (spec.name for spec in engine.outputs)
                 shown, known = tee(self.images.batches(self.request.spec.batch.optimum))
                 feeds = (self._filled(feed, engine.inputs) for feed, _ in shown)
@@ -115,7 +115,7 @@ class _Evaluation:
                 for found, (_, truth) in zip(outputs, known, strict=True):
                     parts.append(Predictions.of(found[output][: len(truth)], truth))
                     done = sum(map(len, parts))
-                    self.artifacts.progress(f"{stage}: image", min(done, len(self.images)), len(self.images))
+                    self.workspace.progress(f"{stage}: image", min(done, len(self.images)), len(self.images))
         except DeploykitError as error:
             state: State = "unavailable" if isinstance(error, BackendMissing) else "failed"
             return replace(line.row, state=state, reason=str(error)), None

@@ -26,8 +26,8 @@ from deploykit.results.document import SCHEMA_VERSION
 from deploykit.spec import BuildSpec, Precision, WeightsOrigin
 from deploykit.store import Entry
 from deploykit.store.key import file_digest
-from deploykit.workflow.artifacts import Artifacts
-from deploykit.workflow.values import Built, stored_plan, stored_weights
+from deploykit.workflow.engine import Built, build, stored_plan, stored_weights
+from deploykit.workflow.workspace import Workspace
 from deploykit.zoo import registry
 from deploykit.zoo.misnamed import KINDS
 
@@ -90,9 +90,9 @@ def is_engine(name: str) -> bool:
     return path.suffix in ENGINE_SUFFIXES or (path.is_file() and not known)
 
 
-def planned_network(artifacts: Artifacts, spec: BuildSpec, backend: Backend) -> Planned:
-    """Build `spec`, or find it. Raises as `Artifacts.build`, and BackendMissing where the compiler tells nothing."""
-    built = artifacts.build(spec, backend)
+def planned_network(workspace: Workspace, spec: BuildSpec, backend: Backend) -> Planned:
+    """Build `spec`, or find it. Raises as `build`, and BackendMissing where the compiler tells nothing."""
+    built = build(workspace, spec, backend)
     plan = built.plan
     if plan is None:
         raise BackendMissing(
@@ -104,7 +104,7 @@ def planned_network(artifacts: Artifacts, spec: BuildSpec, backend: Backend) -> 
     return Planned(title, plan, _reasons(built), exported.weights, calibration)
 
 
-def planned_engine(artifacts: Artifacts, path: Path, *, trusted: bool, precision: Precision, batch: int) -> Planned:
+def planned_engine(workspace: Workspace, path: Path, *, trusted: bool, precision: Precision, batch: int) -> Planned:
     """The plan of an engine file, by what it contains. `precision` and `batch` say what a foreign one is to be read as.
 
     Raises UsageError where it cannot be read, UntrustedArtifact for one that is corrupt, or that this store did not
@@ -114,13 +114,13 @@ def planned_engine(artifacts: Artifacts, path: Path, *, trusted: bool, precision
         digest = file_digest(path)
     except OSError as error:
         raise UsageError(f"cannot read the engine {path}: {error.strerror}", hint="check the path") from error
-    builds = [entry for entry in artifacts.store.entries("engine") if entry.files["model.engine"].sha256 == digest]
+    builds = [entry for entry in workspace.store.entries("engine") if entry.files["model.engine"].sha256 == digest]
     for entry in sorted(builds, key=_knows_least):
         plan = stored_plan(entry)
         if plan is not None:
             title = f"{entry.request['spec']['model']['name']}, {plan.precision}"
             return Planned(title, plan, {}, stored_weights(entry))
-    if artifacts.store.holds(path):
+    if workspace.store.holds(path):
         raise UntrustedArtifact(
             f"the engine {path} is corrupt: its content is not what its name says",
             hint="delete it and build the engine again",
@@ -128,7 +128,7 @@ def planned_engine(artifacts: Artifacts, path: Path, *, trusted: bool, precision
     if not trusted:
         raise UntrustedArtifact(
             f"there is no stored plan for the engine {path}, and an engine is native code that is not opened unasked",
-            hint=f"build it with deploykit, name its store with --store (this one is {artifacts.store.root}), "
+            hint=f"build it with deploykit, name its store with --store (this one is {workspace.store.root}), "
             "or trust it with --trust-engine on a machine with its GPU",
         )
     from deploykit.backends.foreign_engine import read_foreign_engine
@@ -167,11 +167,11 @@ def inspect(
     )
 
 
-def wider_plans(artifacts: Artifacts, spec: BuildSpec, backend: Backend) -> tuple[EnginePlan, ...]:
+def wider_plans(workspace: Workspace, spec: BuildSpec, backend: Backend) -> tuple[EnginePlan, ...]:
     """The plan in the next wider type, which a precision has to improve on; nothing where it cannot be had."""
     for precision in WIDER[spec.precision][:1]:
         try:
-            return (planned_network(artifacts, spec.with_precision(precision), backend).plan,)
+            return (planned_network(workspace, spec.with_precision(precision), backend).plan,)
         except NOT_COMPARED:
             return ()
     return ()

@@ -44,9 +44,11 @@ from deploykit.spec import (
     TensorSpec,
 )
 from deploykit.store import Writer
-from deploykit.workflow.artifacts import Artifacts
-from deploykit.workflow.stages import read_graph
-from deploykit.workflow.values import Built, Exported, Typed
+from deploykit.workflow.engine import Built
+from deploykit.workflow.export import Exported
+from deploykit.workflow.transforms import read_graph
+from deploykit.workflow.typed import Typed
+from deploykit.workflow.workspace import Workspace
 
 Array = np.ndarray[Any, Any]
 
@@ -93,7 +95,7 @@ class Judge:
     INT8 was calibrated on.
     """
 
-    artifacts: Artifacts
+    workspace: Workspace
     exported: Exported
     images: Feed
     count: int
@@ -165,7 +167,7 @@ class Judge:
         """Run in batches as the rows are, where that matters or costs nothing."""
         try:
             size, note = self._reference_run()
-            with self.artifacts.timed("reference in float64"):
+            with self.workspace.timed("reference in float64"):
                 feeds = runs(self.images, self.exported.inputs, size)
                 found = reference_outputs(self.exported, feeds, kinds=self._nature.kinds)
             least = max(found.least_floor, self._nature.noise)
@@ -188,7 +190,7 @@ class Judge:
         """How far the answers for some images, one batch, are from those for the same ones alone, relative L2."""
         names = [spec.name for spec in self.exported.outputs]
         try:
-            with self.artifacts.timed("run at two batch sizes"):
+            with self.workspace.timed("run at two batch sizes"):
                 session = open_session(self.exported.path, optimize=False)
                 shown = runs(self.images, self.exported.inputs, PROBED)[0]
                 together = compute(session, names, shown)
@@ -218,7 +220,7 @@ class Judge:
         digest = typed.graph.digest
         names = [spec.name for spec in typed.graph.outputs]
         if digest not in self.literal:
-            with self.artifacts.timed(f"run the {typed.graph.precision} graph literally"):
+            with self.workspace.timed(f"run the {typed.graph.precision} graph literally"):
                 session = open_session(literal_graph(read_graph(typed.graph.path), precision), optimize=False)
                 answers = [compute(session, names, feed) for feed in self._feeds_of(typed)]
                 self.literal[digest] = joined(answers, self.exported.batch_axes, self._apart)
@@ -266,7 +268,7 @@ class Judge:
         """Run as it is written, in float between Q and DQ, so that it does not depend on this CPU's kernels."""
 
         def make(writer: Writer) -> dict[str, Any]:
-            with self.artifacts.timed("quantize with onnxruntime for comparison"):
+            with self.workspace.timed("quantize with onnxruntime for comparison"):
                 network = read_graph(self.exported.path)
                 content = quantize_static(network, calibration.feeds(), symmetric=symmetric, seven_bits=seven_bits)
             writer.write("model.onnx", content)
@@ -278,7 +280,7 @@ class Judge:
             "symmetric": symmetric,
             "seven_bits": seven_bits,
         }
-        entry, _ = self.artifacts.get_or_make("baseline", parts, make, request=parts)
+        entry, _ = self.workspace.get_or_make("baseline", parts, make, request=parts)
         session = open_session(entry.path("model.onnx"), optimize=False)
         names = list(self.reference.exact)
         answers = [compute(session, names, feed) for feed in self.feeds(self.exported.inputs)]

@@ -22,7 +22,7 @@ from deploykit.host import library_versions
 from deploykit.spec import ModelSpec, TensorSpec, WeightsOrigin
 from deploykit.store import Writer
 from deploykit.store.key import file_digest
-from deploykit.workflow.values import specs_of
+from deploykit.workflow.workspace import Workspace, specs_of
 from deploykit.zoo import registry
 from deploykit.zoo.own import repeatable
 from deploykit.zoo.sources import imported_names
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from deploykit.weights_file import Loaded
-    from deploykit.workflow.artifacts import Artifacts
 
 
 PROBE_SEED = 0x9B0E  # of the noise that tells two networks of one function apart
@@ -44,12 +43,14 @@ class Resolved(NamedTuple):
     weights: WeightsOrigin
 
 
-def resolve(artifacts: Artifacts, model: ModelSpec) -> Resolved:
-    """The recipe for the module of `model`, which is no `.onnx` file, its state in the store.
+def resolve(workspace: Workspace, model: ModelSpec) -> Resolved:
+    """The recipe for the module of `model`, which is no `.onnx` file: its state lies in the store, where every process
+    finds the same numbers. A workspace resolves it once.
 
     Raises as `weights.load_network` and `registry.card_of` do.
     """
-    return _of_factory(artifacts, model) if model.is_factory else _of_zoo(artifacts, model)
+    find = _of_factory if model.is_factory else _of_zoo
+    return workspace.once(("resolved", model), lambda: find(workspace, model))
 
 
 def architecture(model: ModelSpec) -> dict[str, Any]:
@@ -80,13 +81,13 @@ def _digest_at(path: Path, _stamp: tuple[int, int, int]) -> str:
     return file_digest(path)
 
 
-def _of_zoo(artifacts: Artifacts, model: ModelSpec) -> Resolved:
+def _of_zoo(workspace: Workspace, model: ModelSpec) -> Resolved:
     """Seeded weights and their BatchNorm statistics are made once; a checkpoint is read once."""
 
     def make(writer: Writer) -> Mapping[str, Any]:
         from deploykit.weights import load_network
 
-        with artifacts.timed("load the weights" if model.weights else "seed weights and estimate BatchNorm statistics"):
+        with workspace.timed("load the weights" if model.weights else "seed weights and estimate BatchNorm statistics"):
             loaded = load_network(model)
             return _kept_state(loaded, writer)
 
@@ -99,7 +100,7 @@ def _of_zoo(artifacts: Artifacts, model: ModelSpec) -> Resolved:
         "published": model.published,
         "key": model.weights_key,
     }
-    entry, _ = artifacts.get_or_make("weights", parts, make, request={"model": model})
+    entry, _ = workspace.get_or_make("weights", parts, make, request={"model": model})
     told = replace(model, **entry.facts["told"])
     inputs, outputs = registry.input_specs(told), registry.output_specs(told)
     return Resolved(
@@ -108,23 +109,23 @@ def _of_zoo(artifacts: Artifacts, model: ModelSpec) -> Resolved:
     )
 
 
-def _of_factory(artifacts: Artifacts, model: ModelSpec) -> Resolved:
+def _of_factory(workspace: Workspace, model: ModelSpec) -> Resolved:
     """A factory is called every time: which numbers it returns, its sources alone do not tell."""
     from deploykit.modules.state import attributes_digest, state_digest, state_of
     from deploykit.weights import load_network
 
     inputs = registry.input_specs(model)
-    with artifacts.timed(f"make {model.label}"):
+    with workspace.timed(f"make {model.label}"):
         loaded = load_network(model)
         digests = {
             "state": state_digest(state_of(loaded.module)),
             "beside": f"{attributes_digest(loaded.module)} {_answer_digest(loaded.module, model, inputs)}",
         }
     parts = {**architecture(model), **digests}
-    entry, _ = artifacts.get_or_make(
+    entry, _ = workspace.get_or_make(
         "weights", parts, lambda writer: _kept_state(loaded, writer, beside=digests["beside"]), request={"model": model}
     )
-    outputs = _outputs(artifacts, model, digests)
+    outputs = _outputs(workspace, model, digests)
     source = ModuleSource(model, entry.path("weights.safetensors"), inputs, outputs)
     return Resolved(source, replace(loaded.origin, digest=digests["state"]))
 
@@ -154,15 +155,15 @@ def _answer_digest(module: nn.Module, model: ModelSpec, inputs: tuple[TensorSpec
     return state_digest({str(index): answer for index, answer in enumerate(answers)})
 
 
-def _outputs(artifacts: Artifacts, model: ModelSpec, digests: Mapping[str, str]) -> tuple[TensorSpec, ...]:
+def _outputs(workspace: Workspace, model: ModelSpec, digests: Mapping[str, str]) -> tuple[TensorSpec, ...]:
     """What a factory's network returns: it has to be run for it once."""
 
     def make(_: Writer) -> Mapping[str, Any]:
-        with artifacts.timed(f"run {model.label} for its outputs"):
+        with workspace.timed(f"run {model.label} for its outputs"):
             return {"outputs": registry.output_specs(model)}
 
     parts = {**architecture(model), **digests, "inputs": registry.input_specs(model)}
-    entry, _ = artifacts.get_or_make("outputs", parts, make, request={"model": model})
+    entry, _ = workspace.get_or_make("outputs", parts, make, request={"model": model})
     return specs_of(entry.facts["outputs"])
 
 

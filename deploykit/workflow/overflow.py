@@ -9,13 +9,13 @@ from deploykit.data.inputs import inputs_for, unprepared
 from deploykit.errors import DeploykitError, ExecutionFailed, UnsupportedGraph, UsageError
 from deploykit.spec import BuildSpec, Precision
 from deploykit.store import Writer
-from deploykit.workflow.artifacts import Artifacts
-from deploykit.workflow.values import Exported
+from deploykit.workflow.export import Exported
+from deploykit.workflow.workspace import Workspace
 
 IMAGES = 4  # what overflows does so on most images, and each costs a run of the graph
 
 
-def overflow_facts(artifacts: Artifacts, exported: Exported, spec: BuildSpec) -> dict[str, Any] | None:
+def overflow_facts(workspace: Workspace, exported: Exported, spec: BuildSpec) -> dict[str, Any] | None:
     """What overflows on a few images, and the option that cures it; None where nothing becomes float16.
 
     Where the graph cannot be fed, `note` says why nothing was looked at. Raises UsageError for images that the user
@@ -31,13 +31,13 @@ def overflow_facts(artifacts: Artifacts, exported: Exported, spec: BuildSpec) ->
             raise
         return _not_looked_for(error)
 
-    artifacts.warn_once(unprepared(exported.model, inputs.preparation))
+    workspace.warn_once(unprepared(exported.model, inputs.preparation))
 
     def make(_: Writer) -> Mapping[str, Any]:
         from deploykit.precision.overflow import cure, overflow
-        from deploykit.workflow.stages import read_graph
+        from deploykit.workflow.transforms import read_graph
 
-        with artifacts.timed("look for float16 overflow"):
+        with workspace.timed("look for float16 overflow"):
             try:
                 found = overflow(read_graph(exported.path), list(inputs.feeds()), keep=spec.keep_fp32)
             except ExecutionFailed as error:
@@ -50,7 +50,7 @@ def overflow_facts(artifacts: Artifacts, exported: Exported, spec: BuildSpec) ->
         }
 
     parts = {"graph": exported.digest, "data": inputs.digest, "keep_fp32": spec.keep_fp32}
-    entry, _ = artifacts.get_or_make("overflow", parts, make, request={"model": exported.model, "data": spec.data})
+    entry, _ = workspace.get_or_make("overflow", parts, make, request={"model": exported.model, "data": spec.data})
     return {"note": f"on {len(inputs)} images: {inputs.source}", **entry.facts, **inputs.asked}
 
 

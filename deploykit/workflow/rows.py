@@ -12,8 +12,9 @@ from deploykit.errors import BackendMissing, BuildFailed, GateFailed, Unsupporte
 from deploykit.parity import GateMissed
 from deploykit.results.row import Row
 from deploykit.spec import BuildSpec, Precision
-from deploykit.workflow.artifacts import Artifacts
-from deploykit.workflow.values import Built, Typed
+from deploykit.workflow.engine import Built, build
+from deploykit.workflow.typed import Typed
+from deploykit.workflow.workspace import Workspace
 
 FAILED, PARITY_FAILED, NOTHING_AVAILABLE = 1, GateFailed.exit_code, BackendMissing.exit_code
 
@@ -32,7 +33,7 @@ class Line:
         return self.built is not None and self.built.engine.reason is None
 
 
-def build_line(artifacts: Artifacts, spec: BuildSpec, name: str, *, strict: bool, typed: Typed | None = None) -> Line:
+def build_line(workspace: Workspace, spec: BuildSpec, name: str, *, strict: bool, typed: Typed | None = None) -> Line:
     """Build one row; what a backend lacks or a compiler refuses becomes its state, a wrong request is raised.
 
     `typed` takes the place of the typed graph of our own making.
@@ -45,7 +46,7 @@ def build_line(artifacts: Artifacts, spec: BuildSpec, name: str, *, strict: bool
         state="measured",
     )
     try:
-        built = artifacts.build(spec, get_backend(name, strict=strict), typed=typed)
+        built = build(workspace, spec, get_backend(name, strict=strict), typed=typed)
     except (BackendMissing, UnsupportedGraph) as error:
         return Line(replace(row, state="unavailable", reason=str(error)))
     except BuildFailed as error:

@@ -8,29 +8,29 @@ from typing import Any
 
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, TensorSpec, fixed_batch_of
 from deploykit.store import Writer
-from deploykit.workflow.artifacts import Artifacts
-from deploykit.workflow.values import specs_of
+from deploykit.workflow.export import identity, traced
+from deploykit.workflow.workspace import Workspace, specs_of
 from deploykit.zoo import registry
 
 
-def settled(artifacts: Artifacts, spec: BuildSpec) -> BuildSpec:
+def settled(workspace: Workspace, spec: BuildSpec) -> BuildSpec:
     """`spec` with a batch that was asked for, or that the network fixes, or the usual one."""
     batch = spec.batch
     if batch.asked:
         return spec
-    fixed = fixed_batch_of(inputs_of(artifacts, spec.model))
+    fixed = fixed_batch_of(inputs_of(workspace, spec.model))
     return replace(spec, batch=replace(batch, asked=True) if fixed is None else BatchRange(fixed, fixed, fixed))
 
 
-def inputs_of(artifacts: Artifacts, model: ModelSpec) -> tuple[TensorSpec, ...]:
-    """What the network takes, before it is exported: a file is read once for it. Raises as `Artifacts.export`."""
+def inputs_of(workspace: Workspace, model: ModelSpec) -> tuple[TensorSpec, ...]:
+    """What the network takes, before it is exported: a file is read once for it. Raises as `export`."""
     if not model.is_onnx:
         return registry.input_specs(model)
 
     def make(_: Writer) -> Mapping[str, Any]:
         from deploykit import graph
 
-        return {"inputs": graph.tensor_specs(artifacts.traced(model))[0]}
+        return {"inputs": graph.tensor_specs(traced(workspace, model))[0]}
 
-    entry, _ = artifacts.get_or_make("signature", artifacts.identity(model), make, request={"model": model})
+    entry, _ = workspace.get_or_make("signature", identity(workspace, model), make, request={"model": model})
     return specs_of(entry.facts["inputs"])

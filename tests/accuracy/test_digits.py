@@ -12,9 +12,9 @@ from digits import digits, folds, train, write_archive
 from deploykit.bench import BenchSettings
 from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artifacts
 from deploykit.workflow.evaluate import EvaluationRequest, evaluate
 from deploykit.workflow.rows import exit_code
+from deploykit.workflow.workspace import Workspace
 
 FOLDS = 5
 ALLOWED = {"fp32": 0, "fp16": 2, "int8": 5}  # net flips over all images
@@ -24,7 +24,7 @@ ALLOWED = {"fp32": 0, "fp16": 2, "int8": 5}  # net flips over all images
 def totals(tmp_path_factory):
     """(backend, precision) -> [images, right, lost, gained] over all folds."""
     folder = tmp_path_factory.mktemp("digits")
-    artifacts = Artifacts(Store.open(folder / "store"))
+    workspace = Workspace(Store.open(folder / "store"))
     pixels, labels = digits()
     found = defaultdict(lambda: [0, 0, 0, 0])
     for number, (seen, unseen) in enumerate(folds(len(pixels), FOLDS)):
@@ -40,7 +40,7 @@ def totals(tmp_path_factory):
             precisions=tuple(Precision),
             settings=BenchSettings(),
         )
-        for line in evaluate(artifacts, request).rows:
+        for line in evaluate(workspace, request).rows:
             if line.top1 is not None:
                 flips = (line.flips.lost, line.flips.gained) if line.flips else (0, 0)
                 sums = found[line.row.backend, line.row.precision]
@@ -86,18 +86,18 @@ def one_fold(tmp_path_factory):
     )
 
 
-def test_int8_of_one_fold_is_as_good_as_its_float32(artifacts, one_fold):
-    whole, integer = evaluate(artifacts, replace(one_fold, max_drop=1.0)).rows
+def test_int8_of_one_fold_is_as_good_as_its_float32(workspace, one_fold):
+    whole, integer = evaluate(workspace, replace(one_fold, max_drop=1.0)).rows
     assert whole.top1.n == integer.top1.n == 360
     assert whole.top1.hits > 0.97 * 360
     assert integer.flips.lost - integer.flips.gained <= 1
     assert not integer.row.parity
 
 
-def test_ranges_that_cut_too_much_off_close_the_gate(artifacts, one_fold):
+def test_ranges_that_cut_too_much_off_close_the_gate(workspace, one_fold):
     """Ranges that keep 60 % of the activations ruin the network, and `--max-drop` sees it."""
     spec = replace(one_fold.spec, calibration=Calibration(method="percentile", percentile=60.0))
-    report = evaluate(artifacts, replace(one_fold, spec=spec))
+    report = evaluate(workspace, replace(one_fold, spec=spec))
     whole, cut = report.rows
     assert whole.row.parity is None
     assert cut.flips.drop > 5

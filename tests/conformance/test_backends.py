@@ -11,14 +11,16 @@ from deploykit.backends import BACKENDS, backend_names, get_backend
 from deploykit.backends.protocol import Source
 from deploykit.errors import BackendMissing, InvalidFeed, UnknownName
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
+from deploykit.workflow.engine import build
+from deploykit.workflow.export import export
 
 SPEC = BuildSpec(ModelSpec("test_convnet"), batch=BatchRange(1, 2, 4))
 FRAMEWORKS = {"torch", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "pycuda"}
 
 
 @pytest.fixture(scope="module")
-def exported(artifacts):
-    return artifacts.export(SPEC.model)
+def exported(workspace):
+    return export(workspace, SPEC.model)
 
 
 @pytest.fixture(scope="module", params=sorted(BACKENDS))
@@ -30,8 +32,8 @@ def backend(request):
 
 
 @pytest.fixture(scope="module")
-def built(artifacts, backend):
-    return artifacts.build(SPEC, backend)
+def built(workspace, backend):
+    return build(workspace, SPEC, backend)
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,8 @@ def test_a_backend_goes_by_its_registered_name_and_is_cheap_to_ask(name):
     code = f"""
 import sys
 from deploykit.backends import get_backend
+from deploykit.workflow.engine import build
+from deploykit.workflow.export import export
 backend = get_backend({name!r})
 backend.unavailable()
 backend.placement

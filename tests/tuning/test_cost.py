@@ -12,10 +12,12 @@ from deploykit.plan.gpus import find_gpu_spec
 from deploykit.plan.roofline import roofline
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
 from deploykit.tuning.cost import PlanPrice, PlanPricing, TimePrice, TimePricing, require_made_up
+from deploykit.workflow.engine import build
+from deploykit.workflow.export import traced
 
 
-def optimized(artifacts, model):
-    network = artifacts.traced(model)
+def optimized(workspace, model):
+    network = traced(workspace, model)
     optimize(network, passes=cnn_passes())
     return network
 
@@ -54,22 +56,22 @@ def test_a_time_counts_beyond_noise_alone(interval, sign):
 
 
 @pytest.mark.parametrize("precision", list(Precision))
-def test_a_price_is_that_of_the_engine_that_a_build_compiles(artifacts, precision):
+def test_a_price_is_that_of_the_engine_that_a_build_compiles(workspace, precision):
     model, gpu = ModelSpec("test_resnet"), find_gpu_spec("rtx4090")
     spec = BuildSpec(model, precision, BatchRange(1, 4, 4))
-    network = optimized(artifacts, model)
+    network = optimized(workspace, model)
     before = serialize(network)
     price = PlanPricing(spec, gpu).price(network)
-    plan = artifacts.build(spec, get_backend("trt-rtx")).plan
+    plan = build(workspace, spec, get_backend("trt-rtx")).plan
     assert (price.kernels, price.bytes_moved) == (len(plan.kernels), plan.bytes_moved)
     assert price.roofline_us == pytest.approx(roofline(plan, gpu).total_us, rel=1e-12)
     assert serialize(network) == before
 
 
-def test_shapes_that_a_rewrite_left_out_are_read_from_the_file(artifacts):
+def test_shapes_that_a_rewrite_left_out_are_read_from_the_file(workspace):
     model, gpu = ModelSpec("test_resnet"), find_gpu_spec("t4")
     pricing = PlanPricing(BuildSpec(model, Precision.FP16), gpu)
-    network = optimized(artifacts, model)
+    network = optimized(workspace, model)
     whole = pricing.price(network)
     for node in network.graph:
         for value in node.outputs:
@@ -92,9 +94,9 @@ def test_objectives_say_what_was_not_measured():
     assert "ONNX Runtime" in TimePricing(spec).objective
 
 
-def test_more_work_takes_more_time(artifacts, tmp_path):
+def test_more_work_takes_more_time(workspace, tmp_path):
     long, short = (
-        optimized(artifacts, ModelSpec(str(scaled_residual(tmp_path / f"{blocks}.onnx", blocks=blocks))))
+        optimized(workspace, ModelSpec(str(scaled_residual(tmp_path / f"{blocks}.onnx", blocks=blocks))))
         for blocks in (8, 1)
     )
     spec = BuildSpec(ModelSpec("net.onnx"), batch=BatchRange(1, 1, 1))
@@ -104,9 +106,9 @@ def test_more_work_takes_more_time(artifacts, tmp_path):
     assert price.ms > price.other_ms > 0
 
 
-def test_what_cannot_be_fed_is_not_calibrated_for_a_price(artifacts, tmp_path):
+def test_what_cannot_be_fed_is_not_calibrated_for_a_price(workspace, tmp_path):
     path = write(tmp_path / "n.onnx", "y = Relu(x)", {}, channels=3, side=8, output="float[N, 3, 8, 8] y")
-    network = optimized(artifacts, ModelSpec(str(path)))
+    network = optimized(workspace, ModelSpec(str(path)))
     network.graph.inputs[0].dtype = ir.DataType.INT32
     with pytest.raises(UnsupportedGraph, match=r"x int32\[N, 3, 8, 8\]"):
         require_made_up(network)

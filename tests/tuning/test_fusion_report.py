@@ -10,14 +10,15 @@ from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS, BatchRange, BuildSpec, 
 from deploykit.tuning.cost import PlanPricing
 from deploykit.tuning.fusion_report import ALREADY, NOTHING, price_fusions
 from deploykit.tuning.fusions import Goal
-from deploykit.workflow.stages import read_graph
+from deploykit.workflow.export import export
+from deploykit.workflow.transforms import read_graph
 
 
-def ledger_of(artifacts, name, fusions="safe", seconds=1.0):
+def ledger_of(workspace, name, fusions="safe", seconds=1.0):
     wanted = Fusions.parse(fusions) if isinstance(fusions, str) else fusions
     spec = BuildSpec(ModelSpec(str(name)), Precision.FP16, BatchRange(1, 8, 8), fusions=wanted)
-    exported = artifacts.export(spec.model, spec.fusions)
-    return price_fusions(artifacts, exported, Goal(spec=spec), seconds=seconds)
+    exported = export(workspace, spec.model, spec.fusions)
+    return price_fusions(workspace, exported, Goal(spec=spec), seconds=seconds)
 
 
 def line_of(ledger, name):
@@ -25,13 +26,13 @@ def line_of(ledger, name):
 
 
 @pytest.fixture(scope="module")
-def residual(artifacts, tmp_path_factory):
-    return ledger_of(artifacts, scaled_residual(tmp_path_factory.mktemp("net") / "net.onnx"), seconds=3.0)
+def residual(workspace, tmp_path_factory):
+    return ledger_of(workspace, scaled_residual(tmp_path_factory.mktemp("net") / "net.onnx"), seconds=3.0)
 
 
 @pytest.fixture(scope="module")
-def merged(artifacts, tmp_path_factory):
-    return ledger_of(artifacts, siblings(tmp_path_factory.mktemp("net") / "net.onnx"), "safe,merge_siblings")
+def merged(workspace, tmp_path_factory):
+    return ledger_of(workspace, siblings(tmp_path_factory.mktemp("net") / "net.onnx"), "safe,merge_siblings")
 
 
 def test_every_fusion_has_its_line_in_order(residual):
@@ -72,56 +73,56 @@ def test_what_costs_more_says_so_with_the_figure(merged):
     assert line.error < 1e-12
 
 
-def test_sites_that_pay_and_all_sites_stand_side_by_side(artifacts, tmp_path):
+def test_sites_that_pay_and_all_sites_stand_side_by_side(workspace, tmp_path):
     fusions = Fusions((*SAFE_FUSIONS, "merge_siblings"), ("merge_siblings@a0",))
-    line = line_of(ledger_of(artifacts, siblings(tmp_path / "net.onnx"), fusions), "merge_siblings")
+    line = line_of(ledger_of(workspace, siblings(tmp_path / "net.onnx"), fusions), "merge_siblings")
     assert (line.sites, line.kept, line.wanted) == (2, 1, True)
     assert line.verdict == f"pays at 1 sites; at all 2: costs more, {line.plan[0].change_to(line.all_sites)}"
 
 
-def test_what_was_not_asked_for_is_priced_as_if_added(artifacts, tmp_path, merged):
-    line = line_of(ledger_of(artifacts, siblings(tmp_path / "net.onnx")), "merge_siblings")
+def test_what_was_not_asked_for_is_priced_as_if_added(workspace, tmp_path, merged):
+    line = line_of(ledger_of(workspace, siblings(tmp_path / "net.onnx")), "merge_siblings")
     assert (line.sites, line.kept, line.wanted) == (2, 0, False)
     assert line.plan == line_of(merged, "merge_siblings").plan
     assert line.verdict.startswith("not applied: costs more, ")
 
 
-def test_a_price_is_of_graphs_that_differ_in_one_fusion(artifacts, tmp_path):
+def test_a_price_is_of_graphs_that_differ_in_one_fusion(workspace, tmp_path):
     path = siblings(tmp_path / "net.onnx")
-    line = line_of(ledger_of(artifacts, path, "safe,merge_siblings"), "merge_siblings")
+    line = line_of(ledger_of(workspace, path, "safe,merge_siblings"), "merge_siblings")
     spec = BuildSpec(ModelSpec(str(path)), Precision.FP16, BatchRange(1, 8, 8))
     found = []
     for fusions in ("safe", "safe,merge_siblings"):
-        stored = artifacts.export(spec.model, Fusions.parse(fusions)).path
+        stored = export(workspace, spec.model, Fusions.parse(fusions)).path
         found.append(PlanPricing(spec).price(read_graph(stored)))
     assert line.plan == tuple(found)
 
 
-def test_refusals_are_counted_by_reason(artifacts, tmp_path):
+def test_refusals_are_counted_by_reason(workspace, tmp_path):
     weights = {"s": np.full((1, 3, 1, 1), 0.5), "w": np.ones((3, 3, 1, 1))}
     body = "c = Conv(x, w) a = Mul(c, s) d = Conv(a, w) b = Mul(d, s) e = Add(c, d) y = Add(e, b)"
     path = write(tmp_path / "n.onnx", body, weights, channels=3, side=8, output="float[N, 3, 8, 8] y")
-    line = line_of(ledger_of(artifacts, path), "fold_scale")
+    line = line_of(ledger_of(workspace, path), "fold_scale")
     assert line.verdict == NOTHING
     ((reason, count),) = line.refused.items()
     assert "another node reads" in reason
     assert count == 2
 
 
-def test_what_cannot_be_fed_keeps_its_plan_and_says_why_it_has_no_error(artifacts, tmp_path):
+def test_what_cannot_be_fed_keeps_its_plan_and_says_why_it_has_no_error(workspace, tmp_path):
     path = siblings(tmp_path / "net.onnx")
     proto = onnx.load(path)
     proto.graph.node.append(onnx.helper.make_node("RandomNormalLike", ["y"], ["z"], name="z"))
     proto.graph.output.append(onnx.helper.make_tensor_value_info("z", 1, ["N", 64, 4, 4]))
     onnx.save(proto, path)
-    line = line_of(ledger_of(artifacts, path), "merge_siblings")
+    line = line_of(ledger_of(workspace, path), "merge_siblings")
     assert line.error is None
     assert any("random" in note for note in line.notes)
 
 
 @pytest.mark.full
-def test_eager_has_a_counterpart_for_batchnorm_alone(artifacts):
-    line = line_of(ledger_of(artifacts, "test_resnet", seconds=3.0), "fold_batchnorm")
+def test_eager_has_a_counterpart_for_batchnorm_alone(workspace):
+    line = line_of(ledger_of(workspace, "test_resnet", seconds=3.0), "fold_batchnorm")
     assert line.eager.ms > 0
     assert line.eager.ratio.value < 1
     assert (line.sites, line.kept) == (9, 9)

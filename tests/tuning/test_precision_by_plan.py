@@ -15,17 +15,17 @@ from deploykit.tuning.cost import TimePrice
 NO_GPU = pytest.mark.skipif(find_gpu() is not None, reason="a GPU is here, so engines are timed")
 
 
-def choose(artifacts, backend, *, name="test_resnet", gpu=None, accept=False, strict=False):
+def choose(workspace, backend, *, name="test_resnet", gpu=None, accept=False, strict=False):
     spec = BuildSpec(ModelSpec(str(name)), Precision.FP16, BatchRange(1, 4, 4), calibration=Calibration(images=4))
     compiler = get_backend(backend, strict=strict)
     named = find_gpu_spec(gpu) if gpu else None
-    return best.choose_precision(artifacts, spec, compiler, gpu=named, accept_rtx_plan=accept)
+    return best.choose_precision(workspace, spec, compiler, gpu=named, accept_rtx_plan=accept)
 
 
 @NO_GPU
 @pytest.mark.parametrize("gpu", [None, "rtx4090"])
-def test_plans_decide_for_tensorrt_rtx(artifacts, gpu):
-    found = choose(artifacts, "trt-rtx", gpu=gpu)
+def test_plans_decide_for_tensorrt_rtx(workspace, gpu):
+    found = choose(workspace, "trt-rtx", gpu=gpu)
     assert found.precision is Precision.FP16  # requantization is a kernel of its own there
     assert ("roofline of rtx4090, a lower bound" if gpu else "bytes moved, then kernels") in found.why
     assert "nothing was measured" in found.why
@@ -33,8 +33,8 @@ def test_plans_decide_for_tensorrt_rtx(artifacts, gpu):
 
 
 @NO_GPU
-def test_full_tensorrt_is_undecided_without_a_gpu(artifacts):
-    found = choose(artifacts, "trt")
+def test_full_tensorrt_is_undecided_without_a_gpu(workspace):
+    found = choose(workspace, "trt")
     assert found.precision is None
     assert found.why.startswith("undecided: full TensorRT was not measured")
     assert set(found.figures) == {"fp16", "int8"}
@@ -42,20 +42,20 @@ def test_full_tensorrt_is_undecided_without_a_gpu(artifacts):
 
 
 @NO_GPU
-def test_the_plan_may_be_accepted_for_full_tensorrt(artifacts):
-    assert choose(artifacts, "trt", accept=True).precision is Precision.FP16
+def test_the_plan_may_be_accepted_for_full_tensorrt(workspace):
+    assert choose(workspace, "trt", accept=True).precision is Precision.FP16
 
 
 @NO_GPU
-def test_a_missing_backend_is_missing(artifacts):
+def test_a_missing_backend_is_missing(workspace):
     with pytest.raises(BackendMissing, match="backend trt cannot be used here"):
-        choose(artifacts, "trt", strict=True)
+        choose(workspace, "trt", strict=True)
 
 
 @NO_GPU
-def test_what_cannot_be_built_loses_and_the_reason_is_kept(artifacts, tmp_path):
+def test_what_cannot_be_built_loses_and_the_reason_is_kept(workspace, tmp_path):
     path = write(tmp_path / "n.onnx", "y = Relu(x)", {}, channels=3, side=8, output="float[N, 3, 8, 8] y")
-    found = choose(artifacts, "trt-rtx", name=path)
+    found = choose(workspace, "trt-rtx", name=path)
     assert found.precision is Precision.FP16
     assert found.why == "int8 cannot be built"
     assert "no layer can read int8" in found.figures["int8"]
@@ -70,16 +70,16 @@ def test_what_cannot_be_built_loses_and_the_reason_is_kept(artifacts, tmp_path):
         (None, Precision.FP16),
     ],
 )
-def test_int8_has_to_be_faster_beyond_noise_where_engines_run(artifacts, monkeypatch, interval, chosen):
+def test_int8_has_to_be_faster_beyond_noise_where_engines_run(workspace, monkeypatch, interval, chosen):
     monkeypatch.setattr(best, "paired", lambda jobs, *, seconds: TimePrice(0.5, 1.0, Ratio(0.55, interval, 8)))
-    found = choose(artifacts, "ort")
+    found = choose(workspace, "ort")
     assert found.precision is chosen
     assert "measured here" in found.why
     assert ("verify --precision int8" in found.why) == (chosen is Precision.INT8)
 
 
-def test_engines_that_run_are_really_timed(artifacts, monkeypatch):
+def test_engines_that_run_are_really_timed(workspace, monkeypatch):
     monkeypatch.setattr(best, "TIMED_SECONDS", 1.0)
-    found = choose(artifacts, "ort")
+    found = choose(workspace, "ort")
     assert found.precision in (Precision.FP16, Precision.INT8)
     assert all(figure.endswith(" ms") and float(figure[:-3]) > 0 for figure in found.figures.values())

@@ -9,12 +9,14 @@ from deploykit.errors import GateFailed, UsageError
 from deploykit.precision.calibrate.ranges import Range
 from deploykit.spec import BuildSpec, Calibration, ModelSpec
 from deploykit.tuning.sensitivity import Aim, measure
-from deploykit.workflow.stages import read_graph
+from deploykit.workflow.calibrate import calibrate
+from deploykit.workflow.export import export
+from deploykit.workflow.transforms import read_graph
 
 
 @pytest.fixture(scope="module")
-def exported(artifacts):
-    return artifacts.export(ModelSpec("test_mobilenet"))
+def exported(workspace):
+    return export(workspace, ModelSpec("test_mobilenet"))
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +25,14 @@ def spec():
 
 
 @pytest.fixture(scope="module")
-def plain(artifacts, exported, spec):
-    return measure(artifacts, exported, spec, aim=Aim(), images=4, gpu=None)
+def plain(workspace, exported, spec):
+    return measure(workspace, exported, spec, aim=Aim(), images=4, gpu=None)
 
 
 @pytest.fixture(scope="module")
-def poisoned(artifacts, exported, spec, tmp_path_factory):
+def poisoned(workspace, exported, spec, tmp_path_factory):
     """A table in which one layer's input is cut off at a hundredth, and that layer."""
-    table, _ = artifacts.calibrate(exported, spec)
+    table, _ = calibrate(workspace, exported, spec)
     convolutions = [node for node in read_graph(exported.path).graph if node.op_type == "Conv"]
     victim = convolutions[len(convolutions) // 2]
     name = victim.inputs[0].name
@@ -58,26 +60,26 @@ def test_errors_of_layers_add_up(plain):
     assert -10 * np.log10(parts) == pytest.approx(plain.stops[0].loss.sqnr_db, abs=3)
 
 
-def test_a_planted_layer_is_the_only_one_that_is_left(artifacts, exported, poisoned, plain):
+def test_a_planted_layer_is_the_only_one_that_is_left(workspace, exported, poisoned, plain):
     victim, spec = poisoned
     aim = Aim(min_sqnr=plain.stops[0].loss.sqnr_db - 1)
-    found = measure(artifacts, exported, spec, aim=aim, images=4, gpu=None)
+    found = measure(workspace, exported, spec, aim=aim, images=4, gpu=None)
     assert found.layers[0].node == victim
     assert found.chosen.left == (victim,)
     assert found.chosen.loss.sqnr_db >= aim.min_sqnr > found.stops[0].loss.sqnr_db
     assert "kernels" in found.chosen.plan
 
 
-def test_an_aim_that_all_of_int8_meets_leaves_nothing(artifacts, exported, spec, plain):
-    found = measure(artifacts, exported, spec, aim=Aim(min_sqnr=plain.stops[0].loss.sqnr_db - 0.1), images=4, gpu=None)
+def test_an_aim_that_all_of_int8_meets_leaves_nothing(workspace, exported, spec, plain):
+    found = measure(workspace, exported, spec, aim=Aim(min_sqnr=plain.stops[0].loss.sqnr_db - 0.1), images=4, gpu=None)
     assert found.chosen.left == ()
 
 
-def test_what_cannot_be_reached_or_measured_is_refused(artifacts, exported, spec):
+def test_what_cannot_be_reached_or_measured_is_refused(workspace, exported, spec):
     with pytest.raises(GateFailed, match="no mixed graph reaches the aim"):
-        measure(artifacts, exported, spec, aim=Aim(min_sqnr=150), images=2, gpu=None)
+        measure(workspace, exported, spec, aim=Aim(min_sqnr=150), images=2, gpu=None)
     with pytest.raises(UsageError, match="--max-drop needs labeled images"):
-        measure(artifacts, exported, spec, aim=Aim(max_drop=1), images=2, gpu=None)
+        measure(workspace, exported, spec, aim=Aim(max_drop=1), images=2, gpu=None)
     for wrong in ({"max_drop": -1.0}, {"min_sqnr": 900.0}):
         with pytest.raises(UsageError, match="is"):
             Aim(**wrong)

@@ -11,8 +11,9 @@ from deploykit.modules.state import attributes_digest, restore, state_digest, st
 from deploykit.spec import ModelSpec
 from deploykit.store import Store
 from deploykit.weights import load_network
-from deploykit.workflow.artifacts import Artifacts
+from deploykit.workflow.export import identity
 from deploykit.workflow.networks import resolve
+from deploykit.workflow.workspace import Workspace
 
 SOURCE = '''
 import random
@@ -195,12 +196,12 @@ def test_what_no_tensor_shows_is_part_of_the_key_all_the_same(module, function, 
     found = []
     for gain in ("1", "1", "3"):
         (tmp_path / "gain").write_text(gain)
-        found.append(Artifacts(Store.open(tmp_path / "store")).identity(spec(module, function)))
+        found.append(identity(Workspace(Store.open(tmp_path / "store")), spec(module, function)))
     assert found[0] == found[1] != found[2]
 
 
 def test_a_network_that_counts_its_runs_is_taken_as_it_was_made(module, tmp_path):
-    source, _ = resolve(Artifacts(Store.open(tmp_path / "store")), spec(module, "counting"))
+    source, _ = resolve(Workspace(Store.open(tmp_path / "store")), spec(module, "counting"))
     assert not torch.cat([source.load().seen, source.load().last.ravel()]).any()
 
 
@@ -217,6 +218,6 @@ def test_a_file_that_the_function_reads_is_seen_although_no_source_changed(modul
     digests = []
     for scale in (1.0, 1.0, 2.0):
         torch.save({name: tensor * scale for name, tensor in net.state_dict().items()}, "mine.pth")
-        artifacts = Artifacts(Store.open(tmp_path / "store"))
-        digests.append(artifacts.identity(spec(module, "trained"))["weights"])
+        workspace = Workspace(Store.open(tmp_path / "store"))
+        digests.append(identity(workspace, spec(module, "trained"))["weights"])
     assert digests[0] == digests[1] != digests[2]

@@ -27,8 +27,8 @@ def ask(answering, tmp_path):
     return make
 
 
-def test_every_backend_gets_its_own_verdict(artifacts, ask):
-    report = verify(artifacts, ask("exact", "reversed", "stuck", "nan", "biased"))
+def test_every_backend_gets_its_own_verdict(workspace, ask):
+    report = verify(workspace, ask("exact", "reversed", "stuck", "nan", "biased"))
     verdicts = {row.backend: row.parity.verdict for row in report.rows}
     assert list(verdicts) == ["exact", "reversed", "stuck", "nan", "biased"]
     assert verdicts.pop("exact") == "pass"
@@ -38,8 +38,8 @@ def test_every_backend_gets_its_own_verdict(artifacts, ask):
     assert exit_code(report.rows[:1]) == 0
 
 
-def test_a_row_that_breaks_costs_no_other_row(artifacts, ask):
-    exact, crashed = bench(artifacts, ask("exact", "crashing")).rows
+def test_a_row_that_breaks_costs_no_other_row(workspace, ask):
+    exact, crashed = bench(workspace, ask("exact", "crashing")).rows
     assert (exact.state, exact.parity.verdict) == ("measured", "pass")
     assert exact.latency_ms.median > 0
     assert (crashed.state, crashed.latency_ms) == ("failed", None)
@@ -47,8 +47,8 @@ def test_a_row_that_breaks_costs_no_other_row(artifacts, ask):
     assert exit_code([exact, crashed]) == 1
 
 
-def test_timed_rows_have_rounds_and_a_ratio_to_the_first(artifacts, ask):
-    report = bench(artifacts, ask("exact", "null"))
+def test_timed_rows_have_rounds_and_a_ratio_to_the_first(workspace, ask):
+    report = bench(workspace, ask("exact", "null"))
     first, second = report.rows
     assert report.conditions.rounds >= 2
     assert first.ratio_to_first.value == 1.0
@@ -58,42 +58,42 @@ def test_timed_rows_have_rounds_and_a_ratio_to_the_first(artifacts, ask):
         assert {block.round for block in row.blocks} == set(range(report.conditions.rounds))
 
 
-def test_a_backend_that_has_no_form_of_a_precision_says_so_beside_those_that_do(artifacts, ask):
-    report = verify(artifacts, ask("exact", "torch"))
+def test_a_backend_that_has_no_form_of_a_precision_says_so_beside_those_that_do(workspace, ask):
+    report = verify(workspace, ask("exact", "torch"))
     assert [(row.backend, row.state) for row in report.rows] == [("exact", "measured"), ("torch", "unavailable")]
     assert report.rows[1].reason
     assert exit_code(report.rows) == 0
     assert exit_code(report.rows[1:]) == 4
 
 
-def test_int8_is_calibrated_on_other_images_than_it_is_judged_by(artifacts, ask, photographs):
+def test_int8_is_calibrated_on_other_images_than_it_is_judged_by(workspace, ask, photographs):
     asked = ask("null", precisions=(Precision.INT8,))
-    (row,) = verify(artifacts, replace(asked, spec=replace(asked.spec, data=photographs))).rows
+    (row,) = verify(workspace, replace(asked, spec=replace(asked.spec, data=photographs))).rows
     assert row.state == "measured"
     assert row.typed_digest
     assert row.parity.verdict == "fail"  # it computes no network
 
 
-def test_a_wrong_request_is_refused_before_anything_is_built(artifacts, ask, tmp_path):
+def test_a_wrong_request_is_refused_before_anything_is_built(workspace, ask, tmp_path):
     with pytest.raises(UsageError, match="--typed judges one graph"):
         ask("exact", precisions=(Precision.FP32, Precision.FP16), typed=tmp_path / "typed.onnx")
     with pytest.raises(UnknownName, match="unknown backend 'exakt'"):
-        verify(artifacts, ask("exakt"))
+        verify(workspace, ask("exakt"))
 
 
-def test_the_verdict_is_about_all_images_whatever_the_batch(artifacts, ask):
+def test_the_verdict_is_about_all_images_whatever_the_batch(workspace, ask):
     """Batches are put together again in order: a fault there would show as `reversed` does."""
     for batch in (BatchRange(1, 1, 1), BatchRange(1, 5, 8)):
         asked = ask("exact", "reversed")
-        exact, turned = verify(artifacts, replace(asked, spec=replace(asked.spec, batch=batch))).rows
+        exact, turned = verify(workspace, replace(asked, spec=replace(asked.spec, batch=batch))).rows
         assert exact.parity.verdict == "pass"
         assert (turned.parity.verdict == "pass") is (batch.optimum == 1)
         assert exact.parity.images == turned.parity.images >= 8
 
 
-def test_photographs_and_noise_are_both_behind_a_verdict_of_fp32(artifacts, ask, photographs):
+def test_photographs_and_noise_are_both_behind_a_verdict_of_fp32(workspace, ask, photographs):
     asked = ask("exact")
     spec = replace(asked.spec, data=photographs)
-    (row,) = verify(artifacts, replace(asked, spec=spec)).rows
+    (row,) = verify(workspace, replace(asked, spec=spec)).rows
     assert row.parity.images > len(list(photographs.iterdir())) // 2
     assert np.isfinite(row.parity.as_dict()["floor"])

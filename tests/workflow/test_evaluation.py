@@ -43,18 +43,18 @@ def ask(answering, labeled, tmp_path):
     return make
 
 
-def test_shares_are_those_of_the_answers_by_hand(artifacts, ask, labeled):
+def test_shares_are_those_of_the_answers_by_hand(workspace, ask, labeled):
     _, scores, labels = labeled
-    (row,) = evaluate(artifacts, ask("exact")).rows
+    (row,) = evaluate(workspace, ask("exact")).rows
     ranks = (-scores).argsort(axis=1)
     assert (row.top1.n, row.top1.hits) == (IMAGES, int((ranks[:, 0] == labels).sum())) == (IMAGES, 14)
     assert row.top5.hits == int((ranks[:, :5] == labels[:, None]).any(axis=1).sum())
     assert row.flips is None  # the first row is what others are held to
 
 
-def test_flips_are_counted_against_the_first_row(artifacts, ask, labeled):
+def test_flips_are_counted_against_the_first_row(workspace, ask, labeled):
     _, scores, labels = labeled
-    first, stuck = evaluate(artifacts, ask("exact", "stuck")).rows
+    first, stuck = evaluate(workspace, ask("exact", "stuck")).rows
     said = np.repeat(scores[::4].argmax(axis=1), 4)[:IMAGES]  # the first of each batch of four speaks for all
     right, still = scores.argmax(axis=1) == labels, said == labels
     assert first.top1.hits == right.sum()
@@ -62,28 +62,28 @@ def test_flips_are_counted_against_the_first_row(artifacts, ask, labeled):
     assert stuck.flips.drop == pytest.approx(100 * (right.sum() - still.sum()) / IMAGES)
 
 
-def test_a_drop_beyond_what_is_allowed_closes_the_gate(artifacts, ask):
-    rows = evaluate(artifacts, ask("exact", "stuck", max_drop=1.0)).rows
+def test_a_drop_beyond_what_is_allowed_closes_the_gate(workspace, ask):
+    rows = evaluate(workspace, ask("exact", "stuck", max_drop=1.0)).rows
     assert not rows[0].row.parity
     assert "points of top-1 lost, 1 are allowed" in rows[1].row.parity.reason
     assert exit_code([line.row for line in rows]) == 3
 
 
-def test_a_row_that_breaks_costs_no_other_row(artifacts, ask):
-    crashed, exact = evaluate(artifacts, ask("crashing", "exact")).rows
+def test_a_row_that_breaks_costs_no_other_row(workspace, ask):
+    crashed, exact = evaluate(workspace, ask("crashing", "exact")).rows
     assert (crashed.row.state, crashed.top1) == ("failed", None)
     assert "the device has left" in crashed.row.reason
     assert exact.top1.hits == 14
     assert exact.flips is None  # the first that ran is the first
 
 
-def test_images_that_int8_was_calibrated_on_are_left_out_for_every_row(artifacts, ask, labeled):
-    assert evaluate(artifacts, ask("exact", limit=10)).rows[0].top1.n == 10
+def test_images_that_int8_was_calibrated_on_are_left_out_for_every_row(workspace, ask, labeled):
+    assert evaluate(workspace, ask("exact", limit=10)).rows[0].top1.n == 10
     request = ask("null", precisions=(Precision.FP32, Precision.INT8))
     spec = replace(request.spec, data=labeled[0], calibration=Calibration(images=5))
-    left = evaluate(artifacts, replace(request, spec=spec)).rows
+    left = evaluate(workspace, replace(request, spec=spec)).rows
     assert [line.top1.n for line in left] == [IMAGES - 5] * 2
-    elsewhere = evaluate(artifacts, request).rows  # calibrated on the demo photographs, none of which is here
+    elsewhere = evaluate(workspace, request).rows  # calibrated on the demo photographs, none of which is here
     assert [line.top1.n for line in elsewhere] == [IMAGES] * 2
 
 

@@ -6,14 +6,15 @@ from deploykit.backends import get_backend
 from deploykit.graph import weighted_costs
 from deploykit.plan.summary import summarize
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
-from deploykit.workflow.stages import read_graph
+from deploykit.workflow.engine import build
+from deploykit.workflow.transforms import read_graph
 
 
 @pytest.fixture(scope="module")
-def built(artifacts):
+def built(workspace):
     spec = BuildSpec(ModelSpec("test_resnet"), Precision.FP16, BatchRange(1, 4, 4))
-    artifacts.build(spec, get_backend("trt-rtx"))
-    return artifacts.build(spec, get_backend("trt-rtx"))
+    build(workspace, spec, get_backend("trt-rtx"))
+    return build(workspace, spec, get_backend("trt-rtx"))
 
 
 def test_the_stored_plan_is_that_of_the_summary(built):

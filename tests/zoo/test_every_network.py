@@ -14,7 +14,9 @@ from deploykit.backends import get_backend
 from deploykit.parity import distance, module_reference
 from deploykit.spec import BuildSpec, ModelSpec, Precision
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artifacts
+from deploykit.workflow.engine import build
+from deploykit.workflow.export import export
+from deploykit.workflow.workspace import Workspace
 from deploykit.zoo.initialize import calibration_noise
 from deploykit.zoo.registry import cards, input_spec
 
@@ -24,9 +26,9 @@ READS = {Precision.FP32: "Float", Precision.FP16: "Half"}
 
 
 @pytest.fixture
-def artifacts(tmp_path):
+def workspace(tmp_path):
     """A store that does not outlive its test: VGG-19 alone fills two gigabytes."""
-    yield Artifacts(Store.open(tmp_path / "store"))
+    yield Workspace(Store.open(tmp_path / "store"))
     shutil.rmtree(tmp_path / "store")
 
 
@@ -34,9 +36,9 @@ def artifacts(tmp_path):
     "name",
     [pytest.param(card.name, marks=() if card.params < SMALL else pytest.mark.full) for card in cards().values()],
 )
-def test_a_network_is_exported_checked_run_and_compiled(name, artifacts):
+def test_a_network_is_exported_checked_run_and_compiled(name, workspace):
     model = ModelSpec(name)
-    exported = artifacts.export(model)
+    exported = export(workspace, model)
     onnx.checker.check_model(exported.path, full_check=True)
     graph = onnx.load(exported.path).graph
     assert not [node.name for node in graph.node if node.op_type in {"BatchNormalization", "Dropout"}]
@@ -54,7 +56,7 @@ def test_a_network_is_exported_checked_run_and_compiled(name, artifacts):
         assert distance(got, wanted).relative_l2 <= 3 * floor
 
     for precision, kind in READS.items():
-        plan = artifacts.build(BuildSpec(model, precision), get_backend("trt-rtx")).engine.plan
+        plan = build(workspace, BuildSpec(model, precision), get_backend("trt-rtx")).engine.plan
         weighted = [node for node in graph.node if node.op_type in {"Conv", "Gemm"}]
         assert plan["weighted_accounted"] == plan["weighted_nodes"] == len(weighted)
         assert plan["weighted_reads"] == {kind: len(weighted)}

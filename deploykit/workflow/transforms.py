@@ -1,4 +1,4 @@
-"""The work between two artifacts, with no store in sight: each function runs one stage and answers with its facts."""
+"""What one stage does to a graph, with no store in sight: trace, optimize, type, and the facts of each."""
 
 from __future__ import annotations
 

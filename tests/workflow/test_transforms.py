@@ -3,7 +3,7 @@
 import onnx
 import pytest
 
-from deploykit.workflow.stages import type_float16
+from deploykit.workflow.transforms import type_float16
 
 HALF = "<ir_version: 10, opset_import: ['' : 20]> g (float16[n, 2] x) => (float16[n, 2] y) { y = Relu(x) }"
 FLOAT = "<ir_version: 10, opset_import: ['' : 20]> g (float[n, 2] x) => (float[n, 2] y) { y = Relu(x) }"

@@ -1,0 +1,154 @@
+"""The typed graph: the optimized graph whose types are the precision that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from deploykit.backends.protocol import TypedGraph
+from deploykit.data.inputs import calibration_inputs, grouped
+from deploykit.errors import BackendMissing, UsageError
+from deploykit.spec import BuildSpec, Placement, Precision
+from deploykit.store import Entry, Writer
+from deploykit.workflow.calibrate import calibrate, equalized
+from deploykit.workflow.export import Exported, digest_onnx
+from deploykit.workflow.workspace import Workspace, specs_of
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A typed graph; `facts` holds the `report` of its making and, for INT8, the `calibration`."""
+
+    graph: TypedGraph
+    facts: Mapping[str, Any]
+
+
+def type_graph(workspace: Workspace, exported: Exported, spec: BuildSpec, placement: Placement | None) -> Typed:
+    """The graph whose types are `spec.precision`. Raises Float16Overflow; UsageError without images for INT8."""
+    match spec.precision:
+        case Precision.FP32:
+            types = exported.facts.get("computes_in")
+            note = {"note": f"the file as it is, which computes in {', '.join(types)}"} if types else {}
+            return Typed(exported.as_typed(Precision.FP32), note)
+        case Precision.FP16:
+            return _float16(workspace, exported, spec)
+        case Precision.INT8:
+            if exported.quantized:
+                return _quantized(workspace, exported, spec)
+            if placement is None:
+                raise BackendMissing("this backend names no INT8 placement")
+            return _int8(workspace, exported, spec, placement)
+
+
+def adopt(workspace: Workspace, path: Path, exported: Exported, precision: Precision) -> Typed:
+    """A typed graph of `exported` that somebody else made, checked and copied into the store.
+
+    Raises UntrustedArtifact for a file that is no graph, UsageError for one with other inputs or outputs.
+    """
+
+    def make(writer: Writer) -> Mapping[str, Any]:
+        from deploykit.workflow import transforms
+
+        content, facts = transforms.write(transforms.read_graph(path))
+        writer.write("typed.onnx", content)
+        return facts
+
+    entry, _ = workspace.get_or_make("adopted", {"file": digest_onnx(path)}, make, request={"file": path.name})
+    typed = _stored(entry, precision, None)
+    for ours, theirs in ((exported.inputs, typed.graph.inputs), (exported.outputs, typed.graph.outputs)):
+        if [(spec.name, spec.shape[1:]) for spec in ours] != [(spec.name, spec.shape[1:]) for spec in theirs]:
+            raise UsageError(
+                f"{path} is no graph of {exported.model.label}: it has {', '.join(map(str, theirs))}",
+                hint=f"expected {', '.join(map(str, ours))}",
+            )
+    return typed
+
+
+def _float16(workspace: Workspace, exported: Exported, spec: BuildSpec) -> Typed:
+    def make(writer: Writer) -> Mapping[str, Any]:
+        from deploykit.workflow import transforms
+
+        with workspace.timed("type the graph as fp16"):
+            content, facts = transforms.type_float16(exported.path, keep_io=spec.keep_io, keep=spec.keep_fp32)
+        writer.write("typed.onnx", content)
+        return facts
+
+    parts = {
+        "graph": exported.digest,
+        "precision": Precision.FP16,
+        "keep_io": spec.keep_io,
+        "keep_fp32": spec.keep_fp32,
+    }
+    entry, _ = workspace.get_or_make("typed", parts, make, request={"model": exported.model, **parts})
+    return _stored(entry, Precision.FP16, None)
+
+
+def _int8(workspace: Workspace, exported: Exported, spec: BuildSpec, placement: Placement) -> Typed:
+    if spec.policy.auto:
+        raise UsageError("--int8-policy plan is not decided yet", hint="name the layers, or use `build`")
+    source = equalized(workspace, exported, spec)
+    table, calibration = calibrate(workspace, source, spec)
+    shown = calibration_inputs(source, spec) if spec.repair.bias else None
+
+    def make(writer: Writer) -> Mapping[str, Any]:
+        from deploykit.workflow import transforms
+
+        with workspace.timed(f"type the graph as int8 for {placement.name}"):
+            content, facts = transforms.type_int8(
+                source.path,
+                table,
+                placement,
+                spec.policy,
+                clip=spec.repair.clip,
+                keep_fp32=spec.keep_fp32,
+                feeds=(lambda: grouped(shown)) if shown else None,
+            )
+        writer.write("typed.onnx", content)
+        repaired = {"repair": str(spec.repair), "equalized": source.facts.get("equalized")}
+        return {**facts, "calibration": calibration, **repaired}
+
+    parts = {
+        "graph": source.digest,
+        "precision": Precision.INT8,
+        "placement": placement,
+        "policy": spec.policy,
+        "repair": spec.repair,
+        "keep_fp32": spec.keep_fp32,
+    }
+    key = {**parts, "table": table.to_json(), "data": shown.digest if shown else None}
+    entry, _ = workspace.get_or_make("typed", key, make, request={"model": exported.model, **parts})
+    found = _stored(entry, Precision.INT8, placement)
+    return replace(found, facts={**found.facts, "calibration": calibration})
+
+
+def _quantized(workspace: Workspace, exported: Exported, spec: BuildSpec) -> Typed:
+    """A file that is quantized already is its own INT8 graph. Raises UsageError for what would change that."""
+    untouched = BuildSpec(model=spec.model)
+    if (spec.policy, spec.repair, spec.calibration) != (untouched.policy, untouched.repair, untouched.calibration):
+        raise UsageError(
+            f"{exported.model.label} is quantized by its author: no option of ours changes where or how",
+            hint="leave out the options of INT8 and of its calibration, or give the float network",
+        )
+
+    def make(_: Writer) -> Mapping[str, Any]:
+        from deploykit.workflow import transforms
+
+        return {"report": transforms.quantized_layers(exported.path), "note": "quantized by its author, not calibrated"}
+
+    entry, _ = workspace.get_or_make("quantized", {"graph": exported.digest}, make, request={"model": exported.model})
+    return Typed(exported.as_typed(Precision.INT8), entry.facts)
+
+
+def _stored(entry: Entry, precision: Precision, placement: Placement | None) -> Typed:
+    """The typed graph of a store's entry, with the facts of its making."""
+    graph = TypedGraph(
+        path=entry.path("typed.onnx"),
+        digest=entry.files["typed.onnx"].sha256,
+        precision=precision,
+        placement=placement.name if placement else None,
+        inputs=specs_of(entry.facts["inputs"]),
+        outputs=specs_of(entry.facts["outputs"]),
+    )
+    return Typed(graph, entry.facts)

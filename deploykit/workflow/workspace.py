@@ -1,0 +1,99 @@
+"""Where a command works: the store, the progress it shows, what it warned of, and the seconds that each stage took."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import deploykit
+from deploykit.host import library_versions
+from deploykit.spec import Progress, SizeRange, TensorSpec, silent
+from deploykit.store import Entry, Store, Writer
+from deploykit.store.key import cache_key, source_digest
+
+LIBRARIES = ("torch", "numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime-gpu", "onnxruntime")
+COMPILERS = ("tensorrt", "tensorrt-rtx", "pycuda")
+
+Make = Callable[[Writer], Mapping[str, Any]]
+T = TypeVar("T")
+
+
+def warn_on_stderr(text: str) -> None:
+    """Beside the progress, never among the results."""
+    sys.stderr.write(f"deploykit: warning: {text}\n")
+
+
+@dataclass
+class Workspace:
+    """What the stages of one command share. `seconds` lists what was really done this time.
+
+    `warn` gets what a user should look at before trusting an answer, each text once.
+    """
+
+    store: Store
+    progress: Progress = silent
+    warn: Callable[[str], None] = warn_on_stderr
+    seconds: dict[str, float] = field(default_factory=dict)
+    _warned: set[str] = field(default_factory=set, init=False, repr=False)
+    _kept: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def get_or_make(
+        self, kind: str, parts: Mapping[str, Any], make: Make, *, request: Mapping[str, Any]
+    ) -> tuple[Entry, bool]:
+        """The entry of `kind` for `parts`, and whether it was there; library versions and our source join the key.
+
+        So a second identical request finds its artifacts without importing a framework.
+        """
+        versions = library_versions(LIBRARIES)
+        key = cache_key({"kind": kind, **parts, "source": source(), "versions": versions})
+        return self.store.get_or_make(kind, key, make, request=request, versions=versions)
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` answers, kept in memory under `key` for as long as this workspace lives."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return cast(T, self._kept[key])
+
+    def knows(self, key: Hashable) -> bool:
+        """Whether `once` has kept something under `key`."""
+        return key in self._kept
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Report a stage and remember its seconds."""
+        self.progress(stage, 0, 1)
+        began = time.perf_counter()
+        yield
+        self.seconds[stage] = time.perf_counter() - began
+        self.progress(stage, 1, 1)
+
+    def warn_once(self, text: str) -> None:
+        """To `warn`, unless it was said before or is ""."""
+        if text and text not in self._warned:
+            self._warned.add(text)
+            self.warn(text)
+
+
+@cache
+def source() -> str:
+    """The digest of deploykit's own source, which is part of every key."""
+    return source_digest(Path(deploykit.__file__).parent)
+
+
+def specs_of(found: list[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
+    """Tensor specifications as a manifest keeps them."""
+    return tuple(
+        TensorSpec(
+            item["name"],
+            tuple(item["shape"]),
+            item["dtype"],
+            tuple((name, SizeRange(**sizes)) for name, sizes in item.get("ranges", ())),
+        )
+        for item in found
+    )
