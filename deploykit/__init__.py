@@ -1,18 +1,124 @@
 """deploykit takes convolutional networks from PyTorch through ONNX to TensorRT engines, and proves what comes out.
 
-The names below say what is wanted; `deploykit.workflow` does it. Importing this package loads no framework.
+    import deploykit as dk
+
+    engine = dk.build("resnet50", precision="fp16", target="sm_89")
+    print(dk.verify("resnet50", precisions=["fp32", "fp16"]).to_json())
+
+The names are those of `deploykit.api`, which is imported when the first of them is used. Neither imports a framework.
 """
 
-from deploykit.errors import DeploykitError
-from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision, Preprocessing, Target, TensorSpec
+from sys import modules
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-__all__ = [
+if TYPE_CHECKING:
+    from deploykit.api import *  # noqa: F403
+
+    __version__: str
+
+__all__ = [  # noqa: F405
+    "BackendMissing",
     "BatchRange",
+    "BuildFailed",
     "BuildSpec",
+    "BuilderOptions",
+    "BuiltEngine",
+    "CalibratedTable",
+    "Calibration",
+    "CheckpointMismatch",
     "DeploykitError",
+    "DeploykitWarning",
+    "DeviceOutOfMemory",
+    "EnginePlan",
+    "ExecutionFailed",
+    "ExportFailed",
+    "ExportedGraph",
+    "Feed",
+    "Float16Overflow",
+    "Fusions",
+    "GateFailed",
+    "Gpu",
+    "InputRange",
+    "InputShape",
+    "Inspection",
+    "InvalidFeed",
+    "Model",
     "ModelSpec",
+    "ParityResult",
     "Precision",
+    "PrecisionUndecided",
+    "PreprocessRequest",
     "Preprocessing",
+    "Progress",
+    "QuantizationPolicy",
+    "Reason",
+    "Repair",
+    "Report",
+    "Row",
+    "Session",
+    "SizeRange",
+    "StoreFailed",
+    "Synthetic",
     "Target",
     "TensorSpec",
+    "UnknownName",
+    "UnsupportedGraph",
+    "UntrustedArtifact",
+    "UsageError",
+    "WeightsOrigin",
+    "WorkerCrashed",
+    "__version__",
+    "bench",
+    "bench_steps",
+    "build",
+    "calibrate",
+    "calibrate_shard",
+    "doctor",
+    "evaluate",
+    "export",
+    "from_factory",
+    "from_name",
+    "from_onnx",
+    "inspect",
+    "list_models",
+    "merge_shards",
+    "open",
+    "sensitivity",
+    "summarize",
+    "verify",
+    "zoo",
 ]
+
+
+class _Package(ModuleType):
+    """`deploykit.zoo`, `bench`, `export` and `doctor` are functions, though parts of the package have these names, too.
+
+    The import system would put the part in the function's place. `from deploykit.zoo import registry` does not mind.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (isinstance(value, ModuleType) and name in __all__):
+            super().__setattr__(name, value)
+
+
+modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'deploykit' has no attribute {name!r}")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        found: object = version("deploykit")
+    else:
+        from deploykit import api
+
+        found = getattr(api, name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,17 +11,22 @@ DeploykitError                 1   something failed that deploykit foresaw
 ├── UntrustedArtifact          5   a file that is malformed, corrupt or not ours to run
 ├── ExportFailed               1   torch.onnx could not trace the network
 ├── BuildFailed                1   a compiler rejected a typed graph
+├── PrecisionUndecided         1   `best` cannot be decided here
 ├── StoreFailed                1   the artifact store cannot be read or written
 └── ExecutionFailed            1   a session could not run
     ├── InvalidFeed            1   an unknown input, a wrong dtype, a shape outside the profile
+    ├── WorkerCrashed          1   a library ended the process that it ran in
     └── DeviceOutOfMemory      1   an allocation on the device failed
+
+DeploykitWarning is what Python code is warned with: the request can be done, and its answer has a weakness.
 """
 
 import difflib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 LONGEST_QUOTE = 200  # characters that a message quotes of somebody else's
 LISTED = 80  # names in a hint before "and n more"
@@ -116,6 +121,14 @@ class BuildFailed(DeploykitError):
     pass
 
 
+class PrecisionUndecided(DeploykitError):
+    """The faster precision is not known without a measurement; `result` has the figures of each contender."""
+
+    def __init__(self, message: str, *, hint: str = "", result: Mapping[str, Any]) -> None:
+        super().__init__(message, hint=hint)
+        self.result = result
+
+
 class StoreFailed(DeploykitError):
     pass
 
@@ -134,6 +147,10 @@ class InvalidFeed(ExecutionFailed):
 
 class DeviceOutOfMemory(ExecutionFailed):
     pass
+
+
+class DeploykitWarning(UserWarning):
+    """Something that a user should look at before trusting an answer, such as weights that nobody trained."""
 
 
 def one_line(error: BaseException) -> str:

@@ -1,0 +1,141 @@
+"""The public names: what the command line does, for Python code, with the values that go in and come out.
+
+    import deploykit as dk
+
+    graph = dk.export(dk.zoo("resnet50", weights="resnet50.pth"))
+    table = dk.calibrate(graph, data="images/")
+    engine = dk.build(graph, precision="int8", calibration=table)
+
+Options are keyword-only and have the command line's defaults. Results are frozen values. Nothing is printed: progress
+goes to `progress=`, and what a user should look at is warned of as `DeploykitWarning`. Importing this imports no
+framework.
+"""
+
+from deploykit.api.engines import BuiltEngine, build, open  # noqa: A004 - named as `io.open` is
+from deploykit.api.graphs import ExportedGraph, export
+from deploykit.api.models import Model, from_factory, from_name, from_onnx, zoo
+from deploykit.api.plans import doctor, inspect, list_models, summarize
+from deploykit.api.reports import bench, bench_steps, evaluate, verify
+from deploykit.api.tables import CalibratedTable, calibrate, calibrate_shard, merge_shards, sensitivity
+from deploykit.backends.protocol import Session
+from deploykit.errors import (
+    BackendMissing,
+    BuildFailed,
+    CheckpointMismatch,
+    DeploykitError,
+    DeploykitWarning,
+    DeviceOutOfMemory,
+    ExecutionFailed,
+    ExportFailed,
+    Float16Overflow,
+    GateFailed,
+    InvalidFeed,
+    PrecisionUndecided,
+    StoreFailed,
+    UnknownName,
+    UnsupportedGraph,
+    UntrustedArtifact,
+    UsageError,
+    WorkerCrashed,
+)
+from deploykit.parity import ParityResult
+from deploykit.plan.gpus import Gpu
+from deploykit.plan.model import EnginePlan
+from deploykit.results.document import Report
+from deploykit.results.row import Row
+from deploykit.spec import (
+    BatchRange,
+    BuilderOptions,
+    BuildSpec,
+    Calibration,
+    Feed,
+    Fusions,
+    InputRange,
+    InputShape,
+    ModelSpec,
+    Precision,
+    Preprocessing,
+    PreprocessRequest,
+    Progress,
+    QuantizationPolicy,
+    Reason,
+    Repair,
+    SizeRange,
+    Synthetic,
+    Target,
+    TensorSpec,
+    WeightsOrigin,
+)
+from deploykit.workflow.inspect import Inspection
+
+__all__ = [
+    "BackendMissing",
+    "BatchRange",
+    "BuildFailed",
+    "BuildSpec",
+    "BuilderOptions",
+    "BuiltEngine",
+    "CalibratedTable",
+    "Calibration",
+    "CheckpointMismatch",
+    "DeploykitError",
+    "DeploykitWarning",
+    "DeviceOutOfMemory",
+    "EnginePlan",
+    "ExecutionFailed",
+    "ExportFailed",
+    "ExportedGraph",
+    "Feed",
+    "Float16Overflow",
+    "Fusions",
+    "GateFailed",
+    "Gpu",
+    "InputRange",
+    "InputShape",
+    "Inspection",
+    "InvalidFeed",
+    "Model",
+    "ModelSpec",
+    "ParityResult",
+    "Precision",
+    "PrecisionUndecided",
+    "PreprocessRequest",
+    "Preprocessing",
+    "Progress",
+    "QuantizationPolicy",
+    "Reason",
+    "Repair",
+    "Report",
+    "Row",
+    "Session",
+    "SizeRange",
+    "StoreFailed",
+    "Synthetic",
+    "Target",
+    "TensorSpec",
+    "UnknownName",
+    "UnsupportedGraph",
+    "UntrustedArtifact",
+    "UsageError",
+    "WeightsOrigin",
+    "WorkerCrashed",
+    "bench",
+    "bench_steps",
+    "build",
+    "calibrate",
+    "calibrate_shard",
+    "doctor",
+    "evaluate",
+    "export",
+    "from_factory",
+    "from_name",
+    "from_onnx",
+    "inspect",
+    "list_models",
+    "merge_shards",
+    "open",
+    "sensitivity",
+    "summarize",
+    "verify",
+    "zoo",
+]

@@ -1,0 +1,266 @@
+"""From a network or its graph to an engine, and from an engine to a session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploykit.api.choices import Batch, Data, Targets, batch_range, build_spec, require_read, targets_of
+from deploykit.api.graphs import ExportedGraph, network_of
+from deploykit.api.models import Network
+from deploykit.api.workspace import StorePath, warn, workspace
+from deploykit.backends.protocol import Engine, Session
+from deploykit.errors import BackendMissing, PrecisionUndecided, UsageError
+from deploykit.plan.model import EnginePlan
+from deploykit.results.document import to_json
+from deploykit.spec import (
+    BuilderOptions,
+    BuildSpec,
+    Calibration,
+    Fusions,
+    Precision,
+    Progress,
+    QuantizationPolicy,
+    Reason,
+    Repair,
+    TensorSpec,
+    WeightsOrigin,
+)
+
+if TYPE_CHECKING:
+    from deploykit.plan.gpus import Gpu
+    from deploykit.workflow.artifacts import Artifacts
+    from deploykit.workflow.values import Built
+
+UNDECIDED = "build on a GPU, give the precision fp16 or int8, or let TensorRT-RTX's plans decide: accept_rtx_plan"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltEngine:
+    """One engine in the store, with the plan that was compiled.
+
+    `spec` is what was built, with everything decided. `result` is what `deploykit build --json` prints.
+    """
+
+    spec: BuildSpec
+    store: Path
+    result: Mapping[str, Any] = field(repr=False)
+    built: Built = field(repr=False)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine as its backend made it."""
+        return self.built.engine
+
+    @property
+    def path(self) -> Path | None:
+        """The engine's file in the store; None for a backend that compiles nothing."""
+        return self.engine.path if self.built.entry else None
+
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 (hex) of the file; None for a backend that compiles nothing."""
+        return self.built.entry.files["model.engine"].sha256 if self.built.entry else None
+
+    @property
+    def typed_path(self) -> Path | None:
+        """The ONNX file whose types are the precision; None for eager PyTorch."""
+        return self.built.typed.graph.path if self.built.typed else None
+
+    @property
+    def typed_digest(self) -> str | None:
+        """SHA-256 (hex) of that file."""
+        return self.engine.typed_digest
+
+    @property
+    def plan(self) -> EnginePlan | None:
+        """What was compiled, kernel by kernel; None where the compiler does not say."""
+        return self.built.plan
+
+    @property
+    def backend(self) -> str:
+        """The backend's name, such as `"trt"`."""
+        return self.engine.backend
+
+    @property
+    def flavour(self) -> str:
+        """Library, version and provider, such as `"tensorrt-rtx 1.7.1 (ahead of time)"`."""
+        return self.engine.flavour
+
+    @property
+    def precision(self) -> Precision:
+        """The precision of the typed graph."""
+        return self.engine.precision
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Name, shape and type of each input; a free dimension has a name in place of a size."""
+        return self.engine.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Name, shape and type of each output."""
+        return self.engine.outputs
+
+    @property
+    def weights(self) -> WeightsOrigin:
+        """Where the weights are from."""
+        return self.built.exported.weights
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why the engine cannot run on this machine; None when it can."""
+        return self.engine.reason
+
+    def to_json(self) -> str:
+        """What `deploykit build --json` prints."""
+        return to_json(self.result)
+
+
+def build(
+    network: Network | ExportedGraph,
+    *,
+    precision: str | Precision = "fp32",
+    backend: str = "trt",
+    batch: Batch = None,
+    target: Targets = None,
+    data: Data = None,
+    calibration: Calibration | str | PathLike[str] | None = None,
+    policy: str | QuantizationPolicy = "all",
+    repair: str | Repair = "none",
+    fusions: str | Fusions | None = None,
+    fusion_seconds: float = 120.0,
+    keep_io: bool = True,
+    keep_fp32: str | Sequence[str] = (),
+    tf32: bool = False,
+    options: BuilderOptions | None = None,
+    gpu_table: str | PathLike[str] | None = None,
+    strict: bool = False,
+    accept_rtx_plan: bool = False,
+    store: StorePath = None,
+    progress: Progress | None = None,
+) -> BuiltEngine:
+    """Build an engine at one precision. Without a GPU, TensorRT-RTX compiles ahead of time for `target`.
+
+    Args:
+        network: A network as `export` takes it, or an exported graph.
+        precision: `"fp32"`, `"fp16"`, `"int8"`, or `"best"`: the faster of fp16 and int8.
+        backend: `"trt"` or `"trt-rtx"` compile; `"ort"` and `"torch"` make an engine that only opens a session.
+        batch: The largest batch, `8`, or `(1, 8, 32)`: smallest, the one to tune for, largest. None is 8.
+        target: Compute capability `"sm_89"`, GPU `"rtx4090"`, or several; None is the GPU here, else sm_89.
+        data: Images that INT8 is calibrated on and FP16 is tried on for overflow; None takes demo images.
+        calibration: A table of `calibrate`, the path of one, or a `Calibration`; None is minmax on 32 images.
+        policy: Which layers INT8 takes: `"all"`, `"plan"`, terms with commas between, or a `QuantizationPolicy`.
+        repair: What is done for INT8's accuracy: `"none"`, `"all"`, or of `"clip,equalize,bias"`.
+        fusions: As for `export`; None is `"safe"`, or those of the exported graph.
+        fusion_seconds: Seconds that the search of `fusions="auto"` may take.
+        keep_io: FP16 only: keep inputs and outputs float32.
+        keep_fp32: FP16 only: nodes, modules, globs of either or `"op=TYPE"` that stay float32.
+        tf32: Let FP32 products round their operands to TF32.
+        options: What TensorRT's builder is told beyond the graph.
+        gpu_table: TOML file with peak rates and bandwidth of the GPUs that `target` names.
+        strict: Never let TensorRT-RTX compile in place of TensorRT.
+        accept_rtx_plan: With `"best"`: let TensorRT-RTX's plans decide for `"trt"` where there is no GPU.
+        store: Folder of the artifact store; None is the graph's, $DEPLOYKIT_STORE, else `engines`.
+        progress: Called with (stage, steps done, steps in all), perhaps from another thread; None is silent.
+
+    Returns:
+        The engine. Float16 overflow on sample images is warned of (DeploykitWarning).
+
+    Raises:
+        UsageError: An option is wrong or nothing would read it.
+        BackendMissing: The backend cannot be used here, or not for this.
+        BuildFailed: The compiler rejected the typed graph.
+        PrecisionUndecided: `"best"` cannot be decided without a GPU.
+    """
+    from deploykit.tuning.precision import BEST, CONTENDERS
+
+    model, named, place = network_of(network, fusions, store)
+    best = precision.strip().lower() == BEST
+    if accept_rtx_plan and not best:
+        raise UsageError("accept_rtx_plan requires the precision best", hint="leave it out, or ask for best")
+    targets, gpu = targets_of(target, gpu_table)
+    spec = build_spec(
+        model,
+        precision=CONTENDERS[0] if best else Precision.parse(precision),
+        batch=batch_range(batch, 8),
+        targets=targets,
+        data=data,
+        calibration=calibration,
+        policy=policy,
+        repair=repair,
+        fusions=named,
+        keep_io=keep_io,
+        keep_fp32=keep_fp32,
+        tf32=tf32,
+        options=options,
+    )
+    require_read(spec, CONTENDERS if best else (spec.precision,))
+    request = _Request(spec, backend, gpu, fusion_seconds, strict=strict, best=best, accept_rtx_plan=accept_rtx_plan)
+    return _built(workspace(place, progress), request)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    spec: BuildSpec
+    backend: str
+    gpu: Gpu | None
+    fusion_seconds: float
+    strict: bool
+    best: bool
+    accept_rtx_plan: bool
+
+
+def _built(artifacts: Artifacts, request: _Request) -> BuiltEngine:
+    from deploykit.backends import get_backend
+    from deploykit.tuning.fusions import Goal, decided
+    from deploykit.tuning.int8_layers import decided_policy
+    from deploykit.tuning.outcome import build_facts, undecided_facts
+    from deploykit.tuning.precision import choose_precision
+    from deploykit.workflow.overflow import overflow_facts, overflow_warning
+    from deploykit.workflow.settle import settled
+
+    backend, gpu = get_backend(request.backend, strict=request.strict), request.gpu
+    spec = settled(artifacts, request.spec)
+    goal = Goal(spec=spec, backend=request.backend, gpu=gpu, budget_seconds=request.fusion_seconds)
+    goal, decision = decided(artifacts, goal)
+    spec, layers = decided_policy(artifacts, goal.spec, gpu, wanted=request.best)
+    choice = None
+    if request.best:
+        choice = choose_precision(artifacts, spec, backend, gpu=gpu, accept_rtx_plan=request.accept_rtx_plan)
+        if choice.precision is None:
+            found = undecided_facts(artifacts, spec, request.backend, choice)
+            raise PrecisionUndecided("the precision is undecided, nothing was built", hint=UNDECIDED, result=found)
+        spec = spec.with_precision(choice.precision)
+    built = artifacts.build(spec, backend)
+    overflow = overflow_facts(artifacts, built.exported, spec)
+    facts = build_facts(artifacts, built, spec, decision=decision, choice=choice, layers=layers, overflow=overflow)
+    if warning := overflow_warning(overflow):
+        warn(warning)
+    return BuiltEngine(spec=spec, store=artifacts.store.root, result=facts, built=built)
+
+
+def open(engine: BuiltEngine, *, threads: int = 0) -> Session:  # noqa: A001 - what it does
+    """Open an engine for inference. Imports no PyTorch unless the engine is PyTorch's.
+
+    Args:
+        engine: What `build` returned.
+        threads: CPU threads of the session; 0 is one per core. A GPU ignores it.
+
+    Returns:
+        A context manager with `run({input: array}) -> {output: array}`, host arrays in and out.
+
+    Raises:
+        BackendMissing: The engine cannot run on this machine; the message says what is missing.
+        UsageError: `threads` is negative.
+    """
+    if threads < 0:
+        raise UsageError(f"threads is {threads}", hint="give 0 or more")
+    if reason := engine.reason:
+        raise BackendMissing(f"this engine cannot run here: {reason.what}", hint=reason.fix)
+    from deploykit.backends import get_backend
+
+    return get_backend(engine.backend).open(engine.engine, threads=threads)

@@ -1,0 +1,192 @@
+"""From a network to its optimized float32 ONNX graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+from deploykit.api.choices import Batch, Targets, batch_range, build_spec, fusions_of, targets_of
+from deploykit.api.models import Model, Network, spec_of
+from deploykit.api.workspace import StorePath, workspace
+from deploykit.errors import GateFailed, UsageError
+from deploykit.io.files import copy_artifact
+from deploykit.parity import ParityResult
+from deploykit.results.document import to_json
+from deploykit.spec import Fusions, ModelSpec, Precision, Progress, TensorSpec, WeightsOrigin
+from deploykit.workflow.values import Exported
+
+Stem = Literal["float", "uint8"]
+IN_DOUBT = "; that was on noise: `verify` judges the network on images"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedGraph:
+    """The optimized float32 graph of one network, in the store.
+
+    `fusions` are the rewrites that it got, `check` its comparison with float64, None where that was not asked for.
+    `result` is what `deploykit export --json` prints.
+    """
+
+    model: Model
+    fusions: Fusions
+    stem: Stem
+    store: Path
+    check: ParityResult | None
+    result: Mapping[str, Any] = field(repr=False)
+    exported: Exported = field(repr=False)
+
+    @property
+    def path(self) -> Path:
+        """The ONNX file in the store: opset 20, weights inside."""
+        return self.exported.path
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the file."""
+        return self.exported.digest
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Name, shape and type of each input; a free dimension has a name in place of a size."""
+        return self.exported.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Name, shape and type of each output."""
+        return self.exported.outputs
+
+    @property
+    def weights(self) -> WeightsOrigin:
+        """Where the weights are from: a checkpoint, the network's own, or random."""
+        return self.exported.weights
+
+    @property
+    def ledger(self) -> tuple[Mapping[str, Any], ...]:
+        """What each graph pass did, in order: `name`, `rewritten`, `refused`, `nodes_before`, `nodes_after`."""
+        return tuple(self.exported.facts["ledger"]["passes"])
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Copy the ONNX file to `path` and return that path. Raises OSError where it cannot be written."""
+        return copy_artifact(self.path, Path(path))
+
+    def raise_if_failed(self) -> None:
+        """Raise GateFailed unless the check passed; without a check there is nothing to fail."""
+        if self.check is not None and self.check.verdict != "pass":
+            doubt = IN_DOUBT if self.check.verdict == "inconclusive" and self.check.images else ""
+            raise GateFailed(f"{self.check.worst.reason}{doubt}")
+
+    def to_json(self) -> str:
+        """What `deploykit export --json` prints."""
+        return to_json(self.result)
+
+
+def export(
+    network: Network,
+    *,
+    fusions: str | Fusions = "safe",
+    fusion_seconds: float = 120.0,
+    ledger: bool = False,
+    precision: str | Precision = "fp16",
+    batch: Batch = None,
+    backend: str = "trt-rtx",
+    target: Targets = None,
+    gpu_table: str | PathLike[str] | None = None,
+    stem: Stem = "float",
+    check: bool = True,
+    store: StorePath = None,
+    progress: Progress | None = None,
+) -> ExportedGraph:
+    """Export a network to ONNX: opset 20, free batch, cleaned up, BatchNorm folded.
+
+    Args:
+        network: A name of the zoo, `"package.module:function"`, the path of an `.onnx` file, or a `Model`.
+        fusions: `"none"`, `"safe"`, `"auto"` (a search by cost), or names of fusions with commas between.
+        fusion_seconds: Seconds that the search of `"auto"` may take.
+        ledger: Also compile the graph with and without each fusion; `result["ledger"]` has the figures.
+        precision: Precision of the plans behind `ledger` and `"auto"`.
+        batch: Images a run, `8` or `(1, 8, 32)`, of the plans behind `ledger` and `"auto"`; None is 8.
+        backend: What `"auto"` optimizes for: `"trt-rtx"`, `"trt"` or `"ort"`.
+        target: Compute capability `"sm_89"` or GPU `"rtx4090"` of those plans; None is the GPU here, else sm_89.
+        gpu_table: TOML file with peak rates and bandwidth of the GPUs that `target` names.
+        stem: `"uint8"` lets the graph take images as bytes (N, H, W, C) and normalize them itself.
+        check: Run the graph in ONNX Runtime and compare it with the network in float64.
+        store: Folder of the artifact store; None is $DEPLOYKIT_STORE, else `engines`.
+        progress: Called with (stage, steps done, steps in all); None is silent.
+
+    Returns:
+        The graph in the store. A failed check is in `check`; `raise_if_failed` raises it.
+
+    Raises:
+        UsageError: An option is wrong, or a checkpoint does not fit the network.
+        ExportFailed: torch.onnx cannot trace the network.
+        UntrustedArtifact: A file is malformed.
+    """
+    from deploykit.tuning.fusion_report import price_fusions
+    from deploykit.tuning.fusions import Goal, decided
+    from deploykit.tuning.outcome import export_facts
+    from deploykit.workflow.settle import settled
+
+    if stem not in ("float", "uint8"):
+        raise UsageError(f"unknown stem {stem!r}", hint="give float or uint8")
+    targets, gpu = targets_of(target, gpu_table)
+    asked = build_spec(
+        network, precision=Precision.parse(precision), batch=batch_range(batch, 8), targets=targets, fusions=fusions
+    )
+    artifacts = workspace(store, progress)
+    goal = Goal(spec=settled(artifacts, asked), backend=backend, gpu=gpu, budget_seconds=fusion_seconds)
+    goal, decision = decided(artifacts, goal)
+    fixed = goal.spec.fusions
+    if ledger:
+        artifacts.traced(asked.model)  # which is where both the export and the ledger start
+    plain = artifacts.export(asked.model, fixed)
+    priced = price_fusions(artifacts, plain, goal, decision) if ledger else None
+    exported, checked = _finished(artifacts, plain, fixed, stem=stem, check=check)
+    facts = export_facts(artifacts, exported, checked, "random bytes" if stem == "uint8" else "seeded noise")
+    facts |= {"decision": decision.as_dict() if decision else None, "ledger": priced.as_dict() if priced else None}
+    return ExportedGraph(
+        model=Model(asked.model),
+        fusions=fixed,
+        stem=stem,
+        store=artifacts.store.root,
+        check=checked,
+        result=facts,
+        exported=exported,
+    )
+
+
+def _finished(
+    artifacts: Any, plain: Exported, fusions: Fusions, *, stem: Stem, check: bool
+) -> tuple[Exported, ParityResult | None]:
+    """The graph with its stem, and its verdict where one is asked for."""
+    from deploykit.workflow.check_export import check_export
+    from deploykit.workflow.check_stem import check_stem, with_uint8_stem
+
+    if stem == "float":
+        return plain, check_export(artifacts, plain) if check else None
+    exported = with_uint8_stem(artifacts, plain, fusions)
+    return exported, check_stem(artifacts, plain, exported) if check else None
+
+
+def network_of(
+    source: Network | ExportedGraph, fusions: str | Fusions | None, store: StorePath
+) -> tuple[ModelSpec, Fusions, StorePath]:
+    """The network, fusions and store of a graph that was exported before, or of a network that was not.
+
+    Raises UsageError for other fusions than those that the graph has, and for a graph that takes bytes.
+    """
+    if not isinstance(source, ExportedGraph):
+        return spec_of(source), fusions_of("safe" if fusions is None else fusions), store
+    if fusions is not None and fusions_of(fusions) != source.fusions:
+        raise UsageError(
+            f"the graph of {source.model} has its fusions already: {source.fusions}",
+            hint="leave fusions out, or give the network in place of the graph",
+        )
+    if source.stem != "float":
+        raise UsageError(
+            f"the graph of {source.model} takes bytes, and its network does not",
+            hint=f"use it as a file: from_onnx({str(source.path)!r})",
+        )
+    return source.model.spec, source.fusions, source.store if store is None else store

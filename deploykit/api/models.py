@@ -1,0 +1,271 @@
+"""Networks as they are named: in the zoo, by a function that makes them, by an `.onnx` file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from deploykit.errors import UsageError
+from deploykit.spec import (
+    InputRange,
+    InputShape,
+    ModelSpec,
+    PreprocessRequest,
+    Scalar,
+    parse_input_range,
+    parse_input_shape,
+)
+
+TORCHVISION, SEEDED = "torchvision", "seeded"
+Shapes = str | InputShape | Sequence[int] | Sequence[str | InputShape]
+Ranges = str | InputRange | Sequence[str | InputRange]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network that nothing has been done with yet: `spec` says which, and what is changed about it."""
+
+    spec: ModelSpec
+
+    def __str__(self) -> str:
+        """The short name that tables and messages use."""
+        return self.spec.label
+
+
+Network = Model | ModelSpec | str | PathLike[str]
+
+
+def zoo(
+    name: str,
+    *,
+    weights: str | PathLike[str] | None = None,
+    weights_key: str | None = None,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    init_from: str | None = None,
+    image_size: int | None = None,
+    width_mult: float | None = None,
+    input_shape: Shapes = (),
+    preprocess: str | PreprocessRequest | None = None,
+    seed: int = 0,
+) -> Model:
+    """A network that deploykit or an installed plug-in ships; `list_models` lists them.
+
+    Args:
+        name: The network's name, such as `"resnet50"`.
+        weights: A checkpoint file, `"torchvision"` for the published weights of torchvision, or None for random
+            weights drawn from `seed`.
+        weights_key: The table of the checkpoint that is meant where several fit, such as `"model_ema"`.
+        num_classes: Size of the output; None takes the checkpoint's, else the network's own.
+        in_channels: Channels of the images; None takes the checkpoint's, else the network's own.
+        init_from: VGG only: the network whose layers initialize this one, as in the paper.
+        image_size: Side of the square input, pixels; None takes the network's own.
+        width_mult: MobileNet's width multiplier.
+        input_shape: Shape of one image, `(3, 224, 320)`, or the same as text, in which a size may be a range
+            `"3,[224:320:640],224"`.
+        preprocess: How images become inputs, `"imagenet"` or `"mean=0.5,std=0.5"`; None takes the network's own.
+        seed: Seed of random weights and of generated inputs.
+
+    Returns:
+        The network, with the batch left free: images are float32 (batch, channels, height, width).
+
+    Raises:
+        UnknownName: No network has this name; the message has the nearest ones.
+        UsageError: The network does not take one of the options.
+    """
+    model = from_name(
+        name,
+        weights=weights,
+        weights_key=weights_key,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        init_from=init_from,
+        image_size=image_size,
+        width_mult=width_mult,
+        input_shape=input_shape,
+        preprocess=preprocess,
+        seed=seed,
+    )
+    if model.spec.is_onnx or model.spec.is_factory:
+        other = "from_onnx" if model.spec.is_onnx else "from_factory"
+        raise UsageError(f"{name} is not a network of the zoo", hint=f"use {other}({name!r})")
+    from deploykit.zoo.registry import card_of
+
+    card_of(model.spec)
+    return model
+
+
+def from_factory(
+    factory: str,
+    *,
+    input_shape: Shapes,
+    input_range: Ranges = (),
+    arguments: Mapping[str, Scalar] | None = None,
+    weights: str | PathLike[str] | None = None,
+    weights_key: str | None = None,
+    preprocess: str | PreprocessRequest | None = None,
+    seed: int = 0,
+) -> Model:
+    """A network that a function of yours returns, with the weights that it returns.
+
+    Every process that needs the network imports the function anew, so it has to be importable by its name.
+
+    Args:
+        factory: `"package.module:function"`; the function returns an `nn.Module`.
+        input_shape: Shape of one image, `(3, 224, 224)`, or one text per input, `"ids=batchx16:int64"`.
+        input_range: Numbers that an input may hold where they are not images: `"ids=0:30000"`.
+        arguments: Keyword arguments that the function is called with.
+        weights: A checkpoint file, `"seeded"` for random weights, or None for those that the function returns.
+        weights_key: The table of the checkpoint that is meant where several fit.
+        preprocess: How images become inputs; None assumes ImageNet's normalization for three channels.
+        seed: Seed of what the function draws at random and of generated inputs.
+
+    Returns:
+        The network. Nothing has been imported yet.
+
+    Raises:
+        UsageError: The options contradict each other.
+    """
+    model = from_name(
+        factory,
+        input_shape=input_shape,
+        input_range=input_range,
+        factory_args=arguments,
+        weights=weights,
+        weights_key=weights_key,
+        preprocess=preprocess,
+        seed=seed,
+    )
+    if not model.spec.is_factory:
+        raise UsageError(f"{factory!r} is not package.module:function", hint="write the module's name, a colon, a name")
+    return model
+
+
+def from_onnx(
+    path: str | PathLike[str],
+    *,
+    input_shape: Shapes = (),
+    input_range: Ranges = (),
+    preprocess: str | PreprocessRequest | None = None,
+    seed: int = 0,
+) -> Model:
+    """The network of an `.onnx` file.
+
+    Args:
+        path: The file; external data lies beside it.
+        input_shape: Sizes of inputs that the file leaves free: `"x=batchx3x224x224"`, or a range of sizes.
+        input_range: Numbers that an input may hold where they are not images: `"ids=0:30000"`.
+        preprocess: How images become inputs; None takes what the file notes, else assumes ImageNet's normalization.
+        seed: Seed of generated inputs.
+
+    Returns:
+        The network. The file is read, and checked, by whatever uses it first.
+
+    Raises:
+        UsageError: There is no such file, or its name does not end in `.onnx`.
+    """
+    model = from_name(fspath(path), input_shape=input_shape, input_range=input_range, preprocess=preprocess, seed=seed)
+    if not model.spec.is_onnx:
+        raise UsageError(f"{fspath(path)} is not an .onnx file", hint="export the network to ONNX, or use zoo(...)")
+    return model
+
+
+def from_name(
+    name: str,
+    *,
+    weights: str | PathLike[str] | None = None,
+    weights_key: str | None = None,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    init_from: str | None = None,
+    image_size: int | None = None,
+    width_mult: float | None = None,
+    input_shape: Shapes = (),
+    input_range: Ranges = (),
+    preprocess: str | PreprocessRequest | None = None,
+    factory_args: Mapping[str, Scalar] | None = None,
+    seed: int = 0,
+) -> Model:
+    """What the command line calls MODEL: a network of the zoo, `package.module:function` or an `.onnx` file.
+
+    The arguments are those of `zoo`, `from_factory` and `from_onnx` together, and mean the same there.
+
+    Raises:
+        UsageError: An option does not fit this kind of network, or a file is not there.
+    """
+    given = None if weights is None else fspath(weights)
+    spec = ModelSpec(
+        name=name,
+        image_size=image_size,
+        width_mult=width_mult,
+        weights=None if given in (None, "", SEEDED) else Path(str(given)),
+        weights_key=weights_key,
+        seeded=given == SEEDED,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        seed=seed,
+        input_shape=_shapes(input_shape),
+        factory_args=tuple(sorted((factory_args or {}).items())),
+        init_from=init_from,
+        preprocess=PreprocessRequest.parse(preprocess) if isinstance(preprocess, str) else preprocess,
+        input_ranges=_ranges(input_range),
+    )
+    _require_file(spec)
+    return Model(_published(spec, name) if given == TORCHVISION else spec)
+
+
+def spec_of(network: Network) -> ModelSpec:
+    """The specification of whatever names a network. Raises UsageError for what names none."""
+    match network:
+        case Model():
+            return network.spec
+        case ModelSpec():
+            _require_file(network)
+            return network
+        case str() | PathLike():
+            return from_name(fspath(network)).spec
+    raise UsageError(
+        f"a {type(network).__name__} is not a network",
+        hint="give a name of the zoo, package.module:function, a path of an .onnx file, or a Model",
+    )
+
+
+def _require_file(spec: ModelSpec) -> None:
+    if spec.is_onnx and not Path(spec.name).is_file():
+        from deploykit.zoo.misnamed import missing_file
+        from deploykit.zoo.registry import cards
+
+        raise missing_file(spec.name, cards())
+
+
+def _published(spec: ModelSpec, name: str) -> ModelSpec:
+    from deploykit.weights import published_checkpoint
+
+    if spec.is_factory:
+        raise UsageError(f"torchvision has no weights of {name}", hint="give --weights FILE")
+    return replace(spec, weights=published_checkpoint(spec.init_from or name), published=True)
+
+
+def _shapes(given: Shapes) -> tuple[InputShape, ...] | tuple[int, ...]:
+    if isinstance(given, str | InputShape):
+        given = (given,)
+    numbers = [size for size in given if isinstance(size, int) and not isinstance(size, bool)]
+    if numbers and len(numbers) == len(given):
+        if min(numbers) < 1:
+            raise UsageError(f"input shape {tuple(numbers)} has a size below 1", hint="give (3, 224, 224)")
+        return tuple(numbers)
+    return tuple(parse_input_shape(each) if isinstance(each, str) else _shape(each) for each in given)
+
+
+def _shape(given: Any) -> InputShape:
+    if not isinstance(given, InputShape):
+        raise UsageError(f"{given!r} is not the shape of an input", hint='give (3, 224, 224), or "name=1x3x224x224"')
+    return given
+
+
+def _ranges(given: Ranges) -> tuple[InputRange, ...]:
+    several = (given,) if isinstance(given, str | InputRange) else given
+    return tuple(parse_input_range(each) if isinstance(each, str) else each for each in several)

@@ -1,0 +1,247 @@
+"""What was compiled, what a network is made of, what there is, and what this machine has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatch
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deploykit.api.choices import Batch, Data, Targets, batch_range, build_spec, require_read, targets_of
+from deploykit.api.engines import BuiltEngine
+from deploykit.api.graphs import ExportedGraph, network_of
+from deploykit.api.models import Network, spec_of
+from deploykit.api.workspace import StorePath, warn, workspace
+from deploykit.errors import UnknownName, UsageError
+from deploykit.spec import (
+    BuilderOptions,
+    BuildSpec,
+    Calibration,
+    Fusions,
+    ModelSpec,
+    Precision,
+    Progress,
+    QuantizationPolicy,
+    Repair,
+)
+
+if TYPE_CHECKING:
+    from deploykit.backends.protocol import Backend
+    from deploykit.doctor import Finding
+    from deploykit.summary import NetworkSummary
+    from deploykit.workflow.artifacts import Artifacts
+    from deploykit.workflow.inspect import Inspection, Planned
+    from deploykit.zoo.registry import Card
+
+Inspected = Network | ExportedGraph | BuiltEngine
+
+
+def inspect(
+    network: Inspected,
+    *,
+    precision: str | Precision = "fp32",
+    backend: str = "trt-rtx",
+    batch: Batch = None,
+    beside: Inspected | Precision | None = None,
+    target: Targets = None,
+    data: Data = None,
+    calibration: Calibration | str | PathLike[str] | None = None,
+    policy: str | QuantizationPolicy = "all",
+    repair: str | Repair = "none",
+    fusions: str | Fusions | None = None,
+    keep_io: bool = True,
+    keep_fp32: str | Sequence[str] = (),
+    tf32: bool = False,
+    options: BuilderOptions | None = None,
+    gpu_table: str | PathLike[str] | None = None,
+    trust_engine: bool = False,
+    store: StorePath = None,
+    progress: Progress | None = None,
+) -> Inspection:
+    """Show what a network, or an engine that deploykit built, was compiled into.
+
+    A network is built first, and its plan set beside that of the next wider precision. The plan of an engine is found
+    in the store by the engine's content; the engine is not opened.
+
+    Args:
+        network: A network as `export` takes it, an exported graph, an engine, or the path of an engine file.
+        precision: `"fp32"`, `"fp16"` or `"int8"`, of a network.
+        backend: The compiler, of a network: `"trt"` or `"trt-rtx"`.
+        batch: As for `build`, of a network.
+        beside: Another plan to compare with: a precision of the same network, an engine, or another network.
+        target: As for `build`; a GPU by name adds its roofline.
+        data: As for `build`, of a network.
+        calibration: As for `build`, of a network.
+        policy: As for `build`, of a network.
+        repair: As for `build`, of a network.
+        fusions: As for `export`, without `"auto"`, of a network.
+        keep_io: As for `build`, of a network.
+        keep_fp32: As for `build`, of a network.
+        tf32: As for `build`.
+        options: As for `build`, of a network.
+        gpu_table: As for `build`.
+        trust_engine: Open an engine that this store did not build. It is native code, and needs its GPU.
+        store: Folder of the artifact store; None is the graph's or engine's, $DEPLOYKIT_STORE, else `engines`.
+        progress: As for `build`.
+
+    Returns:
+        The plan, its audit, its roofline and the diagnosis; `as_dict()` is what `deploykit inspect --json` prints.
+
+    Raises:
+        UsageError: An option is wrong, or the two plans are for different batches.
+        UntrustedArtifact: The engine file is corrupt, or its plan is not known here.
+        BackendMissing: The compiler cannot be used here, or does not say what it compiled.
+    """
+    from deploykit.backends import get_backend
+    from deploykit.tuning.int8_layers import decided_policy
+    from deploykit.workflow.inspect import inspect as inspected
+    from deploykit.workflow.inspect import wider_plans
+    from deploykit.workflow.settle import settled
+
+    engine = _engine_path(network)
+    model, named, place = (
+        (ModelSpec(str(engine)), Fusions(), _store_of(network, store))
+        if engine
+        else network_of(network, fusions, store)  # type: ignore[arg-type]
+    )
+    if named.auto:
+        raise UsageError("inspect shows one graph", hint="build with fusions auto, then inspect the engine")
+    targets, gpu = targets_of(target, gpu_table)
+    spec = build_spec(
+        model,
+        precision=Precision.parse(precision),
+        batch=batch_range(batch, 8),
+        targets=targets,
+        data=data,
+        calibration=calibration,
+        policy=policy,
+        repair=repair,
+        fusions=named,
+        keep_io=keep_io,
+        keep_fp32=keep_fp32,
+        tf32=tf32,
+        options=options,
+    )
+    other = _precision(beside)
+    if other and engine:
+        raise UsageError(f"the engine {engine} has one precision", hint="compare it with another engine or a network")
+    require_read(spec, (spec.precision, *((other,) if other else ())))
+    compiler, artifacts = get_backend(backend), workspace(place, progress)
+    if engine is None:
+        spec, _ = decided_policy(artifacts, settled(artifacts, spec), gpu)
+    return inspected(
+        _planned(artifacts, engine, spec, compiler, trusted=trust_engine),
+        others=() if engine else wider_plans(artifacts, spec, compiler),
+        beside=_beside(artifacts, beside, spec, compiler, trusted=trust_engine),
+        gpu=gpu,
+        tf32=tf32,
+    )
+
+
+def summarize(network: Network) -> NetworkSummary:
+    """Each layer of a network: output shape, parameters, multiply-accumulates, activations, receptive field.
+
+    Args:
+        network: A network as `export` takes it. Its weights are not read.
+
+    Returns:
+        The layers, for one image; `as_json()` is what `deploykit summary --json` prints.
+
+    Raises:
+        UsageError: The network is not known, or cannot be constructed.
+    """
+    from deploykit.workflow.summarize import summarize as summarized
+
+    return summarized(spec_of(network))
+
+
+def list_models(pattern: str = "", *, miniatures: bool = False) -> tuple[Card, ...]:
+    """The networks of the zoo and of installed plug-ins.
+
+    Args:
+        pattern: Keep the names that contain it, or match it where it has wildcards: `"resnet*"`. Empty keeps all.
+        miniatures: Also list the `test_*` networks.
+
+    Returns:
+        One card each: parameters, multiply-accumulates, input, published accuracy, paper. A plug-in without a sound
+        card is warned of and left out.
+
+    Raises:
+        UnknownName: No name matches; the message has the nearest ones.
+    """
+    from deploykit.zoo.registry import cards, find_card, foreign_names
+
+    listed = list(cards().values())
+    for name in foreign_names():
+        try:
+            listed.append(find_card(name))
+        except UsageError as error:
+            warn(str(error))
+    found = [card for card in listed if miniatures or not card.is_miniature]
+    wanted = pattern.lower()
+    kept = [card for card in found if not wanted or wanted in card.name or fnmatch(card.name, wanted)]
+    if not kept:
+        raise UnknownName("model or pattern", pattern, [card.name for card in found])
+    return tuple(kept)
+
+
+def doctor(*, store: StorePath = None) -> tuple[Finding, ...]:
+    """What this machine has for deploykit, and what it lacks with the command that installs it.
+
+    Args:
+        store: Folder of the artifact store to look at; None is $DEPLOYKIT_STORE, else `engines`.
+
+    Returns:
+        One finding per library, device, backend and folder.
+    """
+    from deploykit.doctor import examine
+
+    return examine(None if store is None else Path(store))
+
+
+def _engine_path(source: object) -> Path | None:
+    """The engine file that `source` is or names; None where it is a network."""
+    from deploykit.workflow.inspect import is_engine
+
+    if isinstance(source, BuiltEngine):
+        if source.path is None:
+            raise UsageError(f"{source.backend} compiles nothing that could be inspected", hint="build it with trt-rtx")
+        return source.path
+    if isinstance(source, str | PathLike) and not isinstance(source, Precision) and is_engine(fspath(source)):
+        return Path(fspath(source))
+    return None
+
+
+def _store_of(source: object, store: StorePath) -> StorePath:
+    return source.store if store is None and isinstance(source, BuiltEngine) else store
+
+
+def _precision(beside: Inspected | Precision | None) -> Precision | None:
+    if isinstance(beside, str) and beside.lower() in list(Precision):
+        return Precision.parse(beside)
+    return None
+
+
+def _planned(
+    artifacts: Artifacts, engine: Path | None, spec: BuildSpec, compiler: Backend, *, trusted: bool
+) -> Planned:
+    from deploykit.workflow.inspect import planned_engine, planned_network
+
+    if engine is None:
+        return planned_network(artifacts, spec, compiler)
+    return planned_engine(artifacts, engine, trusted=trusted, precision=spec.precision, batch=spec.batch.optimum)
+
+
+def _beside(
+    artifacts: Artifacts, other: Inspected | Precision | None, spec: BuildSpec, compiler: Backend, *, trusted: bool
+) -> Planned | None:
+    if other is None:
+        return None
+    if precision := _precision(other):
+        return _planned(artifacts, None, spec.with_precision(precision), compiler, trusted=trusted)
+    if engine := _engine_path(other):
+        return _planned(artifacts, engine, spec, compiler, trusted=trusted)
+    model, fusions, _ = network_of(other, None if isinstance(other, ExportedGraph) else spec.fusions, None)  # type: ignore[arg-type]
+    return _planned(artifacts, None, replace(spec, model=model, fusions=fusions), compiler, trusted=trusted)

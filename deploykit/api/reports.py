@@ -1,0 +1,366 @@
+"""Backends and precisions side by side: how exact, how fast, how often right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deploykit.api.choices import (
+    Batch,
+    Data,
+    Targets,
+    backends_of,
+    batch_range,
+    build_spec,
+    data_source,
+    precisions_of,
+    require_read,
+    targets_of,
+)
+from deploykit.api.graphs import ExportedGraph, network_of
+from deploykit.api.models import Network, spec_of
+from deploykit.api.workspace import StorePath, workspace
+from deploykit.errors import UsageError
+from deploykit.results.document import Report
+from deploykit.spec import (
+    BuilderOptions,
+    BuildSpec,
+    Calibration,
+    Fusions,
+    Precision,
+    Progress,
+    QuantizationPolicy,
+    Repair,
+    silent,
+)
+
+if TYPE_CHECKING:
+    from deploykit.bench.torch_steps import Mode
+    from deploykit.report.accuracy import AccuracyReport
+    from deploykit.workflow.compare import Request
+
+Names = str | Iterable[str]
+Precisions = str | Precision | Iterable[str | Precision]
+ROWS = ("torch", "ort", "trt")
+
+
+def verify(
+    network: Network | ExportedGraph,
+    *,
+    backends: Names = ROWS,
+    precisions: Precisions = ("fp32",),
+    batch: Batch = None,
+    typed: str | PathLike[str] | None = None,
+    target: Targets = None,
+    data: Data = None,
+    calibration: Calibration | str | PathLike[str] | None = None,
+    policy: str | QuantizationPolicy = "all",
+    repair: str | Repair = "none",
+    fusions: str | Fusions | None = None,
+    fusion_seconds: float = 120.0,
+    keep_io: bool = True,
+    keep_fp32: str | Sequence[str] = (),
+    options: BuilderOptions | None = None,
+    gpu_table: str | PathLike[str] | None = None,
+    strict: bool = False,
+    threads: int = 0,
+    store: StorePath = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Compare every backend and precision of a network with the network in float64.
+
+    The loss of precision (the typed graph against float64) and the loss of the backend (the engine against its typed
+    graph) are judged apart.
+
+    Args:
+        network: A network as `export` takes it, or an exported graph.
+        backends: Rows, in this order: `["torch", "ort", "trt"]`.
+        precisions: Of each backend: `["fp32", "fp16", "int8"]`.
+        batch: Images a run; None is 1, or the batch that the network fixes.
+        typed: An ONNX file to judge in place of the typed graph that deploykit makes, at one precision.
+        target: As for `build`.
+        data: Test images, and those that INT8 is calibrated on, which are others; None takes demo images.
+        calibration: As for `build`.
+        policy: As for `build`, without `"plan"`.
+        repair: As for `build`.
+        fusions: As for `export`; None is `"safe"`, or those of the exported graph.
+        fusion_seconds: As for `build`.
+        keep_io: As for `build`.
+        keep_fp32: As for `build`.
+        options: As for `build`.
+        gpu_table: As for `build`.
+        strict: As for `build`.
+        threads: CPU threads of each row; 0 is one per core.
+        store: As for `build`.
+        progress: As for `build`.
+
+    Returns:
+        The report: one row per backend and precision, each with its state. `raise_if_failed` raises a verdict.
+
+    Raises:
+        UsageError: An option is wrong or no row would read it.
+        UnsupportedGraph: Nothing can be shown to the network, and no row can be compiled.
+    """
+    from deploykit.tuning.fusions import decided_for_rows
+    from deploykit.workflow.compare import verify as verified
+
+    model, named, place = network_of(network, fusions, store)
+    targets, gpu = targets_of(target, gpu_table)
+    spec = build_spec(
+        model,
+        precision=Precision.FP32,
+        batch=batch_range(batch, 1),
+        targets=targets,
+        data=data,
+        calibration=calibration,
+        policy=policy,
+        repair=repair,
+        fusions=named,
+        keep_io=keep_io,
+        keep_fp32=keep_fp32,
+        options=options,
+    )
+    request = _request(spec, backends, precisions, threads=threads, strict=strict, typed=typed)
+    artifacts = workspace(place, progress)
+    return verified(artifacts, decided_for_rows(artifacts, request, gpu=gpu, budget_seconds=fusion_seconds))
+
+
+def bench(
+    network: Network | ExportedGraph,
+    *,
+    backends: Names = ROWS,
+    precisions: Precisions = ("fp32",),
+    batch: Batch = None,
+    max_seconds: float = 60.0,
+    throughput: bool = False,
+    target: Targets = None,
+    data: Data = None,
+    calibration: Calibration | str | PathLike[str] | None = None,
+    policy: str | QuantizationPolicy = "all",
+    repair: str | Repair = "none",
+    fusions: str | Fusions | None = None,
+    fusion_seconds: float = 120.0,
+    keep_io: bool = True,
+    keep_fp32: str | Sequence[str] = (),
+    options: BuilderOptions | None = None,
+    gpu_table: str | PathLike[str] | None = None,
+    strict: bool = False,
+    threads: int = 0,
+    store: StorePath = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Time every backend and precision side by side, each in a process of its own, in interleaved rounds.
+
+    Every row also has the verdict of `verify` and, where TensorRT-RTX compiled it, what was compiled.
+
+    Args:
+        network: A network as `export` takes it, or an exported graph.
+        backends: As for `verify`.
+        precisions: As for `verify`.
+        batch: As for `verify`.
+        max_seconds: Time limit of the timed rounds; opening and warm-up come on top.
+        throughput: Also measure images per second: many launches, one synchronization.
+        target: As for `build`.
+        data: As for `verify`.
+        calibration: As for `build`.
+        policy: As for `build`, without `"plan"`.
+        repair: As for `build`.
+        fusions: As for `verify`.
+        fusion_seconds: As for `build`.
+        keep_io: As for `build`.
+        keep_fp32: As for `build`.
+        options: As for `build`.
+        gpu_table: As for `build`.
+        strict: As for `build`.
+        threads: As for `verify`.
+        store: As for `build`.
+        progress: As for `build`.
+
+    Returns:
+        The report: latencies are host milliseconds of a synchronized run, `device_ms` the device's own clock.
+
+    Raises:
+        UsageError: An option is wrong or no row would read it.
+        UnsupportedGraph: Nothing can be shown to the network, and no row can be compiled.
+    """
+    from deploykit.tuning.fusions import decided_for_rows
+    from deploykit.workflow.compare import bench as timed
+
+    model, named, place = network_of(network, fusions, store)
+    targets, gpu = targets_of(target, gpu_table)
+    spec = build_spec(
+        model,
+        precision=Precision.FP32,
+        batch=batch_range(batch, 1),
+        targets=targets,
+        data=data,
+        calibration=calibration,
+        policy=policy,
+        repair=repair,
+        fusions=named,
+        keep_io=keep_io,
+        keep_fp32=keep_fp32,
+        options=options,
+    )
+    request = _request(
+        spec, backends, precisions, threads=threads, strict=strict, max_seconds=max_seconds, throughput=throughput
+    )
+    artifacts = workspace(place, progress)
+    return timed(artifacts, decided_for_rows(artifacts, request, gpu=gpu, budget_seconds=fusion_seconds))
+
+
+def bench_steps(
+    network: Network,
+    *,
+    mode: str | Mode = "forward",
+    batch: int = 32,
+    burn_in: int = 10,
+    steps: int = 100,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Report:
+    """Time eager PyTorch alone, step after step, as training frameworks are compared.
+
+    Args:
+        network: A network as `export` takes it, other than an `.onnx` file.
+        mode: `"forward"` (eval mode, inference_mode) or `"forward-backward"` (training mode, loss and gradients).
+        batch: Images a step.
+        burn_in: Steps before the timed ones.
+        steps: Timed steps, at least 2.
+        threads: CPU threads; 0 is one per core.
+        progress: Called with (stage, steps done, steps in all); None is silent.
+
+    Returns:
+        A report of one row: mean and standard deviation of a step, milliseconds.
+
+    Raises:
+        UsageError: An option is wrong, or the network has no PyTorch module.
+    """
+    from deploykit.bench import StepSettings
+    from deploykit.bench.torch_steps import Mode
+    from deploykit.workflow.torch_modes import ModeRequest, bench_mode
+
+    settings = StepSettings(burn_in=burn_in, steps=steps, threads=threads)
+    request = ModeRequest(model=spec_of(network), mode=Mode.parse(mode), batch=batch, settings=settings)
+    return bench_mode(request, progress or silent)
+
+
+def evaluate(
+    network: Network | ExportedGraph,
+    *,
+    data: str | PathLike[str],
+    calibration_data: Data = None,
+    limit: int | None = None,
+    max_drop: float | None = None,
+    backends: Names = ROWS,
+    precisions: Precisions = ("fp32",),
+    batch: Batch = 64,
+    target: Targets = None,
+    calibration: Calibration | str | PathLike[str] | None = None,
+    policy: str | QuantizationPolicy = "all",
+    repair: str | Repair = "none",
+    fusions: str | Fusions | None = None,
+    keep_io: bool = True,
+    keep_fp32: str | Sequence[str] = (),
+    options: BuilderOptions | None = None,
+    gpu_table: str | PathLike[str] | None = None,
+    strict: bool = False,
+    threads: int = 0,
+    store: StorePath = None,
+    progress: Progress | None = None,
+) -> AccuracyReport:
+    """Top-1 and top-5 on labeled images for every backend and precision, and which images flip.
+
+    Args:
+        network: A network as `export` takes it, or an exported graph.
+        data: Labeled images: a folder with one subfolder per class, MNIST's idx files, or an `.npz` with `images`
+            and `labels`.
+        calibration_data: What INT8 is calibrated on; None leaves a part of `data` out for it.
+        limit: Judge by so many images only, drawn by the network's seed.
+        max_drop: Points of top-1, in percent, that a row may lose against the first.
+        backends: As for `verify`.
+        precisions: As for `verify`.
+        batch: Images a run; None is the batch that the network fixes, else 64.
+        target: As for `build`.
+        calibration: As for `build`.
+        policy: As for `build`, without `"plan"`.
+        repair: As for `build`.
+        fusions: As for `export`, without `"auto"`; None is `"safe"`, or those of the exported graph.
+        keep_io: As for `build`.
+        keep_fp32: As for `build`.
+        options: As for `build`.
+        gpu_table: As for `build`.
+        strict: As for `build`.
+        threads: As for `verify`.
+        store: As for `build`.
+        progress: As for `build`.
+
+    Returns:
+        The report: accuracies with 95 % intervals, and the changes against the first row.
+
+    Raises:
+        UsageError: An option is wrong, or the images have no labels.
+    """
+    from deploykit.workflow.evaluate import EvaluationRequest
+    from deploykit.workflow.evaluate import evaluate as evaluated
+
+    labeled = data_source(data)
+    if not isinstance(labeled, Path):
+        raise UsageError("evaluate requires labeled images", hint="give a folder or an .npz file as data")
+    model, named, place = network_of(network, fusions, store)
+    targets, _ = targets_of(target, gpu_table)
+    spec = build_spec(
+        model,
+        precision=Precision.FP32,
+        batch=batch_range(batch, 64),
+        targets=targets,
+        data=labeled if calibration_data is None else calibration_data,
+        calibration=calibration,
+        policy=policy,
+        repair=repair,
+        fusions=named,
+        keep_io=keep_io,
+        keep_fp32=keep_fp32,
+        options=options,
+    )
+    request = _request(spec, backends, precisions, threads=threads, strict=strict)
+    return evaluated(
+        workspace(place, progress),
+        EvaluationRequest(
+            spec=request.spec,
+            labeled=labeled,
+            backends=request.backends,
+            precisions=request.precisions,
+            settings=request.settings,
+            strict=request.strict,
+            limit=limit,
+            max_drop=max_drop,
+        ),
+    )
+
+
+def _request(
+    spec: BuildSpec,
+    backends: Names,
+    precisions: Precisions,
+    *,
+    threads: int,
+    strict: bool,
+    max_seconds: float = 60.0,
+    throughput: bool = False,
+    typed: str | PathLike[str] | None = None,
+) -> Request:
+    """Raises UsageError for whatever does not make sense, before any work starts."""
+    from deploykit.bench import BenchSettings
+    from deploykit.workflow.compare import Request
+
+    if spec.policy.auto:
+        raise UsageError("the INT8 policy plan is decided by build and inspect", hint="give the policy that they name")
+    rows, types = backends_of(backends), precisions_of(precisions)
+    require_read(spec, types)
+    settings = BenchSettings(threads=threads, max_seconds=max_seconds, seed=spec.model.seed, throughput=throughput)
+    request = Request(spec=spec, backends=rows, precisions=types, settings=settings, strict=strict)
+    return request if typed is None else replace(request, typed=Path(typed))
