@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit.api.choices import Batch, Data, Targets, batch_range, build_spec, require_read, targets_of
 from deploykit.api.graphs import ExportedGraph, network_of
 from deploykit.api.models import Network
-from deploykit.api.workspace import StorePath, warn, workspace
+from deploykit.api.workspace import StorePath, open_workspace, warn
 from deploykit.backends.protocol import Engine, Session
 from deploykit.errors import BackendMissing, PrecisionUndecided, UsageError
 from deploykit.plan.model import EnginePlan
@@ -32,8 +32,8 @@ from deploykit.spec import (
 
 if TYPE_CHECKING:
     from deploykit.plan.gpus import Gpu
-    from deploykit.workflow.artifacts import Artifacts
-    from deploykit.workflow.values import Built
+    from deploykit.workflow.engine import Built
+    from deploykit.workflow.workspace import Workspace
 
 UNDECIDED = "build on a GPU, give the precision fp16 or int8, or let TensorRT-RTX's plans decide: accept_rtx_plan"
 
@@ -200,7 +200,7 @@ def build(
     )
     require_read(spec, CONTENDERS if best else (spec.precision,))
     request = _Request(spec, backend, gpu, fusion_seconds, strict=strict, best=best, accept_rtx_plan=accept_rtx_plan)
-    return _built(workspace(place, progress), request)
+    return _built(open_workspace(place, progress), request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,33 +214,34 @@ class _Request:
     accept_rtx_plan: bool
 
 
-def _built(artifacts: Artifacts, request: _Request) -> BuiltEngine:
+def _built(workspace: Workspace, request: _Request) -> BuiltEngine:
     from deploykit.backends import get_backend
     from deploykit.tuning.fusions import Goal, decided
     from deploykit.tuning.int8_layers import decided_policy
     from deploykit.tuning.outcome import build_facts, undecided_facts
     from deploykit.tuning.precision import choose_precision
+    from deploykit.workflow.engine import build as build_engine
     from deploykit.workflow.overflow import overflow_facts, overflow_warning
     from deploykit.workflow.settle import settled
 
     backend, gpu = get_backend(request.backend, strict=request.strict), request.gpu
-    spec = settled(artifacts, request.spec)
+    spec = settled(workspace, request.spec)
     goal = Goal(spec=spec, backend=request.backend, gpu=gpu, budget_seconds=request.fusion_seconds)
-    goal, decision = decided(artifacts, goal)
-    spec, layers = decided_policy(artifacts, goal.spec, gpu, wanted=request.best)
+    goal, decision = decided(workspace, goal)
+    spec, layers = decided_policy(workspace, goal.spec, gpu, wanted=request.best)
     choice = None
     if request.best:
-        choice = choose_precision(artifacts, spec, backend, gpu=gpu, accept_rtx_plan=request.accept_rtx_plan)
+        choice = choose_precision(workspace, spec, backend, gpu=gpu, accept_rtx_plan=request.accept_rtx_plan)
         if choice.precision is None:
-            found = undecided_facts(artifacts, spec, request.backend, choice)
+            found = undecided_facts(workspace, spec, request.backend, choice)
             raise PrecisionUndecided("the precision is undecided, nothing was built", hint=UNDECIDED, result=found)
         spec = spec.with_precision(choice.precision)
-    built = artifacts.build(spec, backend)
-    overflow = overflow_facts(artifacts, built.exported, spec)
-    facts = build_facts(artifacts, built, spec, decision=decision, choice=choice, layers=layers, overflow=overflow)
+    built = build_engine(workspace, spec, backend)
+    overflow = overflow_facts(workspace, built.exported, spec)
+    facts = build_facts(workspace, built, spec, decision=decision, choice=choice, layers=layers, overflow=overflow)
     if warning := overflow_warning(overflow):
         warn(warning)
-    return BuiltEngine(spec=spec, store=artifacts.store.root, result=facts, built=built)
+    return BuiltEngine(spec=spec, store=workspace.store.root, result=facts, built=built)
 
 
 def open(engine: BuiltEngine, *, threads: int = 0) -> Session:  # noqa: A001 - what it does

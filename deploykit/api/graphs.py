@@ -6,17 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from deploykit.api.choices import Batch, Targets, batch_range, build_spec, fusions_of, targets_of
 from deploykit.api.models import Model, Network, spec_of
-from deploykit.api.workspace import StorePath, workspace
+from deploykit.api.workspace import StorePath, open_workspace
 from deploykit.errors import GateFailed, UsageError
 from deploykit.io.files import copy_artifact
 from deploykit.parity import ParityResult
 from deploykit.results.document import to_json
 from deploykit.spec import Fusions, ModelSpec, Precision, Progress, TensorSpec, WeightsOrigin
-from deploykit.workflow.values import Exported
+from deploykit.workflow.export import Exported
+
+if TYPE_CHECKING:
+    from deploykit.workflow.workspace import Workspace
 
 Stem = Literal["float", "uint8"]
 IN_DOUBT = "; that was on noise: `verify` judges the network on images"
@@ -127,6 +130,8 @@ def export(
     from deploykit.tuning.fusion_report import price_fusions
     from deploykit.tuning.fusions import Goal, decided
     from deploykit.tuning.outcome import export_facts
+    from deploykit.workflow.export import export as exported_graph
+    from deploykit.workflow.export import traced
     from deploykit.workflow.settle import settled
 
     if stem not in ("float", "uint8"):
@@ -135,22 +140,22 @@ def export(
     asked = build_spec(
         network, precision=Precision.parse(precision), batch=batch_range(batch, 8), targets=targets, fusions=fusions
     )
-    artifacts = workspace(store, progress)
-    goal = Goal(spec=settled(artifacts, asked), backend=backend, gpu=gpu, budget_seconds=fusion_seconds)
-    goal, decision = decided(artifacts, goal)
+    workspace = open_workspace(store, progress)
+    goal = Goal(spec=settled(workspace, asked), backend=backend, gpu=gpu, budget_seconds=fusion_seconds)
+    goal, decision = decided(workspace, goal)
     fixed = goal.spec.fusions
     if ledger:
-        artifacts.traced(asked.model)  # which is where both the export and the ledger start
-    plain = artifacts.export(asked.model, fixed)
-    priced = price_fusions(artifacts, plain, goal, decision) if ledger else None
-    exported, checked = _finished(artifacts, plain, fixed, stem=stem, check=check)
-    facts = export_facts(artifacts, exported, checked, "random bytes" if stem == "uint8" else "seeded noise")
+        traced(workspace, asked.model)  # which is where both the export and the ledger start
+    plain = exported_graph(workspace, asked.model, fixed)
+    priced = price_fusions(workspace, plain, goal, decision) if ledger else None
+    exported, checked = _finished(workspace, plain, fixed, stem=stem, check=check)
+    facts = export_facts(workspace, exported, checked, "random bytes" if stem == "uint8" else "seeded noise")
     facts |= {"decision": decision.as_dict() if decision else None, "ledger": priced.as_dict() if priced else None}
     return ExportedGraph(
         model=Model(asked.model),
         fusions=fixed,
         stem=stem,
-        store=artifacts.store.root,
+        store=workspace.store.root,
         check=checked,
         result=facts,
         exported=exported,
@@ -158,16 +163,16 @@ def export(
 
 
 def _finished(
-    artifacts: Any, plain: Exported, fusions: Fusions, *, stem: Stem, check: bool
+    workspace: Workspace, plain: Exported, fusions: Fusions, *, stem: Stem, check: bool
 ) -> tuple[Exported, ParityResult | None]:
     """The graph with its stem, and its verdict where one is asked for."""
     from deploykit.workflow.check_export import check_export
     from deploykit.workflow.check_stem import check_stem, with_uint8_stem
 
     if stem == "float":
-        return plain, check_export(artifacts, plain) if check else None
-    exported = with_uint8_stem(artifacts, plain, fusions)
-    return exported, check_stem(artifacts, plain, exported) if check else None
+        return plain, check_export(workspace, plain) if check else None
+    exported = with_uint8_stem(workspace, plain, fusions)
+    return exported, check_stem(workspace, plain, exported) if check else None
 
 
 def network_of(

@@ -13,7 +13,7 @@ from deploykit.api.choices import Batch, Data, Targets, batch_range, build_spec,
 from deploykit.api.engines import BuiltEngine
 from deploykit.api.graphs import ExportedGraph, network_of
 from deploykit.api.models import Network, spec_of
-from deploykit.api.workspace import StorePath, warn, workspace
+from deploykit.api.workspace import StorePath, open_workspace, warn
 from deploykit.errors import UnknownName, UsageError
 from deploykit.spec import (
     BuilderOptions,
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from deploykit.backends.protocol import Backend
     from deploykit.doctor import Finding
     from deploykit.summary import NetworkSummary
-    from deploykit.workflow.artifacts import Artifacts
     from deploykit.workflow.inspect import Inspection, Planned
+    from deploykit.workflow.workspace import Workspace
     from deploykit.zoo.registry import Card
 
 Inspected = Network | ExportedGraph | BuiltEngine
@@ -128,13 +128,13 @@ def inspect(
     if other and engine:
         raise UsageError(f"the engine {engine} has one precision", hint="compare it with another engine or a network")
     require_read(spec, (spec.precision, *((other,) if other else ())))
-    compiler, artifacts = get_backend(backend), workspace(place, progress)
+    compiler, workspace = get_backend(backend), open_workspace(place, progress)
     if engine is None:
-        spec, _ = decided_policy(artifacts, settled(artifacts, spec), gpu)
+        spec, _ = decided_policy(workspace, settled(workspace, spec), gpu)
     return inspected(
-        _planned(artifacts, engine, spec, compiler, trusted=trust_engine),
-        others=() if engine else wider_plans(artifacts, spec, compiler),
-        beside=_beside(artifacts, beside, spec, compiler, trusted=trust_engine),
+        _planned(workspace, engine, spec, compiler, trusted=trust_engine),
+        others=() if engine else wider_plans(workspace, spec, compiler),
+        beside=_beside(workspace, beside, spec, compiler, trusted=trust_engine),
         gpu=gpu,
         tf32=tf32,
     )
@@ -225,23 +225,23 @@ def _precision(beside: Inspected | Precision | None) -> Precision | None:
 
 
 def _planned(
-    artifacts: Artifacts, engine: Path | None, spec: BuildSpec, compiler: Backend, *, trusted: bool
+    workspace: Workspace, engine: Path | None, spec: BuildSpec, compiler: Backend, *, trusted: bool
 ) -> Planned:
     from deploykit.workflow.inspect import planned_engine, planned_network
 
     if engine is None:
-        return planned_network(artifacts, spec, compiler)
-    return planned_engine(artifacts, engine, trusted=trusted, precision=spec.precision, batch=spec.batch.optimum)
+        return planned_network(workspace, spec, compiler)
+    return planned_engine(workspace, engine, trusted=trusted, precision=spec.precision, batch=spec.batch.optimum)
 
 
 def _beside(
-    artifacts: Artifacts, other: Inspected | Precision | None, spec: BuildSpec, compiler: Backend, *, trusted: bool
+    workspace: Workspace, other: Inspected | Precision | None, spec: BuildSpec, compiler: Backend, *, trusted: bool
 ) -> Planned | None:
     if other is None:
         return None
     if precision := _precision(other):
-        return _planned(artifacts, None, spec.with_precision(precision), compiler, trusted=trusted)
+        return _planned(workspace, None, spec.with_precision(precision), compiler, trusted=trusted)
     if engine := _engine_path(other):
-        return _planned(artifacts, engine, spec, compiler, trusted=trusted)
+        return _planned(workspace, engine, spec, compiler, trusted=trusted)
     model, fusions, _ = network_of(other, None if isinstance(other, ExportedGraph) else spec.fusions, None)  # type: ignore[arg-type]
-    return _planned(artifacts, None, replace(spec, model=model, fusions=fusions), compiler, trusted=trusted)
+    return _planned(workspace, None, replace(spec, model=model, fusions=fusions), compiler, trusted=trusted)

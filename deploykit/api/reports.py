@@ -22,7 +22,7 @@ from deploykit.api.choices import (
 )
 from deploykit.api.graphs import ExportedGraph, network_of
 from deploykit.api.models import Network, spec_of
-from deploykit.api.workspace import StorePath, workspace
+from deploykit.api.workspace import StorePath, open_workspace
 from deploykit.errors import UsageError
 from deploykit.results.document import Report
 from deploykit.spec import (
@@ -124,8 +124,8 @@ def verify(
         options=options,
     )
     request = _request(spec, backends, precisions, threads=threads, strict=strict, typed=typed)
-    artifacts = workspace(place, progress)
-    return verified(artifacts, decided_for_rows(artifacts, request, gpu=gpu, budget_seconds=fusion_seconds))
+    workspace = open_workspace(place, progress)
+    return verified(workspace, decided_for_rows(workspace, request, gpu=gpu, budget_seconds=fusion_seconds))
 
 
 def bench(
@@ -208,8 +208,8 @@ def bench(
     request = _request(
         spec, backends, precisions, threads=threads, strict=strict, max_seconds=max_seconds, throughput=throughput
     )
-    artifacts = workspace(place, progress)
-    return timed(artifacts, decided_for_rows(artifacts, request, gpu=gpu, budget_seconds=fusion_seconds))
+    workspace = open_workspace(place, progress)
+    return timed(workspace, decided_for_rows(workspace, request, gpu=gpu, budget_seconds=fusion_seconds))
 
 
 def bench_steps(
@@ -328,7 +328,7 @@ def evaluate(
     )
     request = _request(spec, backends, precisions, threads=threads, strict=strict)
     return evaluated(
-        workspace(place, progress),
+        open_workspace(place, progress),
         EvaluationRequest(
             spec=request.spec,
             labeled=labeled,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit.api.choices import Data, Targets, build_spec, targets_of
 from deploykit.api.graphs import ExportedGraph, network_of
 from deploykit.api.models import Network
-from deploykit.api.workspace import StorePath, workspace
+from deploykit.api.workspace import StorePath, open_workspace
 from deploykit.errors import UsageError
 from deploykit.io.files import write_text
 from deploykit.results.document import to_json
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from deploykit.precision.calibrate.ranges import Range
     from deploykit.precision.calibrate.table import CalibrationTable
     from deploykit.report.sensitivity import Sensitivity
-    from deploykit.workflow.artifacts import Artifacts
-    from deploykit.workflow.values import Exported
+    from deploykit.workflow.export import Exported
+    from deploykit.workflow.workspace import Workspace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,12 +98,13 @@ def calibrate(
         UsageError: An option is wrong, or the images do not fit the network.
         UnsupportedGraph: Nothing can be shown to the network.
     """
+    from deploykit.workflow.calibrate import calibrate as observed
     from deploykit.workflow.calibrate import table_facts
 
     calibration = Calibration(images=_count(images), method=method, percentile=percentile)
-    artifacts, exported, spec = _prepared(network, data, calibration, repair, fusions, store, progress)
-    table, facts = artifacts.calibrate(exported, spec)
-    path = _kept(artifacts, table)
+    workspace, exported, spec = _prepared(network, data, calibration, repair, fusions, store, progress)
+    table, facts = observed(workspace, exported, spec)
+    path = _kept(workspace, table)
     return CalibratedTable(path=path, table=table, result=table_facts(table, path, exported=exported, data=facts))
 
 
@@ -143,8 +144,8 @@ def calibrate_shard(
 
     part = Shard.parse(shard if isinstance(shard, str) else "/".join(map(str, shard)))
     calibration = Calibration(images=_count(images))
-    artifacts, exported, spec = _prepared(network, data, calibration, repair, fusions, store, progress)
-    return write_shard(Path(output), observe_shard(artifacts, exported, spec, shard=part, kept=Path(output)))
+    workspace, exported, spec = _prepared(network, data, calibration, repair, fusions, store, progress)
+    return write_shard(Path(output), observe_shard(workspace, exported, spec, shard=part, kept=Path(output)))
 
 
 def merge_shards(
@@ -224,8 +225,8 @@ def sensitivity(
     aim = Aim(max_drop=max_drop, min_sqnr=min_sqnr)
     targets, gpu = targets_of(target, gpu_table)
     calibration = Calibration(images=_count(images), method=method, percentile=percentile)
-    artifacts, exported, spec = _prepared(network, data, calibration, repair, fusions, store, progress, targets)
-    return measure(artifacts, exported, spec, aim=aim, images=test_images, gpu=gpu)
+    workspace, exported, spec = _prepared(network, data, calibration, repair, fusions, store, progress, targets)
+    return measure(workspace, exported, spec, aim=aim, images=test_images, gpu=gpu)
 
 
 def _prepared(
@@ -237,8 +238,11 @@ def _prepared(
     store: StorePath,
     progress: Progress | None,
     targets: tuple[Target, ...] = (Target(8, 9),),
-) -> tuple[Artifacts, Exported, BuildSpec]:
+) -> tuple[Workspace, Exported, BuildSpec]:
     """The graph that a table belongs to. Raises UsageError for fusions that are still to be searched for."""
+    from deploykit.workflow.calibrate import equalized
+    from deploykit.workflow.export import export
+
     model, named, place = network_of(network, fusions, store)
     if named.auto:
         raise UsageError(
@@ -254,8 +258,8 @@ def _prepared(
         repair=repair,
         fusions=named,
     )
-    artifacts = workspace(place, progress)
-    return artifacts, artifacts.quantizable(artifacts.export(model, named), spec), spec
+    workspace = open_workspace(place, progress)
+    return workspace, equalized(workspace, export(workspace, model, named), spec), spec
 
 
 def _count(images: int) -> int:
@@ -264,7 +268,7 @@ def _count(images: int) -> int:
     return images
 
 
-def _kept(artifacts: Artifacts, table: CalibrationTable) -> Path:
+def _kept(workspace: Workspace, table: CalibrationTable) -> Path:
     """The table as a file of the store."""
     text = table.to_json()
 
@@ -272,5 +276,5 @@ def _kept(artifacts: Artifacts, table: CalibrationTable) -> Path:
         writer.write("table.json", text)
         return {}
 
-    entry, _ = artifacts.get_or_make("table", {"table": text}, make, request={"graph": table.graph_digest})
+    entry, _ = workspace.get_or_make("table", {"table": text}, make, request={"graph": table.graph_digest})
     return entry.path("table.json")

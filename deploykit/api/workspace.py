@@ -10,14 +10,14 @@ from pathlib import Path
 from deploykit.errors import PACKAGE, DeploykitWarning
 from deploykit.spec import Progress, silent
 from deploykit.store import Store
-from deploykit.workflow.artifacts import Artifacts
+from deploykit.workflow.workspace import Workspace
 
 StorePath = str | PathLike[str] | None
 
 
-def workspace(store: StorePath, progress: Progress | None) -> Artifacts:
-    """The steps over `store` (None: $DEPLOYKIT_STORE, else `engines`)."""
-    return Artifacts(Store.open(Path(store) if store is not None else None), progress or silent, warn)
+def open_workspace(store: StorePath, progress: Progress | None) -> Workspace:
+    """One over `store` (None: $DEPLOYKIT_STORE, else `engines`)."""
+    return Workspace(Store.open(Path(store) if store is not None else None), progress or silent, warn)
 
 
 def warn(text: str) -> None:

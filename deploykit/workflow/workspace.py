@@ -8,10 +8,9 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import deploykit
+from deploykit.errors import PACKAGE
 from deploykit.host import library_versions
 from deploykit.spec import Progress, SizeRange, TensorSpec, silent
 from deploykit.store import Entry, Store, Writer
@@ -83,7 +82,7 @@ class Workspace:
 @cache
 def source() -> str:
     """The digest of deploykit's own source, which is part of every key."""
-    return source_digest(Path(deploykit.__file__).parent)
+    return source_digest(PACKAGE)
 
 
 def specs_of(found: list[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
