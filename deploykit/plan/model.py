@@ -14,12 +14,12 @@ Which type of layer is which is data (`LayerKinds`), one table per compiler. Mye
 layers and some of TensorRT's; TensorRT's own have other names, so that one union serves both.
 """
 
+import json
 from collections.abc import Container, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any
 
-from deploykit.errors import UntrustedArtifact
+from deploykit.codec import encode, read
 from deploykit.spec import Precision
 from deploykit.spec.operators import RECURRENT
 
@@ -143,6 +143,7 @@ class EnginePlan:
     weights_bytes: int | None = None
     activation_bytes: int | None = None
     scratch_bytes: int | None = None
+    schema_version: int = SCHEMA_VERSION
 
     @property
     def kernels(self) -> tuple[PlanLayer, ...]:
@@ -182,30 +183,11 @@ class EnginePlan:
             layers.append(replace(layer, macs=macs, modules=tuple(dict.fromkeys(filter(None, modules)))))
         return replace(self, layers=tuple(layers))
 
-    def as_dict(self) -> dict[str, Any]:
-        """The plan as JSON holds it."""
-        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+    def to_json(self) -> str:
+        """The plan as a file holds it."""
+        return json.dumps(encode(self))
 
     @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> "EnginePlan":
-        """Raises UntrustedArtifact for anything that `as_dict` does not write."""
-        try:
-            if found["schema_version"] != SCHEMA_VERSION:
-                raise ValueError(f"schema version {found['schema_version']}")
-            rest = {name: value for name, value in found.items() if name != "schema_version"}
-            rest |= {
-                "precision": Precision(found["precision"]),
-                "targets": tuple(found["targets"]),
-                "layers": tuple(_layer(layer) for layer in found["layers"]),
-            }
-            return cls(**rest)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UntrustedArtifact(f"no plan that deploykit wrote: {error}", hint="build the engine again") from error
-
-
-def _layer(found: Mapping[str, Any]) -> PlanLayer:
-    tensors = {
-        role: tuple(PlanTensor(**{**tensor, "shape": tuple(tensor["shape"])}) for tensor in found[role])
-        for role in ("inputs", "constants", "outputs")
-    }
-    return PlanLayer(**{**found, **tensors, "nodes": tuple(found["nodes"]), "modules": tuple(found["modules"])})
+    def from_json(cls, text: str | bytes) -> "EnginePlan":
+        """Raises UntrustedArtifact for anything that `to_json` does not write."""
+        return read(cls, text, what="engine plan", version=SCHEMA_VERSION, hint="build the engine again")

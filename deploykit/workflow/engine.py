@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -62,7 +61,7 @@ def stored_plan(entry: Entry) -> EnginePlan | None:
     """The plan that lies beside a stored engine."""
     if "plan.json" not in entry.files:
         return None
-    return EnginePlan.from_dict(json.loads(entry.path("plan.json").read_bytes()))
+    return EnginePlan.from_json(entry.path("plan.json").read_bytes())
 
 
 def stored_weights(entry: Entry) -> WeightsOrigin | None:
@@ -98,7 +97,7 @@ def _compile(
             from deploykit.workflow import transforms
 
             plan = transforms.plan_with_costs(engine.layers, typed.path)
-            writer.write("plan.json", json.dumps(plan.as_dict()))
+            writer.write("plan.json", plan.to_json())
         kept = ("backend", "flavour", "inputs", "outputs", "reason", "note", "plan")
         made = {name: getattr(engine, name) for name in kept}
         return {**made, "seconds": workspace.seconds[stage], "weights": weights.as_dict()}

@@ -11,17 +11,17 @@ other key, whole counts that add up to something, extremes that fit the bins the
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
+from deploykit.codec import encode, read
 from deploykit.errors import UntrustedArtifact, UsageError
 from deploykit.precision.calibrate.histogram import BINS, Histogram, exponent_for
 from deploykit.precision.calibrate.methods import PERCENTILE, range_of
-from deploykit.precision.calibrate.strict_json import FLOAT32_MAX, read_object
+from deploykit.precision.calibrate.ranges import FLOAT32_MAX
 from deploykit.precision.calibrate.table import CalibrationTable
 
 SCHEMA_VERSION = 1
@@ -42,6 +42,32 @@ class Campaign:
     data_digest: str
     preprocessing: str
     batches: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """A histogram as a file has it: the counts from bin `first` on, where 0 is the bin that begins at zero."""
+
+    exponent: int
+    first: int
+    counts: tuple[int, ...]
+    lo: float
+    hi: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardFile:
+    """A shard as a file has it; `shard` is its index and how many there are."""
+
+    schema_version: int
+    graph_digest: str
+    data_digest: str
+    preprocessing: str
+    batches: int
+    shard: tuple[int, int]
+    done: int
+    images: int
+    histograms: Mapping[str, Counts]
 
 
 @dataclass(eq=False)
@@ -85,37 +111,30 @@ class Observations:
 
     def to_json(self) -> str:
         """Canonical text: sorted keys, extremes that read back exactly, counts without empty bins on either side."""
-        content = {
-            "schema_version": SCHEMA_VERSION,
+        file = ShardFile(
+            schema_version=SCHEMA_VERSION,
             **asdict(self.campaign),
-            "shard": [self.index, self.shards],
-            "done": self.done,
-            "images": self.images,
-            "histograms": {name: _written(found) for name, found in self.histograms.items()},
-        }
-        return json.dumps(content, sort_keys=True, allow_nan=False) + "\n"
+            shard=(self.index, self.shards),
+            done=self.done,
+            images=self.images,
+            histograms={name: _counts_of(found) for name, found in self.histograms.items()},
+        )
+        return json.dumps(encode(file), sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Observations":
         """Raises UntrustedArtifact for anything that `to_json` does not write."""
-        content = read_object(text, what="calibration shard", version=SCHEMA_VERSION, keys=_KEYS, hint=COLLECT)
-        campaign = Campaign(**{name.name: content[name.name] for name in fields(Campaign)})
+        file = read(ShardFile, text, what="calibration shard", version=SCHEMA_VERSION, hint=COLLECT)
         for name in ("graph_digest", "data_digest"):
-            if not isinstance(content[name], str) or not re.fullmatch(r"[0-9a-f]{64}", content[name]):
-                raise _malformed(f"{name} is {content[name]!r}, not a SHA-256")
-        if not isinstance(campaign.preprocessing, str):
-            raise _malformed(f"preprocessing is {campaign.preprocessing!r}, not text")
-        shard = content["shard"]
-        if not isinstance(shard, list) or len(shard) != 2:
-            raise _malformed(f"shard is {shard!r}, not [index, shards]")
-        batches = _whole("batches", campaign.batches, 1, LARGEST_COUNT)
-        shards = _whole("shard", shard[1], 1, min(batches, MOST_SHARDS))
-        index = _whole("shard", shard[0], 0, shards - 1)
-        done = _whole("done", content["done"], 0, len(shard_batches(batches, index, shards)))
-        images = _whole("images", content["images"], 0, LARGEST_COUNT)
-        if not isinstance(content["histograms"], dict):
-            raise _malformed("histograms is not an object")
-        histograms = {name: _histogram(name, found) for name, found in content["histograms"].items()}
+            if not re.fullmatch(r"[0-9a-f]{64}", getattr(file, name)):
+                raise _malformed(f"{name} is {getattr(file, name)!r}, not a SHA-256")
+        campaign = Campaign(**{name.name: getattr(file, name.name) for name in fields(Campaign)})
+        batches = _within("batches", file.batches, 1, LARGEST_COUNT)
+        shards = _within("shard", file.shard[1], 1, min(batches, MOST_SHARDS))
+        index = _within("shard", file.shard[0], 0, shards - 1)
+        done = _within("done", file.done, 0, len(shard_batches(batches, index, shards)))
+        images = _within("images", file.images, 0, LARGEST_COUNT)
+        histograms = {name: _histogram(name, found) for name, found in file.histograms.items()}
         return cls(campaign, index, shards, done, images, histograms)
 
 
@@ -167,29 +186,27 @@ def _short(value: object) -> str:
     return str(value)[:12] if re.fullmatch(r"[0-9a-f]{64}", str(value)) else repr(value)
 
 
-def _written(found: Histogram) -> dict[str, Any]:
+def _counts_of(found: Histogram) -> Counts:
     filled = np.flatnonzero(found.counts)
     first, last = (int(filled[0]), int(filled[-1])) if filled.size else (BINS, BINS - 1)
-    ends = {"lo": found.lo, "hi": found.hi}
-    counts = found.counts[first : last + 1].tolist()
-    return {"exponent": found.exponent, "first": first - BINS, "counts": counts, **ends}
+    counts = tuple(found.counts[first : last + 1].tolist())
+    return Counts(exponent=found.exponent, first=first - BINS, counts=counts, lo=found.lo, hi=found.hi)
 
 
-def _histogram(name: str, found: object) -> Histogram:
-    where = f"the histogram of {name!r}"
-    if not isinstance(found, dict) or found.keys() != {"exponent", "first", "counts", "lo", "hi"}:
-        raise _malformed(f"{where} is not an object with exponent, first, counts, lo and hi")
-    lo, hi = (_real(where, found[end]) for end in ("lo", "hi"))
-    exponent, first, counts = found["exponent"], found["first"], found["counts"]
-    if type(exponent) is not int or exponent != exponent_for(max(-lo, hi)) or lo > hi:
+def _histogram(name: str, found: Counts) -> Histogram:
+    where, lo, hi = f"the histogram of {name!r}", found.lo, found.hi
+    if not (abs(lo) <= FLOAT32_MAX and abs(hi) <= FLOAT32_MAX):
+        raise _malformed(f"{where} has the extremes {lo:g} and {hi:g}, which are no finite float32")
+    if found.exponent != exponent_for(max(-lo, hi)) or lo > hi:
         raise _malformed(f"{where} has bins that do not fit its extremes {lo:g} and {hi:g}")
-    if type(first) is not int or not isinstance(counts, list) or not counts:
+    if not found.counts:
         raise _malformed(f"{where} has no counts")
-    if first <= -BINS or first + len(counts) > BINS:
+    if found.first <= -BINS or found.first + len(found.counts) > BINS:
         raise _malformed(f"{where} has counts beyond its last bin")
-    whole = [_whole(where, count, 0, LARGEST_COUNT // BINS) for count in counts]
-    histogram = Histogram(exponent, lo=lo, hi=hi)
-    histogram.counts[BINS + first : BINS + first + len(whole)] = whole
+    for count in (min(found.counts), max(found.counts)):
+        _within(where, count, 0, LARGEST_COUNT // BINS)
+    histogram = Histogram(found.exponent, lo=lo, hi=hi)
+    histogram.counts[BINS + found.first : BINS + found.first + len(found.counts)] = found.counts
     ends = [math.trunc(end / histogram.width) for end in (lo, hi)]
     filled = np.flatnonzero(histogram.counts) - BINS
     if filled.size == 0 or [int(filled[0]), int(filled[-1])] != ends:
@@ -197,20 +214,11 @@ def _histogram(name: str, found: object) -> Histogram:
     return histogram
 
 
-def _whole(where: str, value: object, least: int, most: int) -> int:
-    if type(value) is not int or not least <= value <= most:
+def _within(where: str, value: int, least: int, most: int) -> int:
+    if not least <= value <= most:
         raise _malformed(f"{where} holds {str(value)[:40]}, not a whole number from {least} to {most}")
     return value
 
 
-def _real(where: str, value: object) -> float:
-    if type(value) not in (int, float) or not abs(value) <= FLOAT32_MAX:  # type: ignore[arg-type]
-        raise _malformed(f"{where} holds {str(value)[:40]}, which is no finite float32")
-    return float(value)  # type: ignore[arg-type]
-
-
 def _malformed(what: str) -> UntrustedArtifact:
     return UntrustedArtifact(f"the calibration shard is malformed: {what}", hint=COLLECT)
-
-
-_KEYS = {"schema_version", *(item.name for item in fields(Campaign)), "shard", "done", "images", "histograms"}

@@ -6,19 +6,16 @@ it belongs to.
 """
 
 import json
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
+from deploykit.codec import encode, read
 from deploykit.errors import UntrustedArtifact, UsageError
-from deploykit.precision.calibrate.ranges import Range
-from deploykit.precision.calibrate.strict_json import FLOAT32_MAX, read_object
+from deploykit.precision.calibrate.ranges import FLOAT32_MAX, Range
 
 SCHEMA_VERSION = 2
-FIELDS = {"schema_version", "graph_digest", "data_digest", "method", "images", "preprocessing", "ranges"}
 RECALIBRATE = "build again: the table is made anew from the images of --data, or from the demo photographs"
 
 
@@ -45,26 +42,22 @@ class CalibrationTable:
 
     def to_json(self) -> str:
         """Canonical text: sorted keys, numbers that read back exactly."""
-        content: dict[str, Any] = {name: getattr(self, name) for name in FIELDS - {"ranges"}}
-        content["ranges"] = {name: asdict(found) for name, found in self.ranges.items()}
-        return json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n"
+        return json.dumps(encode(self), sort_keys=True, indent=1, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "CalibrationTable":
         """Read a table. Raises UntrustedArtifact, naming the entry, for anything that is not exactly one."""
-        content = read_object(text, what="calibration table", version=SCHEMA_VERSION, keys=FIELDS, hint=RECALIBRATE)
-        for name in ("method", "preprocessing"):
-            if not isinstance(content[name], str):
-                raise _malformed(f"{name} is {content[name]!r}, not text")
+        table = read(cls, text, what="calibration table", version=SCHEMA_VERSION, hint=RECALIBRATE)
         for name in ("graph_digest", "data_digest"):
-            if not isinstance(content[name], str) or not re.fullmatch(r"[0-9a-f]{64}", content[name]):
-                raise _malformed(f"{name} is {content[name]!r}, not a SHA-256")
-        if type(content["images"]) is not int or content["images"] < 1:
-            raise _malformed(f"images is {content['images']!r}, not a positive whole number")
-        if not isinstance(content["ranges"], dict) or not content["ranges"]:
-            raise _malformed("ranges is not an object with entries")
-        ranges = {name: _range(name, entry) for name, entry in content["ranges"].items()}
-        return cls(**{**content, "ranges": ranges})
+            if not re.fullmatch(r"[0-9a-f]{64}", getattr(table, name)):
+                raise _malformed(f"{name} is {getattr(table, name)!r}, not a SHA-256")
+        if table.images < 1:
+            raise _malformed(f"images is {table.images!r}, not a positive whole number")
+        if not table.ranges:
+            raise _malformed("ranges has no entries")
+        for name, entry in table.ranges.items():
+            _require_sound(name, entry)
+        return table
 
     def require_graph(self, digest: str) -> None:
         """Raises UsageError unless the table was collected on the graph with this digest."""
@@ -81,27 +74,13 @@ class CalibrationTable:
         return self.ranges[value]
 
 
-def _range(name: str, entry: object) -> Range:
-    if not isinstance(entry, dict) or entry.keys() != {"lo", "hi", "threshold"}:
-        raise _malformed(f"the range of {name!r} is not an object with lo, hi and threshold")
-    lo, hi, threshold = (_number(name, entry[end]) for end in ("lo", "hi", "threshold"))
-    if lo > hi:
-        raise _malformed(f"the range of {name!r} is empty: lo {lo:g} > hi {hi:g}")
-    if threshold < 0 or (threshold == 0 and (lo, hi) != (0.0, 0.0)):
-        raise _malformed(f"the range of {name!r} has the threshold {threshold:g}, which scales nothing")
-    return Range(lo, hi, threshold)
-
-
-def _number(name: str, value: object) -> float:
-    if type(value) not in (int, float):
-        raise _malformed(f"the range of {name!r} holds {value!r}, not a number")
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except OverflowError:
-        number = math.inf
-    if not abs(number) <= FLOAT32_MAX:
+def _require_sound(name: str, found: Range) -> None:
+    if not all(abs(number) <= FLOAT32_MAX for number in (found.lo, found.hi, found.threshold)):
         raise _malformed(f"the range of {name!r} holds a number that float32 cannot")
-    return number
+    if found.lo > found.hi:
+        raise _malformed(f"the range of {name!r} is empty: lo {found.lo:g} > hi {found.hi:g}")
+    if found.threshold == 0 and (found.lo, found.hi) != (0.0, 0.0):
+        raise _malformed(f"the range of {name!r} has the threshold {found.threshold:g}, which scales nothing")
 
 
 def _malformed(what: str) -> UntrustedArtifact:
