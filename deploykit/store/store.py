@@ -25,9 +25,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from deploykit.errors import StoreFailed
 from deploykit.store.key import file_digest, plain
-from deploykit.store.lock import locked
 
 SCHEMA_VERSION = 1
 STORE_VARIABLE = "DEPLOYKIT_STORE"
@@ -146,7 +147,7 @@ class Store:
         with self._explained():
             self._make_folders()
             self._sweep()
-            with self._lock(kind, key), self._work_folder(kind, key) as folder:
+            with self._locked(kind, key), self._work_folder(kind, key) as folder:
                 entry, fault = self._read(kind, key)
                 if fault:
                     self._move_away(kind, key, fault)
@@ -206,20 +207,25 @@ class Store:
     def _sweep(self) -> None:
         """Remove the work of builds that nobody is running any more: their lock is free."""
         for folder in (self.root / "work").iterdir():
-            with locked(self.root / "locks" / folder.name, wait=False) as held:
-                if held:
-                    shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(Timeout), self._lock_file(folder.name).acquire(blocking=False):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _lock_file(self, name: str) -> FileLock:
+        """The system drops the lock with the process that holds it; the file itself stays."""
+        return FileLock(self.root / "locks" / name, mode=0o600)
 
     @contextlib.contextmanager
-    def _lock(self, kind: str, key: str) -> Iterator[None]:
-        path = self.root / "locks" / f"{kind}-{key}"
-        with locked(path, wait=False) as held:
-            if held:
-                yield
-                return
-        log.info("waiting for another process that builds %s %s", kind, key[:12])
-        with locked(path, wait=True):
+    def _locked(self, kind: str, key: str) -> Iterator[None]:
+        lock = self._lock_file(f"{kind}-{key}")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            log.info("waiting for another process that builds %s %s", kind, key[:12])
+            lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
 
     # Reading
 
@@ -294,9 +300,11 @@ class Store:
 
     def _quarantine(self, kind: str, key: str, fault: str) -> None:
         try:
-            with locked(self.root / "locks" / f"{kind}-{key}", wait=False) as held:
-                if held and self._read(kind, key)[1]:
+            with self._lock_file(f"{kind}-{key}").acquire(blocking=False):
+                if self._read(kind, key)[1]:
                     self._move_away(kind, key, fault)
+        except Timeout:
+            return  # whoever builds this entry checks it as well
         except OSError as error:
             log.warning("%s %s is corrupt (%s) and cannot be moved away: %s", kind, key[:12], fault, error.strerror)
 
