@@ -10,7 +10,7 @@ from deploykit.graph.foreign import notes_of, parse
 from deploykit.graph.normalization import own_normalization
 from deploykit.graph.passes.cleanup import CLEAN_UP
 from deploykit.graph.passes.naming import separate_names
-from deploykit.graph.passes.order import CNN_PASSES, FUSIONS, Ledger, PassRecord, cnn_passes, fusion_passes, optimize
+from deploykit.graph.passes.order import CNN_PASSES, FUSIONS, cnn_passes, fusion_passes, optimize
 from deploykit.graph.serialize import check, computing_types, graph_digest, serialize, tensor_specs, weights_with_nan
 from deploykit.graph.sizes import set_input_sizes
 
@@ -18,8 +18,6 @@ __all__ = [
     "CLEAN_UP",
     "CNN_PASSES",
     "FUSIONS",
-    "Ledger",
-    "PassRecord",
     "check",
     "cnn_passes",
     "computing_types",

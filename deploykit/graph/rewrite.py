@@ -8,14 +8,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from deploykit.spec.reports import Refusal
+
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"  # the exporter's record of the module path that made a node
 FOLDED_SCOPE = "deploykit.folded_scope"  # the module whose output a convolution computes since it was folded into it
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    node: str
-    reason: str
 
 
 @dataclass(slots=True)

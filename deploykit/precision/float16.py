@@ -12,40 +12,21 @@ Cast per value. Integer tensors are untouched, and so is what the graph computes
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.graph.rewrite import NAME_SCOPES, Refusal, constant, names_in_use, new_initializer, refuse, unused
+from deploykit.graph.rewrite import NAME_SCOPES, constant, names_in_use, new_initializer, refuse, unused
 from deploykit.graph.upgrade import TARGET, upgrade
-from deploykit.precision.halves import Clamped, Use, rounded, to_half
+from deploykit.precision.halves import Use, rounded, to_half
 from deploykit.precision.int8.preconditions import require_plain
 from deploykit.precision.keep import OUTPUT_TYPE, float32_nodes, float32_operands
+from deploykit.precision.reports import Clamped, Float16Report
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 HALF_SCALES = 19  # the opset from which on a DequantizeLinear may answer in float16
 SMALLEST_NORMAL = float(np.finfo(np.float16).smallest_normal)
-
-
-@dataclass(frozen=True, slots=True)
-class Float16Report:
-    """Constants rounded: `flushed` elements became zero, `subnormal` ones lie below 2**-14 and lose bits.
-
-    `kept` names the constants that stay float32 because their operator defines them so. Of the nodes that compute in
-    floating point `half_nodes` do in float16; the rest stays float32, and `float32` has each with its reason. `clamped`
-    lists the constants beyond 65504 that could be stored as another number without effect.
-    """
-
-    tensors: int
-    elements: int
-    flushed: int
-    subnormal: int
-    kept: tuple[str, ...]
-    half_nodes: int = 0
-    float32: tuple[Refusal, ...] = ()
-    clamped: tuple[Clamped, ...] = ()
 
 
 def to_float16(model: ir.Model, *, keep_io: bool = True, keep: Collection[str] = ()) -> Float16Report:

@@ -14,7 +14,6 @@ another one.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ import onnx_ir as ir
 
 from deploykit.errors import Float16Overflow
 from deploykit.graph.rewrite import constant, module_scope, site
+from deploykit.precision.reports import Clamped
 from deploykit.spec.operators import WEIGHTED_OPS
 
 Array = np.ndarray[Any, Any]
@@ -36,20 +36,6 @@ BOUNDED = {
 PASSES_OVER = ("Softmax", "ReduceMax", "ArgMax")
 MOVES = ("Reshape", "Expand", "Unsqueeze", "Squeeze", "Transpose", "Slice", "Identity", "Cast", "Tile", "Gather")
 SUMS, MASKED = ("Add", "Sub"), "Where"
-
-
-@dataclass(frozen=True, slots=True)
-class Clamped:
-    """A constant `value` beyond float16's range: `exact` at first, `stored` now, and why that changes nothing.
-
-    `stored` is text, for JSON has no infinity.
-    """
-
-    value: str
-    node: str
-    exact: float
-    stored: str
-    why: str
 
 
 def rounded(exact: Array) -> Array:

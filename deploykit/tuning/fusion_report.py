@@ -16,9 +16,9 @@ from deploykit import graph
 from deploykit.data.inputs import require_feedable
 from deploykit.data.noise import noise_feeds
 from deploykit.errors import DeploykitError
-from deploykit.graph.passes.order import PassRecord
 from deploykit.parity import distance, double_outputs
 from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS, BatchRange, Feed, Fusions, Precision
+from deploykit.spec.reports import PassRecord
 from deploykit.tuning.cost import TIMED_SECONDS, PlanPrice, PlanPricing, TimePrice, TimePricing
 from deploykit.tuning.fusions import Decision, Goal
 from deploykit.workflow.export import Exported, traced

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit import graph
 from deploykit.errors import BackendMissing, BuildFailed, DeploykitError, GateFailed, UnsupportedGraph, UsageError
-from deploykit.graph.passes.order import Ledger
 from deploykit.host import cpu_facts, library_versions, usable_cores
 from deploykit.plan.gpus import Gpu
 from deploykit.spec import (
@@ -37,6 +36,7 @@ from deploykit.spec import (
     Progress,
     silent,
 )
+from deploykit.spec.reports import PassLedger
 from deploykit.store import Writer
 from deploykit.tuning.cost import ORT, REFUSED, RTX, TIMED_SECONDS, PlanPrice, PlanPricing, TimePricing
 from deploykit.workflow.compare import Request
@@ -213,7 +213,7 @@ class Candidate:
 
     fusions: Fusions
     network: ir.Model
-    ledger: Ledger
+    ledger: PassLedger
     price: PlanPrice | None = None
 
     def sites(self, name: str) -> tuple[str, ...]:

@@ -15,9 +15,10 @@ from deploykit.io.loader import read_onnx
 from deploykit.precision.calibrate.table import CalibrationTable
 from deploykit.precision.float16 import to_float16
 from deploykit.precision.int8.lint import lint
-from deploykit.precision.int8.quantize import Int8Report, own_quantization, quantize
+from deploykit.precision.int8.quantize import own_quantization, quantize
 from deploykit.precision.repair.correct_bias import correct_biases
 from deploykit.precision.repair.equalize import equalize
+from deploykit.precision.reports import Int8Report
 from deploykit.spec import (
     Feed,
     Placement,

@@ -25,7 +25,6 @@ from deploykit.graph.passes.separate_outputs import separate_outputs
 from deploykit.graph.rewrite import (
     GraphPass,
     PassResult,
-    Refusal,
     bodies,
     bypass,
     constant,
@@ -33,6 +32,7 @@ from deploykit.graph.rewrite import (
     is_public,
     refuse,
 )
+from deploykit.spec.reports import Refusal
 
 Definition = tuple[str, ...]
 

@@ -7,7 +7,6 @@ a convolution only when the BatchNorm between them is gone.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import onnx_ir as ir
@@ -26,9 +25,10 @@ from deploykit.graph.passes.merge_siblings import merge_siblings
 from deploykit.graph.passes.naming import separate_values
 from deploykit.graph.passes.remove_no_ops import remove_no_ops
 from deploykit.graph.passes.split_batchnorm import split_batchnorm
-from deploykit.graph.rewrite import Fusion, GraphPass, PassResult, Refusal
+from deploykit.graph.rewrite import Fusion, GraphPass, PassResult
 from deploykit.graph.verify import Interface, breach_of, verify, verify_names
 from deploykit.spec import Fusions
+from deploykit.spec.reports import PassLedger, PassRecord
 
 FUSIONS: Mapping[str, Fusion] = {
     fusion.name: fusion
@@ -65,39 +65,9 @@ def fusion_passes(fusions: Fusions) -> tuple[GraphPass, ...]:
 CNN_PASSES = cnn_passes()
 
 
-@dataclass(frozen=True, slots=True)
-class PassRecord:
-    """One pass over one graph: the outputs it rewrote, what it refused and why, and what it cost."""
-
-    name: str
-    rewritten: tuple[str, ...]
-    refused: tuple[Refusal, ...]
-    nodes_before: int
-    nodes_after: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    passes: tuple[PassRecord, ...]
-
-    def __getitem__(self, name: str) -> PassRecord:
-        """The record of the pass called `name`; KeyError when it did not run."""
-        for record in self.passes:
-            if record.name == name:
-                return record
-        raise KeyError(name)
-
-    @property
-    def nodes_before(self) -> int:
-        return self.passes[0].nodes_before if self.passes else 0
-
-    @property
-    def nodes_after(self) -> int:
-        return self.passes[-1].nodes_after if self.passes else 0
-
-
-def optimize(model: ir.Model, *, passes: Sequence[GraphPass] = CNN_PASSES, observe: Observe | None = None) -> Ledger:
+def optimize(
+    model: ir.Model, *, passes: Sequence[GraphPass] = CNN_PASSES, observe: Observe | None = None
+) -> PassLedger:
     """Run `passes` over `model`, in place, and verify the graph before the first and after each.
 
     Names are made unique at each of these points. `observe` sees the graph after every pass, with the pass's name, and
@@ -115,7 +85,7 @@ def optimize(model: ir.Model, *, passes: Sequence[GraphPass] = CNN_PASSES, obser
             observe(records[-1].name, model)
     if records:
         verify_names(model, after=records[-1].name)
-    return Ledger(tuple(records))
+    return PassLedger(tuple(records))
 
 
 def _record(graph_pass: GraphPass, model: ir.Model, interface: Interface) -> PassRecord:

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 import onnx_ir as ir
 
 from deploykit.errors import UnknownName
-from deploykit.graph.rewrite import Refusal, refuse
+from deploykit.graph.rewrite import refuse
 from deploykit.precision.int8.weighted import WeightedOp
 from deploykit.spec import QuantizationPolicy
+from deploykit.spec.reports import Refusal
 
 
 def choose(ops: Sequence[WeightedOp], policy: QuantizationPolicy) -> tuple[list[WeightedOp], list[Refusal]]:

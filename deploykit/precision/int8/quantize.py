@@ -7,15 +7,14 @@ collected on the float graph, serves every placement.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
 from deploykit.errors import UnsupportedGraph
-from deploykit.graph.rewrite import NAME_SCOPES, Refusal, discard_unused, new_initializer, refuse
+from deploykit.graph.rewrite import NAME_SCOPES, discard_unused, new_initializer, refuse
 from deploykit.precision.calibrate.table import CalibrationTable
-from deploykit.precision.float16 import Float16Report, to_float16
+from deploykit.precision.float16 import to_float16
 from deploykit.precision.int8.policy import choose
 from deploykit.precision.int8.preconditions import require_plain
 from deploykit.precision.int8.scales import (
@@ -30,25 +29,10 @@ from deploykit.precision.int8.scales import (
 from deploykit.precision.int8.sites import Site, activation_sites
 from deploykit.precision.int8.unlike import unlike_values
 from deploykit.precision.int8.weighted import WeightedOp, weighted_ops
+from deploykit.precision.reports import Int8Report
 from deploykit.spec import Placement, Precision, QuantizationPolicy
 from deploykit.spec.operators import INTEGER_OPS, WEIGHTED_OPS
-
-
-@dataclass(frozen=True, slots=True)
-class Int8Report:
-    """`quantized` names the weighted nodes that read int8, `left` those that stay in float, with the reason.
-
-    `pairs` counts activations behind a Q/DQ pair; weights and biases are stored as integers behind a DQ alone. `floats`
-    are activations that have no pair for what they hold: parts of unlike size. `rest` is what became of the rest where
-    that is float16.
-    """
-
-    placement: str
-    quantized: tuple[str, ...]
-    left: tuple[Refusal, ...]
-    pairs: int
-    floats: tuple[Refusal, ...] = ()
-    rest: Float16Report | None = None
+from deploykit.spec.reports import Refusal
 
 
 def quantize(

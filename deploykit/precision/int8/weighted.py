@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.graph.rewrite import Refusal, constant, refuse
+from deploykit.graph.rewrite import constant, refuse
 from deploykit.spec import Placement
 from deploykit.spec.operators import WEIGHTED_OPS
+from deploykit.spec.reports import Refusal
 
 
 @dataclass(frozen=True, slots=True, eq=False)

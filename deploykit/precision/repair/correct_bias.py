@@ -13,39 +13,24 @@ quantized, so it serves placements of either kind.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from deploykit.graph.algebra.linear import Linear, Parameters, checked, is_linear, read_linear, write
-from deploykit.graph.rewrite import Refusal, constant, new_initializer, refuse
+from deploykit.graph.rewrite import constant, new_initializer, refuse
 from deploykit.ort_session import compute, open_session
 from deploykit.precision.repair.channels import add_channel_output
+from deploykit.precision.reports import CorrectionReport
 from deploykit.spec import Feed
 from deploykit.spec.operators import WEIGHTED_OPS
+from deploykit.spec.reports import Refusal
 
 Array = np.ndarray[Any, Any]
 Feeds = Callable[[], Iterable[Feed]]
 
 SHIFT = "_shift"  # suffix of a layer's output in the probe
-
-
-@dataclass(frozen=True, slots=True)
-class CorrectionReport:
-    """`corrected` names layers; `largest` is the largest shift of a channel, in its own units.
-
-    `kept` is False where the graph's outputs were further from the float graph's afterwards: nothing was changed then.
-    `error_before` and `error_after` are the mean squared errors of all outputs over the calibration images.
-    """
-
-    corrected: tuple[str, ...]
-    left: tuple[Refusal, ...]
-    largest: float
-    kept: bool
-    error_before: float
-    error_after: float
 
 
 def correct_biases(model: ir.Model, quantize: Callable[[ir.Model], object], feeds: Feeds) -> CorrectionReport:

@@ -36,26 +36,19 @@ from deploykit.graph.algebra.linear import (
     scale_outputs,
     write,
 )
-from deploykit.graph.rewrite import Refusal, constant, new_initializer, other_use, refuse
+from deploykit.graph.rewrite import constant, new_initializer, other_use, refuse
 from deploykit.ort_session import compute, open_session
 from deploykit.precision.int8.preconditions import require_plain
 from deploykit.precision.repair.channels import add_channel_output
+from deploykit.precision.reports import EqualizationReport
 from deploykit.spec import Feed
+from deploykit.spec.reports import Refusal
 
 Array = np.ndarray[Any, Any]
 
 COMMUTING = ("Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool")
 LARGEST_POWER = 8  # factors lie within 2**-8 ... 2**8
 WORTH = 4  # between the largest and the smallest factor, for a ReLU6 to be rewritten
-
-
-@dataclass(frozen=True, slots=True)
-class EqualizationReport:
-    """`pairs` are the layers between which channels were evened out, `largest_factor` the largest ratio of two."""
-
-    pairs: tuple[str, ...]
-    left: tuple[Refusal, ...]
-    largest_factor: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
