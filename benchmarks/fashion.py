@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deploykit.data.collection import open_labeled
+from deploykit.data.dataset import open_labeled
 from deploykit.data.images import center_crop, normalize
 from deploykit.spec import ModelSpec, Preprocessing
 from deploykit.zoo import registry
@@ -159,9 +159,9 @@ def train(name: str, data: Path, folder: Path) -> None:
 
 def prepared(data: Path, role: str, recipe: Preprocessing) -> tuple[Tensor, Tensor]:
     """The images of one part as `deploykit evaluate` feeds them, and their labels."""
-    photographs = [photograph for photograph in open_labeled(data).photographs if photograph.role == role]
-    images = np.stack([normalize(center_crop(photograph.read(), recipe), recipe, 1) for photograph in photographs])
-    return torch.from_numpy(images), torch.tensor([photograph.label for photograph in photographs])
+    chosen = [raw for raw in open_labeled(data).images if raw.role == role]
+    images = np.stack([normalize(center_crop(raw.read(), recipe), recipe, 1) for raw in chosen])
+    return torch.from_numpy(images), torch.tensor([raw.label for raw in chosen])
 
 
 def mirrored(images: Tensor) -> Tensor:

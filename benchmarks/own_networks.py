@@ -39,7 +39,7 @@ SMALL = """## Small networks of many kinds
 `benchmarks/`. The figure is the signal-to-quantization-noise ratio against the network in float64, dB, of the worst
 output, or the share of whole numbers that agree. For trt it is that of the typed graph: without a GPU the engine is
 compiled and does not run. No network here was trained; their weights count as given ones, so INT8 is held to 20 dB.
-The network of two inputs is calibrated and tested on noise (`--data noise`), all others on the demo photographs."""
+The network of two inputs is calibrated and tested on noise (`--data noise`), all others on the demo images."""
 ABSENT = "The package rapidocr-onnxruntime is not installed here: this part was not run."
 
 

@@ -27,7 +27,7 @@ class Finding:
 
 
 def examine(store: Path | None) -> tuple[Finding, ...]:
-    return (*_libraries(), *_device(), *_backends(), _photographs(), _store(store))
+    return (*_libraries(), *_device(), *_backends(), _demo_images(), _store(store))
 
 
 def _libraries() -> Iterator[Finding]:
@@ -72,14 +72,14 @@ def _backends() -> Iterator[Finding]:
             yield Finding(f"backend {name}", "ok", "can be asked to build")
 
 
-def _photographs() -> Finding:
-    from deploykit.data.collection import demo_photographs
+def _demo_images() -> Finding:
+    from deploykit.data.dataset import demo_images
 
     try:
-        found = demo_photographs()
+        found = demo_images()
     except DeploykitError as error:
-        return Finding("photographs", "missing", error.message, error.hint)
-    return Finding("photographs", "ok", f"{len(found)} demo photographs for calibration and parity")
+        return Finding("demo images", "missing", error.message, error.hint)
+    return Finding("demo images", "ok", f"{len(found)} images for calibration and parity")
 
 
 def _store(path: Path | None) -> Finding:

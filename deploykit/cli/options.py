@@ -215,7 +215,7 @@ data_option = click.option(
     "--data",
     callback=lambda _context, _parameter, text: parse_data(text),
     help="Images: a folder, an .npz (of images, or of arrays by input), MNIST's idx files, a recipe .toml, or noise. "
-    "Default: demo photographs.",
+    "Default: demo images.",
 )
 INT8_OPTIONS = (
     click.option(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from deploykit.data.collection import array_digest
+from deploykit.data.dataset import array_digest
 from deploykit.data.noise import REAL
 from deploykit.errors import UsageError
 from deploykit.io.loader import read_npz
@@ -23,8 +23,8 @@ def prepared_arrays(path: Path, network: Signature) -> tuple[dict[str, Array], A
     """The arrays of an archive for the network's inputs, by name, and its labels if it has any.
 
     Each input has an array of its name with as many rows as the others; that of a single input may be called `images`.
-    None where `path` is no such archive: uint8 images for a network of another type or size are photographs. Raises
-    UsageError where they do not fit or hold NaN or infinity, UntrustedArtifact as `read_npz`.
+    None where `path` is not such an archive: uint8 images for a network of another type or size are raw ones, still to
+    be prepared. Raises UsageError where arrays do not fit or hold NaN or infinity, UntrustedArtifact as `read_npz`.
     """
     if path.suffix != ".npz" or path.is_dir():
         return None
@@ -39,9 +39,9 @@ def prepared_arrays(path: Path, network: Signature) -> tuple[dict[str, Array], A
             )
         images = found.get(IMAGES)
         if images is None:
-            return None  # what photographs complain of
+            return None  # raw images are asked for then, and their reader says what is missing
         found[names[0]] = images
-    if len(names) == 1 and _are_photographs(found[names[0]], network.inputs[0]):
+    if len(names) == 1 and _are_raw_images(found[names[0]], network.inputs[0]):
         return None
     lengths: dict[str, int] = {}
     for spec in network.inputs:
@@ -51,7 +51,7 @@ def prepared_arrays(path: Path, network: Signature) -> tuple[dict[str, Array], A
             called = IMAGES if IMAGES in found and spec.name not in read_npz(path) else spec.name
             raise UsageError(
                 f"{path}: {called} {'is' if array is None else 'are'} {was}",
-                hint=f"{network.model.label} takes {takes(network)}; photographs are uint8",
+                hint=f"{network.model.label} takes {takes(network)}; raw images are uint8",
             )
         _require_finite(path, spec.name, array)
         lengths[spec.name] = len(array)
@@ -61,7 +61,7 @@ def prepared_arrays(path: Path, network: Signature) -> tuple[dict[str, Array], A
     return {name: found[name] for name in names}, found.get("labels")
 
 
-def _are_photographs(array: Array, spec: TensorSpec) -> bool:
+def _are_raw_images(array: Array, spec: TensorSpec) -> bool:
     """uint8 images that are to be prepared, unless they are just what an input of bytes takes."""
     return (
         array.dtype == np.uint8

@@ -1,9 +1,9 @@
-"""Photographs for calibration, parity and benchmarks, as seeded streams of network inputs.
+"""Images for calibration, parity and benchmarks, as seeded streams of network inputs.
 
-Without data of one's own they are the demo photographs (`demo.toml`), which lie inside the wheels of scikit-learn and
+Without data of one's own they are the demo images (`demo.toml`), which lie inside the wheels of scikit-learn and
 scikit-image; seeded random-resized crops (Szegedy et al., arXiv 1409.4842, section 6) make any number of inputs from
 them. Of one's own, each image is used once, brought to size as the recipe says; only when there are fewer than asked
-for do such crops follow. Calibration and test never get the same photograph, or a copy of it.
+for do such crops follow. Calibration and test never get the same image, or a copy of it.
 """
 
 import math
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploykit.data.collection import DEMO_FIX, ROLES, Album, Photograph, Role, Skipped, open_album, rank
+from deploykit.data.dataset import DEMO_FIX, ROLES, ImageDataset, RawImage, Role, Skipped, open_dataset, rank
 from deploykit.errors import UsageError
 from deploykit.host import library_versions
 from deploykit.spec import Preprocessing
@@ -25,15 +25,15 @@ from deploykit.store.key import cache_key
 if TYPE_CHECKING:
     from PIL import Image
 
-CROP_AREA = (0.25, 1.0)  # share of the photograph
+CROP_AREA = (0.25, 1.0)  # share of the image
 CROP_RATIO = (3 / 4, 4 / 3)  # width to height
 CHANNEL_ORDERS = {"RGB": [0, 1, 2], "BGR": [2, 1, 0]}
-DECODED_AT_ONCE = 8  # photographs kept in memory while crops are cut from them in turn
+DECODED_AT_ONCE = 8  # images kept in memory while crops are cut from them in turn
 
 
 @dataclass(frozen=True)
-class ImageSet:
-    """`count` network inputs; the same ones in every run with the same photographs, recipe and seed.
+class PreparedImages:
+    """`count` preprocessed images; the same ones in every run with the same images, recipe and seed.
 
     `candidates` stand in the order of use; a broken one gives its place to the next. They are decoded when
     `skipped`, `used` or `batches` ask, which raise UsageError when no sound one is left.
@@ -44,7 +44,7 @@ class ImageSet:
     channels: int
     count: int
     seed: int
-    candidates: tuple[Photograph, ...]
+    candidates: tuple[RawImage, ...]
     crops_only: bool
     unusable: tuple[Skipped, ...] = field(default=())
 
@@ -53,9 +53,9 @@ class ImageSet:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of what the inputs are made of: the recipe, Pillow's version, the photographs' content.
+        """SHA-256 (hex) of what the inputs are made of: the recipe, Pillow's version, the images' content.
 
-        Photographs beyond the first `count`, which only stand in for broken ones, count by name and size.
+        Images beyond the first `count`, which only stand in for broken ones, count by name and size.
         """
         used, spare = self.candidates[: self.count], self.candidates[self.count :]
         return cache_key(
@@ -67,8 +67,8 @@ class ImageSet:
                 "seed": self.seed,
                 "crops": [self.crops_only, CROP_AREA, CROP_RATIO],
                 "libraries": library_versions(["pillow", "numpy"]),
-                "content": [photograph.digest for photograph in used],
-                "spare": [[photograph.name, photograph.size] for photograph in spare],
+                "content": [raw.digest for raw in used],
+                "spare": [[raw.name, raw.size] for raw in spare],
             }
         )
 
@@ -78,8 +78,8 @@ class ImageSet:
         return self.unusable + self._sound[1]
 
     @property
-    def used(self) -> tuple[Photograph, ...]:
-        """The photographs that inputs are made of, each once."""
+    def used(self) -> tuple[RawImage, ...]:
+        """The images that inputs are made of, each once."""
         return self._sound[0]
 
     def batches(self, batch: int) -> Iterator["np.ndarray[Any, np.dtype[np.float32]]"]:
@@ -91,29 +91,29 @@ class ImageSet:
             yield np.stack(images)
 
     def _inputs(self) -> Iterator["np.ndarray[Any, np.dtype[np.float32]]"]:
-        read = lru_cache(maxsize=DECODED_AT_ONCE)(Photograph.read)
-        for index, photograph in enumerate(self._photographs()):
-            image = read(photograph)
+        read = lru_cache(maxsize=DECODED_AT_ONCE)(RawImage.read)
+        for index, raw in enumerate(self._in_order()):
+            image = read(raw)
             if self.crops_only or index >= len(self.used):
                 image = _random_crop(image, self.preprocessing, np.random.default_rng([self.seed % 2**32, index]))
             else:
                 image = fitted(image, self.preprocessing)
             yield normalize(image, self.preprocessing, self.channels)
 
-    def _photographs(self) -> Iterator[Photograph]:
+    def _in_order(self) -> Iterator[RawImage]:
         return (self.used[index % len(self.used)] for index in range(self.count))
 
     @cached_property
-    def _sound(self) -> tuple[tuple[Photograph, ...], tuple[Skipped, ...]]:
-        sound: list[Photograph] = []
+    def _sound(self) -> tuple[tuple[RawImage, ...], tuple[Skipped, ...]]:
+        sound: list[RawImage] = []
         broken: list[Skipped] = []
-        for photograph in self.candidates:
+        for raw in self.candidates:
             if len(sound) == self.count:
                 break
-            if fault := photograph.fault():
-                broken.append(Skipped(photograph.name, fault))
+            if fault := raw.fault():
+                broken.append(Skipped(raw.name, fault))
             else:
-                sound.append(photograph)
+                sound.append(raw)
         if not sound:
             raise UsageError(f"all {len(broken)} images for {self.role} are broken, the first: {broken[0]}")
         return tuple(sound), tuple(broken)
@@ -121,12 +121,12 @@ class ImageSet:
 
 def open_images(
     role: Role, preprocessing: Preprocessing, *, channels: int, count: int, seed: int, origin: Path | None = None
-) -> ImageSet:
-    """`count` inputs for `role`, from the photographs of `origin` or, without one, from the demo photographs.
+) -> PreparedImages:
+    """`count` inputs for `role`, from the images of `origin` or, without one, from the demo images.
 
-    An origin with one photograph gives it to whichever role asks, and `assert_disjoint` tells when both did.
+    An origin with one image gives it to whichever role asks, and `assert_disjoint` tells when both did.
 
-    Raises as `open_album`, and UsageError where there is no sound image, where the demo photographs are not installed,
+    Raises as `open_dataset`, and UsageError where there is no sound image, where the demo images are not installed,
     and where the recipe does not fit `channels`.
     """
     if role not in ROLES:
@@ -140,32 +140,32 @@ def open_images(
         raise UsageError(
             f"unknown channel order {preprocessing.channel_order!r}", hint=f"known: {', '.join(CHANNEL_ORDERS)}"
         )
-    album = open_album(origin)
-    chosen = candidates(album, role, seed=seed)
+    dataset = open_dataset(origin)
+    chosen = candidates(dataset, role, seed=seed)
     if not chosen:
         if origin is None:
-            raise UsageError(f"no demo photograph for {role} is installed", hint=DEMO_FIX)
+            raise UsageError(f"no demo image for {role} is installed", hint=DEMO_FIX)
         raise UsageError(f"{origin} has no image for {role}", hint="add some, or leave the roles out of the recipe")
-    images = ImageSet(role, preprocessing, channels, count, seed, chosen, origin is None, album.unusable)
-    if all(photograph.fault() for photograph in chosen):
+    images = PreparedImages(role, preprocessing, channels, count, seed, chosen, origin is None, dataset.unusable)
+    if all(raw.fault() for raw in chosen):
         raise UsageError(f"{origin or 'the demo set'} has no sound image for {role}, the first: {chosen[0].fault()}")
     return images
 
 
-def candidates(album: Album, role: Role, *, seed: int) -> tuple[Photograph, ...]:
-    """The photographs that may serve for `role`, in seeded order."""
-    found = (photograph for photograph in album.photographs if photograph.role in (role, ""))
-    return tuple(sorted(found, key=lambda photograph: rank(seed, photograph.name)))
+def candidates(dataset: ImageDataset, role: Role, *, seed: int) -> tuple[RawImage, ...]:
+    """The images that may serve for `role`, in seeded order."""
+    found = (raw for raw in dataset.images if raw.role in (role, ""))
+    return tuple(sorted(found, key=lambda raw: rank(seed, raw.name)))
 
 
-def assert_disjoint(calibration: ImageSet, test: ImageSet) -> None:
-    """Raise UsageError when a photograph, or a copy of it, is in both: parity on seen images proves nothing."""
-    seen = {photograph.digest: photograph.name for photograph in calibration.used}
-    for photograph in test.used:
-        if (content := photograph.digest) in seen:
+def assert_disjoint(calibration: PreparedImages, test: PreparedImages) -> None:
+    """Raise UsageError when an image, or a copy of it, is in both: parity on seen images proves nothing."""
+    seen = {raw.digest: raw.name for raw in calibration.used}
+    for raw in test.used:
+        if (content := raw.digest) in seen:
             raise UsageError(
-                f"photograph {photograph.name} would serve for test and, as {seen[content]}, for calibration",
-                hint="give a folder with at least two different photographs",
+                f"image {raw.name} would serve for test and, as {seen[content]}, for calibration",
+                hint="give a folder with at least two different images",
             )
 
 
@@ -185,7 +185,7 @@ def _resampling(preprocessing: Preprocessing) -> "Image.Resampling":
 
 
 def fitted(image: "Image.Image", recipe: Preprocessing) -> "Image.Image":
-    """The whole photograph brought to the input's size, as `recipe.fit` says."""
+    """The whole image brought to the input's size, as `recipe.fit` says."""
     match recipe.fit:
         case "stretch":
             return image.resize((recipe.width, recipe.height), _resampling(recipe))
@@ -198,13 +198,13 @@ def fitted(image: "Image.Image", recipe: Preprocessing) -> "Image.Image":
 def center_crop(image: "Image.Image", recipe: Preprocessing) -> "Image.Image":
     """Short side to `resize` (never below `crop`), then the middle; rounding as torchvision's Resize and CenterCrop.
 
-    Of an input that is not square, the side on which the photograph is shorter for the input's ratio is resized, by as
+    Of an input that is not square, the side on which the image is shorter for the input's ratio is resized, by as
     much more than that side of the input as `resize` is more than its short one.
     """
     short = min(recipe.width, recipe.height)
     margin = max(recipe.resize, short)
     sides = [round(margin * length / short) for length in (recipe.width, recipe.height)]
-    tight = int(image.width * sides[1] > image.height * sides[0])  # the axis that the photograph just fills
+    tight = int(image.width * sides[1] > image.height * sides[0])  # the axis that the image just fills
     length, side = image.size[tight], sides[tight]
     width, height = (
         side if axis == tight else max(int(side * other / length), (recipe.width, recipe.height)[axis])
@@ -217,7 +217,7 @@ def center_crop(image: "Image.Image", recipe: Preprocessing) -> "Image.Image":
 
 
 def _letterboxed(image: "Image.Image", recipe: Preprocessing) -> "Image.Image":
-    """All of the photograph at its own ratio, in the middle of grey."""
+    """All of the image at its own ratio, in the middle of grey."""
     from PIL import Image
 
     share = min(recipe.width / image.width, recipe.height / image.height)
@@ -229,7 +229,7 @@ def _letterboxed(image: "Image.Image", recipe: Preprocessing) -> "Image.Image":
 
 
 def _random_crop(image: "Image.Image", recipe: Preprocessing, random: np.random.Generator) -> "Image.Image":
-    """A part of random area, ratio and place, resized to the input; it always lies inside the photograph."""
+    """A part of random area, ratio and place, resized to the input; it always lies inside the image."""
     area = image.width * image.height * random.uniform(*CROP_AREA)
     ratio = math.exp(random.uniform(math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])))
     ratio *= recipe.width / recipe.height

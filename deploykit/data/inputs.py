@@ -1,4 +1,4 @@
-"""What a network is shown: photographs, prepared as its card says, arrays, or seeded noise where those do not fit.
+"""What a network is shown: images, prepared as its card says, arrays, or seeded noise where those do not fit.
 
 Either is a stream of feeds, one array for each input of the network. Along axis 0 lie the images of a batch; an input
 without a batch in it (a fixed first dimension beside free ones) is drawn anew for each run, whole.
@@ -15,11 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from deploykit.data.archive import archive_hint, prepared_arrays, row_digests, takes
-from deploykit.data.collection import Role, split_roles
+from deploykit.data.dataset import Role, split_roles
 from deploykit.data.feeds import joined_feeds, whole_runs
-from deploykit.data.images import ImageSet, open_images
+from deploykit.data.images import PreparedImages, open_images
 from deploykit.data.noise import can_draw, noise_feeds
-from deploykit.data.preparation import Preparation, photographs_fit, preparation_of
+from deploykit.data.preparation import Preparation, preparation_of, takes_images
 from deploykit.errors import UnsupportedGraph, UsageError
 from deploykit.host import library_versions
 from deploykit.spec import BuildSpec, DataSource, Feed, InputRange, ModelSpec, Signature, Synthetic, TensorSpec
@@ -27,11 +27,11 @@ from deploykit.store.key import cache_key
 
 Array = np.ndarray[Any, Any]
 
-DEMO = "demo photographs"
+DEMO = "demo images"
 NOISE, SYNTHETIC = "seeded noise", "calibrated on noise: speed only"
 PREPARED = "arrays, prepared by whoever made them"
 GROUP = 8  # images at a time where only outputs count
-FEWEST = 2  # photographs that a calibration is made of
+FEWEST = 2  # images that a calibration is made of
 NOISE_SEEDS = {"calibration": 0x0CA1, "test": 0x7E57}  # added to the seed, so that the two never show the same
 
 
@@ -88,10 +88,10 @@ class Inputs(Protocol):
 
 
 @dataclass(frozen=True)
-class Photographs:
+class ImageInputs:
     """Inputs of a network that takes one image of one or three channels, prepared as `how` says."""
 
-    images: ImageSet
+    images: PreparedImages
     input: TensorSpec
     run: int
     how: Preparation
@@ -104,7 +104,7 @@ class Photographs:
     @property
     def source(self) -> str:
         if self.images.crops_only:
-            return "crops of the demo photographs"
+            return "crops of the demo images"
         whole, more = len(self.images.used), len(self.images) - len(self.images.used)
         return "the given images" if not more else f"the given images ({whole}), and {more} random crops of them"
 
@@ -115,7 +115,7 @@ class Photographs:
     @property
     def facts(self) -> Mapping[str, Any]:
         return {
-            "photographs": [photograph.name for photograph in self.images.used],
+            "image_names": [raw.name for raw in self.images.used],
             "skipped": list(self.skipped),
         }
 
@@ -129,7 +129,7 @@ class Photographs:
 
     @property
     def identities(self) -> tuple[str, ...]:
-        return tuple(photograph.digest for photograph in self.images.used)
+        return tuple(raw.digest for raw in self.images.used)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -140,7 +140,7 @@ class Photographs:
 
 
 @dataclass(frozen=True)
-class Arrays:
+class ArrayInputs:
     """Inputs out of an archive that are prepared already: each goes in as it is, and there are no more than that.
 
     `arrays` has one for each input, by name, with as many rows.
@@ -168,7 +168,7 @@ class Arrays:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        return {"photographs": [f"{self.path.name}[{row}]" for row in self.rows], "skipped": []}
+        return {"image_names": [f"{self.path.name}[{row}]" for row in self.rows], "skipped": []}
 
     @property
     def asked(self) -> Mapping[str, Any]:
@@ -184,7 +184,7 @@ class Arrays:
 
 
 @dataclass(frozen=True)
-class Noise:
+class NoiseInputs:
     """Seeded numbers for every other network whose inputs can be made up. They say little of accuracy."""
 
     inputs: tuple[TensorSpec, ...]
@@ -210,7 +210,7 @@ class Noise:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        return {"photographs": [], "skipped": [], "note": SYNTHETIC}
+        return {"image_names": [], "skipped": [], "note": SYNTHETIC}
 
     @property
     def asked(self) -> Mapping[str, Any]:
@@ -227,9 +227,9 @@ class Noise:
 def inputs_for(network: Signature, role: Role, *, count: int, batch: int, data: DataSource) -> Inputs:
     """`count` images, rounded up to whole batches where the graph takes nothing else.
 
-    They come from the photographs in `data` (None: the demo photographs), or are noise where photographs cannot fill
-    the network. An archive of prepared arrays has as many images as it has: there may be fewer. Nothing is calibrated
-    on noise unless `data` asks for it.
+    They come from the images in `data` (None: the demo images), or are noise where the network does not take
+    images. An archive of prepared arrays has as many images as it has: there may be fewer. Nothing is calibrated on
+    noise unless `data` asks for it.
 
     Raises UnsupportedGraph where nothing is there that could fill the network, UsageError for `data` that nothing reads
     or that has too few images to calibrate on, and as `open_images`.
@@ -238,18 +238,18 @@ def inputs_for(network: Signature, role: Role, *, count: int, batch: int, data: 
     count = whole_runs(count, run)
     seed = network.model.seed
     if isinstance(data, Path) and (prepared := prepared_arrays(data, network)) is not None:
-        return _half(data, prepared[0], network, role, count=count, run=run)
+        return _rows_of_role(data, prepared[0], network, role, count=count, run=run)
     require_feedable(network)
-    if not isinstance(data, Synthetic) and photographs_fit(network):
+    if not isinstance(data, Synthetic) and takes_images(network):
         (spec,) = network.inputs
         how = preparation_of(network)
         images = open_images(role, how.recipe, channels=len(how.recipe.mean), count=count, seed=seed, origin=data)
         if role == "calibration":
             _require_several(data, len(images.candidates))
-        return Photographs(images, spec, run, how, data)
+        return ImageInputs(images, spec, run, how, data)
     if isinstance(data, Path):
         raise UsageError(
-            f"{network.model.name} takes {takes(network)}: photographs cannot fill that",
+            f"{network.model.name} takes {takes(network)}, which is not an image input",
             hint=archive_hint(network),
         )
     if data is None and role == "calibration":
@@ -257,7 +257,7 @@ def inputs_for(network: Signature, role: Role, *, count: int, batch: int, data: 
             f"{network.model.name} takes {takes(network)}: there is nothing to calibrate INT8 on",
             hint=f"{archive_hint(network)}; --data noise gives ranges that are good for speed only",
         )
-    return Noise(network.inputs, count, seed + NOISE_SEEDS[role], run, network.model.input_ranges)
+    return NoiseInputs(network.inputs, count, seed + NOISE_SEEDS[role], run, network.model.input_ranges)
 
 
 def calibration_inputs(network: Signature, spec: BuildSpec) -> Inputs:
@@ -265,7 +265,9 @@ def calibration_inputs(network: Signature, spec: BuildSpec) -> Inputs:
     return inputs_for(network, "calibration", count=spec.calibration.images, batch=1, data=spec.data)
 
 
-def _half(path: Path, arrays: Mapping[str, Array], network: Signature, role: Role, *, count: int, run: int) -> Arrays:
+def _rows_of_role(
+    path: Path, arrays: Mapping[str, Array], network: Signature, role: Role, *, count: int, run: int
+) -> ArrayInputs:
     """The rows of one role; equal ones have the same."""
     digests = row_digests(arrays, network)
     roles = split_roles(digests)
@@ -276,7 +278,7 @@ def _half(path: Path, arrays: Mapping[str, Array], network: Signature, role: Rol
     rows = tuple(mine[: min(count, len(mine)) // run * run])
     if not rows:
         raise UsageError(f"{path} has {len(mine)} images for {role}, a run takes {run}", hint=f"give {2 * run} or more")
-    return Arrays(path, arrays, network.inputs, run, rows, tuple(digests[row] for row in rows))
+    return ArrayInputs(path, arrays, network.inputs, run, rows, tuple(digests[row] for row in rows))
 
 
 def _require_several(data: Path | None, found: int) -> None:
@@ -313,7 +315,7 @@ def require_feedable(network: Signature, data: DataSource = None) -> None:
 
 
 def unprepared(model: ModelSpec, preparation: str) -> str:
-    """What is to be said where --preprocess was given and what is shown is no photograph; "" where it is."""
+    """The warning where --preprocess was given and arrays or noise are fed, which it does not apply to; else ""."""
     made = preparation == PREPARED or preparation.startswith(NOISE)
     said = f"no effect of --preprocess: the network is shown {preparation}"
     return said if made and model.preprocess is not None else ""

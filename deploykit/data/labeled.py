@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploykit.data.archive import prepared_arrays, row_digests, takes
-from deploykit.data.collection import Photograph, Skipped, open_labeled, rank, require_labels
+from deploykit.data.dataset import RawImage, Skipped, open_labeled, rank, require_labels
 from deploykit.data.images import fitted, normalize
 from deploykit.data.inputs import PREPARED, require_feedable
-from deploykit.data.preparation import Preparation, photographs_fit, preparation_of
+from deploykit.data.preparation import Preparation, preparation_of, takes_images
 from deploykit.errors import UnsupportedGraph, UntrustedArtifact, UsageError
 from deploykit.spec import Feed, Signature, TensorSpec
 
@@ -42,12 +42,12 @@ class Labeled(Protocol):
 
 
 @dataclass
-class LabeledPhotographs:
+class LabeledImages:
     """Each brought to size as its recipe says; broken ones are passed over and named in `skipped`."""
 
     source: str
     classes: int
-    photographs: tuple[Photograph, ...] = field(repr=False)
+    images: tuple[RawImage, ...] = field(repr=False)
     input: TensorSpec
     how: Preparation
     skipped: list[str] = field(default_factory=list)
@@ -57,7 +57,7 @@ class LabeledPhotographs:
         return str(self.how)
 
     def __len__(self) -> int:
-        return len(self.photographs)
+        return len(self.images)
 
     def batches(self, size: int) -> Iterator[tuple[Feed, Labels]]:
         sound = self._sound()
@@ -66,16 +66,16 @@ class LabeledPhotographs:
             yield {self.input.name: images}, np.array([label for _, label in found], np.int64)
 
     def _sound(self) -> Iterator[tuple[np.ndarray[Any, Any], int]]:
-        for photograph in self.photographs:
+        for raw in self.images:
             try:
-                image = fitted(photograph.read(), self.how.recipe)
+                image = fitted(raw.read(), self.how.recipe)
             except (UntrustedArtifact, UsageError) as error:
-                said = str(Skipped(photograph.name, error.message))
+                said = str(Skipped(raw.name, error.message))
                 if said not in self.skipped:
                     self.skipped.append(said)
                 continue
-            assert photograph.label is not None  # noqa: S101 - open_labeled gives each its label
-            yield normalize(image, self.how.recipe, len(self.how.recipe.mean)), photograph.label
+            assert raw.label is not None  # noqa: S101 - open_labeled gives each its label
+            yield normalize(image, self.how.recipe, len(self.how.recipe.mean)), raw.label
 
 
 @dataclass
@@ -117,7 +117,7 @@ def labeled_inputs(
     if prepared is not None:
         found: Labeled = _arrays(network, data, *prepared, limit=limit, without=without)
     else:
-        found = _photographs(network, data, limit=limit, without=without)
+        found = _images(network, data, limit=limit, without=without)
     if found.classes > classes:
         raise UsageError(
             f"{data} has {found.classes} classes, {network.model.label} tells {classes} apart",
@@ -146,24 +146,22 @@ def classes_of(network: Signature) -> int:
             )
 
 
-def _photographs(network: Signature, data: Path, *, limit: int | None, without: Collection[str]) -> LabeledPhotographs:
-    if not photographs_fit(network):
+def _images(network: Signature, data: Path, *, limit: int | None, without: Collection[str]) -> LabeledImages:
+    if not takes_images(network):
         raise UsageError(
-            f"{network.model.label} takes {takes(network)}: photographs cannot fill that",
+            f"{network.model.label} takes {takes(network)}, which is not an image input",
             hint="give an .npz of arrays that fit, one for each input, and `labels`",
         )
-    album = open_labeled(data)
+    dataset = open_labeled(data)
     shown = [
-        photograph
-        for photograph in album.photographs
-        if not (album.divided and photograph.role == "calibration") and not (without and photograph.digest in without)
+        raw
+        for raw in dataset.images
+        if not (dataset.has_split and raw.role == "calibration") and not (without and raw.digest in without)
     ]
-    shown.sort(key=lambda photograph: rank(network.model.seed, photograph.name))
+    shown.sort(key=lambda raw: rank(network.model.seed, raw.name))
     (spec,) = network.inputs
-    skipped = [str(item) for item in album.unusable]
-    return LabeledPhotographs(
-        str(data), len(album.classes), tuple(shown[:limit]), spec, preparation_of(network), skipped
-    )
+    skipped = [str(item) for item in dataset.unusable]
+    return LabeledImages(str(data), len(dataset.classes), tuple(shown[:limit]), spec, preparation_of(network), skipped)
 
 
 def _arrays(

@@ -88,7 +88,7 @@ def require_inputs_of(network: Signature) -> None:
     """Raises UsageError for what is said of inputs that the network does not have: ranges, or a preparation."""
     model, inputs = network.model, network.inputs
     model.require_inputs([spec.name for spec in inputs])
-    if model.preprocess is None or any(spec.open for spec in inputs) or photographs_fit(network):
+    if model.preprocess is None or any(spec.open for spec in inputs) or takes_images(network):
         return
     raise UsageError(
         f"--preprocess: {model.name} takes {', '.join(map(str, inputs)) or 'nothing'}, which images do not fill",
@@ -96,7 +96,7 @@ def require_inputs_of(network: Signature) -> None:
     )
 
 
-def photographs_fit(network: Signature) -> bool:
+def takes_images(network: Signature) -> bool:
     return image_axes(network) is not None
 
 
@@ -106,7 +106,7 @@ def preparation_of(network: Signature) -> Preparation:
     Raises UsageError where what the user says of it does not fit the input.
     """
     axes = image_axes(network)
-    assert axes is not None  # noqa: S101 - the caller has asked photographs_fit
+    assert axes is not None  # noqa: S101 - the caller has asked takes_images
     base, origin = _unasked(network, axes)
     asked = network.model.preprocess
     if asked is None:

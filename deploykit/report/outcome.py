@@ -63,12 +63,12 @@ def describe_calibration(facts: Mapping[str, Any]) -> dict[str, str]:
         counted = f"{facts['images']} images in {facts['batches']} batches, {facts['activations']} activations"
         return {"shard": facts["shard"], "file": str(facts["file"]), "counted": counted, "memory": _memory(facts)}
     skipped = facts["skipped"] or ()
-    photographs = f" of {len(facts['photographs'])} photographs" if facts["photographs"] else ""
+    sources = f" from {len(facts['image_names'])} images" if facts["image_names"] else ""
     return {
         "model": facts["model"] or "",
         "weights": with_notes(facts.get("weights"), facts.get("weights_notes", ())),
         "table": str(facts["table"] or ""),
-        "method": f"{facts['method']} over {facts['images']} images{photographs}",
+        "method": f"{facts['method']} over {facts['images']} inputs{sources}",
         "images": facts["data"] or "",
         "preprocessing": describe_preprocessing(facts["preprocessing"]),
         "activations": str(facts["activations"]),
@@ -216,9 +216,7 @@ def describe_ranges(found: Mapping[str, Any] | None) -> str:
     skipped = found["skipped"]
     if "origin" not in found["preprocessing"]:  # arrays go in as they are: nobody says how to prepare them
         return f"{found['method']} over {found['images']} examples of {found['data']}"
-    said = (
-        f"{found['method']} over {found['images']} images of {len(found['photographs'])} photographs ({found['data']})"
-    )
+    said = f"{found['method']} over {found['images']} inputs from {len(found['image_names'])} images ({found['data']})"
     return said + (f"; {len(skipped)} skipped ({'; '.join(skipped[:NAMED])})" if skipped else "")
 
 

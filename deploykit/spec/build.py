@@ -111,7 +111,7 @@ class BuildSpec:
     `keep_io` leaves the graph's inputs and outputs in float32 whatever the precision inside, and `keep_fp32` names what
     else float16 leaves: nodes, modules, globs of either, or `op=TYPE`. `tf32` lets FP32
     matrix products round their operands to TF32, TensorRT's default; deploykit's is off, so that FP32 means FP32.
-    `data` is where calibration images are (None: the demo photographs), or noise where that is asked for.
+    `data` is where calibration images are (None: the demo images), or noise where that is asked for.
     """
 
     model: ModelSpec

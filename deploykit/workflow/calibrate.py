@@ -16,7 +16,7 @@ from deploykit.data.inputs import (
     calibration_inputs,
     unprepared,
 )
-from deploykit.data.preparation import photographs_fit, preprocessing_of
+from deploykit.data.preparation import preprocessing_of, takes_images
 from deploykit.errors import UsageError
 from deploykit.host import peak_memory_bytes
 from deploykit.io.files import write_text
@@ -188,7 +188,7 @@ def table_facts(
         "activations": len(table.ranges),
         "graph_digest": table.graph_digest,
         "data_digest": table.data_digest,
-        "photographs": list(data["photographs"]) if data else None,
+        "image_names": list(data["image_names"]) if data else None,
         "skipped": list(data["skipped"]) if data else None,
         "data": data["data"] if data else None,
         "preprocessing": data["preprocessing"] if data else {"said": table.preprocessing},
@@ -249,7 +249,7 @@ def given_table(path: Path, exported: Exported) -> tuple[CalibrationTable, dict[
         return table, {**facts, "preprocessing": None, "note": SYNTHETIC}
     if table.preprocessing == PREPARED:
         return table, facts
-    if photographs_fit(exported) and table.preprocessing != (wanted := str(preprocessing_of(exported))):
+    if takes_images(exported) and table.preprocessing != (wanted := str(preprocessing_of(exported))):
         raise UsageError(
             f"{path} was made of images prepared otherwise: {table.preprocessing}", hint=f"the network takes {wanted}"
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from deploykit.data.preparation import photographs_fit, preparation_of
+from deploykit.data.preparation import preparation_of, takes_images
 from deploykit.errors import UsageError
 from deploykit.parity import Limits, ParityResult, joined, judge
 from deploykit.spec import Fusions, Precision, Preprocessing
@@ -23,7 +23,7 @@ SEED = 1
 
 def recipe_of(exported: Exported) -> Preprocessing:
     """What the network's card, or the user, says its images are normalized with; UsageError where nobody does."""
-    how = preparation_of(exported) if photographs_fit(exported) else None
+    how = preparation_of(exported) if takes_images(exported) else None
     if how is None or how.origin not in ("card", "given"):
         raise UsageError(
             f"{exported.model.name} has no card that says how its images are normalized",

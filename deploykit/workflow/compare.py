@@ -26,8 +26,8 @@ from deploykit.bench import (
 from deploykit.data.feeds import joined_feeds, runs, whole_runs
 from deploykit.data.images import assert_disjoint
 from deploykit.data.inputs import (
+    ImageInputs,
     Inputs,
-    Photographs,
     calibration_inputs,
     inputs_for,
     require_feedable,
@@ -165,7 +165,7 @@ class _Comparison:
         count = max(PHOTOGRAPHS, ROTATED * batch) if self.timed else PHOTOGRAPHS
         images = inputs_for(self.exported, "test", count=count, batch=batch, data=spec.data)
         self.workspace.warn_once(unprepared(spec.model, images.preparation))
-        if isinstance(self.calibration, Photographs) and isinstance(images, Photographs):
+        if isinstance(self.calibration, ImageInputs) and isinstance(images, ImageInputs):
             assert_disjoint(self.calibration.images, images.images)
         return images
 
@@ -277,7 +277,7 @@ class _Comparison:
     def _preparation(self) -> str:
         """How images were prepared, if any were shown."""
         shown = vars(self).get("test")
-        return str(shown.how) if isinstance(shown, Photographs) else ""
+        return str(shown.how) if isinstance(shown, ImageInputs) else ""
 
     def _conditions(
         self,

@@ -158,7 +158,7 @@ class _Evaluation:
         if spec.calibration.table is not None:
             said = f"table {spec.calibration.table}"
         elif calibration is not None:
-            origin = spec.data or "demo photographs"
+            origin = spec.data or "demo images"
             said = f"{spec.calibration.method} over {len(calibration)} images of {origin}, none of which is judged here"
         return AccuracyConditions(
             model=self.exported.model.label,

@@ -44,7 +44,7 @@ def test_the_answer_describes_the_table(run, asked, table):
     written = json.loads(table.read_text())
     assert (found["method"], found["images"], found["note"]) == ("entropy", 6, None)
     assert found["activations"] == len(written["ranges"]) > 10
-    assert len(found["photographs"]) == 4  # half of the folder's; the others are for tests
+    assert len(found["image_names"]) == 4  # half of the folder's; the others are for tests
     assert found["peak_memory_bytes"] > 10**8
     assert (written["graph_digest"], written["data_digest"]) == (found["graph_digest"], found["data_digest"])
 

@@ -77,7 +77,7 @@ def test_several_inputs_and_four_channels_are_fed_noise_which_is_said(run, netwo
     assert "nothing to calibrate INT8 on; give --data FILE.npz" in complaint(unasked)
     refused = run("verify", path, "--backends", "ort", "--data", path.parent)
     assert refused.returncode == USAGE
-    assert "photographs cannot fill that" in complaint(refused)
+    assert "which is not an image input" in complaint(refused)
 
 
 def test_int8_of_a_fixed_batch_is_calibrated_at_that_batch(run, network, photographs):

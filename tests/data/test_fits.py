@@ -1,4 +1,4 @@
-"""How a photograph comes to an input's size: cut, stretched or fitted in, square or not, in either layout."""
+"""How an image comes to an input's size: cut, stretched or fitted in, square or not, in either layout."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def test_a_cut_fills_inputs_that_are_not_square_and_keeps_the_ratio(size, margin
     assert found.shape == (32, 64, 3)
     share = max(64 / size[0], 32 / size[1]) * (WIDE.resize + margin) / WIDE.resize
     across = int(found[16, 62, 0]) - int(found[16, 1, 0])
-    assert across == pytest.approx(61 / share, abs=2.5)  # pixels of the photograph that the input shows
+    assert across == pytest.approx(61 / share, abs=2.5)  # pixels of the image that the input shows
 
 
 def test_a_cut_of_torchvision_s_sizes_is_torchvision_s(tmp_path):
@@ -64,7 +64,7 @@ def test_layout_scale_and_order(order, first):
 
 
 @pytest.mark.parametrize("fit", ["crop", "stretch", "letterbox"])
-def test_crops_of_the_demo_photographs_have_the_input_s_shape(fit):
+def test_crops_of_the_demo_images_have_the_input_s_shape(fit):
     images = open_images("test", replace(WIDE, fit=fit), channels=3, count=3, seed=0)
     (batch,) = images.batches(3)
     assert batch.shape == (3, 3, 32, 64)

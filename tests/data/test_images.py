@@ -1,4 +1,4 @@
-"""Image sets: the right pixels, the same ones every time, and never one photograph on both sides."""
+"""Preprocessed images: the right pixels, the same ones every time, and never one image on both sides."""
 
 import shutil
 import subprocess
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploykit.data import collection as photographs_module
-from deploykit.data.collection import demo_photographs
+from deploykit.data import dataset as dataset_module
+from deploykit.data.dataset import demo_images
 from deploykit.data.images import assert_disjoint, open_images
 from deploykit.errors import UntrustedArtifact, UsageError
 from deploykit.spec import Preprocessing
@@ -20,17 +20,17 @@ RECIPE = Preprocessing(crop=32, resize=40)
 GREY = Preprocessing(crop=28, resize=28, mean=(0.1307,), std=(0.3081,))
 
 
-def photograph(seed, size=(64, 48)):
+def random_image(seed, size=(64, 48)):
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Eight photographs, two of them in a subfolder."""
+    """Eight images, two of them in a subfolder."""
     (tmp_path / "photos" / "more").mkdir(parents=True)
     for index in range(8):
         name = f"more/{index}.PNG" if index > 5 else f"{index}.png"
-        photograph(index, (64 + index, 48)).save(tmp_path / "photos" / name)
+        random_image(index, (64 + index, 48)).save(tmp_path / "photos" / name)
     return tmp_path / "photos"
 
 
@@ -39,7 +39,7 @@ def opened(folder=None, role="calibration", recipe=RECIPE, *, channels=3, count=
 
 
 def names(images):
-    return tuple(photograph.name for photograph in images.used)
+    return tuple(raw.name for raw in images.used)
 
 
 def array(images, batch=3):
@@ -53,7 +53,7 @@ def array(images, batch=3):
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_a_folder_s_images_are_what_torchvision_makes_of_them(tmp_path, size, interpolation):
     transforms = pytest.importorskip("torchvision.transforms")
-    photograph(0, size).save(tmp_path / "a.png")
+    random_image(0, size).save(tmp_path / "a.png")
     ours = array(opened(tmp_path, recipe=replace(RECIPE, interpolation=interpolation), count=1))[0]
     theirs = transforms.Compose(
         [
@@ -62,12 +62,12 @@ def test_a_folder_s_images_are_what_torchvision_makes_of_them(tmp_path, size, in
             transforms.ToTensor(),
             transforms.Normalize(RECIPE.mean, RECIPE.std),
         ]
-    )(photograph(0, size))
+    )(random_image(0, size))
     np.testing.assert_allclose(ours, theirs.numpy(), rtol=0, atol=5e-7)
 
 
 def test_channels_come_in_the_order_of_the_recipe(tmp_path):
-    photograph(0, (40, 40)).save(tmp_path / "a.png")
+    random_image(0, (40, 40)).save(tmp_path / "a.png")
     plain = replace(RECIPE, mean=(0.0,) * 3, std=(1.0,) * 3)
     rgb, bgr = (
         array(opened(tmp_path, recipe=replace(plain, channel_order=order), count=1)) for order in ("RGB", "BGR")
@@ -77,9 +77,9 @@ def test_channels_come_in_the_order_of_the_recipe(tmp_path):
 
 
 def test_one_channel_is_luma(tmp_path):
-    photograph(0, (28, 28)).save(tmp_path / "a.png")
+    random_image(0, (28, 28)).save(tmp_path / "a.png")
     ours = array(opened(tmp_path, recipe=GREY, channels=1, count=1))
-    red, green, blue = np.moveaxis(np.asarray(photograph(0, (28, 28)), np.float64), -1, 0)
+    red, green, blue = np.moveaxis(np.asarray(random_image(0, (28, 28)), np.float64), -1, 0)
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     assert ours.shape == (1, 1, 28, 28)
     assert np.abs((ours[0, 0] * 0.3081 + 0.1307) * 255 - luma).max() < 0.51  # one rounding to a grey level
@@ -98,7 +98,7 @@ def test_batches_are_streamed(folder, monkeypatch):
     images = opened(folder, count=4)
     assert len(images.used) == 4  # sound images are known now
     read = []
-    monkeypatch.setattr(photographs_module, "read_image", lambda path: read.append(path) or photograph(0))
+    monkeypatch.setattr(dataset_module, "read_image", lambda path: read.append(path) or random_image(0))
     batches = images.batches(1)
     assert read == []
     next(batches)
@@ -133,7 +133,7 @@ def test_the_digest_follows_everything_that_changes_the_inputs(folder):
     seen += [opened(folder, **change).digest for change in ({"count": 3}, {"seed": 1}, {"role": "test"})]
     seen += [opened(folder, recipe=replace(RECIPE, crop=31)).digest, opened().digest]
     used = opened(folder).used[0].path
-    photograph(99, Image.open(used).size).save(used)
+    random_image(99, Image.open(used).size).save(used)
     seen.append(opened(folder).digest)
     assert len(set(seen)) == len(seen)
 
@@ -143,13 +143,13 @@ def test_seeds_cut_different_crops():
 
 
 def test_a_digest_and_opening_decode_no_more_than_one_image(folder, monkeypatch):
-    decoded, read = [], photographs_module.read_image
-    monkeypatch.setattr(photographs_module, "read_image", lambda path: decoded.append(path) or read(path))
+    decoded, read = [], dataset_module.read_image
+    monkeypatch.setattr(dataset_module, "read_image", lambda path: decoded.append(path) or read(path))
     assert opened(folder).digest
     assert len(decoded) == 1
 
 
-# Which photographs
+# Which images
 
 
 def test_each_image_of_a_folder_is_used_once_before_crops_follow(folder):
@@ -174,21 +174,21 @@ def test_the_split_does_not_depend_on_the_seed(folder):
 @pytest.mark.parametrize("suffix", [".png", ".bmp"])  # bitmaps of one shape all have one size
 def test_a_copy_stays_on_the_side_of_its_original(tmp_path, suffix):
     for index in range(4):
-        photograph(index).save(tmp_path / f"{index}{suffix}")
+        random_image(index).save(tmp_path / f"{index}{suffix}")
         shutil.copy(tmp_path / f"{index}{suffix}", tmp_path / f"copy of {index}{suffix}")
     calibration, test = opened(tmp_path, count=8), opened(tmp_path, role="test", count=8)
     assert len(set(names(calibration))) == len(set(names(test))) == 4
     assert_disjoint(calibration, test)
 
 
-def test_one_photograph_serves_one_role_but_not_both(tmp_path):
-    photograph(0).save(tmp_path / "only.png")
+def test_one_image_serves_one_role_but_not_both(tmp_path):
+    random_image(0).save(tmp_path / "only.png")
     calibration, test = opened(tmp_path), opened(tmp_path, role="test")
     with pytest.raises(UsageError, match=r"only\.png would serve for test and, as only\.png, for calibration; give"):
         assert_disjoint(calibration, test)
 
 
-def test_demo_roles_share_no_photograph():
+def test_demo_roles_share_no_image():
     calibration, test = opened(count=50), opened(role="test", count=50)
     assert_disjoint(calibration, test)
     assert {"china", "motorcycle_left", "motorcycle_right"} <= set(names(calibration))
@@ -196,14 +196,14 @@ def test_demo_roles_share_no_photograph():
     assert calibration.skipped == test.skipped == ()
 
 
-def test_demo_photographs_state_where_they_come_from():
-    found = demo_photographs()
+def test_demo_images_state_where_they_come_from():
+    found = demo_images()
     assert len(found) == 11
     assert all(item.license and item.source and item.path.is_file() for item in found)
 
 
-def test_the_demo_photographs_are_found_without_importing_their_packages():
-    code = "import sys; from deploykit.data.collection import demo_photographs as demo; demo(); print(*sys.modules)"
+def test_the_demo_images_are_found_without_importing_their_packages():
+    code = "import sys; from deploykit.data.dataset import demo_images as demo; demo(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"skimage", "sklearn", "torch", "onnx"} & set(loaded)
 
@@ -214,10 +214,9 @@ def test_the_demo_photographs_are_found_without_importing_their_packages():
 def test_a_recipe_names_files_and_roles(folder, tmp_path):
     recipe = tmp_path / "recipe.toml"
     rows = [
-        f'[[photograph]]\nfile = "photos/{index}.png"\nrole = "{role}"'
-        for index, role in ((0, "test"), (1, "calibration"))
+        f'[[image]]\nfile = "photos/{index}.png"\nrole = "{role}"' for index, role in ((0, "test"), (1, "calibration"))
     ]
-    recipe.write_text("\n".join([*rows, '[[photograph]]\nfile = "photos/gone.png"']))
+    recipe.write_text("\n".join([*rows, '[[image]]\nfile = "photos/gone.png"']))
     for role, name in (("test", "photos/0.png"), ("calibration", "photos/1.png")):
         images = opened(recipe, role=role, count=2)
         assert names(images) == (name,)
@@ -227,12 +226,12 @@ def test_a_recipe_names_files_and_roles(folder, tmp_path):
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("[[photograph", UntrustedArtifact, "is no TOML"),
-        ("other = 1", UntrustedArtifact, r"has no \[\[photograph\]\] tables"),
-        ('[[photograph]]\nname = "a"', UntrustedArtifact, "a photograph has name; texts, with file"),
-        ('[[photograph]]\nfile = "a"\nrole = "train"', UntrustedArtifact, "unknown role 'train'"),
-        ('[[photograph]]\nfile = "a"\npackage = "os.path"', UntrustedArtifact, "'os.path' is no top-level package"),
-        ('[[photograph]]\nfile = "a.png"', UsageError, "has no usable photograph, the first: a.png"),
+        ("[[image", UntrustedArtifact, "is not valid TOML"),
+        ("other = 1", UntrustedArtifact, r"has no \[\[image\]\] tables"),
+        ('[[image]]\nname = "a"', UntrustedArtifact, "an image has name; texts, with file"),
+        ('[[image]]\nfile = "a"\nrole = "train"', UntrustedArtifact, "unknown role 'train'"),
+        ('[[image]]\nfile = "a"\npackage = "os.path"', UntrustedArtifact, "'os.path' is no top-level package"),
+        ('[[image]]\nfile = "a.png"', UsageError, "has no usable image, the first: a.png"),
     ],
 )
 def test_a_recipe_that_is_none_is_refused(tmp_path, text, error, message):
@@ -242,7 +241,7 @@ def test_a_recipe_that_is_none_is_refused(tmp_path, text, error, message):
 
 
 def test_an_archive_gives_the_images_of_its_pixels(folder, tmp_path):
-    """The same photographs as files and as an array: the same inputs, whoever gets them."""
+    """The same images as files and as an array: the same inputs, whoever gets them."""
     pixels = np.random.default_rng(0).integers(0, 256, (6, 48, 64, 3), dtype=np.uint8)
     np.savez(tmp_path / "pixels.npz", images=pixels)
     parts = [opened(tmp_path / "pixels.npz", role=role, count=3) for role in ("calibration", "test")]
@@ -329,25 +328,25 @@ def test_a_dangling_link_that_only_stands_in_does_not_stop_a_digest(folder, role
 
 
 def test_absent_demo_packages_are_named_with_the_fix(monkeypatch):
-    monkeypatch.setattr(photographs_module, "find_spec", lambda name: None)
-    for call in (demo_photographs, opened):
+    monkeypatch.setattr(dataset_module, "find_spec", lambda name: None)
+    for call in (demo_images, opened):
         with pytest.raises(UsageError, match=r'not installed; pip install "deploykit\[demo\]", or give a folder'):
             call()
 
 
 def test_one_demo_package_is_enough(monkeypatch):
-    find_spec = photographs_module.find_spec
-    monkeypatch.setattr(photographs_module, "find_spec", lambda name: None if name == "skimage" else find_spec(name))
+    find_spec = dataset_module.find_spec
+    monkeypatch.setattr(dataset_module, "find_spec", lambda name: None if name == "skimage" else find_spec(name))
     images = opened(count=3)
     assert set(names(images)) == {"china"}
     assert len(images.skipped) == 9
     assert str(images.skipped[0]) == "astronaut: skimage does not provide it here"
 
 
-def test_a_demo_photograph_of_another_version_is_not_used(monkeypatch):
-    digest = photographs_module.file_digest
-    monkeypatch.setattr(photographs_module, "file_digest", lambda path: "0" if path.stem == "coffee" else digest(path))
-    assert "coffee" not in [item.name for item in demo_photographs()]
+def test_a_demo_image_of_another_version_is_not_used(monkeypatch):
+    digest = dataset_module.file_digest
+    monkeypatch.setattr(dataset_module, "file_digest", lambda path: "0" if path.stem == "coffee" else digest(path))
+    assert "coffee" not in [item.name for item in demo_images()]
     assert [item.name for item in opened().skipped] == ["coffee"]
 
 

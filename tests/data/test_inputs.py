@@ -1,4 +1,4 @@
-"""Which networks photographs fill, what the others are shown, and how it is cut into runs."""
+"""Which networks take images, what the others are fed, and how it is cut into runs."""
 
 import re
 from dataclasses import replace
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from deploykit.data.feeds import joined_feeds, runs
-from deploykit.data.inputs import Arrays, Noise, Photographs, inputs_for
+from deploykit.data.inputs import ArrayInputs, ImageInputs, NoiseInputs, inputs_for
 from deploykit.data.noise import white_noise
 from deploykit.data.preparation import preparation_of
 from deploykit.errors import UnsupportedGraph, UsageError
@@ -48,9 +48,9 @@ def shown(network: Signature, role: str = "test", *, count: int = 5, batch: int 
 @pytest.mark.parametrize(
     "shape", [("N", 3, 8, 8), ("N", 1, 8, 8), ("N", 3, 8, 12), ("N", 8, 12, 3), ("N", 16, 8, 1)], ids=str
 )
-def test_photographs_fill_images_in_the_inputs_own_type_and_layout(shape, dtype):
+def test_images_fill_an_image_input_in_the_inputs_own_type_and_layout(shape, dtype):
     found = shown(exported(TensorSpec("x", shape, dtype)))
-    assert isinstance(found, Photographs)
+    assert isinstance(found, ImageInputs)
     feeds = list(found.feeds())
     assert [(feed["x"].shape, feed["x"].dtype.name) for feed in feeds] == [((1, *shape[1:]), dtype)] * 5
     assert joined_feeds(feeds)["x"].std() > 0
@@ -133,7 +133,7 @@ def test_preprocessing_that_does_not_fit_the_input_is_refused(network, asked, sa
 )
 def test_everything_else_is_shown_seeded_noise_and_says_so(inputs):
     found = shown(exported(*inputs))
-    assert isinstance(found, Noise)
+    assert isinstance(found, NoiseInputs)
     assert found.source.startswith("seeded noise: the network takes x float")
     assert found.facts["note"] == "calibrated on noise: speed only"
     feeds = list(found.feeds())
@@ -153,7 +153,7 @@ def test_nothing_is_calibrated_on_noise_unless_that_is_asked_for():
         shown(exported(replace(IMAGES, shape=("N", 7))), "calibration")
     assert "--data FILE.npz" in caught.value.hint
     assert "--data noise" in caught.value.hint
-    assert isinstance(shown(exported(IMAGES), "calibration", data=Synthetic.NOISE), Noise)
+    assert isinstance(shown(exported(IMAGES), "calibration", data=Synthetic.NOISE), NoiseInputs)
 
 
 def test_whole_numbers_and_booleans_are_drawn_from_the_range_that_is_stated():
@@ -173,7 +173,7 @@ def test_arrays_by_name_fill_any_network(tmp_path):
     arrays = {"ids": random.integers(0, 9, (6, 5)), "images": random.standard_normal((6, 4, 2, 2)).astype(np.float32)}
     np.savez(tmp_path / "both.npz", **arrays)
     found = shown(exported(ids, images), "calibration", data=tmp_path / "both.npz")
-    assert isinstance(found, Arrays)
+    assert isinstance(found, ArrayInputs)
     feeds = joined_feeds(list(found.feeds()))
     for name, rows in feeds.items():
         np.testing.assert_array_equal(rows, arrays[name][list(found.rows)])
@@ -202,10 +202,10 @@ def test_bytes_of_the_inputs_own_shape_go_in_as_they_are(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (8, 6, 6, 3), dtype=np.uint8)
     np.savez(tmp_path / "pixels.npz", images=pixels)
     found = shown(exported(TensorSpec("x", ("N", 6, 6, 3), "uint8")), "calibration", data=tmp_path / "pixels.npz")
-    assert isinstance(found, Arrays)
+    assert isinstance(found, ArrayInputs)
     np.testing.assert_array_equal(joined_feeds(list(found.feeds()))["x"], pixels[list(found.rows)])
     smaller = shown(exported(TensorSpec("x", ("N", 4, 4, 3), "uint8")), "calibration", data=tmp_path / "pixels.npz")
-    assert isinstance(smaller, Photographs)
+    assert isinstance(smaller, ImageInputs)
 
 
 def test_inputs_of_one_shape_are_shown_different_noise():
@@ -261,8 +261,8 @@ def test_free_sizes_and_no_inputs_are_refused():
         shown(exported())
 
 
-def test_photographs_for_a_network_that_they_cannot_fill_are_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"takes x float32\[N, 4, 8, 8\]: photographs cannot fill that") as caught:
+def test_images_for_a_network_that_they_cannot_fill_are_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"takes x float32\[N, 4, 8, 8\], which is not an image input") as caught:
         shown(exported(replace(IMAGES, shape=("N", 4, 8, 8))), data=tmp_path)
     assert "--data FILE.npz" in caught.value.hint
 
@@ -290,7 +290,7 @@ def test_given_images_are_called_crops_only_where_crops_make_up_the_number(tmp_p
     enough, few = (shown(network, count=count, data=tmp_path) for count in (4, 6))
     assert enough.source == "the given images"
     assert few.source == "the given images (4), and 2 random crops of them"
-    assert shown(network).source == "crops of the demo photographs"
+    assert shown(network).source == "crops of the demo images"
 
 
 @pytest.mark.parametrize(("channels", "said"), [(3, "ImageNet's mean and deviation are"), (1, "-1 and 1 are")])

@@ -9,7 +9,7 @@ from deploykit.doctor import examine
 def test_findings_are_text_and_what_is_missing_has_a_fix(tmp_path):
     findings = examine(tmp_path / "engines")
     assert all(type(value) is str for finding in findings for value in asdict(finding).values())
-    assert {"python", "torch", "gpu", "backend torch", "photographs", "store"} <= {item.subject for item in findings}
+    assert {"python", "torch", "gpu", "backend torch", "demo images", "store"} <= {item.subject for item in findings}
     assert all(finding.fix for finding in findings if finding.state != "ok")
     assert all(finding.detail for finding in findings)
 

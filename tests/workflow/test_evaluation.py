@@ -83,7 +83,7 @@ def test_images_that_int8_was_calibrated_on_are_left_out_for_every_row(workspace
     spec = replace(request.spec, data=labeled[0], calibration=Calibration(images=5))
     left = evaluate(workspace, replace(request, spec=spec)).rows
     assert [line.top1.n for line in left] == [IMAGES - 5] * 2
-    elsewhere = evaluate(workspace, request).rows  # calibrated on the demo photographs, none of which is here
+    elsewhere = evaluate(workspace, request).rows  # calibrated on the demo images, none of which is here
     assert [line.top1.n for line in elsewhere] == [IMAGES] * 2
 
 

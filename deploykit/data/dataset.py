@@ -1,12 +1,13 @@
-"""Where photographs come from: files in a folder, pixels in an archive, a recipe, or the demo set inside two wheels.
+"""Where images come from: files in a folder, pixels in an archive, a recipe, or the demo set inside two wheels.
 
     FOLDER          images, in subfolders too
     MNIST folder    idx files (http://yann.lecun.com/exdb/mnist), plain or gzipped: `train-*` calibrate, `t10k-*` test
     FILE.npz        `images`: uint8 (n, height, width) or (n, height, width, 3); `labels`: whole numbers, if any
-    FILE.toml       a recipe: [[photograph]] tables with `file` (relative to the recipe), and if wanted `role`, `sha256`
+    FILE.toml       a recipe: [[image]] tables with `file` (relative to the recipe), and if wanted `role`, `sha256`;
+                    [[photograph]], their old name, is read as well
 
-A photograph knows its role, calibration or test, where its origin states one; what states none is split in two by a
-hash, copies of one photograph together.
+An image knows its role, calibration or test, where its origin states one; what states none is split in two by a
+hash, copies of one image together.
 """
 
 import hashlib
@@ -39,7 +40,7 @@ RECIPE_KEYS = {"file", "name", "role", "license", "source", "sha256", "package"}
 
 
 @dataclass(frozen=True, slots=True)
-class Photograph:
+class RawImage:
     """A file of its own, or number `index` of `pixels`, uint8 (n, height, width) or (n, height, width, 3).
 
     `role` is "" where either may have it.
@@ -103,21 +104,21 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
-class Album:
-    """Photographs of one origin, each with its role, and what of it cannot be used.
+class ImageDataset:
+    """Images of one origin, each with its role, and what of it cannot be used.
 
-    `classes` are the names behind the labels; empty where there are none. `divided` says that the origin itself keeps
-    some photographs for tests.
+    `classes` are the names behind the labels; empty where there are none. `has_split` says that the origin itself keeps
+    some images for tests.
     """
 
-    photographs: tuple[Photograph, ...]
+    images: tuple[RawImage, ...]
     unusable: tuple[Skipped, ...] = ()
     classes: tuple[str, ...] = ()
-    divided: bool = False
+    has_split: bool = False
 
 
-def open_album(origin: Path | None) -> Album:
-    """The photographs of `origin` (None: the demo photographs).
+def open_dataset(origin: Path | None) -> ImageDataset:
+    """The images of `origin` (None: the demo images).
 
     Raises UsageError where there is nothing of that kind or no image in it, UntrustedArtifact for an archive or a
     recipe that is not what it says.
@@ -134,26 +135,26 @@ def open_album(origin: Path | None) -> Album:
     return _idx(origin) if _idx_file(origin, "images", 3, tuple(IDX_PARTS)) else _folder(origin)
 
 
-def open_labeled(origin: Path) -> Album:
-    """The photographs of `origin`, each with its label.
+def open_labeled(origin: Path) -> ImageDataset:
+    """The images of `origin`, each with its label.
 
     A folder has one subfolder for each class: their names, in the order of `classes.txt` where the folder has one (a
-    name a line), else sorted (as numbers, if all are), are labels 0, 1, ... Raises as `open_album`, and UsageError
+    name a line), else sorted (as numbers, if all are), are labels 0, 1, ... Raises as `open_dataset`, and UsageError
     where there is no label, or only one class.
     """
-    album = open_album(origin)
-    if origin.is_dir() and not album.classes:
-        album = _by_subfolder(origin, album)
-    if not album.classes:
+    dataset = open_dataset(origin)
+    if origin.is_dir() and not dataset.classes:
+        dataset = _by_subfolder(origin, dataset)
+    if not dataset.classes:
         raise UsageError(f"{origin} has no labels", hint="an .npz has them as `labels`, a folder as its subfolders")
-    if len(album.classes) < 2:
-        raise UsageError(f"{origin} has one class only, {album.classes[0]}", hint="give a folder with a subfolder each")
-    return album
+    if len(dataset.classes) < 2:
+        raise UsageError(f"{origin} has one class only, {dataset.classes[0]}", hint="give one subfolder for each class")
+    return dataset
 
 
-def demo_photographs() -> tuple[Photograph, ...]:
-    """The demo photographs that are installed. Raises UsageError when none is."""
-    return _demo().photographs
+def demo_images() -> tuple[RawImage, ...]:
+    """The demo images that are installed. Raises UsageError when none is."""
+    return _demo().images
 
 
 def rank(seed: int, text: str) -> str:
@@ -183,40 +184,40 @@ def require_labels(path: Path, labels: "np.ndarray[Any, Any]", images: int) -> N
         raise UsageError(f"{path}: label {labels.max()} is beyond any class", hint=f"labels end at {MOST_CLASSES - 1}")
 
 
-def _demo() -> Album:
+def _demo() -> ImageDataset:
     text = (resources.files("deploykit.data") / "demo.toml").read_text(encoding="utf-8")
-    found, unusable = _listed(tomllib.loads(text)["photograph"], Path())
+    found, unusable = _listed(tomllib.loads(text)["image"], Path())
     if not found:
-        raise UsageError("the demo photographs of scikit-learn and scikit-image are not installed", hint=DEMO_FIX)
-    return Album(tuple(found), tuple(unusable))
+        raise UsageError("the demo images of scikit-learn and scikit-image are not installed", hint=DEMO_FIX)
+    return ImageDataset(tuple(found), tuple(unusable))
 
 
-def _recipe(path: Path) -> Album:
+def _recipe(path: Path) -> ImageDataset:
     try:
         content = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
-        raise UntrustedArtifact(f"recipe {path} is no TOML: {error}") from error
-    rows = content.get("photograph")
+        raise UntrustedArtifact(f"recipe {path} is not valid TOML: {error}") from error
+    rows = content.get("image", content.get("photograph"))
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        raise UntrustedArtifact(f"recipe {path} has no [[photograph]] tables", hint="see calibration/demo.toml")
+        raise UntrustedArtifact(f"recipe {path} has no [[image]] tables", hint="see calibration/demo.toml")
     for row in rows:
         keys = "file, and a name where it has a package" if "package" in row else "file"
         if not all(isinstance(value, str) for value in row.values()) or "file" not in row or set(row) - RECIPE_KEYS:
-            raise UntrustedArtifact(f"recipe {path}: a photograph has {', '.join(row)}", hint=f"texts, with {keys}")
+            raise UntrustedArtifact(f"recipe {path}: an image has {', '.join(row)}", hint=f"texts, with {keys}")
         if "." in row.get("package", ""):  # whose parent would be imported to find it
             raise UntrustedArtifact(f"recipe {path}: {row['package']!r} is no top-level package", hint="name that one")
         if row.get("role", "") not in ("", *ROLES):
             raise UntrustedArtifact(f"recipe {path}: unknown role {row['role']!r}", hint=f"known: {', '.join(ROLES)}")
     found, unusable = _listed(rows, path.parent)
     if not found:
-        raise UsageError(f"recipe {path} has no usable photograph, the first: {unusable[0]}")
+        raise UsageError(f"recipe {path} has no usable image, the first: {unusable[0]}")
     split = _split([item for item in found if not item.role])
-    return Album(tuple([item for item in found if item.role] + split), tuple(unusable))
+    return ImageDataset(tuple([item for item in found if item.role] + split), tuple(unusable))
 
 
-def _listed(rows: Sequence[dict[str, str]], folder: Path) -> tuple[list[Photograph], list[Skipped]]:
+def _listed(rows: Sequence[dict[str, str]], folder: Path) -> tuple[list[RawImage], list[Skipped]]:
     """Files beside a recipe, or inside installed packages."""
-    found: list[Photograph] = []
+    found: list[RawImage] = []
     unusable: list[Skipped] = []
     for row in rows:
         name, owner = row.get("name", row["file"]), row.get("package")
@@ -229,11 +230,11 @@ def _listed(rows: Sequence[dict[str, str]], folder: Path) -> tuple[list[Photogra
             unusable.append(Skipped(name, f"{path} is not the file that is described"))
         else:
             role, terms, source = (row.get(key, "") for key in ("role", "license", "source"))
-            found.append(Photograph(name, path, role, terms, source))
+            found.append(RawImage(name, path, role, terms, source))
     return found, unusable
 
 
-def _folder(folder: Path) -> Album:
+def _folder(folder: Path) -> ImageDataset:
     paths = sorted(
         Path(parent) / name
         for parent, _, names in os.walk(folder)
@@ -242,12 +243,12 @@ def _folder(folder: Path) -> Album:
     )
     if not paths:
         raise UsageError(f"image folder {folder} has no image", hint=f"looked for {', '.join(SUFFIXES)}")
-    return Album(tuple(_split([Photograph(path.relative_to(folder).as_posix(), path) for path in paths])))
+    return ImageDataset(tuple(_split([RawImage(path.relative_to(folder).as_posix(), path) for path in paths])))
 
 
-def _by_subfolder(folder: Path, album: Album) -> Album:
-    """Labels by the first part of each photograph's name; images beside the subfolders have none and are skipped."""
-    parts = [Path(photograph.name).parts for photograph in album.photographs]
+def _by_subfolder(folder: Path, dataset: ImageDataset) -> ImageDataset:
+    """Labels by the first part of each image's name; images beside the subfolders have none and are skipped."""
+    parts = [Path(raw.name).parts for raw in dataset.images]
     names = {part[0] for part in parts if len(part) > 1}
     found = sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
     listed = folder / CLASSES
@@ -261,13 +262,13 @@ def _by_subfolder(folder: Path, album: Album) -> Album:
             f"{listed} does not list {', '.join(unknown[:3])}", hint="one name a line, one for each folder"
         )
     label = {name: number for number, name in enumerate(classes)}
-    pairs = list(zip(album.photographs, parts, strict=True))
-    loose = tuple(Skipped(photograph.name, "lies in no class's folder") for photograph, part in pairs if len(part) == 1)
-    labeled = tuple(replace(photograph, label=label[part[0]]) for photograph, part in pairs if len(part) > 1)
-    return Album(labeled, album.unusable + loose, tuple(classes) if labeled else ())
+    pairs = list(zip(dataset.images, parts, strict=True))
+    loose = tuple(Skipped(raw.name, "lies in no class's folder") for raw, part in pairs if len(part) == 1)
+    labeled = tuple(replace(raw, label=label[part[0]]) for raw, part in pairs if len(part) > 1)
+    return ImageDataset(labeled, dataset.unusable + loose, tuple(classes) if labeled else ())
 
 
-def _archive(path: Path) -> Album:
+def _archive(path: Path) -> ImageDataset:
     arrays = read_npz(path)
     images, labels = arrays.get("images"), arrays.get("labels")
     if images is None:
@@ -275,12 +276,12 @@ def _archive(path: Path) -> Album:
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
         raise UsageError(
             f"{path}: images are {images.dtype}{list(images.shape)}",
-            hint="photographs are uint8 (n, height, width) or (n, height, width, 3)",
+            hint="raw images are uint8 (n, height, width) or (n, height, width, 3)",
         )
     return _of_pixels(path, images, labels, role=None)
 
 
-def _idx(folder: Path) -> Album:
+def _idx(folder: Path) -> ImageDataset:
     parts = []
     for part, role in IDX_PARTS.items():
         images = _idx_file(folder, "images", 3, (part,))
@@ -290,8 +291,8 @@ def _idx(folder: Path) -> Album:
     classes = max((part.classes for part in parts), key=len)
     if any(not part.classes for part in parts):
         classes = ()
-    found = tuple(item for part in parts for item in part.photographs)
-    return Album(found, classes=classes, divided=len(parts) == len(IDX_PARTS))
+    found = tuple(item for part in parts for item in part.images)
+    return ImageDataset(found, classes=classes, has_split=len(parts) == len(IDX_PARTS))
 
 
 def _idx_file(folder: Path, what: str, axes: int, parts: tuple[str, ...]) -> Path | None:
@@ -299,8 +300,8 @@ def _idx_file(folder: Path, what: str, axes: int, parts: tuple[str, ...]) -> Pat
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def _of_pixels(path: Path, images: Any, labels: Any, *, role: str | None) -> Album:
-    """One photograph for each image; `role` None splits them."""
+def _of_pixels(path: Path, images: Any, labels: Any, *, role: str | None) -> ImageDataset:
+    """One `RawImage` for each row of `images`; without a `role` they are split in two."""
     classes: tuple[str, ...] = ()
     if 0 in images.shape:
         raise UsageError(f"{path} has no image", hint=f"images are uint8{list(images.shape)}")
@@ -308,7 +309,7 @@ def _of_pixels(path: Path, images: Any, labels: Any, *, role: str | None) -> Alb
         require_labels(path, labels, len(images))
         classes = tuple(str(number) for number in range(int(labels.max()) + 1))
     found = [
-        Photograph(
+        RawImage(
             f"{path.name}[{index}]",
             path,
             role or "",
@@ -318,20 +319,18 @@ def _of_pixels(path: Path, images: Any, labels: Any, *, role: str | None) -> Alb
         )
         for index in range(len(images))
     ]
-    return Album(tuple(found if role else _split(found)), classes=classes)
+    return ImageDataset(tuple(found if role else _split(found)), classes=classes)
 
 
-def _split(found: list[Photograph]) -> list[Photograph]:
-    """Half for each role; copies, which have one size, get the same one, and a single photograph either."""
-    sizes = [photograph.size for photograph in found]
+def _split(found: list[RawImage]) -> list[RawImage]:
+    """Half for each role; copies, which have one size, get the same one, and a single image either."""
+    sizes = [raw.size for raw in found]
     common = Counter(sizes)
     # Content is read only where sizes meet.
     identities = [
-        f"{size} {photograph.digest}" if common[size] > 1 else str(size)
-        for photograph, size in zip(found, sizes, strict=True)
+        f"{size} {raw.digest}" if common[size] > 1 else str(size) for raw, size in zip(found, sizes, strict=True)
     ]
     roles = split_roles(identities)
     return [
-        replace(photograph, role=roles[text] if len(roles) > 1 else "")
-        for photograph, text in zip(found, identities, strict=True)
+        replace(raw, role=roles[text] if len(roles) > 1 else "") for raw, text in zip(found, identities, strict=True)
     ]
