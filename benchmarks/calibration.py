@@ -76,14 +76,14 @@ def ours(network: str, store: Path, path: Path, images: int) -> None:
     """Count, choose ranges and quantize for ONNX Runtime's CPU kernels."""
     from deploykit import graph
     from deploykit.precision.calibrate.collect import observe
-    from deploykit.precision.calibrate.observations import Campaign, Observations
+    from deploykit.precision.calibrate.observations import CalibrationRun, Observations
     from deploykit.precision.int8.quantize import quantize
     from deploykit.workflow.transforms import read_graph
 
     exported, feeds = shown(network, store, images)
     model = read_graph(exported.path)
-    campaign = Campaign(graph_digest=exported.digest, data_digest="0" * 64, preprocessing="", batches=images)
-    table = observe(model, feeds, Observations(campaign)).table("entropy")
+    run = CalibrationRun(graph_digest=exported.digest, data_digest="0" * 64, preprocessing="", batches=images)
+    table = observe(model, feeds, Observations(run)).table("entropy")
     placement = get_backend("ort").placement
     assert placement is not None
     quantize(model, table, placement)

@@ -139,7 +139,7 @@ def require_read(spec: BuildSpec, precisions: Collection[Precision]) -> None:
     half = Precision.FP16 in precisions or (int8 and (policy.rest is Precision.FP16 or policy.auto))
     if spec.keep_fp32 and not half:
         raise UsageError("keep_fp32 requires fp16, or int8 with the policy rest=fp16", hint="leave it out")
-    if policy.leave and not int8:
+    if policy.exclude and not int8:
         raise UsageError("excluded layers require int8", hint="leave them out; keep_fp32 names what fp16 excludes")
 
 

@@ -22,7 +22,7 @@ from deploykit.backends.protocol import Engine
 from deploykit.bench.process import WorkerProcess
 from deploykit.bench.settings import LEAST_LEFT, SHORTEST_BLOCK, TARGET, BenchSettings, Turn, plan_turns
 from deploykit.bench.statistics import FEWEST_ROUNDS, Block, Interval, latency, ratio
-from deploykit.bench.worker import Compute, Flood, Open, Prepare, TimeBlock, Warmed, WarmUp, Workload
+from deploykit.bench.worker import Compute, MeasureThroughput, Open, Prepare, TimeBlock, Warmed, WarmUp, Workload
 from deploykit.errors import DeploykitError, UsageError, WorkerCrashed
 from deploykit.spec import (
     Feed,
@@ -100,7 +100,7 @@ def run_rows(jobs: Sequence[RowJob], settings: BenchSettings, progress: Progress
         if settings.throughput:
             for lane in _alive(lanes):
                 report(f"throughput of {lane.job.label}", 0, 1)
-                lane.flood()
+                lane.measure_throughput()
                 _pause(settings)
     return Measurement(tuple(lane.result() for lane in lanes), stopped_by, rounds, seconds)
 
@@ -178,13 +178,13 @@ class _Lane:
             timed = self.worker.ask(TimeBlock(self.turn.runs))
             self.blocks.append(Block(number, timed.samples_ns, timed.device_ns))
 
-    def flood(self) -> None:
+    def measure_throughput(self) -> None:
         """Launches for about a second, at least ten; two of a row that is too slow for its share."""
         found = latency(self.blocks, seed=0)
         assert found is not None  # noqa: S101 - a row that is alive after the rounds has samples
         runs = max(2 if self.turn.too_slow else 10, round(FLOOD_SECONDS * 1e3 / found.median))
         with self._failure_kept():
-            self.throughput = runs / self.worker.ask(Flood(runs))
+            self.throughput = runs / self.worker.ask(MeasureThroughput(runs))
 
     def result(self) -> RowSamples:
         return RowSamples(

@@ -26,7 +26,7 @@ from typing import Self, overload
 from deploykit.bench.worker import (
     Close,
     Compute,
-    Flood,
+    MeasureThroughput,
     Open,
     Opened,
     Prepare,
@@ -80,7 +80,7 @@ class WorkerProcess:
     @overload
     def ask(self, request: TimeBlock) -> Timed: ...
     @overload
-    def ask(self, request: Flood) -> float: ...
+    def ask(self, request: MeasureThroughput) -> float: ...
     def ask(self, request: Request) -> object:
         """The answer. Raises what the worker raised, and ExecutionFailed when it died or stayed silent too long,
         WorkerCrashed when a signal ended it."""

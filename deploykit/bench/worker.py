@@ -115,7 +115,7 @@ class Timed:
 
 
 @dataclass(frozen=True, slots=True)
-class Flood:
+class MeasureThroughput:
     """Launch `runs` times and synchronize once; answered with the seconds it took."""
 
     runs: int
@@ -126,7 +126,7 @@ class Close:
     """Close the session and end the process; not answered."""
 
 
-Request = Open | Prepare | Compute | WarmUp | TimeBlock | Flood
+Request = Open | Prepare | Compute | WarmUp | TimeBlock | MeasureThroughput
 Requests = queue.SimpleQueue[Request | Close | Exception]  # the last: a request that could not be read
 
 
@@ -208,8 +208,8 @@ class _Row:
                 return warm_up(self._run, cap_seconds=cap_seconds)
             case TimeBlock(runs):
                 return self._time(runs)
-            case Flood(runs):
-                return self._flood(runs)
+            case MeasureThroughput(runs):
+                return self._measure_throughput(runs)
 
     def _start(self, request: Open) -> Opened:
         from deploykit.backends import get_backend
@@ -251,7 +251,7 @@ class _Row:
         gc.enable()
         return Timed(tuple(samples), tuple(device))
 
-    def _flood(self, runs: int) -> float:
+    def _measure_throughput(self, runs: int) -> float:
         began = time.perf_counter()
         for _ in range(runs):
             bound = next(self._bounds)

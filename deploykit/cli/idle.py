@@ -31,7 +31,7 @@ def check_exceptions(
         raise UsageError(
             "--keep-fp32 is for fp16, and for int8 with rest=fp16", hint="add --precision fp16, or leave it out"
         )
-    if policy.leave and Precision.INT8 not in precisions:
+    if policy.exclude and Precision.INT8 not in precisions:
         raise UsageError("--int8-leave is for int8", hint="leave it out; --keep-fp32 names what fp16 leaves in float32")
 
 

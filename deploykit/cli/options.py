@@ -275,7 +275,7 @@ def int8_options(command: Command) -> Command:
         calibration = Calibration(
             images=calibration_images, method=calibration_method, percentile=percentile, table=table
         )
-        policy = QuantizationPolicy.parse(int8_policy, leave=int8_leave)
+        policy = QuantizationPolicy.parse(int8_policy, exclude=int8_leave)
         return command(calibration=calibration, policy=policy, repair=Repair.parse(int8_repair), **others)
 
     return _decorated(with_int8, INT8_OPTIONS)

@@ -22,12 +22,12 @@ WIDER = {  # what a precision is compared with, the first of them that there is
     Precision.FP16: (Precision.FP32,),
     Precision.FP32: (),
 }
-FINE, NOTED, WARNING = "fine", "noted", "warning"
+OK, NOTE, WARNING = "ok", "note", "warning"
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One line. `level` is `warning`, `fine`, or `noted` for a fact without judgement; `topic` is one word."""
+    """One line. `level` is `warning`, `ok`, or `note` for a fact without judgement; `topic` is one word."""
 
     level: str
     topic: str
@@ -78,7 +78,7 @@ def _against(plan: EnginePlan, other: EnginePlan, audited: Audit, gpu: Gpu | Non
         f"(kernels: {len(plan.kernels)} against {len(other.kernels)})"
     )
     if ratio <= 1 - WORTH_A_LINE:
-        level = FINE if len(plan.kernels) <= len(other.kernels) else NOTED
+        level = OK if len(plan.kernels) <= len(other.kernels) else NOTE
         return Diagnosis(level, "bytes", f"{text}.{not_measured(plan.compiler)}")
     if requantizing := audited.of_kind(REQUANTISE):
         cost = f"{_cost(requantizing)}, {_share(requantizing, plan)} of its bytes"
@@ -99,7 +99,7 @@ def _advice(plan: EnginePlan, other: EnginePlan, gpu: Gpu | None, tf32: bool) ->
 
 def _precision(plan: EnginePlan, audited: Audit) -> Iterator[Diagnosis]:
     if not audited.nodes:
-        yield Diagnosis(NOTED, "precision", "the graph has no convolution or matrix product")
+        yield Diagnosis(NOTE, "precision", "the graph has no convolution or matrix product")
         return
     claimed = len(audited.nodes) - len(audited.unclaimed)
     if audited.other_type:
@@ -113,10 +113,10 @@ def _precision(plan: EnginePlan, audited: Audit) -> Iterator[Diagnosis]:
     elif claimed:
         share = audited.bytes_by_type.get(audited.wanted, 0) / plan.bytes_moved
         text = f"every convolution and matrix product ({claimed}) computes in {audited.wanted}"
-        yield Diagnosis(FINE, "precision", f"{text}; {share:.0%} of the bytes are of that type")
+        yield Diagnosis(OK, "precision", f"{text}; {share:.0%} of the bytes are of that type")
     if audited.unclaimed:
         listed = [f"{node.name} ({node.reason})" for node in audited.unclaimed]
-        yield Diagnosis(NOTED, "unclaimed", f"no kernel claims {len(listed)} weighted nodes: {_some(listed)}")
+        yield Diagnosis(NOTE, "unclaimed", f"no kernel claims {len(listed)} weighted nodes: {_some(listed)}")
 
 
 def _requantization(plan: EnginePlan, audited: Audit) -> Iterator[Diagnosis]:
@@ -136,17 +136,17 @@ def _conversions(plan: EnginePlan, audited: Audit) -> Iterator[Diagnosis]:
         yield Diagnosis(WARNING, "padding", text)
     if _worth(casts := audited.of_kind(CAST), plan):
         where = " at the network's border" if all(_at_border(plan, each) for each in casts) else ""
-        yield Diagnosis(NOTED, "cast", f"{on} {_cost(casts)} for casts{where}, {_share(casts, plan)} of the bytes")
+        yield Diagnosis(NOTE, "cast", f"{on} {_cost(casts)} for casts{where}, {_share(casts, plan)} of the bytes")
     if _worth(moves := audited.of_kind(REFORMAT, COPY), plan):
         text = f"{on} {_cost(moves)} for layout changes and copies alone, {_share(moves, plan)} of the bytes"
-        yield Diagnosis(NOTED, "layout", text)
+        yield Diagnosis(NOTE, "layout", text)
 
 
 def _streams(plan: EnginePlan) -> Iterator[Diagnosis]:
     waits = sum(layer.kind in ("signal", "wait") for layer in plan.layers)
     if waits:
         text = f"on {plan.compiler} {waits} signals and waits keep branches on several streams in step"
-        yield Diagnosis(NOTED, "streams", text)
+        yield Diagnosis(NOTE, "streams", text)
 
 
 def _bound(plan: EnginePlan, gpu: Gpu | None, tf32: bool) -> Iterator[Diagnosis]:
@@ -155,14 +155,14 @@ def _bound(plan: EnginePlan, gpu: Gpu | None, tf32: bool) -> Iterator[Diagnosis]
     bound = roofline(plan, gpu, tf32=tf32)
     if not bound.has_macs:
         text = f"{gpu.name}: {_us(bound.total_us)} from bytes alone, a lower bound, for the plan's MACs are not known"
-        yield Diagnosis(NOTED, "roofline", text)
+        yield Diagnosis(NOTE, "roofline", text)
         return
     share = bound.memory_share if bound.binds == MEMORY else 1 - bound.memory_share
     text = (
         f"{bound.binds} bound on {gpu.name}: {share:.0%} of the lower bound of {_us(bound.total_us)} for batch "
         f"{plan.batch} lies in such kernels ({ASSUMES}{_doubts(bound)})"
     )
-    yield Diagnosis(NOTED, "roofline", text)
+    yield Diagnosis(NOTE, "roofline", text)
 
 
 def _doubts(bound: Roofline) -> str:

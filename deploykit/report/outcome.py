@@ -8,9 +8,9 @@ from typing import Any
 from deploykit.data.preparation import describe_preprocessing
 from deploykit.plan.model import NO_KERNEL
 from deploykit.report.text import with_notes
-from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS
+from deploykit.spec import COST_BASED_FUSIONS, SAFE_FUSIONS
 
-FUSIONS = (*SAFE_FUSIONS, *PRICED_FUSIONS)
+FUSIONS = (*SAFE_FUSIONS, *COST_BASED_FUSIONS)
 NO_OWN_KERNEL = (
     "no convolution or matrix product of the plan is named after it; small ones are computed inside generated kernels, "
     "constant ones not at all"

@@ -35,7 +35,7 @@ h1{font-size:26px;margin:0 0 4px}h2{font-size:17px;margin:44px 0 12px}p{margin:6
 dl{display:grid;grid-template-columns:max-content 1fr;gap:3px 22px;margin:18px 0 0}dt{color:var(--soft)}dd{margin:0}
 ul.said{list-style:none;padding:0;margin:22px 0 0}
 ul.said li{padding:9px 14px;margin:0 0 8px;background:var(--panel);border-left:4px solid var(--line);border-radius:3px}
-ul.said li.warning{border-color:var(--warn)}ul.said li.fine{border-color:var(--int8)}
+ul.said li.warning{border-color:var(--warn)}ul.said li.ok{border-color:var(--int8)}
 ul.said b{display:inline-block;min-width:74px}ul.said li.warning b{color:var(--warn)}
 .scroll{overflow:auto;max-height:640px;border:1px solid var(--line);border-radius:5px;background:var(--panel);
 margin:0 0 14px}

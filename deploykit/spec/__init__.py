@@ -1,6 +1,14 @@
 """What the user asks for, as frozen values. Nothing here imports a framework."""
 
-from deploykit.spec.build import PRICED_FUSIONS, SAFE_FUSIONS, BuilderOptions, BuildSpec, DataSource, Fusions, Synthetic
+from deploykit.spec.build import (
+    COST_BASED_FUSIONS,
+    SAFE_FUSIONS,
+    BuilderOptions,
+    BuildSpec,
+    DataSource,
+    Fusions,
+    Synthetic,
+)
 from deploykit.spec.int8 import CALIBRATION_METHODS, POLICY_TERMS, REPAIRS, Calibration, QuantizationPolicy, Repair
 from deploykit.spec.network import ImageAxes, ModelSpec, Scalar, TensorSpec, parse_factory_args, tensor_spec
 from deploykit.spec.placement import ORT_CPU, ORT_CPU_7BIT, TENSORRT, Placement
@@ -14,11 +22,11 @@ from deploykit.spec.weights import WeightsOrigin
 __all__ = [
     "BATCH",
     "CALIBRATION_METHODS",
+    "COST_BASED_FUSIONS",
     "MAX_BATCH",
     "ORT_CPU",
     "ORT_CPU_7BIT",
     "POLICY_TERMS",
-    "PRICED_FUSIONS",
     "REPAIRS",
     "SAFE_FUSIONS",
     "TENSORRT",

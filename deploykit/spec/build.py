@@ -20,7 +20,7 @@ SAFE_FUSIONS = (
     "fold_scale",
     "fold_affine_forward",
 )
-PRICED_FUSIONS = (
+COST_BASED_FUSIONS = (
     "compose_convolutions",
     "merge_depthwise_pointwise",
     "exchange_pool",
@@ -44,11 +44,11 @@ class Fusions:
     def parse(cls, text: str) -> "Fusions":
         """`none` (not even BatchNorm), `safe`, `auto`, or names with commas between, `safe` among them."""
         parts = [part.strip() for part in text.split(",") if part.strip()]
-        alone = {"none": cls(()), "auto": cls((*SAFE_FUSIONS, *PRICED_FUSIONS), auto=True)}
+        alone = {"none": cls(()), "auto": cls((*SAFE_FUSIONS, *COST_BASED_FUSIONS), auto=True)}
         if len(parts) == 1 and parts[0] in alone:
             return alone[parts[0]]
         wanted = {name for part in parts for name in (SAFE_FUSIONS if part == "safe" else (part,))}
-        known = (*SAFE_FUSIONS, *PRICED_FUSIONS)
+        known = (*SAFE_FUSIONS, *COST_BASED_FUSIONS)
         for name in parts:
             if name != "safe" and name not in known:
                 raise UnknownName("fusion", name, ("none", "safe", "auto", *known))

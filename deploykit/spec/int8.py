@@ -26,8 +26,8 @@ class QuantizationPolicy:
 
     Kinds of layer: `pointwise` (1x1 convolutions), `depthwise`, `spatial` (all other convolutions), `dense` (matrix
     products). `first` and `last` are the weighted layers nearest to the images and to the answer. A convolution other
-    than depthwise with fewer than `min_channels` input or output channels is left, and so are the nodes in `leave`.
-    `auto` stands for a choice that is still to be made by the compiled plan.
+    than depthwise with fewer than `min_channels` input or output channels stays in floating point, and so do the
+    nodes in `exclude`. `auto` stands for a choice that is still to be made by the compiled plan.
     """
 
     pointwise: bool = True
@@ -37,17 +37,17 @@ class QuantizationPolicy:
     first: bool = True
     last: bool = True
     min_channels: int = 0
-    leave: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     rest: Precision = Precision.FP32
     auto: bool = False
 
     @classmethod
-    def parse(cls, text: str, leave: tuple[str, ...] = ()) -> "QuantizationPolicy":
+    def parse(cls, text: str, exclude: tuple[str, ...] = ()) -> "QuantizationPolicy":
         """`all`, `plan`, or terms with commas between: `no-pointwise`, `no-first`, `min-channels=16`, `rest=fp16`."""
         terms = [term.strip().lower() for term in text.split(",") if term.strip()]
         if terms == ["plan"]:
-            return cls(leave=leave, auto=True)
-        found: dict[str, Any] = {"leave": leave}
+            return cls(exclude=exclude, auto=True)
+        found: dict[str, Any] = {"exclude": exclude}
         for term in terms:
             name, _, value = term.partition("=")
             if term.removeprefix("no-") in LAYER_KINDS and term.startswith("no-"):
@@ -66,7 +66,7 @@ class QuantizationPolicy:
         terms = [f"no-{kind}" for kind in LAYER_KINDS if not getattr(self, kind)]
         terms += [f"min-channels={self.min_channels}"] if self.min_channels else []
         terms += [f"rest={self.rest}"] if self.rest is not Precision.FP32 else []
-        return ",".join([*terms, *(f"without {node}" for node in self.leave)]) or "all"
+        return ",".join([*terms, *(f"without {node}" for node in self.exclude)]) or "all"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

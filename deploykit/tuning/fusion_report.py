@@ -17,7 +17,7 @@ from deploykit.data.inputs import require_feedable
 from deploykit.data.noise import noise_feeds
 from deploykit.errors import DeploykitError
 from deploykit.parity import distance, double_outputs
-from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS, BatchRange, Feed, Fusions, Precision
+from deploykit.spec import COST_BASED_FUSIONS, SAFE_FUSIONS, BatchRange, Feed, Fusions, Precision
 from deploykit.spec.reports import PassRecord
 from deploykit.tuning.cost import TIMED_SECONDS, PlanPrice, PlanPricing, TimePrice, TimePricing
 from deploykit.tuning.fusions import Decision, Goal
@@ -27,7 +27,7 @@ from deploykit.workflow.workspace import Workspace
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-KNOWN = (*SAFE_FUSIONS, *PRICED_FUSIONS)
+KNOWN = (*SAFE_FUSIONS, *COST_BASED_FUSIONS)
 ALREADY, NOTHING, NOT_PRICED = "TensorRT already does this", "nothing to do", "not priced"
 VERDICTS = {-1: "pays", 0: ALREADY, 1: "costs more"}
 NOISE_SEED = 2

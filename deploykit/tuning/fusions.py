@@ -29,7 +29,7 @@ from deploykit.errors import BackendMissing, BuildFailed, DeploykitError, GateFa
 from deploykit.host import cpu_facts, library_versions, usable_cores
 from deploykit.plan.gpus import Gpu
 from deploykit.spec import (
-    PRICED_FUSIONS,
+    COST_BASED_FUSIONS,
     SAFE_FUSIONS,
     BuildSpec,
     Fusions,
@@ -233,7 +233,7 @@ def without_sites(fusions: Fusions, name: str, sites: Collection[str]) -> Fusion
 
 def only_sites(base: ir.Model, fusions: Fusions, name: str, sites: Collection[str]) -> Candidate:
     """`fusions` and of the fusion `name` these sites alone, also where leaving out others makes room for new ones."""
-    known = (*SAFE_FUSIONS, *PRICED_FUSIONS)
+    known = (*SAFE_FUSIONS, *COST_BASED_FUSIONS)
     wanted = {*fusions.names, name}
     found = replace(fusions, names=tuple(each for each in known if each in wanted))
     found = replace(found, without=tuple(site for site in found.without if not site.startswith(f"{name}@")))
@@ -268,7 +268,7 @@ class _Search:
     def run(self) -> None:
         for name in SAFE_FUSIONS:
             self._question(name)
-        for name in PRICED_FUSIONS:
+        for name in COST_BASED_FUSIONS:
             self._introduce(name)
         self._refine()
 
@@ -298,7 +298,7 @@ class _Search:
             self.unfelt.add(name)
 
     def _introduce(self, name: str) -> None:
-        names = tuple(each for each in (*SAFE_FUSIONS, *PRICED_FUSIONS) if each in {*self.best.fusions.names, name})
+        names = tuple(each for each in (*SAFE_FUSIONS, *COST_BASED_FUSIONS) if each in {*self.best.fusions.names, name})
         whole = candidate(self.base, replace(self.best.fusions, names=names))
         sites = whole.sites(name)
         if sites and self._try(name, sites, whole, added=True) > 0:

@@ -75,7 +75,7 @@ def decided_policy(
     parts = {
         **identity(workspace, spec.model),
         "fusions": spec.fusions,
-        "leave": spec.policy.leave,
+        "leave": spec.policy.exclude,
         "batch": spec.batch,
         "target": spec.targets[0],
         "gpu": gpu,
@@ -88,7 +88,7 @@ def decided_policy(
     }
     entry, _ = workspace.get_or_make("policy", parts, make, request={"spec": spec})
     facts = entry.facts
-    policy = QuantizationPolicy.parse(facts["chosen"], leave=spec.policy.leave)
+    policy = QuantizationPolicy.parse(facts["chosen"], exclude=spec.policy.exclude)
     return replace(spec, policy=policy), PolicyDecision(
         policy=policy, objective=facts["objective"], figures=facts["figures"], fp16=facts["fp16"]
     )
@@ -102,7 +102,7 @@ def _chosen(workspace: Workspace, spec: BuildSpec, gpu: Gpu | None) -> dict[str,
     figures: dict[str, str] = {}
     for number, text in enumerate(CANDIDATES):
         workspace.progress(f"{STAGE}: {text}", number, len(CANDIDATES))
-        policy = QuantizationPolicy.parse(text, leave=spec.policy.leave)
+        policy = QuantizationPolicy.parse(text, exclude=spec.policy.exclude)
         try:
             prices[text] = PlanPricing(replace(spec, policy=policy), gpu).price(network)
         except (BuildFailed, UnsupportedGraph) as error:

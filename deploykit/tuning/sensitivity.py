@@ -173,7 +173,7 @@ class _Trials:
 
     def policy(self, left: Collection[str], rest: Precision = Precision.FP32) -> QuantizationPolicy:
         """That of the request, with the layers in `left` in `rest`."""
-        return replace(self.spec.policy, leave=(*self.spec.policy.leave, *sorted(left)), rest=rest)
+        return replace(self.spec.policy, exclude=(*self.spec.policy.exclude, *sorted(left)), rest=rest)
 
 
 @dataclass

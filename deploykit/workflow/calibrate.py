@@ -130,21 +130,19 @@ def observe_inputs(
     where it is no such file.
     """
     from deploykit.precision.calibrate.collect import observe
-    from deploykit.precision.calibrate.observations import Campaign, Observations
+    from deploykit.precision.calibrate.observations import CalibrationRun, Observations
     from deploykit.workflow.transforms import read_graph
 
-    campaign = Campaign(
+    run = CalibrationRun(
         graph_digest=exported.digest,
         data_digest=inputs.digest,
         preprocessing=inputs.preparation,
         batches=len(inputs) // inputs.run,
     )
-    seen = _begun(Observations(campaign, shard.index, shard.count), kept)
+    seen = _begun(Observations(run, shard.index, shard.count), kept)
     batches = seen.batches
     if not batches:
-        raise UsageError(
-            f"{seen.campaign.batches} batches cannot be cut into {shard.count} shards", hint="use fewer shards"
-        )
+        raise UsageError(f"{seen.run.batches} batches cannot be cut into {shard.count} shards", hint="use fewer shards")
     if not seen.finished:
         observe(
             read_graph(exported.path),
@@ -201,7 +199,7 @@ def _begun(fresh: Observations, kept: Path | None) -> Observations:
     if kept is None or not kept.exists():
         return fresh
     found = type(fresh).from_json(read_text(kept))
-    if (found.campaign, found.index, found.shards) != (fresh.campaign, fresh.index, fresh.shards):
+    if (found.run, found.index, found.shards) != (fresh.run, fresh.index, fresh.shards):
         raise UsageError(
             f"{kept} is {found.said} of another calibration", hint="delete it, or write this one to another file"
         )

@@ -111,7 +111,7 @@ def test_int8_that_moves_less_is_fine(int8, half):
     assert lines(diagnose(half(), others=[half(precision=Precision.FP32)]))["bytes"][0] == "warning"  # as many bytes
     slim = replace(int8(), layers=int8().layers[1:2])
     assert lines(diagnose(slim, others=[half()]))["bytes"] == (
-        "fine",
+        "ok",
         "on tensorrt-rtx 1.7.1 INT8 moves 0.62 times the bytes of FP16 (kernels: 1 against 2). "
         "Full TensorRT was not measured.",
     )
@@ -152,7 +152,7 @@ def test_padded_channels_are_a_warning(int8):
 def test_a_plan_as_asked_is_fine(half):
     (only,) = diagnose(half())
     assert (only.level, only.text) == (
-        "fine",
+        "ok",
         "every convolution and matrix product (2) computes in Half; 100% of the bytes are of that type",
     )
 
@@ -173,7 +173,7 @@ def test_a_long_list_is_cut_and_counted(make_plan):
 
 
 def test_a_graph_without_products(make_plan):
-    assert lines(diagnose(make_plan()))["precision"][0] == "noted"
+    assert lines(diagnose(make_plan()))["precision"][0] == "note"
 
 
 def test_casts_and_layout_changes(half, make_layer, make_plan):
@@ -201,14 +201,14 @@ def test_streams_are_noted(half, make_layer, make_plan):
     signals = [make_layer(f"s{index}", kind, [], []) for index, kind in enumerate(("signal", "wait", "wait"))]
     found = lines(diagnose(make_plan(*half().layers, *signals, weighted=WEIGHTED)))
     assert found["streams"] == (
-        "noted",
+        "note",
         "on tensorrt-rtx 1.7.1 3 signals and waits keep branches on several streams in step",
     )
 
 
 def test_the_roofline_says_what_binds_that_it_is_a_bound_and_which_figures_are_approximate(half):
     assert lines(diagnose(half(), gpu=ROUND))["roofline"] == (
-        "noted",
+        "note",
         "memory bound on round: 100% of the lower bound of 2 us for batch 2 lies in such kernels "
         "(a roofline: every tensor crosses the memory bus, kernels follow each other, nothing was measured; "
         "approximate int8_tops)",

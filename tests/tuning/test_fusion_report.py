@@ -6,7 +6,7 @@ import pytest
 from fusing_graphs import scaled_residual, siblings, write
 
 from deploykit.report.ledger import render_ledger
-from deploykit.spec import PRICED_FUSIONS, SAFE_FUSIONS, BatchRange, BuildSpec, Fusions, ModelSpec, Precision
+from deploykit.spec import COST_BASED_FUSIONS, SAFE_FUSIONS, BatchRange, BuildSpec, Fusions, ModelSpec, Precision
 from deploykit.tuning.cost import PlanPricing
 from deploykit.tuning.fusion_report import ALREADY, NOTHING, price_fusions
 from deploykit.tuning.fusions import Goal
@@ -36,7 +36,7 @@ def merged(workspace, tmp_path_factory):
 
 
 def test_every_fusion_has_its_line_in_order(residual):
-    assert [line.name for line in residual.lines] == [*SAFE_FUSIONS, *PRICED_FUSIONS]
+    assert [line.name for line in residual.lines] == [*SAFE_FUSIONS, *COST_BASED_FUSIONS]
 
 
 def test_what_a_scale_folded_away_took_with_it(residual):

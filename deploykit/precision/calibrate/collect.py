@@ -16,7 +16,7 @@ from deploykit.host import usable_cores
 from deploykit.ort_session import open_session
 from deploykit.precision.calibrate.histogram import Histogram
 from deploykit.precision.calibrate.methods import METHODS, PERCENTILE
-from deploykit.precision.calibrate.observations import Campaign, Observations
+from deploykit.precision.calibrate.observations import CalibrationRun, Observations
 from deploykit.precision.calibrate.table import CalibrationTable
 from deploykit.precision.int8.preconditions import require_plain
 from deploykit.precision.int8.sites import calibrated_values
@@ -92,10 +92,10 @@ def collect(
     if method not in METHODS:
         raise UnknownName("calibration method", method, METHODS)
     batches = list(feeds)
-    campaign = Campaign(
+    run = CalibrationRun(
         graph_digest=graph_digest, data_digest=data_digest, preprocessing=preprocessing, batches=len(batches)
     )
-    return observe(model, batches, Observations(campaign), threads=threads).table(method, percentile=percentile)
+    return observe(model, batches, Observations(run), threads=threads).table(method, percentile=percentile)
 
 
 def _is_plain(value: ir.Value, found: Histogram) -> bool:

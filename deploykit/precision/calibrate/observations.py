@@ -31,7 +31,7 @@ LARGEST_COUNT = 2**62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Campaign:
+class CalibrationRun:
     """What all shards of one calibration have in common.
 
     `graph_digest` is the SHA-256 of the optimized float graph, `data_digest` of the images, which are prepared as
@@ -74,7 +74,7 @@ class ShardFile:
 class Observations:
     """Counts of shard `index` of `shards`, of which `done` batches with `images` images are in."""
 
-    campaign: Campaign
+    run: CalibrationRun
     index: int = 0
     shards: int = 1
     done: int = 0
@@ -84,7 +84,7 @@ class Observations:
     @property
     def batches(self) -> range:
         """The shard's batches; the first `done` of them are counted."""
-        return shard_batches(self.campaign.batches, self.index, self.shards)
+        return shard_batches(self.run.batches, self.index, self.shards)
 
     @property
     def finished(self) -> bool:
@@ -96,12 +96,12 @@ class Observations:
             raise UsageError(f"{self.said} is not a whole calibration", hint="merge all shards, or finish it")
         named = f"percentile {percentile:g}" if method == "percentile" else method
         return CalibrationTable(
-            graph_digest=self.campaign.graph_digest,
-            data_digest=self.campaign.data_digest,
+            graph_digest=self.run.graph_digest,
+            data_digest=self.run.data_digest,
             method=named,
             images=self.images,
             ranges={name: range_of(found, method, percentile=percentile) for name, found in self.histograms.items()},
-            preprocessing=self.campaign.preprocessing,
+            preprocessing=self.run.preprocessing,
         )
 
     @property
@@ -113,7 +113,7 @@ class Observations:
         """Canonical text: sorted keys, extremes that read back exactly, counts without empty bins on either side."""
         file = ShardFile(
             schema_version=SCHEMA_VERSION,
-            **asdict(self.campaign),
+            **asdict(self.run),
             shard=(self.index, self.shards),
             done=self.done,
             images=self.images,
@@ -128,14 +128,14 @@ class Observations:
         for name in ("graph_digest", "data_digest"):
             if not re.fullmatch(r"[0-9a-f]{64}", getattr(file, name)):
                 raise _malformed(f"{name} is {getattr(file, name)!r}, not a SHA-256")
-        campaign = Campaign(**{name.name: getattr(file, name.name) for name in fields(Campaign)})
+        run = CalibrationRun(**{name.name: getattr(file, name.name) for name in fields(CalibrationRun)})
         batches = _within("batches", file.batches, 1, LARGEST_COUNT)
         shards = _within("shard", file.shard[1], 1, min(batches, MOST_SHARDS))
         index = _within("shard", file.shard[0], 0, shards - 1)
         done = _within("done", file.done, 0, len(shard_batches(batches, index, shards)))
         images = _within("images", file.images, 0, LARGEST_COUNT)
         histograms = {name: _histogram(name, found) for name, found in file.histograms.items()}
-        return cls(campaign, index, shards, done, images, histograms)
+        return cls(run, index, shards, done, images, histograms)
 
 
 def shard_batches(batches: int, index: int, shards: int) -> range:
@@ -159,7 +159,7 @@ def merge(parts: Sequence[Observations]) -> Observations:
     if len(found) != first.shards:
         twice = next(index for index, after in pairwise(found) if index == after)
         raise UsageError(f"shard {twice + 1}/{first.shards} is there twice", hint="name each once")
-    whole = Observations(first.campaign, done=first.campaign.batches, images=sum(part.images for part in parts))
+    whole = Observations(first.run, done=first.run.batches, images=sum(part.images for part in parts))
     for part in sorted(parts, key=lambda part: part.index):
         for name, histogram in part.histograms.items():
             whole.histograms.setdefault(name, Histogram()).merge(histogram)
@@ -169,8 +169,8 @@ def merge(parts: Sequence[Observations]) -> Observations:
 def _require_same(one: Observations, other: Observations) -> None:
     if one.shards != other.shards:
         raise UsageError(f"{one.said} and {other.said} are cut differently", hint="merge the shards of one --shard i/n")
-    for name in (item.name for item in fields(Campaign)):
-        here, there = getattr(one.campaign, name), getattr(other.campaign, name)
+    for name in (item.name for item in fields(CalibrationRun)):
+        here, there = getattr(one.run, name), getattr(other.run, name)
         if here != there:
             raise UsageError(
                 f"{one.said} and {other.said} do not belong together: {name.replace('_', ' ')} {_short(here)} and "

@@ -14,10 +14,10 @@ from deploykit.spec.reports import Refusal
 def choose(ops: Sequence[WeightedOp], policy: QuantizationPolicy) -> tuple[list[WeightedOp], list[Refusal]]:
     """Those of `ops`, in graph order, that `policy` quantizes, and the others with the term that leaves them.
 
-    Raises UnknownName for a node in `policy.leave` that is none of them.
+    Raises UnknownName for a node in `policy.exclude` that is none of them.
     """
     names = [_name(op.node) for op in ops]
-    for node in policy.leave:
+    for node in policy.exclude:
         if node not in names:
             raise UnknownName("weighted layer", node, names)
     kept, left = [], []
@@ -43,7 +43,7 @@ def kind(op: WeightedOp) -> str:
 
 def _terms(op: WeightedOp, policy: QuantizationPolicy, *, is_first: bool, is_last: bool) -> Iterator[str]:
     found = kind(op)
-    if _name(op.node) in policy.leave:
+    if _name(op.node) in policy.exclude:
         yield "named"
     if is_first and not policy.first:
         yield "no-first"

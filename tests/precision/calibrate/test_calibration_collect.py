@@ -6,7 +6,7 @@ import pytest
 
 from deploykit.errors import UnknownName, UsageError
 from deploykit.precision.calibrate.collect import collect, observe
-from deploykit.precision.calibrate.observations import Campaign, Observations
+from deploykit.precision.calibrate.observations import CalibrationRun, Observations
 from deploykit.precision.calibrate.ranges import Range
 
 NETWORK = """
@@ -43,7 +43,9 @@ def test_leaves_the_graph_alone_and_reports_progress(build, images):
     model, seen = build(NETWORK), []
     before = ir.to_proto(model).SerializeToString()
     feeds = [{"x": part} for part in np.split(images(6, 3, 6, 6), 3)]
-    observe(model, feeds, Observations(Campaign(**DIGESTS, preprocessing="noise", batches=3)), progress=seen.append)
+    observe(
+        model, feeds, Observations(CalibrationRun(**DIGESTS, preprocessing="noise", batches=3)), progress=seen.append
+    )
     assert seen == [1, 2, 3]
     assert ir.to_proto(model).SerializeToString() == before
 

@@ -7,7 +7,7 @@ import pytest
 
 from deploykit.errors import UntrustedArtifact, UsageError
 from deploykit.precision.calibrate.collect import observe
-from deploykit.precision.calibrate.observations import Campaign, Observations, merge, shard_batches
+from deploykit.precision.calibrate.observations import CalibrationRun, Observations, merge, shard_batches
 
 NETWORK = """
 g (float[N, 3, 6, 6] x) => (float[N, 4, 6, 6] y) <float[4, 3, 1, 1] w, float[4, 1, 1] b> {
@@ -16,7 +16,7 @@ g (float[N, 3, 6, 6] x) => (float[N, 4, 6, 6] y) <float[4, 3, 1, 1] w, float[4, 
     y = Mul (r, b)
 }
 """
-CAMPAIGN = Campaign(graph_digest="a" * 64, data_digest="b" * 64, preprocessing="noise", batches=7)
+RUN = CalibrationRun(graph_digest="a" * 64, data_digest="b" * 64, preprocessing="noise", batches=7)
 
 
 @pytest.fixture
@@ -29,15 +29,15 @@ def batches(images):
     return [{"x": part * np.float32(3**index)} for index, part in enumerate(np.split(images(14, 3, 6, 6), 7))]
 
 
-def shard(model, batches, index, shards, campaign=CAMPAIGN):
-    part = shard_batches(campaign.batches, index, shards)
-    return observe(model, batches[part.start : part.stop], Observations(campaign, index, shards))
+def shard(model, batches, index, shards, run=RUN):
+    part = shard_batches(run.batches, index, shards)
+    return observe(model, batches[part.start : part.stop], Observations(run, index, shards))
 
 
 @pytest.mark.parametrize("shards", [2, 3, 7])
 @pytest.mark.parametrize("method", ["minmax", "percentile", "mse", "entropy"])
 def test_merged_shards_give_the_table_of_one_pass_byte_for_byte(model, batches, shards, method):
-    whole = observe(model, batches, Observations(CAMPAIGN))
+    whole = observe(model, batches, Observations(RUN))
     parts = [
         Observations.from_json(shard(model, batches, index, shards).to_json()) for index in reversed(range(shards))
     ]
@@ -50,7 +50,7 @@ def test_an_interrupted_collection_goes_on_where_it_stopped(model, batches):
         yield from feeds[:3]
         raise KeyboardInterrupt
 
-    begun = Observations(CAMPAIGN)
+    begun = Observations(RUN)
     with pytest.raises(KeyboardInterrupt):
         observe(model, interrupted(batches), begun)
     assert (begun.done, begun.images, begun.finished) == (3, 6, False)
@@ -58,7 +58,7 @@ def test_an_interrupted_collection_goes_on_where_it_stopped(model, batches):
     seen = []
     observe(model, batches, resumed, progress=seen.append)
     assert seen == [4, 5, 6, 7]
-    assert resumed.to_json() == observe(model, batches, Observations(CAMPAIGN)).to_json()
+    assert resumed.to_json() == observe(model, batches, Observations(RUN)).to_json()
 
 
 def test_shards_are_contiguous_balanced_and_cover_every_batch():
@@ -71,8 +71,8 @@ def test_shards_are_contiguous_balanced_and_cover_every_batch():
 
 def test_what_does_not_belong_together_is_not_merged(model, batches):
     first, second, third = (shard(model, batches, index, 3) for index in range(3))
-    other = Campaign(graph_digest="a" * 64, data_digest="c" * 64, preprocessing="noise", batches=7)
-    unfinished = Observations(CAMPAIGN, 1, 3, done=1, images=2, histograms=second.histograms)
+    other = CalibrationRun(graph_digest="a" * 64, data_digest="c" * 64, preprocessing="noise", batches=7)
+    unfinished = Observations(RUN, 1, 3, done=1, images=2, histograms=second.histograms)
     for parts, said in (
         ([], "no shards"),
         ([first, third], "shards are missing: 2/3"),
@@ -90,7 +90,7 @@ def test_what_does_not_belong_together_is_not_merged(model, batches):
 def test_images_of_one_color_are_refused(model):
     black = np.zeros((2, 3, 6, 6), np.float32)
     with pytest.raises(UsageError, match="all calibration images are of one color"):
-        observe(model, [{"x": black}], Observations(CAMPAIGN))
+        observe(model, [{"x": black}], Observations(RUN))
 
 
 def change(found, path, value):

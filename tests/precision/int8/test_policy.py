@@ -76,14 +76,14 @@ def test_no_pair_stands_where_no_integer_layer_reads(model, table):
 
 
 def test_named_layers_are_left_and_a_wrong_name_is_an_error(model, table):
-    policy = QuantizationPolicy.parse("all", leave=("pw", "fc"))
+    policy = QuantizationPolicy.parse("all", exclude=("pw", "fc"))
     report = quantize(model.clone(), table, TENSORRT, policy)
     assert [(refusal.node, refusal.reason) for refusal in report.left] == [
         ("pw", "left by policy: named"),
         ("fc", "left by policy: named"),
     ]
     with pytest.raises(UnknownName, match="unknown weighted layer 'stam'; did you mean stem"):
-        quantize(model, table, TENSORRT, QuantizationPolicy.parse("all", leave=("stam",)))
+        quantize(model, table, TENSORRT, QuantizationPolicy.parse("all", exclude=("stam",)))
 
 
 def test_the_rest_is_float16_scales_too(model, table, run, images):
