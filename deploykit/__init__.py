@@ -78,6 +78,7 @@ __all__ = [  # noqa: F405
     "evaluate",
     "export",
     "from_factory",
+    "from_module",
     "from_name",
     "from_onnx",
     "inspect",

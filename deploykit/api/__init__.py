@@ -13,7 +13,7 @@ framework.
 
 from deploykit.api.engines import BuiltEngine, build, open  # noqa: A004 - named as `io.open` is
 from deploykit.api.graphs import ExportedGraph, export
-from deploykit.api.models import Model, from_factory, from_name, from_onnx, zoo
+from deploykit.api.models import Model, from_factory, from_module, from_name, from_onnx, zoo
 from deploykit.api.plans import doctor, inspect, list_models, summarize
 from deploykit.api.reports import bench, bench_steps, evaluate, verify
 from deploykit.api.tables import CalibratedTable, calibrate, calibrate_shard, merge_shards, sensitivity
@@ -128,6 +128,7 @@ __all__ = [
     "evaluate",
     "export",
     "from_factory",
+    "from_module",
     "from_name",
     "from_onnx",
     "inspect",

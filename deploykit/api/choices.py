@@ -7,7 +7,6 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
-from deploykit.api.models import Network, spec_of
 from deploykit.errors import UsageError
 from deploykit.plan.gpus import Gpu, gpu_for
 from deploykit.spec import (
@@ -17,6 +16,7 @@ from deploykit.spec import (
     Calibration,
     DataSource,
     Fusions,
+    ModelSpec,
     Precision,
     QuantizationPolicy,
     Repair,
@@ -93,7 +93,7 @@ def fusions_of(fusions: str | Fusions) -> Fusions:
 
 
 def build_spec(
-    network: Network,
+    model: ModelSpec,
     *,
     precision: Precision,
     batch: BatchRange,
@@ -110,7 +110,7 @@ def build_spec(
 ) -> BuildSpec:
     """All of it as one value. Raises UsageError."""
     return BuildSpec(
-        model=spec_of(network),
+        model=model,
         precision=precision,
         batch=batch,
         targets=targets,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.api.choices import Batch, Data, Targets, batch_range, build_spec, require_read, targets_of
 from deploykit.api.graphs import ExportedGraph, network_of
-from deploykit.api.models import Network
+from deploykit.api.models import Model, Network
+from deploykit.api.modules import Example
 from deploykit.api.workspace import StorePath, open_workspace, warn
 from deploykit.backends.protocol import Engine, Session
 from deploykit.errors import BackendMissing, PrecisionUndecided, UsageError
@@ -42,9 +43,11 @@ UNDECIDED = "build on a GPU, give the precision fp16 or int8, or let TensorRT-RT
 class BuiltEngine:
     """One engine in the store, with the plan that was compiled.
 
-    `spec` is what was built, with everything decided. `result` is what `deploykit build --json` prints.
+    `model` is the network, `spec` what was built of it, with everything decided. `result` is what
+    `deploykit build --json` prints.
     """
 
+    model: Model
     spec: BuildSpec
     store: Path
     result: Mapping[str, Any] = field(repr=False)
@@ -123,6 +126,7 @@ class BuiltEngine:
 def build(
     network: Network | ExportedGraph,
     *,
+    example: Example | None = None,
     precision: str | Precision = "fp32",
     backend: str = "trt",
     batch: Batch = None,
@@ -147,6 +151,7 @@ def build(
 
     Args:
         network: A network as `export` takes it, or an exported graph.
+        example: Inputs of an `nn.Module`, as for `from_module`.
         precision: `"fp32"`, `"fp16"`, `"int8"`, or `"best"`: the faster of fp16 and int8.
         backend: `"trt"` or `"trt-rtx"` compile; `"ort"` and `"torch"` make an engine that only opens a session.
         batch: The largest batch, `8`, or `(1, 8, 32)`: smallest, the one to tune for, largest. None is 8.
@@ -178,13 +183,13 @@ def build(
     """
     from deploykit.tuning.precision import BEST, CONTENDERS
 
-    model, named, place = network_of(network, fusions, store)
+    model, named, place = network_of(network, example, fusions, store)
     best = precision.strip().lower() == BEST
     if accept_rtx_plan and not best:
         raise UsageError("accept_rtx_plan requires the precision best", hint="leave it out, or ask for best")
     targets, gpu = targets_of(target, gpu_table)
     spec = build_spec(
-        model,
+        model.spec,
         precision=CONTENDERS[0] if best else Precision.parse(precision),
         batch=batch_range(batch, 8),
         targets=targets,
@@ -199,12 +204,15 @@ def build(
         options=options,
     )
     require_read(spec, CONTENDERS if best else (spec.precision,))
-    request = _Request(spec, backend, gpu, fusion_seconds, strict=strict, best=best, accept_rtx_plan=accept_rtx_plan)
+    request = _Request(
+        model, spec, backend, gpu, fusion_seconds, strict=strict, best=best, accept_rtx_plan=accept_rtx_plan
+    )
     return _built(open_workspace(place, progress), request)
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
+    model: Model
     spec: BuildSpec
     backend: str
     gpu: Gpu | None
@@ -241,7 +249,7 @@ def _built(workspace: Workspace, request: _Request) -> BuiltEngine:
     facts = build_facts(workspace, built, spec, decision=decision, choice=choice, layers=layers, overflow=overflow)
     if warning := overflow_warning(overflow):
         warn(warning)
-    return BuiltEngine(spec=spec, store=workspace.store.root, result=facts, built=built)
+    return BuiltEngine(model=request.model, spec=spec, store=workspace.store.root, result=facts, built=built)
 
 
 def open(engine: BuiltEngine, *, threads: int = 0) -> Session:  # noqa: A001 - what it does

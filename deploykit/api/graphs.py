@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from deploykit.api.choices import Batch, Targets, batch_range, build_spec, fusions_of, targets_of
-from deploykit.api.models import Model, Network, spec_of
+from deploykit.api.models import Model, Network, model_of
+from deploykit.api.modules import Example
 from deploykit.api.workspace import StorePath, open_workspace
 from deploykit.errors import GateFailed, UsageError
 from deploykit.io.files import copy_artifact
 from deploykit.parity import ParityResult
 from deploykit.results.document import to_json
-from deploykit.spec import Fusions, ModelSpec, Precision, Progress, TensorSpec, WeightsOrigin
+from deploykit.spec import Fusions, Precision, Progress, TensorSpec, WeightsOrigin
 from deploykit.workflow.export import Exported
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class ExportedGraph:
 def export(
     network: Network,
     *,
+    example: Example | None = None,
     fusions: str | Fusions = "safe",
     fusion_seconds: float = 120.0,
     ledger: bool = False,
@@ -106,6 +108,7 @@ def export(
 
     Args:
         network: A name of the zoo, `"package.module:function"`, the path of an `.onnx` file, or a `Model`.
+        example: Inputs of an `nn.Module`, as for `from_module`.
         fusions: `"none"`, `"safe"`, `"auto"` (a search by cost), or names of fusions with commas between.
         fusion_seconds: Seconds that the search of `"auto"` may take.
         ledger: Also compile the graph with and without each fusion; `result["ledger"]` has the figures.
@@ -137,22 +140,23 @@ def export(
     if stem not in ("float", "uint8"):
         raise UsageError(f"unknown stem {stem!r}", hint="give float or uint8")
     targets, gpu = targets_of(target, gpu_table)
+    model = model_of(network, example)
     asked = build_spec(
-        network, precision=Precision.parse(precision), batch=batch_range(batch, 8), targets=targets, fusions=fusions
+        model.spec, precision=Precision.parse(precision), batch=batch_range(batch, 8), targets=targets, fusions=fusions
     )
     workspace = open_workspace(store, progress)
     goal = Goal(spec=settled(workspace, asked), backend=backend, gpu=gpu, budget_seconds=fusion_seconds)
     goal, decision = decided(workspace, goal)
     fixed = goal.spec.fusions
     if ledger:
-        traced(workspace, asked.model)  # which is where both the export and the ledger start
-    plain = exported_graph(workspace, asked.model, fixed)
+        traced(workspace, model.spec)  # which is where both the export and the ledger start
+    plain = exported_graph(workspace, model.spec, fixed)
     priced = price_fusions(workspace, plain, goal, decision) if ledger else None
     exported, checked = _finished(workspace, plain, fixed, stem=stem, check=check)
     facts = export_facts(workspace, exported, checked, "random bytes" if stem == "uint8" else "seeded noise")
     facts |= {"decision": decision.as_dict() if decision else None, "ledger": priced.as_dict() if priced else None}
     return ExportedGraph(
-        model=Model(asked.model),
+        model=model,
         fusions=fixed,
         stem=stem,
         store=workspace.store.root,
@@ -176,14 +180,14 @@ def _finished(
 
 
 def network_of(
-    source: Network | ExportedGraph, fusions: str | Fusions | None, store: StorePath
-) -> tuple[ModelSpec, Fusions, StorePath]:
+    source: Network | ExportedGraph, example: Example | None, fusions: str | Fusions | None, store: StorePath
+) -> tuple[Model, Fusions, StorePath]:
     """The network, fusions and store of a graph that was exported before, or of a network that was not.
 
     Raises UsageError for other fusions than those that the graph has, and for a graph that takes bytes.
     """
     if not isinstance(source, ExportedGraph):
-        return spec_of(source), fusions_of("safe" if fusions is None else fusions), store
+        return model_of(source, example), fusions_of("safe" if fusions is None else fusions), store
     if fusions is not None and fusions_of(fusions) != source.fusions:
         raise UsageError(
             f"the graph of {source.model} has its fusions already: {source.fusions}",
@@ -194,4 +198,4 @@ def network_of(
             f"the graph of {source.model} takes bytes, and its network does not",
             hint=f"use it as a file: from_onnx({str(source.path)!r})",
         )
-    return source.model.spec, source.fusions, source.store if store is None else store
+    return model_of(source.model, example), source.fusions, source.store if store is None else store

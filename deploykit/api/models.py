@@ -1,13 +1,15 @@
-"""Networks as they are named: in the zoo, by a function that makes them, by an `.onnx` file."""
+"""Networks: by name in the zoo, by a function that makes one, by an `.onnx` file, or as a module that is there."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from deploykit.api.modules import Example, example_shapes, snapshot_of
 from deploykit.errors import UsageError
 from deploykit.spec import (
     InputRange,
@@ -19,23 +21,32 @@ from deploykit.spec import (
     parse_input_shape,
 )
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from deploykit.modules.live import Snapshot
+
 TORCHVISION, SEEDED = "torchvision", "seeded"
-Shapes = str | InputShape | Sequence[int] | Sequence[str | InputShape]
-Ranges = str | InputRange | Sequence[str | InputRange]
+Shapes: TypeAlias = str | InputShape | Sequence[int] | Sequence[str | InputShape]
+Ranges: TypeAlias = str | InputRange | Sequence[str | InputRange]
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A network that nothing has been done with yet: `spec` says which, and what is changed about it."""
+    """A network that nothing has been done with yet: `spec` says which, and what is changed about it.
+
+    `snapshot` is the copy of a module that was handed over, None for a network that its name is enough for.
+    """
 
     spec: ModelSpec
+    snapshot: Snapshot | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         """The short name that tables and messages use."""
         return self.spec.label
 
 
-Network = Model | ModelSpec | str | PathLike[str]
+Network: TypeAlias = "Model | ModelSpec | str | PathLike[str] | nn.Module"
 
 
 def zoo(
@@ -173,6 +184,52 @@ def from_onnx(
     return model
 
 
+def from_module(
+    module: nn.Module,
+    *,
+    example: Example | None = None,
+    input_shape: Shapes = (),
+    input_range: Ranges = (),
+    preprocess: str | PreprocessRequest | None = None,
+    seed: int = 0,
+) -> Model:
+    """A module that is there, with the weights and BatchNorm statistics that it has now.
+
+    A copy is taken, in eval mode, float32 and on the CPU; what was converted is said with the weights. The module
+    itself keeps its mode, device and types, and training that goes on does not reach the copy.
+
+    Args:
+        module: The network; wrappers such as DataParallel and what torch.compile returns are taken off the copy.
+        example: Inputs as forward takes them, whose first dimension is the batch and stays free: one tensor (the
+            input is then called `images`), several in the order of forward's parameters, or a mapping by their names.
+        input_shape: The shapes in place of an example: `(3, 224, 224)` for images, or `"ids=batchx16:int64"`.
+        input_range: Numbers that an input may hold where they are not images: `"ids=0:30000"`.
+        preprocess: How images become inputs; None assumes ImageNet's normalization for three channels.
+        seed: Seed of generated inputs.
+
+    Returns:
+        The network. Keep it, or a graph made of it, for as long as it is used.
+
+    Raises:
+        UsageError: The inputs are not known, or the module cannot be copied or has no plain values.
+    """
+    shapes = _shapes(input_shape)
+    if (example is None) == (not shapes):
+        raise UsageError(
+            f"the inputs of {type(module).__name__} are {'not known' if example is None else 'said twice'}",
+            hint="give either an example, example=torch.zeros(1, 3, 224, 224), or input_shape=(3, 224, 224)",
+        )
+    spec = ModelSpec(
+        name=f"live:{type(module).__name__}",
+        seed=seed,
+        input_shape=shapes if example is None else example_shapes(module, example),
+        preprocess=PreprocessRequest.parse(preprocess) if isinstance(preprocess, str) else preprocess,
+        input_ranges=_ranges(input_range),
+    )
+    snapshot = snapshot_of(module, spec)
+    return Model(replace(spec, live=snapshot.token), snapshot)
+
+
 def from_name(
     name: str,
     *,
@@ -217,19 +274,26 @@ def from_name(
     return Model(_published(spec, name) if given == TORCHVISION else spec)
 
 
-def spec_of(network: Network) -> ModelSpec:
-    """The specification of whatever names a network. Raises UsageError for what names none."""
+def model_of(network: Network, example: Example | None = None) -> Model:
+    """Whatever names a network as a `Model`, to be held while it is used. Raises UsageError for what names none.
+
+    `example` gives the inputs of a module.
+    """
+    if "torch" in sys.modules and isinstance(network, sys.modules["torch"].nn.Module):
+        return from_module(network, example=example)
+    if example is not None:
+        raise UsageError("an example gives the inputs of a module", hint="leave it out, or give the nn.Module itself")
     match network:
         case Model():
-            return network.spec
+            return network
         case ModelSpec():
             _require_file(network)
-            return network
+            return Model(network)
         case str() | PathLike():
-            return from_name(fspath(network)).spec
+            return from_name(fspath(network))
     raise UsageError(
         f"a {type(network).__name__} is not a network",
-        hint="give a name of the zoo, package.module:function, a path of an .onnx file, or a Model",
+        hint="give a name of the zoo, package.module:function, a path of an .onnx file, a Model or an nn.Module",
     )
 
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from deploykit.api.choices import Batch, Data, Targets, batch_range, build_spec, require_read, targets_of
 from deploykit.api.engines import BuiltEngine
 from deploykit.api.graphs import ExportedGraph, network_of
-from deploykit.api.models import Network, spec_of
+from deploykit.api.models import Model, Network, model_of
+from deploykit.api.modules import Example
 from deploykit.api.workspace import StorePath, open_workspace, warn
 from deploykit.errors import UnknownName, UsageError
 from deploykit.spec import (
@@ -35,12 +36,13 @@ if TYPE_CHECKING:
     from deploykit.workflow.workspace import Workspace
     from deploykit.zoo.registry import Card
 
-Inspected = Network | ExportedGraph | BuiltEngine
+Inspected: TypeAlias = "Network | ExportedGraph | BuiltEngine"
 
 
 def inspect(
     network: Inspected,
     *,
+    example: Example | None = None,
     precision: str | Precision = "fp32",
     backend: str = "trt-rtx",
     batch: Batch = None,
@@ -67,6 +69,7 @@ def inspect(
 
     Args:
         network: A network as `export` takes it, an exported graph, an engine, or the path of an engine file.
+        example: Inputs of an `nn.Module`, as for `from_module`.
         precision: `"fp32"`, `"fp16"` or `"int8"`, of a network.
         backend: The compiler, of a network: `"trt"` or `"trt-rtx"`.
         batch: As for `build`, of a network.
@@ -102,15 +105,15 @@ def inspect(
 
     engine = _engine_path(network)
     model, named, place = (
-        (ModelSpec(str(engine)), Fusions(), _store_of(network, store))
+        (Model(ModelSpec(str(engine))), Fusions(), _store_of(network, store))
         if engine
-        else network_of(network, fusions, store)  # type: ignore[arg-type]
+        else network_of(_network(network), example, fusions, store)
     )
     if named.auto:
         raise UsageError("inspect shows one graph", hint="build with fusions auto, then inspect the engine")
     targets, gpu = targets_of(target, gpu_table)
     spec = build_spec(
-        model,
+        model.spec,
         precision=Precision.parse(precision),
         batch=batch_range(batch, 8),
         targets=targets,
@@ -140,11 +143,13 @@ def inspect(
     )
 
 
-def summarize(network: Network) -> NetworkSummary:
+def summarize(network: Network, *, example: Example | None = None) -> NetworkSummary:
     """Each layer of a network: output shape, parameters, multiply-accumulates, activations, receptive field.
 
     Args:
         network: A network as `export` takes it. Its weights are not read.
+        example: Inputs of an `nn.Module`, as for `from_module`.
+        example: Inputs of an `nn.Module`, as for `from_module`.
 
     Returns:
         The layers, for one image; `as_json()` is what `deploykit summary --json` prints.
@@ -154,7 +159,8 @@ def summarize(network: Network) -> NetworkSummary:
     """
     from deploykit.workflow.summarize import summarize as summarized
 
-    return summarized(spec_of(network))
+    model = model_of(network, example)
+    return summarized(model.spec)
 
 
 def list_models(pattern: str = "", *, miniatures: bool = False) -> tuple[Card, ...]:
@@ -243,5 +249,10 @@ def _beside(
         return _planned(workspace, None, spec.with_precision(precision), compiler, trusted=trusted)
     if engine := _engine_path(other):
         return _planned(workspace, engine, spec, compiler, trusted=trusted)
-    model, fusions, _ = network_of(other, None if isinstance(other, ExportedGraph) else spec.fusions, None)  # type: ignore[arg-type]
-    return _planned(workspace, None, replace(spec, model=model, fusions=fusions), compiler, trusted=trusted)
+    fusions = None if isinstance(other, ExportedGraph) else spec.fusions
+    model, named, _ = network_of(_network(other), None, fusions, None)
+    return _planned(workspace, None, replace(spec, model=model.spec, fusions=named), compiler, trusted=trusted)
+
+
+def _network(source: Inspected) -> Network | ExportedGraph:
+    return source.model if isinstance(source, BuiltEngine) else source

@@ -21,7 +21,8 @@ from deploykit.api.choices import (
     targets_of,
 )
 from deploykit.api.graphs import ExportedGraph, network_of
-from deploykit.api.models import Network, spec_of
+from deploykit.api.models import Network, model_of
+from deploykit.api.modules import Example
 from deploykit.api.workspace import StorePath, open_workspace
 from deploykit.errors import UsageError
 from deploykit.results.document import Report
@@ -50,6 +51,7 @@ ROWS = ("torch", "ort", "trt")
 def verify(
     network: Network | ExportedGraph,
     *,
+    example: Example | None = None,
     backends: Names = ROWS,
     precisions: Precisions = ("fp32",),
     batch: Batch = None,
@@ -77,6 +79,7 @@ def verify(
 
     Args:
         network: A network as `export` takes it, or an exported graph.
+        example: Inputs of an `nn.Module`, as for `from_module`.
         backends: Rows, in this order: `["torch", "ort", "trt"]`.
         precisions: Of each backend: `["fp32", "fp16", "int8"]`.
         batch: Images a run; None is 1, or the batch that the network fixes.
@@ -107,10 +110,10 @@ def verify(
     from deploykit.tuning.fusions import decided_for_rows
     from deploykit.workflow.compare import verify as verified
 
-    model, named, place = network_of(network, fusions, store)
+    model, named, place = network_of(network, example, fusions, store)
     targets, gpu = targets_of(target, gpu_table)
     spec = build_spec(
-        model,
+        model.spec,
         precision=Precision.FP32,
         batch=batch_range(batch, 1),
         targets=targets,
@@ -131,6 +134,7 @@ def verify(
 def bench(
     network: Network | ExportedGraph,
     *,
+    example: Example | None = None,
     backends: Names = ROWS,
     precisions: Precisions = ("fp32",),
     batch: Batch = None,
@@ -158,6 +162,7 @@ def bench(
 
     Args:
         network: A network as `export` takes it, or an exported graph.
+        example: Inputs of an `nn.Module`, as for `from_module`.
         backends: As for `verify`.
         precisions: As for `verify`.
         batch: As for `verify`.
@@ -189,10 +194,10 @@ def bench(
     from deploykit.tuning.fusions import decided_for_rows
     from deploykit.workflow.compare import bench as timed
 
-    model, named, place = network_of(network, fusions, store)
+    model, named, place = network_of(network, example, fusions, store)
     targets, gpu = targets_of(target, gpu_table)
     spec = build_spec(
-        model,
+        model.spec,
         precision=Precision.FP32,
         batch=batch_range(batch, 1),
         targets=targets,
@@ -215,6 +220,7 @@ def bench(
 def bench_steps(
     network: Network,
     *,
+    example: Example | None = None,
     mode: str | Mode = "forward",
     batch: int = 32,
     burn_in: int = 10,
@@ -226,6 +232,7 @@ def bench_steps(
 
     Args:
         network: A network as `export` takes it, other than an `.onnx` file.
+        example: Inputs of an `nn.Module`, as for `from_module`.
         mode: `"forward"` (eval mode, inference_mode) or `"forward-backward"` (training mode, loss and gradients).
         batch: Images a step.
         burn_in: Steps before the timed ones.
@@ -243,14 +250,16 @@ def bench_steps(
     from deploykit.bench.torch_steps import Mode
     from deploykit.workflow.torch_modes import ModeRequest, bench_mode
 
+    model = model_of(network, example)
     settings = StepSettings(burn_in=burn_in, steps=steps, threads=threads)
-    request = ModeRequest(model=spec_of(network), mode=Mode.parse(mode), batch=batch, settings=settings)
+    request = ModeRequest(model=model.spec, mode=Mode.parse(mode), batch=batch, settings=settings)
     return bench_mode(request, progress or silent)
 
 
 def evaluate(
     network: Network | ExportedGraph,
     *,
+    example: Example | None = None,
     data: str | PathLike[str],
     calibration_data: Data = None,
     limit: int | None = None,
@@ -276,6 +285,7 @@ def evaluate(
 
     Args:
         network: A network as `export` takes it, or an exported graph.
+        example: Inputs of an `nn.Module`, as for `from_module`.
         data: Labeled images: a folder with one subfolder per class, MNIST's idx files, or an `.npz` with `images`
             and `labels`.
         calibration_data: What INT8 is calibrated on; None leaves a part of `data` out for it.
@@ -310,10 +320,10 @@ def evaluate(
     labeled = data_source(data)
     if not isinstance(labeled, Path):
         raise UsageError("evaluate requires labeled images", hint="give a folder or an .npz file as data")
-    model, named, place = network_of(network, fusions, store)
+    model, named, place = network_of(network, example, fusions, store)
     targets, _ = targets_of(target, gpu_table)
     spec = build_spec(
-        model,
+        model.spec,
         precision=Precision.FP32,
         batch=batch_range(batch, 64),
         targets=targets,

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deploykit.api.choices import Data, Targets, build_spec, targets_of
 from deploykit.api.graphs import ExportedGraph, network_of
-from deploykit.api.models import Network
+from deploykit.api.models import Model, Network
+from deploykit.api.modules import Example
 from deploykit.api.workspace import StorePath, open_workspace
 from deploykit.errors import UsageError
 from deploykit.io.files import write_text
@@ -67,6 +68,7 @@ class CalibratedTable(PathLike[str]):
 def calibrate(
     network: Network | ExportedGraph,
     *,
+    example: Example | None = None,
     data: Data = None,
     images: int = Calibration().images,
     method: str = Calibration().method,
@@ -82,6 +84,7 @@ def calibrate(
 
     Args:
         network: A network as `export` takes it, or an exported graph.
+        example: Inputs of an `nn.Module`, as for `from_module`.
         data: Images: a folder, an `.npz`, MNIST's idx files, a recipe `.toml`, or `"noise"`; None takes demo images.
         images: How many of them.
         method: `"minmax"`, `"percentile"`, `"mse"` or `"entropy"`.
@@ -102,15 +105,16 @@ def calibrate(
     from deploykit.workflow.calibrate import table_facts
 
     calibration = Calibration(images=_count(images), method=method, percentile=percentile)
-    workspace, exported, spec = _prepared(network, data, calibration, repair, fusions, store, progress)
-    table, facts = observed(workspace, exported, spec)
-    path = _kept(workspace, table)
-    return CalibratedTable(path=path, table=table, result=table_facts(table, path, exported=exported, data=facts))
+    ready = _prepared(network, example, data, calibration, repair, fusions, store, progress)
+    table, facts = observed(ready.workspace, ready.exported, ready.spec)
+    path = _kept(ready.workspace, table)
+    return CalibratedTable(path=path, table=table, result=table_facts(table, path, exported=ready.exported, data=facts))
 
 
 def calibrate_shard(
     network: Network | ExportedGraph,
     *,
+    example: Example | None = None,
     shard: str | tuple[int, int],
     output: str | PathLike[str],
     data: Data = None,
@@ -124,6 +128,7 @@ def calibrate_shard(
 
     Args:
         network: A network as `export` takes it, or an exported graph.
+        example: Inputs of an `nn.Module`, as for `from_module`.
         shard: Which part of how many, `"1/4"` or `(1, 4)`.
         output: The file that the counts are written to.
         data: As for `calibrate`.
@@ -144,8 +149,9 @@ def calibrate_shard(
 
     part = Shard.parse(shard if isinstance(shard, str) else "/".join(map(str, shard)))
     calibration = Calibration(images=_count(images))
-    workspace, exported, spec = _prepared(network, data, calibration, repair, fusions, store, progress)
-    return write_shard(Path(output), observe_shard(workspace, exported, spec, shard=part, kept=Path(output)))
+    ready = _prepared(network, example, data, calibration, repair, fusions, store, progress)
+    found = observe_shard(ready.workspace, ready.exported, ready.spec, shard=part, kept=Path(output))
+    return write_shard(Path(output), found)
 
 
 def merge_shards(
@@ -181,6 +187,7 @@ def merge_shards(
 def sensitivity(
     network: Network | ExportedGraph,
     *,
+    example: Example | None = None,
     data: Data = None,
     images: int = Calibration().images,
     method: str = Calibration().method,
@@ -199,6 +206,7 @@ def sensitivity(
 
     Args:
         network: A network as `export` takes it, or an exported graph.
+        example: Inputs of an `nn.Module`, as for `from_module`.
         data: As for `calibrate`; with labels where `max_drop` is given.
         images: Calibration images.
         method: As for `calibrate`.
@@ -225,12 +233,22 @@ def sensitivity(
     aim = Aim(max_drop=max_drop, min_sqnr=min_sqnr)
     targets, gpu = targets_of(target, gpu_table)
     calibration = Calibration(images=_count(images), method=method, percentile=percentile)
-    workspace, exported, spec = _prepared(network, data, calibration, repair, fusions, store, progress, targets)
-    return measure(workspace, exported, spec, aim=aim, images=test_images, gpu=gpu)
+    ready = _prepared(network, example, data, calibration, repair, fusions, store, progress, targets)
+    return measure(ready.workspace, ready.exported, ready.spec, aim=aim, images=test_images, gpu=gpu)
+
+
+class _Ready(NamedTuple):
+    """The graph that a table belongs to; `model` is held because a live module lives as long as it."""
+
+    model: Model
+    workspace: Workspace
+    exported: Exported
+    spec: BuildSpec
 
 
 def _prepared(
     network: Network | ExportedGraph,
+    example: Example | None,
     data: Data,
     calibration: Calibration,
     repair: str | Repair,
@@ -238,18 +256,18 @@ def _prepared(
     store: StorePath,
     progress: Progress | None,
     targets: tuple[Target, ...] = (Target(8, 9),),
-) -> tuple[Workspace, Exported, BuildSpec]:
-    """The graph that a table belongs to. Raises UsageError for fusions that are still to be searched for."""
+) -> _Ready:
+    """Raises UsageError for fusions that are still to be searched for."""
     from deploykit.workflow.calibrate import equalized
     from deploykit.workflow.export import export
 
-    model, named, place = network_of(network, fusions, store)
+    model, named, place = network_of(network, example, fusions, store)
     if named.auto:
         raise UsageError(
             "a table belongs to one graph", hint="name the fusions, or export with auto and give the graph"
         )
     spec = build_spec(
-        model,
+        model.spec,
         precision=Precision.FP32,
         batch=BatchRange(),
         targets=targets,
@@ -259,7 +277,7 @@ def _prepared(
         fusions=named,
     )
     workspace = open_workspace(place, progress)
-    return workspace, equalized(workspace, export(workspace, model, named), spec), spec
+    return _Ready(model, workspace, equalized(workspace, export(workspace, model.spec, named), spec), spec)
 
 
 def _count(images: int) -> int:

@@ -22,15 +22,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModuleSource:
-    """A recipe for the PyTorch module: build the network and put the state in `weights` into it (`module_state`)."""
+    """A recipe for the PyTorch module: build the network and put the state in `weights` into it (`module_state`).
+
+    A live module is in the file `pickled` for other processes; where that is None, `obstacle` says why.
+    """
 
     model: ModelSpec
     weights: Path
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    pickled: Path | None = None
+    obstacle: Reason | None = None
 
     def load(self) -> "nn.Module":
-        """The module in eval mode, float32, on the CPU. Raises UsageError for a factory that makes another network."""
+        """The module in eval mode, float32, on the CPU.
+
+        Raises UsageError for a factory that makes another network, BackendMissing for a live module that this process
+        cannot have.
+        """
+        if self.model.live:
+            from deploykit.modules.live import load
+
+            return load(self.model.live, self.pickled, self.obstacle)
         from deploykit.weights import restored_module
 
         return restored_module(self.model, self.weights)

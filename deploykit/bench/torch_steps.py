@@ -7,13 +7,14 @@ first. Whatever a step computed stays on the device, and a step ends when the de
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from deploykit.backends.quoted import quoted
 from deploykit.backends.torch import configure
 from deploykit.errors import DeviceOutOfMemory, UnknownName, UsageError
+from deploykit.modules.live import receive
 from deploykit.spec import ModelSpec
 from deploykit.zoo import registry
 
@@ -43,15 +44,21 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Steps:
-    """`batch` images a step. `flavour` names the device as `backends.torch.flavour_here` does."""
+    """`batch` images a step. `flavour` names the device as `backends.torch.flavour_here` does.
+
+    `pickled` is a live module (`modules.live`), b"" for a network that its name is enough for.
+    """
 
     model: ModelSpec
     batch: int
     flavour: str
+    pickled: bytes = field(default=b"", repr=False)
 
     def _placed(self, *, threads: int, training: bool) -> tuple[nn.Module, Tensor, torch.device]:
         """The module and its batch of images on their device."""
         device = configure(self.flavour, threads=threads)
+        if self.pickled:
+            receive(self.model.live, self.pickled)
         return _module(self.model, training=training).to(device), _noise(self.model, self.batch).to(device), device
 
 

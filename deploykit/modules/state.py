@@ -30,7 +30,7 @@ def state_of(module: "nn.Module") -> "dict[str, Tensor]":
     """
     import torch
 
-    found = {name: getattr(holder, attribute) for name, holder, attribute in _places(module)}
+    found = {name: getattr(holder, attribute) for name, holder, attribute in places(module)}
     for name, tensor in found.items():
         if tensor.is_meta:
             raise UsageError(f"{name} has no values: it lies on torch's meta device", hint="load the weights into it")
@@ -47,11 +47,11 @@ def restore(module: "nn.Module", path: Path) -> None:
     import torch
 
     found = cast("Mapping[str, Tensor]", read_checkpoint(path))
-    places = {name: (holder, attribute) for name, holder, attribute in _places(module)}
-    wrong = sorted(set(found) ^ set(places))
+    own_places = {name: (holder, attribute) for name, holder, attribute in places(module)}
+    wrong = sorted(set(found) ^ set(own_places))
     wrong += [
         name
-        for name, place in places.items()
+        for name, place in own_places.items()
         if name in found and getattr(*place).shape != _logical(found[name], place)
     ]
     if wrong:
@@ -60,7 +60,7 @@ def restore(module: "nn.Module", path: Path) -> None:
             hint="let its function depend on its arguments alone",
         )
     with torch.no_grad():
-        for name, (holder, attribute) in places.items():
+        for name, (holder, attribute) in own_places.items():
             own, stored = getattr(holder, attribute), found[name]
             stored = torch.view_as_complex(stored) if own.is_complex() else stored
             if attribute in holder._parameters or attribute in holder._buffers:
@@ -98,7 +98,7 @@ def unchanged(module: "nn.Module") -> "Iterator[None]":
     """Inside, `forward` may write into its buffers and plain tensors; afterwards they are as they were."""
     kept = [
         (holder, attribute, getattr(holder, attribute))
-        for _, holder, attribute in _places(module)
+        for _, holder, attribute in places(module)
         if attribute not in holder._parameters
     ]
     values = [tensor.detach().clone() for _, _, tensor in kept]
@@ -129,7 +129,7 @@ def write_state(state: "Mapping[str, Tensor]", path: Path, *, beside: str = "") 
     path.write_bytes(save(plain, metadata={BESIDE: beside} if beside else None))
 
 
-def _places(module: "nn.Module") -> "Iterator[tuple[str, nn.Module, str]]":
+def places(module: "nn.Module") -> "Iterator[tuple[str, nn.Module, str]]":
     """(name, module that holds it, attribute) of every tensor."""
     import torch
 

@@ -87,6 +87,8 @@ class ModelSpec:
     own. Without it a factory keeps the weights that it returns, unless `seeded` asks for random ones, and a network of
     the zoo has random ones from `seed`. With `init_from`, only the layers that the paper of the network takes over from
     that other one have the weights of the checkpoint (else seeded ones).
+
+    `live` is the token of a module that Python code handed over (`modules.live`), whose class `name` names then.
     """
 
     name: str
@@ -104,6 +106,7 @@ class ModelSpec:
     seeded: bool = False
     num_classes: int | None = None
     in_channels: int | None = None
+    live: str = ""
 
     def __post_init__(self) -> None:
         self._check_weights()

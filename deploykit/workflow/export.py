@@ -13,7 +13,7 @@ from deploykit.io.loader import external_files
 from deploykit.spec import Fusions, ModelSpec, Precision, Signature, WeightsOrigin
 from deploykit.store import Writer
 from deploykit.store.key import cache_key
-from deploykit.workflow.networks import architecture, digest_of, resolve
+from deploykit.workflow.networks import architecture, digest_of, live_graph, resolve
 from deploykit.workflow.workspace import Workspace, specs_of
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ def _traced_key(model: ModelSpec) -> tuple[str, ModelSpec]:
 def _trace(workspace: Workspace, model: ModelSpec) -> ir.Model:
     from deploykit.workflow import transforms
 
+    if model.live:
+        return live_graph(workspace, model).clone()
     source = Path(model.name) if model.is_onnx else resolve(workspace, model).source
     with workspace.timed("export to ONNX"):
         return transforms.trace(source, model.shapes if model.is_onnx else ())

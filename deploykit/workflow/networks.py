@@ -19,6 +19,7 @@ from deploykit.backends.protocol import ModuleSource
 from deploykit.data.noise import can_draw, noise_feeds
 from deploykit.errors import UsageError
 from deploykit.host import library_versions
+from deploykit.modules.live import taken
 from deploykit.spec import ModelSpec, TensorSpec, WeightsOrigin
 from deploykit.store import Writer
 from deploykit.store.key import file_digest
@@ -28,6 +29,7 @@ from deploykit.zoo.own import repeatable
 from deploykit.zoo.sources import imported_names
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
     from torch import nn
 
     from deploykit.weights_file import Loaded
@@ -49,7 +51,7 @@ def resolve(workspace: Workspace, model: ModelSpec) -> Resolved:
 
     Raises as `weights.load_network` and `registry.card_of` do.
     """
-    find = _of_factory if model.is_factory else _of_zoo
+    find = _of_live if model.live else _of_factory if model.is_factory else _of_zoo
     return workspace.once(("resolved", model), lambda: find(workspace, model))
 
 
@@ -128,6 +130,55 @@ def _of_factory(workspace: Workspace, model: ModelSpec) -> Resolved:
     outputs = _outputs(workspace, model, digests)
     source = ModuleSource(model, entry.path("weights.safetensors"), inputs, outputs)
     return Resolved(source, replace(loaded.origin, digest=digests["state"]))
+
+
+def _of_live(workspace: Workspace, model: ModelSpec) -> Resolved:
+    """A module that Python code handed over is keyed by its raw graph, which has its weights, and by its state."""
+    from deploykit.graph import graph_digest, serialize
+    from deploykit.modules.state import state_digest, state_of
+    from deploykit.weights import load_network
+
+    snapshot, loaded = taken(model.live), load_network(model)
+    digest = snapshot.once("state", lambda: state_digest(state_of(loaded.module)))
+    outputs = snapshot.once("outputs", lambda: registry.output_specs(model))
+    network = live_graph(workspace, model)
+    traced = snapshot.once("graph digest", lambda: graph_digest(serialize(network)))
+    parts = {
+        "live": traced,
+        "state": digest,
+        "inputs": registry.input_specs(model),
+        "portable": snapshot.obstacle is None,
+    }
+
+    def make(writer: Writer) -> Mapping[str, Any]:
+        if snapshot.obstacle is None:
+            writer.write("module.pickle", snapshot.pickled())
+        return _kept_state(loaded, writer, beside=traced)
+
+    entry, _ = workspace.get_or_make("weights", parts, make, request={"model": model})
+    source = ModuleSource(
+        model,
+        entry.path("weights.safetensors"),
+        registry.input_specs(model),
+        outputs,
+        pickled=None if snapshot.obstacle else entry.path("module.pickle"),
+        obstacle=snapshot.obstacle,
+    )
+    return Resolved(source, replace(loaded.origin, digest=digest))
+
+
+def live_graph(workspace: Workspace, model: ModelSpec) -> ir.Model:
+    """The raw graph of a module that Python code handed over. It is traced once; whoever changes it takes a copy."""
+    from deploykit.export import export_module
+
+    snapshot = taken(model.live)
+
+    def trace() -> ir.Model:
+        names = tuple(output.name for output in registry.output_specs(model))
+        with workspace.timed("export to ONNX"):
+            return export_module(snapshot.module(), registry.input_specs(model), output_names=names)
+
+    return snapshot.once("graph", trace)
 
 
 def _answer_digest(module: nn.Module, model: ModelSpec, inputs: tuple[TensorSpec, ...]) -> str:

@@ -26,6 +26,7 @@ from deploykit.bench import (
 )
 from deploykit.bench.torch_steps import Forward, ForwardBackward, Mode, describe_loss
 from deploykit.errors import BackendMissing, UntrustedArtifact, UsageError
+from deploykit.modules.live import taken
 from deploykit.results.document import Conditions, Report
 from deploykit.results.row import Row
 from deploykit.spec import (
@@ -67,7 +68,10 @@ def bench_mode(request: ModeRequest, progress: Progress = silent) -> Report:
     """One row. Raises UsageError and UntrustedArtifact for a checkpoint that cannot be used."""
     settings, weights = request.settings, None
     machine = fingerprint(threads=settings.worker_threads, seed=request.model.seed, tf32=False)
-    if not (reason := get_backend("torch").unavailable()):
+    reason = get_backend("torch").unavailable()
+    if not reason and request.model.live:
+        reason = taken(request.model.live).obstacle
+    if not reason:
         request, weights = _resolved(request)
     model = request.model
     row = Row(
@@ -107,7 +111,8 @@ def _resolved(request: ModeRequest) -> tuple[ModeRequest, WeightsOrigin]:
 
 def _workload(request: ModeRequest, flavour: str) -> Workload:
     kind = Forward if request.mode is Mode.FORWARD else ForwardBackward
-    return kind(request.model, request.batch, flavour)
+    pickled = taken(request.model.live).pickled() if request.model.live else b""
+    return kind(request.model, request.batch, flavour, pickled)
 
 
 def _measured(row: Row, found: StepSamples) -> Row:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.errors import UsageError
+from deploykit.modules.live import taken
 from deploykit.spec import ImageAxes, InputShape, ModelSpec, Preprocessing, SizeRange, TensorSpec, tensor_spec
 from deploykit.spec.shapes import SHAPE_HINT
 from deploykit.zoo.factory import call_factory, search_current_directory
@@ -138,9 +139,10 @@ def card_of(spec: ModelSpec) -> Card:
 def source_files(spec: ModelSpec) -> tuple[Path, ...]:
     """The sources that a network from elsewhere is made of (see `zoo.sources`), sorted; none for a built-in one.
 
-    Only a card's module is imported. Raises UnknownName, and UsageError where a module is not there.
+    None for a live module, either: its graph tells. Only a card's module is imported. Raises UnknownName, and
+    UsageError where a module is not there.
     """
-    if spec.name in cards():
+    if spec.name in cards() or spec.live:
         return ()
     if spec.is_factory:
         search_current_directory()
@@ -290,6 +292,9 @@ def construct(spec: ModelSpec, *, training: bool = False) -> "nn.Module":
 
 
 def _construct(spec: ModelSpec, *, training: bool) -> "tuple[nn.Module, tuple[str, ...]]":
+    if spec.live:
+        snapshot = taken(spec.live)
+        return snapshot.module().train(training), snapshot.notes
     card = card_of(spec)
     options: dict[str, Any] = dict(spec.factory_args)
     for name in OPTIONS:
