@@ -173,4 +173,4 @@ def test_a_table_of_another_network_is_refused(run, table):
     assert done.returncode == USAGE
     assert "belongs to graph" in complaint(done)
     idle = run("build", "test_resnet", "--precision", "int8", "--table", table, "--calibration-images", "5")
-    assert "--calibration-images has no meaning with --table" in complaint(idle)
+    assert "--calibration-images cannot be combined with --table" in complaint(idle)
