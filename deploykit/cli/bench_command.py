@@ -9,6 +9,7 @@ from deploykit.cli.comparison_options import ComparisonOptions, comparison_optio
 from deploykit.cli.given import given, refuse, require
 from deploykit.cli.progress import StageProgress
 from deploykit.cli.requests import with_options
+from deploykit.cli.types import OneOf
 from deploykit.errors import UsageError
 from deploykit.spec import BatchRange, Precision
 
@@ -37,12 +38,11 @@ OF_MODES = {"burn_in", "steps"}
     measurement(
         "--throughput",
         is_flag=True,
-        common=True,
         help="Also measure images/s: many launches, one synchronization.",
     ),
     measurement(
         "--mode",
-        type=click.Choice(MODES),
+        type=OneOf("mode", MODES),
         common=True,
         help="Instead of the table, time eager PyTorch alone in fp32: mean and standard deviation of --steps "
         "batches. forward: eval mode under inference_mode. forward-backward: training mode with auxiliary heads and "

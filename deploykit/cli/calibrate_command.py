@@ -12,9 +12,9 @@ from deploykit.cli.given import refuse, require
 from deploykit.cli.options import ANSWER_OPTIONS, JSON_OPTION, PERCENTILE
 from deploykit.cli.progress import StageProgress
 from deploykit.cli.requests import DATA, REPAIR, Group, build_spec, require_percentile, with_options
-from deploykit.cli.types import FILE, OUTPUT
+from deploykit.cli.types import FILE, METHOD, OUTPUT
 from deploykit.errors import UsageError
-from deploykit.spec import CALIBRATION_METHODS, BuildSpec, Calibration
+from deploykit.spec import BuildSpec, Calibration
 
 if TYPE_CHECKING:
     from deploykit.plan.gpus import Gpu
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 METHOD_OPTIONS = (
     int8(
         "--method",
-        type=click.Choice(CALIBRATION_METHODS),
+        type=METHOD,
         default=Calibration().method,
         show_default=True,
         common=True,
@@ -60,7 +60,7 @@ class CalibrateGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] in self.commands:
+        if args[0] == calibrate_merge.name:
             return super().resolve_command(ctx, args)
         return None, calibrate_model, args
 
@@ -72,10 +72,12 @@ class CalibrateGroup(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
         own = click.Context(calibrate_model, parent=ctx, resilient_parsing=True)
-        merge = [CompletionItem(name) for name in self.commands if name.startswith(incomplete)]
         if incomplete.startswith("-"):
             return calibrate_model.shell_complete(own, incomplete)
-        return merge + calibrate_model.params[0].shell_complete(own, incomplete)
+        found = next(iter(calibrate_model.params)).shell_complete(own, incomplete)
+        if not "merge".startswith(incomplete):
+            return found
+        return [CompletionItem("merge"), *(item for item in found if item.type == "plain")]
 
 
 @click.group("calibrate", cls=CalibrateGroup)
@@ -83,7 +85,7 @@ def command() -> None:
     """Make the calibration table for INT8."""
 
 
-@click.command(None, cls=Command)
+@command.command("MODEL", cls=Command)
 @build_spec(DATA, CALIBRATION, REPAIR)
 @with_options(
     sensitivity(

@@ -11,7 +11,7 @@ from deploykit.cli.idle import note_unshown, require_auto
 from deploykit.cli.options import ANSWER_OPTIONS, FUSE_BUDGET_OPTIONS, TARGETS
 from deploykit.cli.progress import StageProgress
 from deploykit.cli.requests import batch_group, build_spec, precision_group, with_options
-from deploykit.cli.types import OUTPUT, PRECISION
+from deploykit.cli.types import OUTPUT, PRECISION, OneOf
 from deploykit.spec import BuildSpec
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ BATCH_OPTION = graph(
     ),
     graph(
         "--backend",
-        type=click.Choice(["trt-rtx", "ort"]),
+        type=OneOf("backend of --fuse auto", ("trt-rtx", "trt", "ort")),
         default="trt-rtx",
         show_default=True,
         help="Backend whose cost --fuse auto minimizes.",
@@ -55,7 +55,7 @@ BATCH_OPTION = graph(
     *FUSE_BUDGET_OPTIONS,
     data(
         "--stem",
-        type=click.Choice(["float", "uint8"]),
+        type=OneOf("stem", ("float", "uint8")),
         default="float",
         show_default=True,
         common=True,

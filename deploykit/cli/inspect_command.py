@@ -56,7 +56,6 @@ PRECISION_OPTION = precision(
         default=10,
         show_default=True,
         metavar="N",
-        common=True,
         help="Rows of each list.",
     ),
     output("--html", type=OUTPUT, common=True, help="Also write a page with the graph and the roofline."),

@@ -11,13 +11,14 @@ from deploykit.cli.types import (
     GPU,
     INPUT_RANGE,
     INPUT_SHAPE,
+    METHOD,
     PREPROCESSING,
     REPAIR,
     STREAMS,
     WEIGHTS,
     ModelName,
 )
-from deploykit.spec import CALIBRATION_METHODS, POLICY_TERMS, BuilderOptions, Calibration
+from deploykit.spec import POLICY_TERMS, BuilderOptions, Calibration
 
 MODEL_HELP = (
     "A name from `deploykit list`, an .onnx file, or package.module:function, where function returns an nn.Module."
@@ -148,7 +149,6 @@ TYPE_OPTIONS = (
     precision(
         "--keep-fp32",
         multiple=True,
-        common=True,
         metavar="NODE|op=TYPE",
         help="FP16: keep a node, a module (globs work) or an operator type (op=Pow) in FP32; repeatable.",
     ),
@@ -183,7 +183,7 @@ TABLE_OPTIONS = (
     ),
     int8(
         "--calibration-method",
-        type=click.Choice(CALIBRATION_METHODS),
+        type=METHOD,
         default=Calibration().method,
         show_default=True,
         help="Calibration algorithm.",

@@ -1,14 +1,15 @@
 """The values of options: text that is checked where it is read, shown in the help and completed by the shell."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from deploykit.errors import UsageError
+from deploykit.errors import UnknownName, UsageError
 from deploykit.spec import (
+    CALIBRATION_METHODS,
     COST_BASED_FUSIONS,
     REPAIRS,
     SAFE_FUSIONS,
@@ -63,6 +64,20 @@ class Parsed(click.ParamType[Value], Generic[Value]):
         if self._files and not (last and fitting):
             return [CompletionItem(incomplete, type="file")]
         return [CompletionItem(f"{before}{comma}{word}") for word in fitting]
+
+
+class OneOf(click.Choice[str]):
+    """One of a few names; the error for any other has the nearest of them."""
+
+    def __init__(self, kind: str, names: Sequence[str]) -> None:
+        super().__init__(names)
+        self._kind = kind
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
+        asked = value.strip().lower()
+        if asked not in self.choices:
+            raise UnknownName(self._kind, value, self.choices)
+        return asked
 
 
 class ModelName(click.ParamType[str]):
@@ -163,6 +178,7 @@ FUSIONS = Parsed(
 )
 REPAIR = Parsed(parse_repair, words("none", "all", *REPAIRS), metavar="none|all|NAMES", several=True)
 DATA = Parsed(parse_data, words(Synthetic.NOISE), metavar="PATH|noise", files=True)
+METHOD = OneOf("calibration method", CALIBRATION_METHODS)
 OUTPUT = Parsed(parse_output, words(), metavar="FILE", files=True)
 WEIGHTS = Parsed(str, words(TORCHVISION, SEEDED), metavar="FILE|NAME", files=True)
 PREPROCESSING = Parsed(PreprocessRequest.parse, words(*PRESETS), metavar="SETTINGS")
