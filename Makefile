@@ -6,7 +6,7 @@ SHIM   := .cuda-shim
 PYTEST ?= -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help bench families plans int8-report test test-full test-cuda-shim check format clean
+.PHONY: help bench families plans int8-report docs docs-pages results-digest test test-full test-cuda-shim check format clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -22,6 +22,15 @@ plans: $(VENV)/.dev ## Set up, then compile the whole zoo beside a naive convers
 
 int8-report: $(VENV)/.demo ## Set up, train small networks on Fashion-MNIST, then the INT8 matrix; it goes to docs/results/int8.md
 	PYTHONPATH=$(CURDIR) $(BIN)/python benchmarks/int8.py --output docs/results/int8.md
+
+docs: $(VENV)/.docs ## Set up, then build the documentation into build/site; any warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+docs-pages: $(VENV)/.dev ## Write again the reference pages that are generated from the zoo's cards and the error classes
+	$(BIN)/python docs/generate.py
+
+results-digest: $(VENV)/.dev ## Record, in results pages whose code has changed, what was rerun: NOTE="..."
+	$(BIN)/python benchmarks/sources.py --note "$(NOTE)"
 
 test: $(VENV)/.dev ## Set up, then every test but those of `make test-full`: minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST)
@@ -58,3 +67,7 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.docs: pyproject.toml | $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $@

@@ -132,9 +132,10 @@ def race(
 
 
 def engine(typed: TypedGraph) -> Engine:
-    from deploykit.spec import EngineSettings
+    from deploykit.backends.protocol import Source
+    from deploykit.spec import BuildSpec
 
-    return get_backend("ort").build(typed, EngineSettings())
+    return get_backend("ort").build(Source(typed=typed), Precision.INT8, BuildSpec(ModelSpec("resnet50")))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from sources import footer
+
 from deploykit.bench import BenchSettings
 from deploykit.results.document import Report
 from deploykit.results.row import Row
@@ -50,7 +52,7 @@ def main() -> None:
     reports = [compare(name, options.seconds) for name in options.networks.split(",")]
     text = page(reports, f"python benchmarks/families.py --seconds {options.seconds:g}")
     if options.output:
-        options.output.write_text(text)
+        options.output.write_text(text + footer("families.md"))
     else:
         print(text)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import fashion
 import numpy as np
+from sources import footer
 
 from deploykit.backends import get_backend
 from deploykit.bench import fingerprint
@@ -77,7 +78,7 @@ def main() -> None:
     text = report(found)
     print(text)
     if parsed.output:
-        parsed.output.write_text(text)
+        parsed.output.write_text(text + footer("int8.md"))
 
 
 def measured(name: str, workspace: Workspace, data: Path, weights: Path) -> Iterator[Line]:

@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from sources import footer
+
 from deploykit.bench import BenchSettings, fingerprint
 from deploykit.results.row import Row
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision, Synthetic, parse_input_shape
@@ -51,7 +53,7 @@ def main() -> None:
     options = parser.parse_args()
     text = "\n".join(page(options.networks.split(","), reading=not options.skip_reading))
     if options.output:
-        options.output.write_text(text)
+        options.output.write_text(text + footer("own-networks.md"))
     else:
         print(text)
 

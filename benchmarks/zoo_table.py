@@ -8,6 +8,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from sources import footer
+
 from deploykit.zoo.registry import cards
 
 
@@ -49,6 +51,6 @@ def run(script: str, about: str, of: Callable[[str], Any], page: Callable[[list[
     command = f"python benchmarks/{script}" + (f" --networks '{options.networks}'" if options.networks != "*" else "")
     text = page(found, command)
     if options.output:
-        options.output.write_text(text)
+        options.output.write_text(text + footer(script.replace("_", "-").replace(".py", ".md")))
     else:
         print(text)

@@ -17,9 +17,7 @@ from deploykit.backends.device import find_gpu
 from deploykit.backends.feed import check_feed
 from deploykit.backends.protocol import (
     Engine,
-    ModuleSource,
     Source,
-    TypedGraph,
 )
 from deploykit.backends.quoted import is_out_of_memory, quoted
 from deploykit.errors import BackendMissing, first_line
@@ -27,7 +25,7 @@ from deploykit.host import installed_version
 from deploykit.modules.calling import call
 from deploykit.modules.outputs import flatten_outputs
 from deploykit.spec import (
-    EngineSettings,
+    BuildSpec,
     Feed,
     Placement,
     Precision,
@@ -66,15 +64,6 @@ def configure(flavour: str, *, threads: int) -> torch.device:
     return torch.device("cuda" if on_gpu else "cpu")
 
 
-def _module_or_reason(source: Source) -> ModuleSource | Reason:
-    if isinstance(source, TypedGraph):
-        return Reason(
-            "eager PyTorch needs the module, and an .onnx file has none",
-            "name a network of the zoo or a function that returns one",
-        )
-    return Reason("eager PyTorch has no INT8 path here") if source.precision is Precision.INT8 else source
-
-
 class TorchBackend:
     name = "torch"
     compiles = False
@@ -86,26 +75,33 @@ class TorchBackend:
             return Reason("PyTorch is not installed", "pip install torch")
         return None
 
-    def supports(self, source: Source) -> Reason | None:
-        found = _module_or_reason(source)
-        return found if isinstance(found, Reason) else None
+    def supports(self, source: Source, precision: Precision) -> Reason | None:
+        if source.module is None:
+            return Reason(
+                "eager PyTorch needs the module, and an .onnx file has none",
+                "name a network of the zoo or a function that returns one",
+            )
+        if precision is Precision.INT8:
+            return Reason("eager PyTorch has no INT8 path here")
+        return None
 
     def build(
         self,
         source: Source,
-        settings: EngineSettings,  # noqa: ARG002 - eager PyTorch compiles nothing
+        precision: Precision,
+        spec: BuildSpec,  # noqa: ARG002 - eager PyTorch compiles nothing
         progress: Progress | None = None,  # noqa: ARG002
     ) -> Engine:
-        module = _module_or_reason(source)
-        if isinstance(module, Reason):
-            raise BackendMissing(module.what, hint=module.fix)
+        if reason := self.unavailable() or self.supports(source, precision):
+            raise BackendMissing(reason.what, hint=reason.fix)
+        assert source.module is not None  # noqa: S101 - supports() has just said so
         return Engine(
             backend=self.name,
             flavour=flavour_here(),
-            precision=module.precision,
-            inputs=module.inputs,
-            outputs=module.outputs,
-            module=module,
+            precision=precision,
+            inputs=source.module.inputs,
+            outputs=source.module.outputs,
+            module=source.module,
         )
 
     def open(self, engine: Engine, *, threads: int = 0) -> TorchSession:

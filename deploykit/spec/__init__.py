@@ -6,7 +6,6 @@ from deploykit.spec.build import (
     BuilderOptions,
     BuildSpec,
     DataSource,
-    EngineSettings,
     Fusions,
     Synthetic,
 )
@@ -36,7 +35,6 @@ __all__ = [
     "BuilderOptions",
     "Calibration",
     "DataSource",
-    "EngineSettings",
     "Feed",
     "Fusions",
     "ImageAxes",

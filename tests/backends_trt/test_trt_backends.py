@@ -11,13 +11,12 @@ from small_graphs import FLOAT, HALF, INT8, spec
 
 from deploykit.backends import get_backend, nvinfer_session, tensorrt, tensorrt_rtx
 from deploykit.backends.device import Gpu, find_gpu, why_no_gpu
-from deploykit.backends.protocol import ModuleSource
+from deploykit.backends.protocol import Source
 from deploykit.backends.tensorrt import TensorRTBackend
 from deploykit.backends.tensorrt_rtx import TensorRTRTXBackend
 from deploykit.errors import BackendMissing
 from deploykit.spec import (
     TENSORRT,
-    ModelSpec,
     Precision,
     Reason,
     Target,
@@ -39,7 +38,7 @@ def installed(monkeypatch, *names, gpu=None, version="11.4.0"):
 
 def build(backend, folder, text=FLOAT, precision=Precision.FP32, **options):
     typed = small_graphs.write(folder, text, precision)
-    return backend.build(typed, spec(**options))
+    return backend.build(Source(typed=typed), precision, spec(precision, **options), None)
 
 
 def test_names_and_placement():
@@ -51,11 +50,8 @@ def test_names_and_placement():
 
 @pytest.mark.parametrize("backend", [TensorRTBackend(), TensorRTBackend(strict=True), TensorRTRTXBackend()])
 def test_a_typed_graph_is_required(backend, tmp_path):
-    module = ModuleSource(ModelSpec("small"), tmp_path / "weights", (), ())
-    assert "typed graph" in str(backend.supports(module))
-    with pytest.raises(BackendMissing, match="typed graph"):
-        backend.build(module, spec())
-    assert backend.supports(small_graphs.write(tmp_path, FLOAT)) is None
+    assert "typed graph" in str(backend.supports(Source(), Precision.FP32))
+    assert backend.supports(Source(typed=small_graphs.write(tmp_path, FLOAT)), Precision.FP32) is None
 
 
 def test_asking_whether_it_is_available_imports_no_framework():
