@@ -58,6 +58,8 @@ def _rebuild(kind: type[DeploykitError], message: str, hint: str) -> DeploykitEr
 
 
 class UsageError(DeploykitError):
+    """The request itself is wrong: an option, a name, a file that is not there."""
+
     exit_code = 2
 
 
@@ -90,35 +92,41 @@ def _plain(name: str) -> str:
 
 
 class CheckpointMismatch(UsageError):
-    pass
+    """Tensors of a checkpoint are missing, left over or of another shape than the network's."""
 
 
 class UnsupportedGraph(UsageError):
-    pass
+    """A graph that cannot be typed, or fed, as asked; other rows of a table still can."""
 
 
 class GateFailed(DeploykitError):
+    """Parity, accuracy or another gate did not hold."""
+
     exit_code = 3
 
 
 class Float16Overflow(GateFailed):
-    pass
+    """A weight or an activation leaves float16's range."""
 
 
 class BackendMissing(DeploykitError):
+    """A library or device that the request needs is not here; the hint says how to get it."""
+
     exit_code = 4
 
 
 class UntrustedArtifact(DeploykitError):
+    """A file that is malformed, corrupt or not ours to run."""
+
     exit_code = 5
 
 
 class ExportFailed(DeploykitError):
-    pass
+    """torch.onnx could not trace the network."""
 
 
 class BuildFailed(DeploykitError):
-    pass
+    """A compiler rejected a typed graph."""
 
 
 class PrecisionUndecided(DeploykitError):
@@ -130,11 +138,11 @@ class PrecisionUndecided(DeploykitError):
 
 
 class StoreFailed(DeploykitError):
-    pass
+    """The artifact store cannot be read or written."""
 
 
 class ExecutionFailed(DeploykitError):
-    pass
+    """A session could not run."""
 
 
 class WorkerCrashed(ExecutionFailed):
@@ -142,11 +150,11 @@ class WorkerCrashed(ExecutionFailed):
 
 
 class InvalidFeed(ExecutionFailed):
-    pass
+    """An unknown input, a wrong dtype, or a shape outside of what the engine takes."""
 
 
 class DeviceOutOfMemory(ExecutionFailed):
-    pass
+    """An allocation on the device failed."""
 
 
 class DeploykitWarning(UserWarning):

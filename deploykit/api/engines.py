@@ -60,13 +60,13 @@ class BuiltEngine:
 
     @property
     def path(self) -> Path | None:
-        """The engine's file in the store; None for a backend that compiles nothing."""
-        return self.engine.path if self.built.entry else None
+        """The engine's file in the store, of ONNX Runtime the typed graph; None for eager PyTorch."""
+        return self.engine.path
 
     @property
     def digest(self) -> str | None:
-        """SHA-256 (hex) of the file; None for a backend that compiles nothing."""
-        return self.built.entry.files["model.engine"].sha256 if self.built.entry else None
+        """SHA-256 (hex) of the file; None for eager PyTorch."""
+        return self.built.entry.files["model.engine"].sha256 if self.built.entry else self.engine.typed_digest
 
     @property
     def typed_path(self) -> Path | None:
@@ -117,6 +117,22 @@ class BuiltEngine:
     def reason(self) -> Reason | None:
         """Why the engine cannot run on this machine; None when it can."""
         return self.engine.reason
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Copy the engine to `path`, with its record beside it, which `open` and `inspect` read.
+
+        Args:
+            path: The file, or a folder for it. The record's name is the file's with `.json` added.
+
+        Returns:
+            The path of the copy.
+
+        Raises:
+            UsageError: The backend makes no file, or `path` cannot be written.
+        """
+        from deploykit.workflow.engine_file import save_engine
+
+        return save_engine(self.built, self.spec.targets, Path(path))
 
     def to_json(self) -> str:
         """What `deploykit build --json` prints."""
@@ -252,24 +268,41 @@ def _built(workspace: Workspace, request: _Request) -> BuiltEngine:
     return BuiltEngine(model=request.model, spec=spec, store=workspace.store.root, result=facts, built=built)
 
 
-def open(engine: BuiltEngine, *, threads: int = 0) -> Session:  # noqa: A001 - what it does
+def open(  # noqa: A001 - what it does
+    engine: BuiltEngine | str | PathLike[str],
+    *,
+    threads: int = 0,
+    trust_engine: bool = False,
+    store: StorePath = None,
+) -> Session:
     """Open an engine for inference. Imports no PyTorch unless the engine is PyTorch's.
 
     Args:
-        engine: What `build` returned.
+        engine: What `build` returned, or the path of a file that `BuiltEngine.save` wrote.
         threads: CPU threads of the session; 0 is one per core. A GPU ignores it.
+        trust_engine: Open a file that the store did not build. An engine is native code.
+        store: Folder of the artifact store that knows the file; None is $DEPLOYKIT_STORE, else `engines`.
 
     Returns:
         A context manager with `run({input: array}) -> {output: array}`, host arrays in and out.
 
     Raises:
         BackendMissing: The engine cannot run on this machine; the message says what is missing.
-        UsageError: `threads` is negative.
+        UntrustedArtifact: The file has no record, is not what its record says, or is not trusted.
+        UsageError: There is no such file, or `threads` is negative.
     """
-    if threads < 0:
-        raise UsageError(f"threads is {threads}", hint="give 0 or more")
-    if reason := engine.reason:
-        raise BackendMissing(f"this engine cannot run here: {reason.what}", hint=reason.fix)
     from deploykit.backends import get_backend
 
-    return get_backend(engine.backend).open(engine.engine, threads=threads)
+    if threads < 0:
+        raise UsageError(f"threads is {threads}", hint="give 0 or more")
+    if isinstance(engine, BuiltEngine):
+        found = engine.engine
+    else:
+        from deploykit.store import Store
+        from deploykit.workflow.engine_file import open_record
+
+        place = Store.open(None if store is None else Path(store))
+        found = open_record(place, Path(engine), trusted=trust_engine)
+    if reason := found.reason:
+        raise BackendMissing(f"this engine cannot run here: {reason.what}", hint=reason.fix)
+    return get_backend(found.backend).open(found, threads=threads)

@@ -248,7 +248,23 @@ def from_name(
 ) -> Model:
     """What the command line calls MODEL: a network of the zoo, `package.module:function` or an `.onnx` file.
 
-    The arguments are those of `zoo`, `from_factory` and `from_onnx` together, and mean the same there.
+    Args:
+        name: The network, as `zoo`, `from_factory` or `from_onnx` take it.
+        weights: As for `zoo` and `from_factory`.
+        weights_key: As for `zoo` and `from_factory`.
+        num_classes: As for `zoo`.
+        in_channels: As for `zoo`.
+        init_from: As for `zoo`.
+        image_size: As for `zoo`.
+        width_mult: As for `zoo`.
+        input_shape: As for `zoo`, `from_factory` and `from_onnx`.
+        input_range: As for `from_factory` and `from_onnx`.
+        preprocess: As for `zoo`, `from_factory` and `from_onnx`.
+        factory_args: The `arguments` of `from_factory`.
+        seed: As for `zoo`, `from_factory` and `from_onnx`.
+
+    Returns:
+        The network.
 
     Raises:
         UsageError: An option does not fit this kind of network, or a file is not there.

@@ -149,7 +149,6 @@ def summarize(network: Network, *, example: Example | None = None) -> NetworkSum
     Args:
         network: A network as `export` takes it. Its weights are not read.
         example: Inputs of an `nn.Module`, as for `from_module`.
-        example: Inputs of an `nn.Module`, as for `from_module`.
 
     Returns:
         The layers, for one image; `as_json()` is what `deploykit summary --json` prints.
@@ -212,8 +211,8 @@ def _engine_path(source: object) -> Path | None:
     from deploykit.workflow.inspect import is_engine
 
     if isinstance(source, BuiltEngine):
-        if source.path is None:
-            raise UsageError(f"{source.backend} compiles nothing that could be inspected", hint="build it with trt-rtx")
+        if source.path is None or source.plan is None:
+            raise UsageError(f"{source.flavour} does not say what it compiled", hint="inspect it with trt-rtx")
         return source.path
     if isinstance(source, str | PathLike) and not isinstance(source, Precision) and is_engine(fspath(source)):
         return Path(fspath(source))

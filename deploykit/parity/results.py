@@ -66,12 +66,14 @@ class ParityResult:
 
     @property
     def verdict(self) -> Verdict:
+        """The worst of the outputs' verdicts; inconclusive where no output reads the inputs."""
         if all(output.kind == "fixed" and output.verdict == "pass" for output in self.outputs):
             return "inconclusive"  # nothing here reads the inputs
         return self.worst.verdict
 
     @property
     def reason(self) -> str:
+        """Why the verdict is what it is, with the figures and their limits."""
         if self.verdict == "inconclusive" and self.worst.verdict == "pass":
             return "no output reads the network's inputs; agreement says nothing"
         return self.worst.reason

@@ -147,14 +147,17 @@ class EnginePlan:
 
     @property
     def kernels(self) -> tuple[PlanLayer, ...]:
+        """The layers that launch a kernel, in the order of execution."""
         return tuple(layer for layer in self.layers if layer.is_kernel)
 
     @property
     def bytes_moved(self) -> int:
+        """Bytes that all layers read and write for one batch, constants included."""
         return sum(layer.bytes_moved(self.batch) for layer in self.layers)
 
     @property
     def macs(self) -> int:
+        """Multiply-accumulates of one batch; 0 until the graph has been asked."""
         return sum(layer.macs for layer in self.layers)
 
     def runners(self) -> dict[str, PlanLayer]:

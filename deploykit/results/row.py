@@ -69,9 +69,11 @@ class Row:
             raise ValueError(f"a row that is {self.state} says why")
 
     def as_json(self) -> dict[str, Any]:
-        """The row of the documented JSON shape. `samples_ns` holds every sample in the order it was taken;
-        `blocks` its division into blocks, whose first samples the statistics leave out. Single steps all count, and
-        `burn_in_ns` holds those before them."""
+        """The row of the documented JSON shape.
+
+        `samples_ns` holds every sample in the order it was taken; `blocks` its division into blocks, whose first
+        samples the statistics leave out. Single steps all count, and `burn_in_ns` holds those before them.
+        """
         return {
             "model": self.model,
             "weights": self.weights,

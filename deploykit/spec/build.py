@@ -129,4 +129,5 @@ class BuildSpec:
     options: BuilderOptions = BuilderOptions()
 
     def with_precision(self, precision: Precision) -> "BuildSpec":
+        """The same engine at another precision."""
         return replace(self, precision=precision)

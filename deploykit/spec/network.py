@@ -59,8 +59,10 @@ class ImageAxes:
 
     @classmethod
     def of(cls, spec: TensorSpec, layout: str | None = None) -> "ImageAxes | None":
-        """None where `spec` is no batch of images. Without `layout`, channels are last where only the last axis
-        can be them."""
+        """None where `spec` is no batch of images.
+
+        Without `layout`, channels are last where only the last axis can be them.
+        """
         sizes = spec.at_batch(1)
         if len(sizes) != 4 or spec.open:
             return None
@@ -160,10 +162,12 @@ class ModelSpec:
 
     @property
     def is_onnx(self) -> bool:
+        """Whether it is the network of an `.onnx` file."""
         return self.name.lower().endswith(".onnx")
 
     @property
     def is_factory(self) -> bool:
+        """Whether a function of the user's makes it, or Python code handed it over."""
         return ":" in self.name and not self.is_onnx
 
     @property

@@ -63,10 +63,12 @@ class Preprocessing:
 
     @property
     def height(self) -> int:
+        """The input's height, pixels."""
         return self.crop if isinstance(self.crop, int) else self.crop[0]
 
     @property
     def width(self) -> int:
+        """The input's width, pixels."""
         return self.crop if isinstance(self.crop, int) else self.crop[1]
 
     def at_size(self, height: int, width: int) -> "Preprocessing":

@@ -38,8 +38,10 @@ class PassLedger:
 
     @property
     def nodes_before(self) -> int:
+        """Nodes before the first pass."""
         return self.passes[0].nodes_before if self.passes else 0
 
     @property
     def nodes_after(self) -> int:
+        """Nodes after the last pass."""
         return self.passes[-1].nodes_after if self.passes else 0

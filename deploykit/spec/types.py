@@ -32,6 +32,7 @@ class Precision(StrEnum):
 
     @classmethod
     def parse(cls, text: str) -> "Precision":
+        """`"fp16"` in either case. Raises UnknownName, with the fix for what people write in its place."""
         asked = text.strip().lower()
         try:
             return cls(asked)
@@ -84,6 +85,7 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> "Target":
+        """`"sm_89"`, `"8.9"` or `"compute_89"`. Raises UsageError."""
         found = re.fullmatch(r"(?:(?:sm|compute)_?)?(\d{1,2})\.?(\d)[af]?", text.strip().lower())
         if found is None:
             raise UsageError(f"unknown target {text!r}", hint="write a compute capability such as sm_89")

@@ -53,6 +53,7 @@ class WeightsOrigin:
         }
 
     def as_dict(self) -> dict[str, Any]:
+        """The origin as a manifest of the store keeps it."""
         return asdict(self)
 
     @classmethod

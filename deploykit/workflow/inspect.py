@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.backends.protocol import Backend
-from deploykit.errors import BackendMissing, BuildFailed, GateFailed, UnsupportedGraph, UntrustedArtifact, UsageError
+from deploykit.errors import BackendMissing, BuildFailed, GateFailed, UnsupportedGraph, UntrustedArtifact
 from deploykit.plan.audit import Audit, Conversion, audit
 from deploykit.plan.diagnosis import WIDER, Diagnosis, diagnose
 from deploykit.plan.diff import PlanDiff, diff
@@ -24,9 +24,8 @@ from deploykit.plan.roofline import LayerTime, Roofline, roofline
 from deploykit.plan.summary import summarize
 from deploykit.results.document import SCHEMA_VERSION
 from deploykit.spec import BuildSpec, Precision, WeightsOrigin
-from deploykit.store import Entry
-from deploykit.store.key import file_digest
-from deploykit.workflow.engine import Built, build, stored_plan, stored_weights
+from deploykit.workflow.engine import Built, build
+from deploykit.workflow.engine_file import digest_of_engine, read_record, stored_records
 from deploykit.workflow.workspace import Workspace
 from deploykit.zoo import registry
 from deploykit.zoo.misnamed import KINDS
@@ -110,16 +109,10 @@ def planned_engine(workspace: Workspace, path: Path, *, trusted: bool, precision
     Raises UsageError where it cannot be read, UntrustedArtifact for one that is corrupt, or that this store did not
     build and that is not `trusted` or cannot be opened here.
     """
-    try:
-        digest = file_digest(path)
-    except OSError as error:
-        raise UsageError(f"cannot read the engine {path}: {error.strerror}", hint="check the path") from error
-    builds = [entry for entry in workspace.store.entries("engine") if entry.files["model.engine"].sha256 == digest]
-    for entry in sorted(builds, key=_knows_least):
-        plan = stored_plan(entry)
-        if plan is not None:
-            title = f"{entry.request['spec']['model']['name']}, {plan.precision}"
-            return Planned(title, plan, {}, stored_weights(entry))
+    digest = digest_of_engine(path)
+    for found in (*stored_records(workspace.store, digest), read_record(path, digest)):
+        if found is not None and found.plan is not None:
+            return Planned(f"{found.model}, {found.plan.precision}", found.plan, {}, found.weights)
     if workspace.store.holds(path):
         raise UntrustedArtifact(
             f"the engine {path} is corrupt: its content is not what its name says",
@@ -135,12 +128,6 @@ def planned_engine(workspace: Workspace, path: Path, *, trusted: bool, precision
 
     plan = read_foreign_engine(path.read_bytes(), precision=precision, batch=batch)
     return Planned(f"{path.name}, {plan.precision}", plan, {})
-
-
-def _knows_least(build: Entry) -> bool:
-    """Of builds of one content, those that know its weights to be random come before a file that has them inside."""
-    weights = stored_weights(build)
-    return weights is None or not weights.random
 
 
 def inspect(

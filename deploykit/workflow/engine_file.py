@@ -1,0 +1,177 @@
+"""Engines outside the store: `net.engine`, and beside it `net.engine.json`, the record of what it is.
+
+The record has what opening and inspecting need: backend, library, precision, inputs, outputs, targets and the compiled
+plan. It names the engine's content by its digest. An engine is native code, so one that this store did not build is
+opened only for a caller who trusts it; its record is read in any case, which runs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from deploykit.backends.protocol import Engine
+from deploykit.codec import decode, encode, read
+from deploykit.errors import UntrustedArtifact, UsageError
+from deploykit.io.files import copy_artifact, write_text
+from deploykit.io.loader import read_text
+from deploykit.plan.model import EnginePlan
+from deploykit.results.document import to_json
+from deploykit.spec import Precision, Target, TensorSpec, WeightsOrigin
+from deploykit.store import Entry, Store
+from deploykit.store.key import file_digest
+from deploykit.workflow.engine import Built, stored_plan, stored_weights
+from deploykit.workflow.workspace import specs_of
+
+SCHEMA_VERSION = 1
+RECORD = "engine record"
+AGAIN = "build the engine again and save it with BuiltEngine.save or `deploykit build -o`"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRecord:
+    """What an engine file is. `backend` and `flavour` say which library opens it, `targets` what it was compiled for.
+
+    `digest` is the SHA-256 (hex) of the engine, `plan` what was compiled where the compiler says so.
+    """
+
+    model: str
+    digest: str
+    backend: str
+    flavour: str
+    precision: Precision
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    targets: tuple[str, ...]
+    note: str
+    typed_digest: str | None
+    weights: WeightsOrigin | None
+    plan: EnginePlan | None
+    schema_version: int = SCHEMA_VERSION
+
+
+def record_path(engine: Path) -> Path:
+    """Where the record of an engine file lies."""
+    return engine.with_name(f"{engine.name}.json")
+
+
+def save_engine(built: Built, targets: tuple[Target, ...], path: Path) -> Path:
+    """Copy an engine to `path` and put its record beside it; the path of the copy.
+
+    Raises UsageError for what has no file, and where `path` cannot be written.
+    """
+    engine = built.engine
+    if engine.path is None:
+        raise UsageError(
+            f"backend {engine.backend} makes no file that could be saved", hint="build with ort, trt or trt-rtx"
+        )
+    copy = copy_artifact(engine.path, path)
+    record = EngineRecord(
+        model=built.exported.model.label,
+        digest=file_digest(copy),
+        backend=engine.backend,
+        flavour=engine.flavour,
+        precision=engine.precision,
+        inputs=engine.inputs,
+        outputs=engine.outputs,
+        targets=tuple(map(str, targets)) if built.entry else (),
+        note=engine.note,
+        typed_digest=engine.typed_digest,
+        weights=built.exported.weights,
+        plan=built.plan,
+    )
+    write_text(record_path(copy), to_json(encode(record)))
+    return copy
+
+
+def open_record(store: Store, path: Path, *, trusted: bool) -> Engine:
+    """The engine file at `path` as its backend opens it here.
+
+    Raises UsageError where it cannot be read, UntrustedArtifact for one whose record is missing or another's, and for
+    one that is neither from this store nor `trusted`.
+    """
+    digest = digest_of_engine(path)
+    ours = next(stored_records(store, digest), None)
+    found = read_record(path, digest) or ours
+    if found is None:
+        raise UntrustedArtifact(
+            f"there is no record of the engine {path}: {record_path(path).name} is not beside it, and the store "
+            f"{store.root} did not build it",
+            hint=AGAIN,
+        )
+    if not (ours or trusted):
+        raise UntrustedArtifact(
+            f"the store {store.root} did not build the engine {path}, and an engine is native code",
+            hint="name the store that did, or trust the engine: trust_engine=True",
+        )
+    backend = "trt-rtx" if found.flavour.startswith("tensorrt-rtx") else found.backend
+    engine = Engine(
+        backend=backend,
+        flavour=found.flavour,
+        precision=found.precision,
+        inputs=found.inputs,
+        outputs=found.outputs,
+        note=found.note,
+        path=path,
+        typed_digest=found.typed_digest,
+    )
+    if backend != "trt-rtx":
+        return engine
+    from deploykit.backends.tensorrt_rtx import cannot_run
+
+    return replace(engine, reason=cannot_run(tuple(map(Target.parse, found.targets))))
+
+
+def digest_of_engine(path: Path) -> str:
+    """Raises UsageError where the file cannot be read."""
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise UsageError(f"cannot read the engine {path}: {error.strerror}", hint="check the path") from error
+
+
+def read_record(engine: Path, digest: str) -> EngineRecord | None:
+    """The record beside an engine file; None where there is none.
+
+    Raises UntrustedArtifact for a record that is malformed, or of another engine.
+    """
+    path = record_path(engine)
+    if not path.exists():
+        return None
+    found = read(EngineRecord, read_text(path), what=f"{RECORD} {path}", version=SCHEMA_VERSION, hint=AGAIN)
+    if found.digest != digest:
+        raise UntrustedArtifact(f"the {RECORD} {path} is that of another engine than {engine}", hint=AGAIN)
+    return found
+
+
+def stored_records(store: Store, digest: str) -> Iterator[EngineRecord]:
+    """What the store knows of an engine with this content: of its builds, those with random weights come first.
+
+    A file that has its weights inside does not tell that nobody trained them.
+    """
+    builds = [entry for entry in store.entries("engine") if entry.files["model.engine"].sha256 == digest]
+    yield from sorted((_record_of(entry, digest) for entry in builds), key=_claims_training)
+
+
+def _record_of(entry: Entry, digest: str) -> EngineRecord:
+    spec = entry.request["spec"]
+    targets = decode(tuple[Target, ...], spec["targets"], what=RECORD, hint=AGAIN)
+    return EngineRecord(
+        model=spec["model"]["name"],
+        digest=digest,
+        backend=entry.facts["backend"],
+        flavour=entry.facts["flavour"],
+        precision=Precision(spec["precision"]),
+        inputs=specs_of(entry.facts["inputs"]),
+        outputs=specs_of(entry.facts["outputs"]),
+        targets=tuple(map(str, targets)),
+        note=entry.facts["note"],
+        typed_digest=None,
+        weights=stored_weights(entry),
+        plan=stored_plan(entry),
+    )
+
+
+def _claims_training(record: EngineRecord) -> bool:
+    return record.weights is None or not record.weights.random

@@ -1,0 +1,90 @@
+"""What is wrong with a request is an error of deploykit's own, before any work starts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import deploykit as dk
+
+
+@pytest.mark.parametrize(
+    ("ask", "kind", "fault"),
+    [
+        (lambda: dk.zoo("lenet6"), dk.UnknownName, "lenet5"),
+        (lambda: dk.zoo("net.onnx"), dk.UsageError, "net.onnx"),
+        (lambda: dk.zoo("mynet:build", input_shape=(3, 8, 8)), dk.UsageError, "use from_factory"),
+        (lambda: dk.zoo("lenet5", image_size=0), dk.UsageError, "too small"),
+        (lambda: dk.zoo("lenet5", input_shape=(0, 1)), dk.UsageError, "size below 1"),
+        (lambda: dk.zoo("lenet5", input_shape=[None]), dk.UsageError, "not the shape of an input"),
+        (lambda: dk.zoo("lenet5", weights="torchvision"), dk.UsageError, "torchvision has no weights"),
+        (lambda: dk.from_factory("resnet50", input_shape=(3, 8, 8)), dk.UsageError, "not package.module:function"),
+        (lambda: dk.from_onnx("nowhere.onnx"), dk.UsageError, "nowhere.onnx"),
+        (lambda: dk.from_onnx("resnet50"), dk.UsageError, "not an .onnx file"),
+        (lambda: dk.export(3), dk.UsageError, "a int is not a network"),
+        (lambda: dk.export("lenet5", example=np.zeros((1, 1, 32, 32))), dk.UsageError, "inputs of a module"),
+        (lambda: dk.export("lenet5", stem="jpeg"), dk.UsageError, "unknown stem"),
+        (lambda: dk.export("lenet5", fusions="fold_all"), dk.UnknownName, "fold_all"),
+        (lambda: dk.calibrate("lenet5", images=0), dk.UsageError, "calibration images"),
+        (lambda: dk.calibrate("lenet5", method="guess"), dk.UnknownName, "guess"),
+        (lambda: dk.calibrate("lenet5", fusions="auto"), dk.UsageError, "belongs to one graph"),
+        (lambda: dk.calibrate_shard("lenet5", shard=(3, 2), output="x"), dk.UsageError, "shard"),
+        (lambda: dk.sensitivity("lenet5", min_sqnr=-1), dk.UsageError, "min-sqnr"),
+        (lambda: dk.build("lenet5", precision="fp12"), dk.UnknownName, "fp12"),
+        (lambda: dk.build("lenet5", backend="tvm"), dk.UnknownName, "tvm"),
+        (lambda: dk.build("lenet5", batch=0), dk.UsageError, "batch"),
+        (lambda: dk.build("lenet5", batch=True), dk.UsageError, "batch"),
+        (lambda: dk.build("lenet5", batch=(8, 1)), dk.UsageError, "batch"),
+        (lambda: dk.build("lenet5", batch=1.5), dk.UsageError, "batch"),
+        (lambda: dk.build("lenet5", target="sm_1x"), dk.UsageError, "sm_1x"),
+        (lambda: dk.build("lenet5", gpu_table="gpus.toml"), dk.UsageError, "GPU table"),
+        (lambda: dk.build("lenet5", accept_rtx_plan=True), dk.UsageError, "requires the precision best"),
+        (lambda: dk.build("lenet5", keep_fp32="fc*"), dk.UsageError, "keep_fp32 requires fp16"),
+        (lambda: dk.verify("lenet5", backends=[]), dk.UsageError, "no backends"),
+        (lambda: dk.verify("lenet5", precisions=()), dk.UsageError, "no precisions"),
+        (lambda: dk.verify("lenet5", policy="plan"), dk.UsageError, "decided by build"),
+        (lambda: dk.verify("lenet5", threads=-1), dk.UsageError, "threads"),
+        (lambda: dk.bench("lenet5", max_seconds=0), dk.UsageError, "max_seconds"),
+        (lambda: dk.bench_steps("lenet5", mode="backward"), dk.UnknownName, "backward"),
+        (lambda: dk.evaluate("lenet5", data="noise"), dk.UsageError, "labeled images"),
+        (lambda: dk.inspect("lenet5", fusions="auto"), dk.UsageError, "one graph"),
+        (lambda: dk.inspect("gone.engine"), dk.UsageError, "cannot read the engine"),
+        (lambda: dk.open("gone.engine"), dk.UsageError, "cannot read the engine"),
+        (lambda: dk.list_models("nothing*"), dk.UnknownName, "nothing"),
+        (lambda: dk.merge_shards(["gone.json"], output="t.json"), dk.UsageError, "gone.json"),
+    ],
+)
+def test_a_wrong_request(ask, kind, fault, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(kind, match=fault):
+        ask()
+    assert not Path("engines").exists()
+
+
+def test_a_graph_keeps_the_fusions_that_it_has(lenet):
+    with pytest.raises(dk.UsageError, match="has its fusions already"):
+        dk.build(lenet, fusions="none")
+
+
+def test_a_graph_for_bytes_is_used_as_a_file(shared_store):
+    graph = dk.export("lenet5", stem="uint8", store=shared_store, check=False)
+    assert graph.inputs[0].dtype == "uint8"
+    with pytest.raises(dk.UsageError, match="from_onnx"):
+        dk.build(graph)
+
+
+def test_a_table_of_another_graph_is_refused(table, shared_store):
+    with pytest.raises(dk.UsageError, match="graph"):
+        dk.build("test_resnet", precision="int8", calibration=table, backend="ort", store=shared_store)
+
+
+def test_best_is_undecided_without_a_gpu_and_has_the_figures(lenet):
+    with pytest.raises(dk.PrecisionUndecided, match="undecided") as raised:
+        dk.build(lenet, precision="best", data="noise", target="sm_89", batch=2)
+    assert raised.value.exit_code == 1
+    assert raised.value.result is not None
+
+
+def test_threads_below_zero_are_refused(runnable):
+    with pytest.raises(dk.UsageError, match="threads is -1"):
+        dk.open(runnable, threads=-1)
