@@ -33,7 +33,7 @@ from deploykit.zoo import registry
 from deploykit.zoo.googlenet import ConvBN, Inception
 from deploykit.zoo.mobilenet import DepthwiseSeparable
 from deploykit.zoo.resnet import BasicBlock, convolution, stage
-from deploykit.zoo.xception import Block, SeparableConv2d
+from deploykit.zoo.xception import SeparableConv2d, XceptionBlock
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # where Debian's dataset-fashion-mnist puts it
 CLASSES, SIDE = 10, 32
@@ -87,9 +87,9 @@ def small_inception() -> Classifier:
 
 def small_xception() -> Classifier:
     body = nn.Sequential(
-        Block(16, 32, 32, halve=True, leading_relu=False),
-        Block(32, 64, 64, halve=True),
-        Block(64, 64, 64, 64),
+        XceptionBlock(16, 32, 32, halve=True, leading_relu=False),
+        XceptionBlock(32, 64, 64, halve=True),
+        XceptionBlock(64, 64, 64, 64),
         SeparableConv2d(64, 128),
         nn.BatchNorm2d(128),
         nn.ReLU(inplace=True),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.errors import CheckpointMismatch, UsageError
-from deploykit.io.checkpoint.fit import TOP, Candidate, Wanted, candidates, named, nothing, preferred
+from deploykit.io.checkpoint.fit import TOP, PrefixMatch, Wanted, candidates, named, nothing, preferred
 from deploykit.io.checkpoint.tensors import Found, dense_tensor, tensors_of
 from deploykit.io.loader import read_checkpoint
 from deploykit.spec import ModelSpec, WeightsOrigin
@@ -132,7 +132,7 @@ def _wanted(model: ModelSpec, module: "nn.Module", *, training: bool) -> Wanted:
 
 
 def _resized(
-    model: ModelSpec, closest: list[Candidate], found: "Mapping[str, Found]"
+    model: ModelSpec, closest: list[PrefixMatch], found: "Mapping[str, Found]"
 ) -> tuple[ModelSpec, tuple[str, ...]]:
     """The model with the classes and channels that a file's head and first layer have, and what was read off.
 
@@ -165,7 +165,7 @@ def _with_size(model: ModelSpec, option: str, size: int) -> ModelSpec:
     return replace(model, num_classes=size) if option == "num_classes" else replace(model, in_channels=size)
 
 
-def _sizes(model: ModelSpec, option: str, closest: Candidate, found: "Mapping[str, Found]") -> tuple[str, int] | None:
+def _sizes(model: ModelSpec, option: str, closest: PrefixMatch, found: "Mapping[str, Found]") -> tuple[str, int] | None:
     """(tensor, size) of a file's tensors where the network's own size comes from `option`; None if it is the same.
 
     Which axes those are is seen by building the network, without numbers, with another size. All of those tensors must
@@ -198,8 +198,8 @@ def _read_size(shape: tuple[int, ...], wanted: tuple[int, ...], axis: int) -> in
 
 
 def _chosen(
-    model: ModelSpec, weights: Path, fitting: list[Candidate], wanted: Wanted, found: "Mapping[str, Found]"
-) -> tuple[Candidate, tuple[str, ...]]:
+    model: ModelSpec, weights: Path, fitting: list[PrefixMatch], wanted: Wanted, found: "Mapping[str, Found]"
+) -> tuple[PrefixMatch, tuple[str, ...]]:
     """The table that is meant, and a warning where others fit as well. Raises CheckpointMismatch where none fits."""
     usable = [one for one in fitting if one.fits and (model.weights_key or not one.for_training)]
     if not usable:
@@ -223,7 +223,7 @@ def _chosen(
 
 
 def _mismatch(
-    model: ModelSpec, weights: Path, closest: list[Candidate], wanted: Wanted, found: "Mapping[str, Found]"
+    model: ModelSpec, weights: Path, closest: list[PrefixMatch], wanted: Wanted, found: "Mapping[str, Found]"
 ) -> CheckpointMismatch:
     """How the closest table differs from the network."""
     one = closest[0] if closest else nothing(wanted, found)
@@ -248,7 +248,7 @@ def _mismatch(
 
 
 def _require_values(
-    model: ModelSpec, weights: Path, chosen: Candidate, state: "Mapping[str, Tensor]", found: "Mapping[str, Tensor]"
+    model: ModelSpec, weights: Path, chosen: PrefixMatch, state: "Mapping[str, Tensor]", found: "Mapping[str, Tensor]"
 ) -> None:
     troubles = {
         "not float": [
@@ -276,7 +276,7 @@ def _copy(state: "Mapping[str, Tensor]", tensors: "Mapping[str, Tensor]") -> Non
             state[name].copy_(tensor)
 
 
-def _said(chosen: Candidate) -> Iterator[str]:
+def _said(chosen: PrefixMatch) -> Iterator[str]:
     if chosen.pieces:
         yield f"put together from {', '.join(f'{piece}.*' for piece in chosen.pieces)}"
     if chosen.averaged:

@@ -19,7 +19,7 @@ COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR = 75, 76
 
 
 @dataclass(frozen=True, slots=True)
-class Gpu:
+class LocalGpu:
     """The first GPU: `memory` in bytes, `driver` the CUDA version its driver speaks ("13.0"), `count` GPUs in all."""
 
     name: str
@@ -29,9 +29,9 @@ class Gpu:
     count: int
 
 
-def find_gpu() -> Gpu | None:
+def find_gpu() -> LocalGpu | None:
     found = _probe()
-    return found if isinstance(found, Gpu) else None
+    return found if isinstance(found, LocalGpu) else None
 
 
 def why_no_gpu() -> Reason:
@@ -41,7 +41,7 @@ def why_no_gpu() -> Reason:
 
 
 @cache
-def _probe() -> Gpu | Reason:
+def _probe() -> LocalGpu | Reason:
     try:
         cuda = ctypes.CDLL(LIBRARY)
     except OSError:
@@ -55,7 +55,7 @@ def _probe() -> Gpu | Reason:
     cuda.cuDeviceGetName(name, len(name), 0)
     cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), 0)
     driver = _integer(cuda, "cuDriverGetVersion")
-    return Gpu(
+    return LocalGpu(
         name=name.value.decode(errors="replace"),
         capability=Target(
             _integer(cuda, "cuDeviceGetAttribute", COMPUTE_CAPABILITY_MAJOR, 0),

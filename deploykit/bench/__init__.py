@@ -12,11 +12,11 @@ from deploykit.bench.interleave import (
 )
 from deploykit.bench.settings import BenchSettings
 from deploykit.bench.statistics import (
-    Block,
     Interval,
     Latency,
     PerBatch,
     Ratio,
+    TimedBlock,
     latency,
     per_batch,
     ratios_to_first,
@@ -28,7 +28,6 @@ from deploykit.bench.worker import Workload
 
 __all__ = [
     "BenchSettings",
-    "Block",
     "Interval",
     "Latency",
     "Measurement",
@@ -38,6 +37,7 @@ __all__ = [
     "RowSamples",
     "StepSamples",
     "StepSettings",
+    "TimedBlock",
     "Workload",
     "describe_inputs",
     "describe_size",

@@ -21,7 +21,7 @@ import numpy as np
 from deploykit.backends.protocol import Engine
 from deploykit.bench.process import WorkerProcess
 from deploykit.bench.settings import LEAST_LEFT, SHORTEST_BLOCK, TARGET, BenchSettings, Turn, plan_turns
-from deploykit.bench.statistics import FEWEST_ROUNDS, Block, Interval, latency, ratio
+from deploykit.bench.statistics import FEWEST_ROUNDS, Interval, TimedBlock, latency, ratio
 from deploykit.bench.worker import Compute, MeasureThroughput, Open, Prepare, TimeBlock, Warmed, WarmUp, Workload
 from deploykit.errors import DeploykitError, UsageError, WorkerCrashed
 from deploykit.spec import (
@@ -62,7 +62,7 @@ class RowSamples:
     first_run_seconds: float | None
     outputs: tuple[Feed, ...]
     warm_up: Warmed | None
-    blocks: tuple[Block, ...]
+    blocks: tuple[TimedBlock, ...]
     throughput: float | None
     remark: str = ""
 
@@ -132,7 +132,7 @@ class _Lane:
     opened: str = ""
     outputs: list[Feed] = field(default_factory=list)
     warm_up: Warmed | None = None
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[TimedBlock] = field(default_factory=list)
     throughput: float | None = None
     turn: Turn = field(default_factory=lambda: Turn(SHORTEST_BLOCK))
     round_seconds: float = 0.0  # of the last round it took part in, pauses included
@@ -176,7 +176,7 @@ class _Lane:
     def time_block(self, number: int) -> None:
         with self._failure_kept():
             timed = self.worker.ask(TimeBlock(self.turn.runs))
-            self.blocks.append(Block(number, timed.samples_ns, timed.device_ns))
+            self.blocks.append(TimedBlock(number, timed.samples_ns, timed.device_ns))
 
     def measure_throughput(self) -> None:
         """Launches for about a second, at least ten; two of a row that is too slow for its share."""

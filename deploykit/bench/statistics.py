@@ -48,7 +48,7 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class TimedBlock:
     """Consecutive runs of one row. `device_ns` is empty where there are no device events."""
 
     round: int
@@ -97,7 +97,7 @@ class Ratio:
         return self.ci95 is not None and self.ci95.covers(1.0)
 
 
-def latency(blocks: Sequence[Block], *, seed: int, device: bool = False) -> Latency | None:
+def latency(blocks: Sequence[TimedBlock], *, seed: int, device: bool = False) -> Latency | None:
     """The summary of the host clock, or of the device's; None where that clock has no sample."""
     rounds = _rounds(blocks, device=device)
     if not rounds:
@@ -118,7 +118,7 @@ def per_batch(samples_ns: Sequence[int], *, burn_in: int) -> PerBatch:
     return PerBatch(float(milliseconds.mean()), float(milliseconds.std(ddof=1)), int(milliseconds.size), burn_in)
 
 
-def ratio(blocks: Sequence[Block], first: Sequence[Block], *, seed: int) -> Ratio | None:
+def ratio(blocks: Sequence[TimedBlock], first: Sequence[TimedBlock], *, seed: int) -> Ratio | None:
     """`blocks` against the first row's, over the rounds that both have; None when they share none."""
     ours, theirs = _rounds(blocks), _rounds(first)
     shared = sorted(ours.keys() & theirs.keys())
@@ -128,7 +128,7 @@ def ratio(blocks: Sequence[Block], first: Sequence[Block], *, seed: int) -> Rati
     return Ratio(float(np.median(paired)), median_interval(np.split(paired, paired.size), seed=seed), len(shared))
 
 
-def ratios_to_first(rows: Sequence[Sequence[Block]], *, seed: int) -> tuple[Ratio | None, ...]:
+def ratios_to_first(rows: Sequence[Sequence[TimedBlock]], *, seed: int) -> tuple[Ratio | None, ...]:
     """Each row against the first that has samples (which is exactly 1 against itself); None for rows without."""
     first = next((blocks for blocks in rows if blocks), ())
     return tuple(ratio(blocks, first, seed=seed) for blocks in rows)
@@ -181,7 +181,7 @@ def median_interval(rounds: Sequence[Values], *, seed: int) -> Interval | None:
     return Interval(percentile(medians, 2.5), percentile(medians, 97.5))
 
 
-def _rounds(blocks: Sequence[Block], *, device: bool = False) -> dict[int, Values]:
+def _rounds(blocks: Sequence[TimedBlock], *, device: bool = False) -> dict[int, Values]:
     """Counted samples in milliseconds by round: all but the first of each block of several."""
     parts: dict[int, list[int]] = {}
     for block in blocks:

@@ -68,7 +68,7 @@ class Forward(_Steps):
     __slots__ = ()
 
     @quoted("PyTorch")
-    def prepare(self, *, threads: int) -> Step:
+    def prepare(self, *, threads: int) -> TorchStep:
         """Raises CheckpointMismatch for a checkpoint of another network."""
         import torch
 
@@ -79,7 +79,7 @@ class Forward(_Steps):
                 found: Tensor = module(images)
             return found
 
-        return Step(work, device)
+        return TorchStep(work, device)
 
 
 class ForwardBackward(_Steps):
@@ -91,7 +91,7 @@ class ForwardBackward(_Steps):
     __slots__ = ()
 
     @quoted("PyTorch")
-    def prepare(self, *, threads: int) -> Step:
+    def prepare(self, *, threads: int) -> TorchStep:
         """Raises CheckpointMismatch, and UsageError for a network whose output is not one score per class."""
         import torch
 
@@ -114,7 +114,7 @@ class ForwardBackward(_Steps):
             loss.backward()  # type: ignore[no-untyped-call]
             return loss.detach()
 
-        return Step(work, device)
+        return TorchStep(work, device)
 
     def _classes(self) -> int:
         outputs = registry.output_specs(self.model)
@@ -128,7 +128,7 @@ class ForwardBackward(_Steps):
         )
 
 
-class Step:
+class TorchStep:
     """Work on a device, launched and waited for. `result` is what the last step computed: scores, or the loss."""
 
     def __init__(self, work: Callable[[], Tensor], device: torch.device) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from deploykit.bench import Block, Interval, Latency, PerBatch, Ratio
+from deploykit.bench import Interval, Latency, PerBatch, Ratio, TimedBlock
 from deploykit.parity import Parity
 
 State = Literal["measured", "built", "unavailable", "failed"]
@@ -51,7 +51,7 @@ class Row:
     images_per_second: float | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
     parity: Parity | None = None
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[TimedBlock, ...] = ()
     mode: str | None = None
     per_batch_ms: PerBatch | None = None
     burn_in_ns: tuple[int, ...] = ()

@@ -7,6 +7,6 @@ here.
 """
 
 from deploykit.summary.cost_law import depthwise_costs
-from deploykit.summary.values import BlockCost, Convolution, LayerRow, NetworkSummary, Summary
+from deploykit.summary.rows import BlockCost, Convolution, LayerRow, NetworkSummary, Summary
 
 __all__ = ["BlockCost", "Convolution", "LayerRow", "NetworkSummary", "Summary", "depthwise_costs"]

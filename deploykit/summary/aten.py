@@ -14,14 +14,14 @@ from torch import Tensor
 
 from deploykit.summary import field as fields
 from deploykit.summary.field import Field, Shape, Untraceable
-from deploykit.summary.values import Convolution
+from deploykit.summary.rows import Convolution
 
 FieldOf = Callable[[Tensor], Field | None]
 PRODUCTS = {"mm": "self", "addmm": "mat1", "bmm": "self", "baddbmm": "batch1", "linear": "input"}  # op -> left side
 
 
 @dataclass(frozen=True)
-class Call:
+class AtenCall:
     """One operator call: `arguments` by their names in the schema, the result's `shape`, and the known fields."""
 
     op: str
@@ -51,7 +51,7 @@ class Call:
         return list(given) * axes if len(given) == 1 else list(given)
 
 
-def bind(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], shape: Shape, field_of: FieldOf) -> Call:
+def bind(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], shape: Shape, field_of: FieldOf) -> AtenCall:
     """`func`, an ATen overload, with its arguments by name; an in-place variant has the name of the plain one."""
     named = {}
     for index, argument in enumerate(func._schema.arguments):
@@ -60,7 +60,7 @@ def bind(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], shape: Shape
         else:
             named[argument.name] = kwargs.get(argument.name, argument.default_value)
     op = func._schema.name.partition("::")[2].rstrip("_")
-    return Call(op, torch.Tag.pointwise in func.tags, named, shape, field_of)
+    return AtenCall(op, torch.Tag.pointwise in func.tags, named, shape, field_of)
 
 
 def tensors(values: Any) -> list[Tensor]:
@@ -74,7 +74,7 @@ def tensors(values: Any) -> list[Tensor]:
     return [tensor for value in values for tensor in tensors(value)]
 
 
-def propagate(call: Call) -> Field:
+def propagate(call: AtenCall) -> Field:
     """The result's field. Raises Untraceable."""
     if call.op in RULES:
         return RULES[call.op](call)
@@ -83,7 +83,7 @@ def propagate(call: Call) -> Field:
     raise Untraceable
 
 
-def multiply_accumulates(call: Call) -> int:
+def multiply_accumulates(call: AtenCall) -> int:
     """Those of a convolution or a matrix product, biases left out; 0 for everything else.
 
     Each element of a convolution's output takes one filter; each element of a transposed convolution's input meets one.
@@ -96,7 +96,7 @@ def multiply_accumulates(call: Call) -> int:
     return 0
 
 
-def convolution_of(call: Call) -> Convolution | None:
+def convolution_of(call: AtenCall) -> Convolution | None:
     """The geometry of a plain convolution; None for other operators."""
     if call.op != "convolution" or call["transposed"]:
         return None
@@ -110,7 +110,7 @@ def convolution_of(call: Call) -> Convolution | None:
     )
 
 
-def _convolution(call: Call) -> Field:
+def _convolution(call: AtenCall) -> Field:
     if call.field_of(call["weight"]) is not None:  # a filter that is computed from the image
         raise Untraceable
     kernel = call["weight"].shape[2:]
@@ -121,8 +121,8 @@ def _convolution(call: Call) -> Field:
     return slide(seen, call.shape, kernel, stride=stride, dilation=dilation)
 
 
-def _pool(axes: int) -> Callable[[Call], Field]:
-    def rule(call: Call) -> Field:
+def _pool(axes: int) -> Callable[[AtenCall], Field]:
+    def rule(call: AtenCall) -> Field:
         kernel = call.per_axis("kernel_size", axes)
         stride = call.per_axis("stride", axes, default="kernel_size")
         dilation = call.per_axis("dilation", axes)
@@ -131,15 +131,15 @@ def _pool(axes: int) -> Callable[[Call], Field]:
     return rule
 
 
-def _adaptive_pool(axes: int) -> Callable[[Call], Field]:
+def _adaptive_pool(axes: int) -> Callable[[AtenCall], Field]:
     return lambda call: fields.pool_adaptively(call.field("self"), call.shape, axes)
 
 
-def _interpolate(neighbors: int) -> Callable[[Call], Field]:
+def _interpolate(neighbors: int) -> Callable[[AtenCall], Field]:
     return lambda call: fields.interpolate(call.field("self"), call.shape, neighbors=neighbors)
 
 
-def _reduce(call: Call) -> Field:
+def _reduce(call: AtenCall) -> Field:
     """A mean, sum or extreme over `dim`; over everything where none is given."""
     given = call.arguments.get("dim")
     field = call.field("self")
@@ -147,37 +147,37 @@ def _reduce(call: Call) -> Field:
     return fields.span(field, list(axes), drop=not call.arguments.get("keepdim", False))
 
 
-def _softmax(call: Call) -> Field:
+def _softmax(call: AtenCall) -> Field:
     return fields.span(call.field("self"), [call["dim"]], keep=True)
 
 
-def _batch_norm(call: Call) -> Field:
+def _batch_norm(call: AtenCall) -> Field:
     """With running statistics pointwise; with those of the batch at hand a look at all of it."""
     field = call.field("input")
     return fields.span_image(field) if call.arguments.get("training") else field
 
 
-def _layer_norm(call: Call) -> Field:
+def _layer_norm(call: AtenCall) -> Field:
     return fields.span(call.field("input"), [-1 - axis for axis in range(len(call["normalized_shape"]))], keep=True)
 
 
-def _unchanged(call: Call) -> Field:
+def _unchanged(call: AtenCall) -> Field:
     return fields.join(call.fields, call.shape)
 
 
-def _reshape(call: Call) -> Field:
+def _reshape(call: AtenCall) -> Field:
     return fields.reshape(call.field("self"), call.shape)
 
 
-def _resize(call: Call) -> Field:
+def _resize(call: AtenCall) -> Field:
     return fields.resize(call.field("self"), call.shape)
 
 
-def _slice(call: Call) -> Field:
+def _slice(call: AtenCall) -> Field:
     return fields.step(call.field("self"), call.shape, call["dim"], every=call["step"])
 
 
-def _index_select(call: Call) -> Field:
+def _index_select(call: AtenCall) -> Field:
     """Chosen channels. Chosen positions of the image need not be evenly apart."""
     field = call.field("self")
     if any(run.along is not None for run in field.layout[call["dim"]]):
@@ -185,23 +185,23 @@ def _index_select(call: Call) -> Field:
     return fields.resize(field, call.shape)
 
 
-def _select(call: Call) -> Field:
+def _select(call: AtenCall) -> Field:
     field = call.field("self")
     axis = call["dim"] % len(field.layout)
     return Field(field.reaches, (*field.layout[:axis], *field.layout[axis + 1 :]))
 
 
-def _concatenate(call: Call) -> Field:
+def _concatenate(call: AtenCall) -> Field:
     """Along an axis of the tensor; the operands may differ in its length."""
     return fields.join([fields.resize(field, call.shape) for field in call.fields], call.shape)
 
 
-def _stack(call: Call) -> Field:
+def _stack(call: AtenCall) -> Field:
     length = call.shape[call["dim"]]
     return fields.join([fields.insert(field, call["dim"], length) for field in call.fields], call.shape)
 
 
-def _transpose(call: Call) -> Field:
+def _transpose(call: AtenCall) -> Field:
     field = call.field("self")
     order = list(range(len(field.layout)))
     one, two = (call.arguments.get(name, place) for place, name in enumerate(("dim0", "dim1")))
@@ -210,15 +210,15 @@ def _transpose(call: Call) -> Field:
     return fields.permute(field, order)
 
 
-def _product_rule(left: str, right: str) -> Callable[[Call], Field]:
+def _product_rule(left: str, right: str) -> Callable[[AtenCall], Field]:
     return lambda call: fields.multiply(call.field_of(call[left]), call.field_of(call[right]), call.shape)
 
 
-def _linear(call: Call) -> Field:
+def _linear(call: AtenCall) -> Field:
     return fields.resize(fields.span(call.field("input"), [-1]), call.shape)
 
 
-RULES: Mapping[str, Callable[[Call], Field]] = {
+RULES: Mapping[str, Callable[[AtenCall], Field]] = {
     "convolution": _convolution,
     "max_pool2d_with_indices": _pool(2),
     "max_pool3d_with_indices": _pool(3),

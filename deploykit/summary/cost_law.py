@@ -20,7 +20,7 @@ from fractions import Fraction
 from itertools import pairwise
 from math import prod
 
-from deploykit.summary.values import BlockCost, Convolution, LayerRow, Summary
+from deploykit.summary.rows import BlockCost, Convolution, LayerRow, Summary
 
 
 @dataclass(frozen=True, slots=True)

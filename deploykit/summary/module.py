@@ -22,8 +22,8 @@ from deploykit.modules.calling import call
 from deploykit.spec import TensorSpec
 from deploykit.summary import aten
 from deploykit.summary.field import Field, Shape, Untraceable, of_images
+from deploykit.summary.rows import Convolution, LayerRow, Summary
 from deploykit.summary.shapes import result_of
-from deploykit.summary.values import Convolution, LayerRow, Summary
 
 IMAGE_AXES = 4  # a batch of images
 
@@ -172,7 +172,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._attribute(call, macs, made)
         return outputs
 
-    def _attribute(self, call: aten.Call, macs: int, made: list[Tensor]) -> None:
+    def _attribute(self, call: aten.AtenCall, macs: int, made: list[Tensor]) -> None:
         """To the module without children that is running, or else to a row of their own."""
         running = self._running[-1]
         convolution = aten.convolution_of(call)
@@ -184,7 +184,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.rows.append(replace(self._row(name, call.op, made), macs=macs, convolution=convolution))
 
 
-def _seen(call: aten.Call, output: Tensor) -> Field | None:
+def _seen(call: aten.AtenCall, output: Tensor) -> Field | None:
     try:
         return aten.propagate(replace(call, shape=tuple(output.shape)))
     except Untraceable:

@@ -21,7 +21,7 @@ from deploykit.graph.passes.naming import name_nodes
 from deploykit.spec import InputShape
 from deploykit.summary import onnx_rules as rules
 from deploykit.summary.field import Field, Shape, Untraceable, of_images
-from deploykit.summary.values import LayerRow, Summary
+from deploykit.summary.rows import LayerRow, Summary
 
 IMAGE_AXES = 4  # a batch of images
 ELEMENTWISE = ("Add", "Sub", "Mul", "Div")
@@ -89,7 +89,7 @@ class _Walk:
 
     def _seen(self, node: ir.Node, output: ir.Value) -> Field | None:
         try:
-            return rules.propagate(rules.Call(node, rules.shape_of(output), self.fields.get))
+            return rules.propagate(rules.NodeCall(node, rules.shape_of(output), self.fields.get))
         except Untraceable:
             return None
 
@@ -106,7 +106,7 @@ class _Walk:
         if node.op_type not in (*CONVOLUTIONS, *PRODUCTS):
             return row
         try:
-            call = rules.Call(node, rules.shape_of(node.outputs[0]), self.fields.get)
+            call = rules.NodeCall(node, rules.shape_of(node.outputs[0]), self.fields.get)
             macs, convolution = multiply_accumulates(node, rules.shape_of) // self.batch, rules.convolution_of(call)
         except Untraceable:
             raise DeploykitError(

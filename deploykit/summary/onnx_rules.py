@@ -13,7 +13,7 @@ from deploykit.graph.costs import CONVOLUTIONS, PRODUCTS
 from deploykit.graph.rewrite import constant
 from deploykit.summary import field as fields
 from deploykit.summary.field import Field, Shape, Untraceable
-from deploykit.summary.values import Convolution
+from deploykit.summary.rows import Convolution
 
 FieldOf = Callable[[ir.Value], Field | None]
 
@@ -51,7 +51,7 @@ def shape_of(value: ir.Value | None) -> Shape:
 
 
 @dataclass(frozen=True)
-class Call:
+class NodeCall:
     """One node with one of its outputs' `shape`, and the fields that are known."""
 
     node: ir.Node
@@ -95,14 +95,14 @@ class Call:
         return [int(axis) for axis in given.reshape(-1)] or list(default)
 
 
-def propagate(call: Call) -> Field:
+def propagate(call: NodeCall) -> Field:
     """The output's field. Raises Untraceable."""
     if call.node.domain != "" or call.node.op_type not in RULES:
         raise Untraceable
     return RULES[call.node.op_type](call)
 
 
-def convolution_of(call: Call) -> Convolution | None:
+def convolution_of(call: NodeCall) -> Convolution | None:
     """The geometry of a plain convolution; None for other nodes. Raises Untraceable."""
     if call.node.op_type not in CONVOLUTIONS or call.node.op_type == "ConvTranspose":
         return None
@@ -116,7 +116,7 @@ def convolution_of(call: Call) -> Convolution | None:
     )
 
 
-def _convolution(call: Call) -> Field:
+def _convolution(call: NodeCall) -> Field:
     image, weight = CONVOLUTIONS[call.node.op_type]
     if call.maybe_field(weight) is not None:  # a filter that is computed from the image
         raise Untraceable
@@ -128,18 +128,18 @@ def _convolution(call: Call) -> Field:
     return slide(seen, call.shape, kernel, stride=stride, dilation=dilation)
 
 
-def _pool(call: Call) -> Field:
+def _pool(call: NodeCall) -> Field:
     kernel = call.integers("kernel_shape", [])
     ones = [1] * len(kernel)
     stride, dilation = call.integers("strides", ones), call.integers("dilations", ones)
     return fields.slide(call.field(), call.shape, kernel, stride=stride, dilation=dilation)
 
 
-def _global_pool(call: Call) -> Field:
+def _global_pool(call: NodeCall) -> Field:
     return fields.span(call.field(), range(2, len(call.shape)))
 
 
-def _product(call: Call) -> Field:
+def _product(call: NodeCall) -> Field:
     """Gemm's operands may be transposed; a vector is not followed."""
     sides = [call.maybe_field(index) for index in PRODUCTS[call.node.op_type]]
     for place, name in enumerate(("transA", "transB")):
@@ -151,29 +151,29 @@ def _product(call: Call) -> Field:
     return fields.multiply(sides[0], sides[1], call.shape)
 
 
-def _reduce(call: Call) -> Field:
+def _reduce(call: NodeCall) -> Field:
     field = call.field()
     axes = call.axes(1, [] if call.integer("noop_with_empty_axes", 0) else range(len(field.layout)))
     return fields.span(field, axes, drop=not call.integer("keepdims", 1))
 
 
-def _softmax(call: Call) -> Field:
+def _softmax(call: NodeCall) -> Field:
     return fields.span(call.field(), [call.integer("axis", -1)], keep=True)
 
 
-def _layer_norm(call: Call) -> Field:
+def _layer_norm(call: NodeCall) -> Field:
     field = call.field()
     return fields.span(field, range(call.integer("axis", -1) % len(field.layout), len(field.layout)), keep=True)
 
 
-def _resize(call: Call) -> Field:
+def _resize(call: NodeCall) -> Field:
     """Nearest takes one neighbor per axis, linear two, cubic four."""
     mode = call.node.attributes.get("mode")
     neighbors = {"nearest": 1, "linear": 2, "cubic": 4}[mode.as_string() if mode else "nearest"]
     return fields.interpolate(call.field(), call.shape, neighbors=neighbors)
 
 
-def _slice(call: Call) -> Field:
+def _slice(call: NodeCall) -> Field:
     """Starts and ends show in the shape; steps widen the jump. `axes` defaults to the first ones."""
     field = call.field()
     steps = constant(call.node.inputs[4]) if len(call.node.inputs) > 4 else None
@@ -185,7 +185,7 @@ def _slice(call: Call) -> Field:
     return fields.slide(field, call.shape, [1] * len(strides), stride=[Fraction(step) for step in strides])
 
 
-def _gather(call: Call) -> Field:
+def _gather(call: NodeCall) -> Field:
     """Chosen channels, or one slice of an axis. Chosen positions of the image need not be evenly apart."""
     field, indices = call.field(), shape_of(call.node.inputs[1])
     if call.maybe_field(1) is not None or len(indices) > 1:
@@ -198,16 +198,16 @@ def _gather(call: Call) -> Field:
     return Field(field.reaches, (*field.layout[:axis], *field.layout[axis + 1 :]))
 
 
-def _concatenate(call: Call) -> Field:
+def _concatenate(call: NodeCall) -> Field:
     return fields.join([fields.resize(field, call.shape) for field in call.fields], call.shape)
 
 
-def _transpose(call: Call) -> Field:
+def _transpose(call: NodeCall) -> Field:
     field = call.field()
     return fields.permute(field, call.integers("perm", range(len(field.layout))[::-1]))
 
 
-RULES: Mapping[str, Callable[[Call], Field]] = {
+RULES: Mapping[str, Callable[[NodeCall], Field]] = {
     **dict.fromkeys(CONVOLUTIONS, _convolution),
     **dict.fromkeys(PRODUCTS, _product),
     **dict.fromkeys(("MaxPool", "AveragePool", "LpPool"), _pool),

@@ -13,7 +13,7 @@ from deploykit.backends.protocol import ModuleSource
 from deploykit.backends.quoted import quoted
 from deploykit.backends.torch import configure, flavour_here
 from deploykit.bench import RowJob
-from deploykit.bench.torch_steps import Step
+from deploykit.bench.torch_steps import TorchStep
 from deploykit.data.noise import noise_feeds
 from deploykit.modules.calling import call
 from deploykit.tuning.cost import TIMED_SECONDS, TimePrice, paired
@@ -32,7 +32,7 @@ class EagerForward:
     folded: bool
 
     @quoted("PyTorch")
-    def prepare(self, *, threads: int) -> Step:
+    def prepare(self, *, threads: int) -> TorchStep:
         """Raises ExecutionFailed for a module that torch.fx cannot trace."""
         import torch
         from torch.fx.experimental.optimization import fuse
@@ -51,7 +51,7 @@ class EagerForward:
                 found: Tensor = call(module, images)
             return found
 
-        return Step(work, device)
+        return TorchStep(work, device)
 
 
 def price_folding(source: ModuleSource, *, batch: int, seconds: float = TIMED_SECONDS) -> TimePrice:

@@ -30,14 +30,14 @@ class Inception(nn.Module):
     """Four branches at stride 1. `widths`: #1x1, #3x3 reduce, #3x3, double #3x3 reduce, double #3x3, projection."""
 
     def __init__(
-        self, channels: int, widths: tuple[int, int, int, int, int, int], *, pool: Callable[[], nn.Module]
+        self, in_channels: int, widths: tuple[int, int, int, int, int, int], *, pool: Callable[[], nn.Module]
     ) -> None:
         super().__init__()
         ones, reduce, threes, reduce_double, doubles, projected = widths
-        self.branch1 = biased(channels, ones, 1)
-        self.branch2 = nn.Sequential(biased(channels, reduce, 1), biased(reduce, threes, 3, padding=1))
-        self.branch3 = _double3x3(channels, reduce_double, doubles, stride=1)
-        self.branch4 = nn.Sequential(pool(), biased(channels, projected, 1))
+        self.branch1 = biased(in_channels, ones, 1)
+        self.branch2 = nn.Sequential(biased(in_channels, reduce, 1), biased(reduce, threes, 3, padding=1))
+        self.branch3 = _double3x3(in_channels, reduce_double, doubles, stride=1)
+        self.branch4 = nn.Sequential(pool(), biased(in_channels, projected, 1))
 
     def forward(self, maps: Tensor) -> Tensor:
         return torch.cat((self.branch1(maps), self.branch2(maps), self.branch3(maps), self.branch4(maps)), 1)
@@ -49,23 +49,23 @@ class Halving(nn.Module):
     `widths`: #3x3 reduce, #3x3, double #3x3 reduce, double #3x3.
     """
 
-    def __init__(self, channels: int, widths: tuple[int, int, int, int]) -> None:
+    def __init__(self, in_channels: int, widths: tuple[int, int, int, int]) -> None:
         super().__init__()
         reduce, threes, reduce_double, doubles = widths
-        self.branch1 = nn.Sequential(biased(channels, reduce, 1), biased(reduce, threes, 3, stride=2, padding=1))
-        self.branch2 = _double3x3(channels, reduce_double, doubles, stride=2)
+        self.branch1 = nn.Sequential(biased(in_channels, reduce, 1), biased(reduce, threes, 3, stride=2, padding=1))
+        self.branch2 = _double3x3(in_channels, reduce_double, doubles, stride=2)
         self.branch3 = nn.MaxPool2d(3, stride=2, padding=1)
 
     def forward(self, maps: Tensor) -> Tensor:
         return torch.cat((self.branch1(maps), self.branch2(maps), self.branch3(maps)), 1)
 
 
-def _double3x3(channels: int, reduce: int, width: int, *, stride: int) -> nn.Sequential:
+def _double3x3(in_channels: int, reduce: int, out_channels: int, *, stride: int) -> nn.Sequential:
     """1x1 -> 3x3 -> 3x3: what a 5x5 convolution sees, with fewer weights; the last one has the stride."""
     return nn.Sequential(
-        biased(channels, reduce, 1),
-        biased(reduce, width, 3, padding=1),
-        biased(width, width, 3, stride=stride, padding=1),
+        biased(in_channels, reduce, 1),
+        biased(reduce, out_channels, 3, padding=1),
+        biased(out_channels, out_channels, 3, stride=stride, padding=1),
     )
 
 

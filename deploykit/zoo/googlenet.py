@@ -35,8 +35,8 @@ class ConvBN(nn.Module):
 
     def __init__(
         self,
-        channels: int,
-        width: int,
+        in_channels: int,
+        out_channels: int,
         kernel: int | tuple[int, int],
         *,
         stride: int = 1,
@@ -44,8 +44,8 @@ class ConvBN(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, width, kernel, stride=stride, padding=padding, bias=bias)
-        self.bn = nn.BatchNorm2d(width, eps=0.001)
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=bias)
+        self.bn = nn.BatchNorm2d(out_channels, eps=0.001)
 
     def forward(self, maps: Tensor) -> Tensor:
         return torch.relu_(self.bn(self.conv(maps)))
@@ -54,9 +54,9 @@ class ConvBN(nn.Module):
 class ConvReLU(nn.Module):
     """Convolution with bias, ReLU: what GoogLeNet was made of before BatchNorm."""
 
-    def __init__(self, channels: int, width: int, kernel: int, *, stride: int = 1, padding: int = 0) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, padding: int = 0) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, width, kernel, stride=stride, padding=padding)
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=padding)
 
     def forward(self, maps: Tensor) -> Tensor:
         return torch.relu_(self.conv(maps))
@@ -68,13 +68,15 @@ Unit = type[ConvBN] | type[ConvReLU]
 class Inception(nn.Module):
     """Four branches, concatenated (figure 2b). `widths` is a row of table 1 from "#1x1" to "pool proj"."""
 
-    def __init__(self, unit: Unit, channels: int, widths: tuple[int, int, int, int, int, int], *, large: int) -> None:
+    def __init__(
+        self, unit: Unit, in_channels: int, widths: tuple[int, int, int, int, int, int], *, large: int
+    ) -> None:
         super().__init__()
         ones, reduce3, threes, reduce5, fives, projected = widths
-        self.branch1 = unit(channels, ones, 1)
-        self.branch2 = nn.Sequential(unit(channels, reduce3, 1), unit(reduce3, threes, 3, padding=1))
-        self.branch3 = nn.Sequential(unit(channels, reduce5, 1), unit(reduce5, fives, large, padding=large // 2))
-        self.branch4 = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), unit(channels, projected, 1))
+        self.branch1 = unit(in_channels, ones, 1)
+        self.branch2 = nn.Sequential(unit(in_channels, reduce3, 1), unit(reduce3, threes, 3, padding=1))
+        self.branch3 = nn.Sequential(unit(in_channels, reduce5, 1), unit(reduce5, fives, large, padding=large // 2))
+        self.branch4 = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), unit(in_channels, projected, 1))
 
     def forward(self, maps: Tensor) -> Tensor:
         return torch.cat((self.branch1(maps), self.branch2(maps), self.branch3(maps), self.branch4(maps)), 1)
@@ -87,10 +89,10 @@ class AuxiliaryHead(nn.Module):
     UsageError where the former do not give 4x4.
     """
 
-    def __init__(self, unit: Unit, channels: int, *, any_size: bool, classes: int) -> None:
+    def __init__(self, unit: Unit, in_channels: int, *, any_size: bool, classes: int) -> None:
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(4) if any_size else nn.AvgPool2d(5, stride=3)
-        self.conv = unit(channels, 128, 1)
+        self.conv = unit(in_channels, 128, 1)
         self.fc1 = nn.Linear(128 * 4 * 4, 1024)
         self.fc2 = nn.Linear(1024, classes)
         self.dropout = nn.Dropout(0.7)

@@ -23,11 +23,13 @@ SCALES = (0.17, 0.10, 0.20)  # s on the 35x35, 17x17 and 8x8 grids, from the aut
 
 
 class ResidualInception(Concat):
-    """One residual block. `width` is the concatenated branches', `channels` that of x; `activate` its ReLU."""
+    """One residual block on x of `channels`, whose branches make `branch_channels` in all; `activate` is its ReLU."""
 
-    def __init__(self, *branches: nn.Module, width: int, channels: int, scale: float, activate: bool = True) -> None:
+    def __init__(
+        self, *branches: nn.Module, branch_channels: int, channels: int, scale: float, activate: bool = True
+    ) -> None:
         super().__init__(*branches)
-        self.conv2d = nn.Conv2d(width, channels, 1)
+        self.conv2d = nn.Conv2d(branch_channels, channels, 1)
         self.relu = nn.ReLU() if activate else None
         self.scale = scale
 
@@ -40,14 +42,14 @@ class ResidualInception(Concat):
 
 
 class InceptionResNet(nn.Sequential):
-    """Images (N, C, H, W), H and W at least 75 -> logits (N, classes), through `stages` that end in `width` maps."""
+    """Images (N, C, H, W), H and W at least 75 -> logits (N, classes), through `stages` that end in `channels` maps."""
 
-    def __init__(self, stages: dict[str, nn.Module], *, width: int, classes: int) -> None:
+    def __init__(self, stages: dict[str, nn.Module], *, channels: int, classes: int) -> None:
         head = {
             "global_pool": nn.AdaptiveAvgPool2d(1),
             "flatten": nn.Flatten(),
             "head_drop": nn.Dropout(DROPOUT),
-            "classif": nn.Linear(width, classes),
+            "classif": nn.Linear(channels, classes),
         }
         super().__init__(OrderedDict(stages | head))
 
@@ -65,7 +67,7 @@ def inception_resnet_v1(
         "mixed_7a": _reduction_b(896, 256, 256, 256),
         "repeat_2": nn.Sequential(*(_block_c(1792, (192, 192, 192), scale=scale_c) for _ in range(5))),
     }
-    return InceptionResNet(stages, width=1792, classes=num_classes)
+    return InceptionResNet(stages, channels=1792, classes=num_classes)
 
 
 def inception_resnet_v2(
@@ -93,7 +95,7 @@ def inception_resnet_v2(
         "block8": _block_c(2080, (192, 224, 256), scale=1.0, activate=False),
         "conv2d_7b": ConvBN(2080, 1536, 1),
     }
-    return InceptionResNet(stages, width=1536, classes=num_classes)
+    return InceptionResNet(stages, channels=1536, classes=num_classes)
 
 
 def _scales(given: float | None) -> tuple[float, float, float]:
@@ -120,48 +122,50 @@ def _stem(in_channels: int) -> dict[str, nn.Module]:
     }
 
 
-def _block_a(channels: int, second: int, third: int, *, scale: float) -> ResidualInception:
+def _block_a(in_channels: int, second: int, third: int, *, scale: float) -> ResidualInception:
     """Figures 10 and 16; `second` and `third` are the widths of the longest branch behind its 1x1."""
     return ResidualInception(
-        ConvBN(channels, 32, 1),
-        Tower(channels, (32, 1), (32, 3)),
-        Tower(channels, (32, 1), (second, 3), (third, 3)),
-        width=32 + 32 + third,
-        channels=channels,
+        ConvBN(in_channels, 32, 1),
+        Tower(in_channels, (32, 1), (32, 3)),
+        Tower(in_channels, (32, 1), (second, 3), (third, 3)),
+        branch_channels=32 + 32 + third,
+        channels=in_channels,
         scale=scale,
     )
 
 
-def _block_b(channels: int, single: int, tower: tuple[int, int, int], *, scale: float) -> ResidualInception:
+def _block_b(in_channels: int, single: int, tower: tuple[int, int, int], *, scale: float) -> ResidualInception:
     """Figures 11 and 17; `single` is the width of the lone 1x1."""
     first, second, third = tower
     return ResidualInception(
-        ConvBN(channels, single, 1),
-        Tower(channels, (first, 1), (second, (1, 7)), (third, (7, 1))),
-        width=single + third,
-        channels=channels,
+        ConvBN(in_channels, single, 1),
+        Tower(in_channels, (first, 1), (second, (1, 7)), (third, (7, 1))),
+        branch_channels=single + third,
+        channels=in_channels,
         scale=scale,
     )
 
 
-def _reduction_b(channels: int, single: int, second: int, third: int) -> Concat:
+def _reduction_b(in_channels: int, single: int, second: int, third: int) -> Concat:
     """Figures 12 and 18; `single` is the width of the second 3x3, `second` and `third` those of the longest branch."""
     return Concat(
-        Tower(channels, (256, 1), (384, 3), stride=2, valid=True),
-        Tower(channels, (256, 1), (single, 3), stride=2, valid=True),
-        Tower(channels, (256, 1), (second, 3), (third, 3), stride=2, valid=True),
+        Tower(in_channels, (256, 1), (384, 3), stride=2, valid=True),
+        Tower(in_channels, (256, 1), (single, 3), stride=2, valid=True),
+        Tower(in_channels, (256, 1), (second, 3), (third, 3), stride=2, valid=True),
         nn.MaxPool2d(3, 2),
     )
 
 
-def _block_c(channels: int, tower: tuple[int, int, int], *, scale: float, activate: bool = True) -> ResidualInception:
+def _block_c(
+    in_channels: int, tower: tuple[int, int, int], *, scale: float, activate: bool = True
+) -> ResidualInception:
     """Figures 13 and 19."""
     first, second, third = tower
     return ResidualInception(
-        ConvBN(channels, 192, 1),
-        Tower(channels, (first, 1), (second, (1, 3)), (third, (3, 1))),
-        width=192 + third,
-        channels=channels,
+        ConvBN(in_channels, 192, 1),
+        Tower(in_channels, (first, 1), (second, (1, 3)), (third, (3, 1))),
+        branch_channels=192 + third,
+        channels=in_channels,
         scale=scale,
         activate=activate,
     )

@@ -131,41 +131,41 @@ def _figure_6() -> Concat:
     )
 
 
-def _figure_7(channels: int) -> Concat:
+def _figure_7(in_channels: int) -> Concat:
     """(N, C, m, m) -> (N, 320 + 2 * 384 + 2 * 384 + 192, m, m)."""
     return Concat(
-        ConvBN(channels, 320, 1),
-        nn.Sequential(ConvBN(channels, 384, 1), Concat(_across(384, 384, 3), _down(384, 384, 3))),
+        ConvBN(in_channels, 320, 1),
+        nn.Sequential(ConvBN(in_channels, 384, 1), Concat(_across(384, 384, 3), _down(384, 384, 3))),
         nn.Sequential(
-            ConvBN(channels, 448, 1),
+            ConvBN(in_channels, 448, 1),
             ConvBN(448, 384, 3, padding=1),
             Concat(_across(384, 384, 3), _down(384, 384, 3)),
         ),
-        nn.Sequential(nn.AvgPool2d(3, stride=1, padding=1), ConvBN(channels, 192, 1)),
+        nn.Sequential(nn.AvgPool2d(3, stride=1, padding=1), ConvBN(in_channels, 192, 1)),
     )
 
 
-def _figure_10(channels: int, *, single: tuple[int, int], double: tuple[int, int]) -> Concat:
+def _figure_10(in_channels: int, *, single: tuple[int, int], double: tuple[int, int]) -> Concat:
     """(N, C, m, m) -> (N, single[1] + double[1] + C, (m - 1) // 2, (m - 1) // 2).
 
     `single` and `double` are the widths of the 1x1 and of the 3x3 convolutions in the branch with one 3x3 and in that
     with two.
     """
     return Concat(
-        nn.Sequential(ConvBN(channels, single[0], 1), ConvBN(*single, 3, stride=2)),
+        nn.Sequential(ConvBN(in_channels, single[0], 1), ConvBN(*single, 3, stride=2)),
         nn.Sequential(
-            ConvBN(channels, double[0], 1), ConvBN(*double, 3, padding=1), ConvBN(double[1], double[1], 3, stride=2)
+            ConvBN(in_channels, double[0], 1), ConvBN(*double, 3, padding=1), ConvBN(double[1], double[1], 3, stride=2)
         ),
         nn.MaxPool2d(3, stride=2),
     )
 
 
-def _across(channels: int, width: int, n: int) -> ConvBN:
-    return ConvBN(channels, width, (1, n), padding=(0, n // 2))
+def _across(in_channels: int, out_channels: int, n: int) -> ConvBN:
+    return ConvBN(in_channels, out_channels, (1, n), padding=(0, n // 2))
 
 
-def _down(channels: int, width: int, n: int) -> ConvBN:
-    return ConvBN(channels, width, (n, 1), padding=(n // 2, 0))
+def _down(in_channels: int, out_channels: int, n: int) -> ConvBN:
+    return ConvBN(in_channels, out_channels, (n, 1), padding=(n // 2, 0))
 
 
 def inception_v2(*, auxiliary: bool = True, num_classes: int = 1000, in_channels: int = 3) -> InceptionV2:

@@ -28,15 +28,15 @@ SEVENS = (128, 160, 160, 192)  # channels between the 1x7 and 7x1 convolutions, 
 class Grid35(nn.Module):
     """(N, C, m, m) -> (N, 224 + pooled, m, m): 1x1, 5x5, two 3x3, and an average pooling with its 1x1."""
 
-    def __init__(self, channels: int, *, pooled: int) -> None:
+    def __init__(self, in_channels: int, *, pooled: int) -> None:
         super().__init__()
-        self.branch1x1 = ConvBN(channels, 64, 1)
-        self.branch5x5_1 = ConvBN(channels, 48, 1)
+        self.branch1x1 = ConvBN(in_channels, 64, 1)
+        self.branch5x5_1 = ConvBN(in_channels, 48, 1)
         self.branch5x5_2 = ConvBN(48, 64, 5, padding=2)
-        self.branch3x3dbl_1 = ConvBN(channels, 64, 1)
+        self.branch3x3dbl_1 = ConvBN(in_channels, 64, 1)
         self.branch3x3dbl_2 = ConvBN(64, 96, 3, padding=1)
         self.branch3x3dbl_3 = ConvBN(96, 96, 3, padding=1)
-        self.branch_pool = ConvBN(channels, pooled, 1)
+        self.branch_pool = ConvBN(in_channels, pooled, 1)
 
     def forward(self, maps: Tensor) -> Tensor:
         single = self.branch1x1(maps)
@@ -48,10 +48,10 @@ class Grid35(nn.Module):
 class Reduction35(nn.Module):
     """(N, C, m, m) -> (N, 480 + C, (m - 1) // 2, (m - 1) // 2)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, in_channels: int) -> None:
         super().__init__()
-        self.branch3x3 = ConvBN(channels, 384, 3, stride=2)
-        self.branch3x3dbl_1 = ConvBN(channels, 64, 1)
+        self.branch3x3 = ConvBN(in_channels, 384, 3, stride=2)
+        self.branch3x3dbl_1 = ConvBN(in_channels, 64, 1)
         self.branch3x3dbl_2 = ConvBN(64, 96, 3, padding=1)
         self.branch3x3dbl_3 = ConvBN(96, 96, 3, stride=2)
 
@@ -113,18 +113,18 @@ class Grid8(nn.Module):
     The coarsest grid gets the most channels, for features of high dimension (section 2, principle 2).
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, in_channels: int) -> None:
         super().__init__()
         across, down = (0, 1), (1, 0)  # paddings of 1x3 and 3x1
-        self.branch1x1 = ConvBN(channels, 320, 1)
-        self.branch3x3_1 = ConvBN(channels, 384, 1)
+        self.branch1x1 = ConvBN(in_channels, 320, 1)
+        self.branch3x3_1 = ConvBN(in_channels, 384, 1)
         self.branch3x3_2a = ConvBN(384, 384, (1, 3), padding=across)
         self.branch3x3_2b = ConvBN(384, 384, (3, 1), padding=down)
-        self.branch3x3dbl_1 = ConvBN(channels, 448, 1)
+        self.branch3x3dbl_1 = ConvBN(in_channels, 448, 1)
         self.branch3x3dbl_2 = ConvBN(448, 384, 3, padding=1)
         self.branch3x3dbl_3a = ConvBN(384, 384, (1, 3), padding=across)
         self.branch3x3dbl_3b = ConvBN(384, 384, (3, 1), padding=down)
-        self.branch_pool = ConvBN(channels, 192, 1)
+        self.branch_pool = ConvBN(in_channels, 192, 1)
 
     def forward(self, maps: Tensor) -> Tensor:
         single = self.branch1x1(maps)

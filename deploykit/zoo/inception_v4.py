@@ -18,23 +18,23 @@ class Tower(nn.Sequential):
     """Convolutions in a row, each as (width, kernel); `stride` and `valid` are the last one's."""
 
     def __init__(
-        self, channels: int, *layers: tuple[int, int | tuple[int, int]], stride: int = 1, valid: bool = False
+        self, in_channels: int, *layers: tuple[int, int | tuple[int, int]], stride: int = 1, valid: bool = False
     ) -> None:
         super().__init__()
         for position, (width, kernel) in enumerate(layers, start=1):
             height, breadth = (kernel, kernel) if isinstance(kernel, int) else kernel
             last = position == len(layers)
             padding = (0, 0) if last and valid else (height // 2, breadth // 2)
-            self.append(ConvBN(channels, width, kernel, stride=stride if last else 1, padding=padding))
-            channels = width
+            self.append(ConvBN(in_channels, width, kernel, stride=stride if last else 1, padding=padding))
+            in_channels = width
 
 
 class PoolProjection(nn.Sequential):
     """3x3 average pooling that leaves the padding out of its means, and a 1x1 convolution."""
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         pooling = nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
-        super().__init__(pooling, ConvBN(channels, width, 1))
+        super().__init__(pooling, ConvBN(in_channels, out_channels, 1))
 
 
 class Concat(nn.Module):
@@ -53,11 +53,11 @@ class Concat(nn.Module):
 class ReductionA(Concat):
     """35x35 to 17x17 maps in each of the paper's networks (figure 7); k, l, m and n are those of table 1."""
 
-    def __init__(self, channels: int, *, klm: tuple[int, int, int], n: int) -> None:
+    def __init__(self, in_channels: int, *, klm: tuple[int, int, int], n: int) -> None:
         k, l, m = klm  # noqa: E741
         super().__init__(
-            ConvBN(channels, n, 3, stride=2),
-            Tower(channels, (k, 1), (l, 3), (m, 3), stride=2, valid=True),
+            ConvBN(in_channels, n, 3, stride=2),
+            Tower(in_channels, (k, 1), (l, 3), (m, 3), stride=2, valid=True),
             nn.MaxPool2d(3, 2),
         )
 

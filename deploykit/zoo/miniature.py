@@ -18,7 +18,7 @@ from deploykit.zoo.inception_v4 import Concat, PoolProjection, ReductionA, Tower
 from deploykit.zoo.mobilenet import DepthwiseSeparable
 from deploykit.zoo.resnet import BasicBlock, convolution, stage
 from deploykit.zoo.resnext import AggregatedBottlenecks
-from deploykit.zoo.xception import Block, SeparableConv2d
+from deploykit.zoo.xception import SeparableConv2d, XceptionBlock
 
 CLASSES = 10  # by default
 
@@ -107,10 +107,10 @@ class MiniatureAlexNet(nn.Module):
 
 
 class MiniatureClassifier(nn.Sequential):
-    """`stages` that end in `width` maps, and a linear layer on their averages."""
+    """`stages` that end in `channels` maps, and a linear layer on their averages."""
 
-    def __init__(self, *stages: nn.Module, width: int, classes: int) -> None:
-        super().__init__(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(width, classes))
+    def __init__(self, *stages: nn.Module, channels: int, classes: int) -> None:
+        super().__init__(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(channels, classes))
 
 
 def test_convnet(*, num_classes: int = CLASSES, in_channels: int = 3) -> ConvNet:
@@ -136,7 +136,7 @@ def test_googlenet(*, num_classes: int = CLASSES, in_channels: int = 3) -> Minia
         Inception(ConvBN, 8, (8, 4, 8, 4, 4, 4), large=3),
         nn.MaxPool2d(3, stride=2, ceil_mode=True),
         Inception(ConvBN, 24, (8, 8, 16, 4, 8, 8), large=5),
-        width=40,
+        channels=40,
         classes=num_classes,
     )
 
@@ -152,7 +152,7 @@ def test_inception(*, num_classes: int = CLASSES, in_channels: int = 3) -> Minia
             PoolProjection(8, 8),
         ),
         ReductionA(40, klm=(8, 8, 8), n=8),
-        width=56,
+        channels=56,
         classes=num_classes,
     )
 
@@ -160,12 +160,12 @@ def test_inception(*, num_classes: int = CLASSES, in_channels: int = 3) -> Minia
 def test_inception_resnet(*, num_classes: int = CLASSES, in_channels: int = 3) -> MiniatureClassifier:
     return MiniatureClassifier(
         ConvBN(in_channels, 16, 3, stride=2),
-        ResidualInception(ConvBN(16, 8, 1), Tower(16, (8, 1), (8, 3)), width=16, channels=16, scale=0.17),
+        ResidualInception(ConvBN(16, 8, 1), Tower(16, (8, 1), (8, 3)), branch_channels=16, channels=16, scale=0.17),
         ReductionA(16, klm=(8, 8, 8), n=8),
         ResidualInception(
-            ConvBN(32, 8, 1), Tower(32, (8, 1), (8, (1, 3))), width=16, channels=32, scale=1.0, activate=False
+            ConvBN(32, 8, 1), Tower(32, (8, 1), (8, (1, 3))), branch_channels=16, channels=32, scale=1.0, activate=False
         ),
-        width=32,
+        channels=32,
         classes=num_classes,
     )
 
@@ -176,7 +176,7 @@ def test_resnext(*, num_classes: int = CLASSES, in_channels: int = 3) -> Miniatu
         ConvBN(in_channels, 16, 3, stride=2, padding=1),
         stage(blocks, 16, 8, depth=2, stride=1),
         stage(blocks, 32, 16, depth=1, stride=2),
-        width=64,
+        channels=64,
         classes=num_classes,
     )
 
@@ -184,11 +184,11 @@ def test_resnext(*, num_classes: int = CLASSES, in_channels: int = 3) -> Miniatu
 def test_xception(*, num_classes: int = CLASSES, in_channels: int = 3) -> MiniatureClassifier:
     return MiniatureClassifier(
         ConvBN(in_channels, 8, 3, stride=2),
-        Block(8, 16, 16, halve=True, leading_relu=False),
-        Block(16, 16, 16, 16),
+        XceptionBlock(8, 16, 16, halve=True, leading_relu=False),
+        XceptionBlock(16, 16, 16, 16),
         SeparableConv2d(16, 32),
         nn.BatchNorm2d(32),
         nn.ReLU(inplace=True),
-        width=32,
+        channels=32,
         classes=num_classes,
     )

@@ -24,13 +24,13 @@ def thinned(width: int, width_mult: float) -> int:
 class DepthwiseSeparable(nn.Module):
     """3x3 depthwise and 1x1 pointwise, each with BatchNorm and ReLU6 (figure 3, right)."""
 
-    def __init__(self, channels: int, width: int, *, stride: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:
         super().__init__()
-        self.conv_dw = nn.Conv2d(channels, channels, 3, stride=stride, padding=1, groups=channels, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv_dw = nn.Conv2d(in_channels, in_channels, 3, stride=stride, padding=1, groups=in_channels, bias=False)
+        self.bn1 = nn.BatchNorm2d(in_channels)
         self.act1 = nn.ReLU6(inplace=True)
-        self.conv_pw = nn.Conv2d(channels, width, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.conv_pw = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
         self.act2 = nn.ReLU6(inplace=True)
 
     def forward(self, maps: Tensor) -> Tensor:

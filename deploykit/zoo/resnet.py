@@ -14,7 +14,7 @@ from torch import Tensor, nn
 BASE_WIDTH = 64  # channels of the first stage, which a group's width is counted in
 
 
-class Block(Protocol):
+class ResidualBlock(Protocol):
     """What stages are built of: a class of blocks, or whatever makes blocks like one.
 
     Called with the channels it reads, the width of its stage and the stride; the block writes `expansion * width`.
@@ -23,19 +23,19 @@ class Block(Protocol):
     @property
     def expansion(self) -> int: ...
 
-    def __call__(self, channels: int, width: int, *, stride: int) -> nn.Module: ...
+    def __call__(self, in_channels: int, width: int, *, stride: int) -> nn.Module: ...
 
 
-def convolution(channels: int, width: int, kernel: int, *, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+def convolution(in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     """A convolution that keeps the size at stride 1; without bias, since a BatchNorm follows."""
-    return nn.Conv2d(channels, width, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
+    return nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
 
 
-def projection(channels: int, width: int, *, stride: int) -> nn.Sequential | None:
+def projection(in_channels: int, out_channels: int, *, stride: int) -> nn.Sequential | None:
     """The shortcut of a block that changes the shape; None where the identity will do."""
-    if stride == 1 and channels == width:
+    if stride == 1 and in_channels == out_channels:
         return None
-    return nn.Sequential(convolution(channels, width, 1, stride=stride), nn.BatchNorm2d(width))
+    return nn.Sequential(convolution(in_channels, out_channels, 1, stride=stride), nn.BatchNorm2d(out_channels))
 
 
 class BasicBlock(nn.Module):
@@ -43,14 +43,14 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, channels: int, width: int, *, stride: int) -> None:
+    def __init__(self, in_channels: int, width: int, *, stride: int) -> None:
         super().__init__()
-        self.conv1 = convolution(channels, width, 3, stride=stride)
+        self.conv1 = convolution(in_channels, width, 3, stride=stride)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = convolution(width, width, 3)
         self.bn2 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = projection(channels, width, stride=stride)
+        self.downsample = projection(in_channels, width, stride=stride)
 
     def forward(self, maps: Tensor) -> Tensor:
         shortcut = maps if self.downsample is None else self.downsample(maps)
@@ -70,19 +70,19 @@ class Bottleneck(nn.Module):
     expansion = 4
 
     def __init__(
-        self, channels: int, width: int, *, stride: int, cardinality: int = 1, width_per_group: int = BASE_WIDTH
+        self, in_channels: int, width: int, *, stride: int, cardinality: int = 1, width_per_group: int = BASE_WIDTH
     ) -> None:
         super().__init__()
         inner = cardinality * (width * width_per_group // BASE_WIDTH)
-        outputs = width * self.expansion
-        self.conv1 = convolution(channels, inner, 1)
+        out_channels = width * self.expansion
+        self.conv1 = convolution(in_channels, inner, 1)
         self.bn1 = nn.BatchNorm2d(inner)
         self.conv2 = convolution(inner, inner, 3, stride=stride, groups=cardinality)
         self.bn2 = nn.BatchNorm2d(inner)
-        self.conv3 = convolution(inner, outputs, 1)
-        self.bn3 = nn.BatchNorm2d(outputs)
+        self.conv3 = convolution(inner, out_channels, 1)
+        self.bn3 = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = projection(channels, outputs, stride=stride)
+        self.downsample = projection(in_channels, out_channels, stride=stride)
 
     def forward(self, maps: Tensor) -> Tensor:
         shortcut = maps if self.downsample is None else self.downsample(maps)
@@ -97,7 +97,7 @@ class ResNet(nn.Module):
     """Images (N, C, H, W) -> logits (N, classes). The stem and three stages each halve the size, the pooling too."""
 
     def __init__(
-        self, block: Block, depths: tuple[int, int, int, int], *, classes: int = 1000, in_channels: int = 3
+        self, block: ResidualBlock, depths: tuple[int, int, int, int], *, classes: int = 1000, in_channels: int = 3
     ) -> None:
         super().__init__()
         self.conv1 = convolution(in_channels, 64, 7, stride=2)
@@ -118,11 +118,11 @@ class ResNet(nn.Module):
         return logits
 
 
-def stage(block: Block, channels: int, width: int, *, depth: int, stride: int) -> nn.Sequential:
-    """`depth` blocks; the first takes `channels` and the stride, the others repeat its output shape."""
-    outputs = width * block.expansion
-    first = block(channels, width, stride=stride)
-    return nn.Sequential(first, *(block(outputs, width, stride=1) for _ in range(depth - 1)))
+def stage(block: ResidualBlock, in_channels: int, width: int, *, depth: int, stride: int) -> nn.Sequential:
+    """`depth` blocks; the first takes `in_channels` and the stride, the others repeat its output shape."""
+    out_channels = width * block.expansion
+    first = block(in_channels, width, stride=stride)
+    return nn.Sequential(first, *(block(out_channels, width, stride=1) for _ in range(depth - 1)))
 
 
 def resnet18(*, num_classes: int = 1000, in_channels: int = 3) -> ResNet:

@@ -32,9 +32,9 @@ class AggregatedBottlenecks:
             if not (type(value) is int and 1 <= value <= LARGEST):
                 raise UsageError(f"{name} {value} is not a whole number from 1 to {LARGEST}", hint="write 32")
 
-    def __call__(self, channels: int, width: int, *, stride: int) -> Bottleneck:
+    def __call__(self, in_channels: int, width: int, *, stride: int) -> Bottleneck:
         return Bottleneck(
-            channels, width, stride=stride, cardinality=self.cardinality, width_per_group=self.width_per_group
+            in_channels, width, stride=stride, cardinality=self.cardinality, width_per_group=self.width_per_group
         )
 
 

@@ -15,29 +15,29 @@ DROPOUT = 0.5  # section 4.3, for ImageNet
 class SeparableConv2d(nn.Module):
     """3x3 depthwise, then 1x1 pointwise, without biases."""
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
-        self.pointwise = nn.Conv2d(channels, width, 1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False)
+        self.pointwise = nn.Conv2d(in_channels, out_channels, 1, bias=False)
 
     def forward(self, maps: Tensor) -> Tensor:
         mixed: Tensor = self.pointwise(self.conv1(maps))
         return mixed
 
 
-class Block(nn.Module):
+class XceptionBlock(nn.Module):
     """A residual module: `widths` are its separable convolutions', a ReLU before each and BatchNorm behind.
 
     `halve` ends it in a max pooling with stride 2 and makes the shortcut a strided 1x1 convolution; otherwise the
     shortcut is the input itself, which the first ReLU therefore leaves as it is. Nothing follows the addition.
     """
 
-    def __init__(self, channels: int, *widths: int, halve: bool = False, leading_relu: bool = True) -> None:
+    def __init__(self, in_channels: int, *widths: int, halve: bool = False, leading_relu: bool = True) -> None:
         super().__init__()
-        self.skip = nn.Conv2d(channels, widths[-1], 1, stride=2, bias=False) if halve else None
+        self.skip = nn.Conv2d(in_channels, widths[-1], 1, stride=2, bias=False) if halve else None
         self.skipbn = nn.BatchNorm2d(widths[-1]) if halve else None
         layers: list[nn.Module] = []
-        for position, (read, width) in enumerate(zip((channels, *widths), widths, strict=False)):
+        for position, (read, width) in enumerate(zip((in_channels, *widths), widths, strict=False)):
             if position or leading_relu:
                 layers.append(nn.ReLU(inplace=position > 0))
             layers += [SeparableConv2d(read, width), nn.BatchNorm2d(width)]
@@ -87,14 +87,14 @@ class Xception(nn.Module):
         return logits
 
 
-def _residual_blocks() -> tuple[Block, ...]:
+def _residual_blocks() -> tuple[XceptionBlock, ...]:
     """The modules between the stem and the last two separable convolutions, (N, 64) to (N, 1024) maps."""
     return (
-        Block(64, 128, 128, halve=True, leading_relu=False),
-        Block(128, 256, 256, halve=True),
-        Block(256, 728, 728, halve=True),
-        *(Block(728, 728, 728, 728) for _ in range(MIDDLE_BLOCKS)),
-        Block(728, 728, 1024, halve=True),
+        XceptionBlock(64, 128, 128, halve=True, leading_relu=False),
+        XceptionBlock(128, 256, 256, halve=True),
+        XceptionBlock(256, 728, 728, halve=True),
+        *(XceptionBlock(728, 728, 728, 728) for _ in range(MIDDLE_BLOCKS)),
+        XceptionBlock(728, 728, 1024, halve=True),
     )
 
 

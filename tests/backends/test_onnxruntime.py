@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from deploykit.backends import onnxruntime as backend_module
-from deploykit.backends.device import Gpu
+from deploykit.backends.device import LocalGpu
 from deploykit.backends.onnxruntime import OnnxRuntimeBackend
 from deploykit.backends.protocol import (
     Source,
@@ -29,7 +29,7 @@ from deploykit.spec import (
 )
 
 SPEC = BuildSpec(ModelSpec("small"))
-GPU = Gpu("a GPU", Target(8, 9), 24 << 30, "13.0", 1)
+GPU = LocalGpu("a GPU", Target(8, 9), 24 << 30, "13.0", 1)
 GROW = """<ir_version: 10, opset_import: ["" : 20]>
 g (float[one] x, int64[rank] shape) => (float[n] y) { y = Expand(x, shape) }"""
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from deploykit.backends import torch as backend_module
-from deploykit.backends.device import Gpu
+from deploykit.backends.device import LocalGpu
 from deploykit.backends.protocol import (
     Engine,
     Source,
@@ -53,7 +53,7 @@ def run(module, precision=Precision.FP32):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="PyTorch has a GPU here")
 def test_an_engine_for_the_gpu_does_not_open_on_the_cpu(monkeypatch):
-    monkeypatch.setattr(backend_module, "find_gpu", lambda: Gpu("a GPU", Target(8, 9), 1, "13.0", 1))
+    monkeypatch.setattr(backend_module, "find_gpu", lambda: LocalGpu("a GPU", Target(8, 9), 1, "13.0", 1))
     built = TorchBackend().build(Source(module=Recipe(nn.ReLU())), Precision.FP32, BuildSpec(ModelSpec("small")))
     assert built.flavour.endswith("(cuda)")
     with pytest.raises(BackendMissing, match=r"cannot use the GPU.*install a build of PyTorch"):

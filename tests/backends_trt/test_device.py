@@ -25,7 +25,7 @@ def test_asking_for_a_gpu_imports_no_framework():
     done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True)
     answer, imported = done.stdout.splitlines()
     assert imported == "[]"
-    assert answer.startswith(("Gpu(", "no "))
+    assert answer.startswith(("LocalGpu(", "no "))
 
 
 def test_without_a_driver_the_reason_names_the_library_and_the_fix(monkeypatch, fresh_probe):

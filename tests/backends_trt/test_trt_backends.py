@@ -10,7 +10,7 @@ import small_graphs
 from small_graphs import FLOAT, HALF, INT8, spec
 
 from deploykit.backends import get_backend, nvinfer_session, tensorrt, tensorrt_rtx
-from deploykit.backends.device import Gpu, find_gpu, why_no_gpu
+from deploykit.backends.device import LocalGpu, find_gpu, why_no_gpu
 from deploykit.backends.protocol import Source
 from deploykit.backends.tensorrt import TensorRTBackend
 from deploykit.backends.tensorrt_rtx import TensorRTRTXBackend
@@ -22,7 +22,7 @@ from deploykit.spec import (
     Target,
 )
 
-RTX_4090 = Gpu("a GPU", Target(8, 9), 24 << 30, "13.0", 1)
+RTX_4090 = LocalGpu("a GPU", Target(8, 9), 24 << 30, "13.0", 1)
 
 needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
 without_gpu = pytest.mark.skipif(find_gpu() is not None, reason="there is a GPU here")

@@ -16,7 +16,7 @@ from null_rows import make_engine, make_feeds, make_job, quick
 from deploykit.backends.null import NullBackend
 from deploykit.bench import BenchSettings, RowJob, describe_inputs, ratios_to_first, run_outputs, run_rows
 from deploykit.bench.interleave import _verdict
-from deploykit.bench.statistics import Block
+from deploykit.bench.statistics import TimedBlock
 from deploykit.errors import DeviceOutOfMemory, ExecutionFailed, InvalidFeed, UnknownName, UsageError, WorkerCrashed
 from deploykit.spec import Precision
 
@@ -101,8 +101,8 @@ def test_what_ends_a_measurement(values, rounds, elapsed, expected_words):
         def __init__(self, blocks):
             self.blocks = blocks
 
-    steady = Lane([Block(k, (1, 1000)) for k in range(rounds)])
-    other = Lane([Block(k, (1, round(1000 * values[k % 2]))) for k in range(rounds)])
+    steady = Lane([TimedBlock(k, (1, 1000)) for k in range(rounds)])
+    other = Lane([TimedBlock(k, (1, round(1000 * values[k % 2]))) for k in range(rounds)])
     settings = BenchSettings(max_seconds=10.0, min_rounds=8)
     assert _verdict([steady, other], rounds, elapsed, 1.0, settings) == expected_words
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from deploykit.bench.statistics import (
-    Block,
     Interval,
     Ratio,
+    TimedBlock,
     latency,
     median_interval,
     percentile,
@@ -19,7 +19,7 @@ from deploykit.bench.statistics import (
 
 def blocks(rounds, scale=1_000_000):
     """One block a round; the first run of each, flagged, is absurdly slow."""
-    return [Block(k, (10**12, *(round(value * scale) for value in values))) for k, values in enumerate(rounds)]
+    return [TimedBlock(k, (10**12, *(round(value * scale) for value in values))) for k, values in enumerate(rounds)]
 
 
 @pytest.mark.parametrize(
@@ -128,8 +128,8 @@ def test_only_rounds_that_both_rows_have_are_paired():
 
 
 def test_both_blocks_of_a_round_count_as_one():
-    twice = [Block(0, (9, 10, 10)), Block(0, (9, 30, 30))]
-    assert ratio(twice, [Block(0, (9, 10))], seed=0).value == 2.0
+    twice = [TimedBlock(0, (9, 10, 10)), TimedBlock(0, (9, 30, 30))]
+    assert ratio(twice, [TimedBlock(0, (9, 10))], seed=0).value == 2.0
 
 
 def test_the_first_row_with_samples_is_the_one_compared_with():
@@ -141,12 +141,12 @@ def test_the_first_row_with_samples_is_the_one_compared_with():
 
 
 def test_device_time_is_a_clock_of_its_own():
-    rows = [Block(k, (9, 2_000_000), (9, 1_000_000)) for k in range(6)]
+    rows = [TimedBlock(k, (9, 2_000_000), (9, 1_000_000)) for k in range(6)]
     assert latency(rows, seed=0).median == 2.0
     assert latency(rows, seed=0, device=True).median == 1.0
     assert latency(blocks([[1]]), seed=0, device=True) is None
 
 
 def test_the_only_run_of_a_block_counts():
-    found = latency([Block(0, (3_000_000,)), Block(1, (9_000_000, 5_000_000))], seed=0)
+    found = latency([TimedBlock(0, (3_000_000,)), TimedBlock(1, (9_000_000, 5_000_000))], seed=0)
     assert (found.n, found.flagged, found.median) == (2, 1, 4.0)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploykit.bench import Block, Interval, Latency, PerBatch, Ratio
+from deploykit.bench import Interval, Latency, PerBatch, Ratio, TimedBlock
 from deploykit.parity import Undecided
 from deploykit.results.document import Conditions, Report, to_json
 from deploykit.results.row import Row
@@ -29,7 +29,7 @@ def test_the_row_has_the_documented_shape():
     found = row(
         latency_ms=LATENCY,
         ratio_to_first=Ratio(0.5, Interval(0.25, 0.75), 10),
-        blocks=(Block(0, (9, 1, 2)), Block(0, (8, 3))),
+        blocks=(TimedBlock(0, (9, 1, 2)), TimedBlock(0, (8, 3))),
         plan={"kernels": 58},
         parity=Undecided("no reference"),
     ).as_json()

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from deploykit.spec import ModelSpec
 from deploykit.zoo.registry import construct
-from deploykit.zoo.xception import Block, SeparableConv2d
+from deploykit.zoo.xception import SeparableConv2d, XceptionBlock
 
 MODEL = ModelSpec("xception")
 
@@ -48,7 +48,7 @@ def test_the_maps_have_the_papers_sizes(shapes_only):
 
 def test_36_convolutions_in_14_modules_and_4_strided_shortcuts(shapes_only):
     stem, last = 2, 2
-    residual = [layer for layer in shapes_only.modules() if isinstance(layer, Block)]
+    residual = [layer for layer in shapes_only.modules() if isinstance(layer, XceptionBlock)]
     inside = [layer for block in residual for layer in block.modules() if isinstance(layer, SeparableConv2d)]
     assert stem + len(inside) + last == 36
     assert len(residual) == 14 - 2
@@ -73,7 +73,7 @@ def test_the_depthwise_half_keeps_channels_apart_and_the_pointwise_half_pixels()
 
 
 def test_an_identity_block_adds_the_input_as_it_came_in():
-    block = Block(8, 8, 8, 8).eval()
+    block = XceptionBlock(8, 8, 8, 8).eval()
     maps = torch.randn(2, 8, 6, 6)
     given = maps.clone()
     with torch.no_grad():
@@ -84,7 +84,7 @@ def test_an_identity_block_adds_the_input_as_it_came_in():
 
 
 def test_a_halving_block_projects_its_shortcut():
-    block = Block(4, 6, 9, halve=True).double().eval()
+    block = XceptionBlock(4, 6, 9, halve=True).double().eval()
     maps = torch.randn(1, 4, 11, 11, dtype=torch.float64)
     with torch.no_grad():
         expected = block.rep(maps) + block.skipbn(nn.functional.conv2d(maps[..., ::2, ::2], block.skip.weight))
@@ -93,7 +93,7 @@ def test_a_halving_block_projects_its_shortcut():
 
 
 def test_the_first_block_starts_without_a_relu(shapes_only):
-    starts = [type(layer.rep[0]) for layer in shapes_only.modules() if isinstance(layer, Block)]
+    starts = [type(layer.rep[0]) for layer in shapes_only.modules() if isinstance(layer, XceptionBlock)]
     assert starts == [SeparableConv2d] + [nn.ReLU] * 11
 
 

@@ -48,7 +48,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class PrefixMatch:
     """The tensors behind one prefix that have names of the network's.
 
     `matched` maps names of the network to full names in the file, whatever their shapes. `beside` lies in the same
@@ -85,12 +85,12 @@ class Candidate:
         return self.prefix or self.container or TOP
 
 
-def candidates(found: Mapping[str, Found], wanted: Wanted) -> list[Candidate]:
+def candidates(found: Mapping[str, Found], wanted: Wanted) -> list[PrefixMatch]:
     """Every prefix behind which all of the network lies, in the order of the file; else the closest one, or nothing.
 
     The closest is that with the most tensors of the right name and shape, then of the right name.
     """
-    all_of_them: list[Candidate] = []
+    all_of_them: list[PrefixMatch] = []
     for wrappers in (set(), WRAPPERS):
         all_of_them += _behind_prefixes(found, wanted, wrappers)
         fitting = _distinct([one for one in all_of_them if one.fits], found)
@@ -102,7 +102,7 @@ def candidates(found: Mapping[str, Found], wanted: Wanted) -> list[Candidate]:
     return [_put_together(found, wanted, closest) or closest]
 
 
-def _behind_prefixes(found: Mapping[str, Found], wanted: Wanted, wrappers: Collection[str]) -> Iterator[Candidate]:
+def _behind_prefixes(found: Mapping[str, Found], wanted: Wanted, wrappers: Collection[str]) -> Iterator[PrefixMatch]:
     """One candidate for each prefix with as many names as the network needs, and for the one with the most."""
     plain = {_without(name, wrappers): name for name in wanted.shapes}
     names = {full: _without(full, wrappers) for full in found}
@@ -125,7 +125,7 @@ def _behind_prefixes(found: Mapping[str, Found], wanted: Wanted, wrappers: Colle
 
 def _candidate(
     found: Mapping[str, Found], wanted: Wanted, *, prefix: str, matched: Mapping[str, str], names: Mapping[str, str]
-) -> Candidate:
+) -> PrefixMatch:
     tables = {found[full].container for full in matched.values()}
     taken = set(matched.values())
     left = [full for full, item in found.items() if item.container in tables and full not in taken]
@@ -140,7 +140,7 @@ def _candidate(
         and name not in wanted.optional
         and not wanted.aliases.get(name, frozenset()) & set(matched)
     ]
-    return Candidate(
+    return PrefixMatch(
         prefix=_original_prefix(matched, prefix),
         container=tables.pop() if len(tables) == 1 else "",
         matched=matched,
@@ -152,7 +152,7 @@ def _candidate(
     )
 
 
-def _put_together(found: Mapping[str, Found], wanted: Wanted, closest: Candidate) -> Candidate | None:
+def _put_together(found: Mapping[str, Found], wanted: Wanted, closest: PrefixMatch) -> PrefixMatch | None:
     """The network from several prefixes of one table: `backbone.conv.weight` and `head.fc.weight` for conv and fc.
 
     What `closest` lacks must lie behind one further prefix each time, with the right shapes, and behind no other.
@@ -185,16 +185,18 @@ def _put_together(found: Mapping[str, Found], wanted: Wanted, closest: Candidate
     )
 
 
-def nothing(wanted: Wanted, found: Mapping[str, Found]) -> Candidate:
+def nothing(wanted: Wanted, found: Mapping[str, Found]) -> PrefixMatch:
     """In place of the closest table where no name is the network's."""
     missing = tuple(name for name in wanted.shapes if name not in wanted.optional)
-    return Candidate(prefix="", container="", matched={}, misshapen=(), missing=missing, extra=tuple(found), beside=())
+    return PrefixMatch(
+        prefix="", container="", matched={}, misshapen=(), missing=missing, extra=tuple(found), beside=()
+    )
 
 
-def preferred(fitting: Iterable[Candidate]) -> Candidate:
+def preferred(fitting: Iterable[PrefixMatch]) -> PrefixMatch:
     """The raw weights, those under the most usual key first; averaged ones where there are no others."""
 
-    def rank(one: Candidate) -> tuple[bool, bool, int]:
+    def rank(one: PrefixMatch) -> tuple[bool, bool, int]:
         last = one.where.rpartition(".")[2]
         usual = -1 if one.where == TOP else USUAL.index(last) if last in USUAL else len(USUAL)
         return one.for_training, one.averaged, usual
@@ -202,7 +204,7 @@ def preferred(fitting: Iterable[Candidate]) -> Candidate:
     return min(fitting, key=rank)
 
 
-def named(fitting: Iterable[Candidate], key: str) -> list[Candidate]:
+def named(fitting: Iterable[PrefixMatch], key: str) -> list[PrefixMatch]:
     """Those that `key` names: by their place, by their table, or by a table above them."""
     listed = list(fitting)
     exact = [one for one in listed if one.where == key]
@@ -210,9 +212,9 @@ def named(fitting: Iterable[Candidate], key: str) -> list[Candidate]:
     return exact or in_table or [one for one in listed if one.where.startswith(f"{key}.")]
 
 
-def _distinct(fitting: Iterable[Candidate], found: Mapping[str, Found]) -> list[Candidate]:
+def _distinct(fitting: Iterable[PrefixMatch], found: Mapping[str, Found]) -> list[PrefixMatch]:
     """One of those that are the same tensors: a table under two keys, a prefix in two readings."""
-    kept: dict[frozenset[object], Candidate] = {}
+    kept: dict[frozenset[object], PrefixMatch] = {}
     for one in fitting:
         kept.setdefault(frozenset(_identity(found[full]) for full in one.matched.values()), one)
     return list(kept.values())
