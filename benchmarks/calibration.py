@@ -132,10 +132,9 @@ def race(
 
 
 def engine(typed: TypedGraph) -> Engine:
-    from deploykit.backends.protocol import Source
-    from deploykit.spec import BuildSpec
+    from deploykit.spec import EngineSettings
 
-    return get_backend("ort").build(Source(typed=typed), Precision.INT8, BuildSpec(ModelSpec("resnet50")))
+    return get_backend("ort").build(typed, EngineSettings())
 
 
 if __name__ == "__main__":

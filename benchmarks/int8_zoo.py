@@ -18,7 +18,6 @@ from zoo_table import Plan, run
 from deploykit import graph
 from deploykit.backends import get_backend
 from deploykit.backends.protocol import (
-    Source,
     TypedGraph,
 )
 from deploykit.data.inputs import calibration_inputs, inputs_for
@@ -122,7 +121,7 @@ def answers(network: ir.Model, feeds: list) -> np.ndarray:
 def compiled(path: Path, spec: BuildSpec) -> Plan | None:
     typed = TypedGraph(path, "", Precision.INT8, None, (), ())
     try:
-        return figures(get_backend("trt-rtx").build(Source(typed=typed), Precision.INT8, spec, None).plan)
+        return figures(get_backend("trt-rtx").build(typed, spec.engine_settings).plan)
     except BuildFailed:
         return None
 

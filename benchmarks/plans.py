@@ -25,13 +25,12 @@ from zoo_table import Plan, run
 from deploykit import graph
 from deploykit.backends import get_backend
 from deploykit.backends.protocol import (
-    Source,
     TypedGraph,
 )
 from deploykit.export import TRACED_BATCH, export_module
 from deploykit.host import library_versions
 from deploykit.precision.float16 import to_float16
-from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision, Target
+from deploykit.spec import BatchRange, EngineSettings, ModelSpec, Precision, Target
 from deploykit.zoo.registry import build_module, input_spec
 
 BATCH, TARGET = BatchRange(1, 8, 8), Target(8, 9)
@@ -110,8 +109,8 @@ def own_plan(network: ir.Model, model: ModelSpec, path: Path, precision: Precisi
 
 def compiled(path: Path, model: ModelSpec, precision: Precision) -> Plan:
     typed = TypedGraph(path, digest="", precision=precision, placement=None, inputs=(input_spec(model),), outputs=())
-    spec = BuildSpec(model, precision, batch=BATCH, targets=(TARGET,))
-    plan = get_backend("trt-rtx").build(Source(typed=typed), precision, spec).plan
+    settings = EngineSettings(batch=BATCH, targets=(TARGET,))
+    plan = get_backend("trt-rtx").build(typed, settings).plan
     return Plan(plan["kernels"], plan["bytes_moved"])
 
 

@@ -31,6 +31,10 @@ def main() -> NoReturn:
 
 
 def _run() -> int:
+    if "_DEPLOYKIT_COMPLETE" in os.environ:
+        from deploykit.cli.completion import register
+
+        register()
     try:
         code = deploykit.main(prog_name="deploykit", standalone_mode=False)
     except DeploykitError as error:

@@ -21,6 +21,7 @@ from PIL import Image
 
 from deploykit.store import Store
 from deploykit.workflow.workspace import Workspace
+from deploykit.zoo import registry
 
 pytest_plugins = ["full_run", "pytester"]
 
@@ -66,9 +67,11 @@ def install(tmp_path_factory, monkeypatch):
         monkeypatch.syspath_prepend(str(site))
         monkeypatch.syspath_prepend(str(folder))
         importlib.invalidate_caches()
+        registry.card_of.cache_clear()
         return site
 
-    return add
+    yield add
+    registry.card_of.cache_clear()  # it answers for a process whose packages stay
 
 
 # A process started in the background ignores Ctrl-C, and so do its children: undone here, for tests that send it.

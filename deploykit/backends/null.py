@@ -21,12 +21,12 @@ from deploykit.backends.feed import check_feed
 from deploykit.backends.protocol import (
     Engine,
     Source,
+    TypedGraph,
 )
-from deploykit.errors import BackendMissing
 from deploykit.host import installed_version
 from deploykit.spec import (
     TENSORRT,
-    BuildSpec,
+    EngineSettings,
     Feed,
     Placement,
     Precision,
@@ -47,30 +47,25 @@ class NullBackend:
     def unavailable(self) -> Reason | None:
         return None
 
-    def supports(self, source: Source, precision: Precision) -> Reason | None:  # noqa: ARG002 - any will do
-        return None if source.typed or source.module else Reason("the source names neither inputs nor outputs")
+    def supports(self, source: Source) -> Reason | None:  # noqa: ARG002 - any will do
+        return None
 
     def build(
         self,
         source: Source,
-        precision: Precision,
-        spec: BuildSpec,  # noqa: ARG002 - nothing is compiled
+        settings: EngineSettings,  # noqa: ARG002 - nothing is compiled
         progress: Progress | None = None,
     ) -> Engine:
-        if reason := self.supports(source, precision):
-            raise BackendMissing(reason.what, hint=reason.fix)
         if progress:
             progress("build null", 1, 1)
-        tensors = source.typed or source.module
-        assert tensors is not None  # noqa: S101 - supports() has just said so
         return Engine(
             backend=self.name,
             flavour=f"deploykit {installed_version('deploykit') or 'of unknown version'} null",
-            precision=precision,
-            inputs=tensors.inputs,
-            outputs=tensors.outputs,
+            precision=source.precision,
+            inputs=source.inputs,
+            outputs=source.outputs,
             note="computes no network",
-            typed_digest=source.typed.digest if source.typed else None,
+            typed_digest=source.digest if isinstance(source, TypedGraph) else None,
         )
 
     def open(self, engine: Engine, *, threads: int = 0) -> NullSession:  # noqa: ARG002 - it uses the caller's thread

@@ -20,7 +20,7 @@ from typing import Any
 
 from deploykit.backends.protocol import TypedGraph
 from deploykit.errors import BuildFailed, UsageError
-from deploykit.spec import BuilderOptions, BuildSpec, Progress, Target
+from deploykit.spec import BuilderOptions, EngineSettings, Progress, Target
 from deploykit.spec.shapes import End
 
 FREE = -1  # TensorRT's free dimension
@@ -39,7 +39,7 @@ class Compiled:
 def compile_engine(
     trt: Any,
     typed: TypedGraph,
-    spec: BuildSpec,
+    settings: EngineSettings,
     *,
     targets: tuple[Target, ...] = (),
     verbose: bool = False,
@@ -63,7 +63,7 @@ def compile_engine(
         _parse(trt, network, typed, log)
         if at_optimum:
             typed = _at_optimum(network, typed)
-        config = _configure(trt, builder, network, typed, spec)
+        config = _configure(trt, builder, network, typed, settings)
         _set_targets(trt, config, targets)
         monitor = _new_monitor(trt, held, progress)
         config.progress_monitor = monitor
@@ -197,14 +197,14 @@ def _own_words(error: Any) -> str:
     return " ".join(IN_SOURCE.sub("", " ".join(said)).split())
 
 
-def _configure(trt: Any, builder: Any, network: Any, typed: TypedGraph, spec: BuildSpec) -> Any:
+def _configure(trt: Any, builder: Any, network: Any, typed: TypedGraph, settings: EngineSettings) -> Any:
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    if spec.tf32:
+    if settings.tf32:
         config.set_flag(trt.BuilderFlag.TF32)
     else:
         config.clear_flag(trt.BuilderFlag.TF32)
-    _apply(trt, config, spec.options)
+    _apply(trt, config, settings.options)
     tensors = [network.get_input(index) for index in range(network.num_inputs)]
     dynamic = [tensor for tensor in tensors if -1 in tuple(tensor.shape)]
     if not dynamic:
@@ -212,11 +212,11 @@ def _configure(trt: Any, builder: Any, network: Any, typed: TypedGraph, spec: Bu
     profile = builder.create_optimization_profile()
     known = {each.name: each for each in typed.inputs}
     for tensor in dynamic:
-        at = [known[tensor.name].at_batch(getattr(spec.batch, end), end) for end in ENDS]
+        at = [known[tensor.name].at_batch(getattr(settings.batch, end), end) for end in ENDS]
         profile.set_shape(tensor.name, *at)
     if config.add_optimization_profile(profile) < 0:
         raise BuildFailed(
-            f"{trt.__name__} does not take the batches {spec.batch} of {', '.join(map(str, typed.inputs))}"
+            f"{trt.__name__} does not take the batches {settings.batch} of {', '.join(map(str, typed.inputs))}"
         )
     return config
 

@@ -18,6 +18,7 @@ from deploykit.backends.feed import check_feed
 from deploykit.backends.protocol import (
     Engine,
     Source,
+    typed_or_reason,
 )
 from deploykit.backends.quoted import quoted
 from deploykit.errors import BackendMissing
@@ -27,7 +28,7 @@ from deploykit.spec import (
     ORT_CPU,
     ORT_CPU_7BIT,
     TENSORRT,
-    BuildSpec,
+    EngineSettings,
     Feed,
     Placement,
     Precision,
@@ -55,27 +56,26 @@ class OnnxRuntimeBackend:
             return Reason("ONNX Runtime is not installed", "pip install onnxruntime-gpu (or onnxruntime)")
         return None
 
-    def supports(self, source: Source, precision: Precision) -> Reason | None:  # noqa: ARG002 - any typed graph will do
-        return None if source.typed else Reason("ONNX Runtime runs a typed graph, and there is none")
+    def supports(self, source: Source) -> Reason | None:
+        found = typed_or_reason(source, "ONNX Runtime runs")
+        return found if isinstance(found, Reason) else None
 
     def build(
         self,
         source: Source,
-        precision: Precision,
-        spec: BuildSpec,  # noqa: ARG002 - the session is built when it is opened
+        settings: EngineSettings,  # noqa: ARG002 - the session is built when it is opened
         progress: Progress | None = None,  # noqa: ARG002
     ) -> Engine:
-        if reason := self.unavailable() or self.supports(source, precision):
-            raise BackendMissing(reason.what, hint=reason.fix)
-        typed = source.typed
-        assert typed is not None  # noqa: S101 - supports() has just said so
+        typed = typed_or_reason(source, "ONNX Runtime runs")
+        if isinstance(typed, Reason):
+            raise BackendMissing(typed.what, hint=typed.fix)
         provider = _provider()
-        in_float32 = precision is Precision.FP16 and provider == CPU
+        in_float32 = typed.precision is Precision.FP16 and provider == CPU
         release = installed_version("onnxruntime-gpu", "onnxruntime") or "of unknown version"
         return Engine(
             backend=self.name,
             flavour=f"onnxruntime {release} {provider}",
-            precision=precision,
+            precision=typed.precision,
             inputs=typed.inputs,
             outputs=typed.outputs,
             note="computed in float32" if in_float32 else "",

@@ -1,12 +1,12 @@
 """The two roles of a backend, build and open, and the values that pass between them.
 
-A `Source` is what a backend builds from: the PyTorch module (as a recipe that another process can follow) and the
-typed ONNX graph. `Backend.build` turns it into an `Engine`, a plain picklable value; `Backend.open` turns an engine
-into a `Session`, perhaps in another process.
+A `Source` is what a backend builds from: the PyTorch module (as a recipe that another process can follow) or the typed
+ONNX graph, either of which knows its precision. `Backend.build` turns it into an `Engine`, a plain picklable value;
+`Backend.open` turns an engine into a `Session`, perhaps in another process.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from numpy import ndarray
 
 from deploykit.plan.model import EnginePlan
-from deploykit.spec import BuildSpec, Feed, ModelSpec, Placement, Precision, Progress, Reason, TensorSpec
+from deploykit.spec import EngineSettings, Feed, ModelSpec, Placement, Precision, Progress, Reason, TensorSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModuleSource:
-    """A recipe for the PyTorch module: build the network and put the state in `weights` into it (`module_state`).
+    """A recipe for the PyTorch module: build the network and put the state in `weights` into it (`modules.state`).
 
-    A live module is in the file `pickled` for other processes; where that is None, `obstacle` says why.
+    A live module is in the file `pickled` for other processes; where that is None, `obstacle` says why. `precision` is
+    what it is to be run in; the state is float32.
     """
 
     model: ModelSpec
@@ -33,6 +34,11 @@ class ModuleSource:
     outputs: tuple[TensorSpec, ...]
     pickled: Path | None = None
     obstacle: Reason | None = None
+    precision: Precision = Precision.FP32
+
+    def at(self, precision: Precision) -> "ModuleSource":
+        """The same module, to be run in `precision`."""
+        return replace(self, precision=precision)
 
     def load(self) -> "nn.Module":
         """The module in eval mode, float32, on the CPU.
@@ -61,12 +67,12 @@ class TypedGraph:
     outputs: tuple[TensorSpec, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """What a backend may build from; a backend reads the one it needs."""
+Source = ModuleSource | TypedGraph
 
-    module: ModuleSource | None = None
-    typed: TypedGraph | None = None
+
+def typed_or_reason(source: Source, builder: str) -> TypedGraph | Reason:
+    """`source` where it is a typed graph, else why `builder` ("TensorRT compiles") cannot do without one."""
+    return source if isinstance(source, TypedGraph) else Reason(f"{builder} a typed graph, and this is a module")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +143,7 @@ class Session(Protocol):
 
 class Backend(Protocol):
     name: str
-    runs_module: bool  # builds from the PyTorch module and needs no typed graph
+    runs_module: bool  # builds from a ModuleSource, where the network has one; else from a TypedGraph
     compiles: bool  # `build` makes content that is worth keeping in the store
 
     @property
@@ -149,13 +155,19 @@ class Backend(Protocol):
         """Why nothing can be built here, with the command that changes it; None when it can. Imports no framework."""
         ...
 
-    def supports(self, source: Source, precision: Precision) -> Reason | None:
-        """None when `build` can take this; asked before any work starts."""
+    def supports(self, source: Source) -> Reason | None:
+        """None when `build` can take this; asked before any work starts.
+
+        A typed graph that is still to be made is stood in for by the optimized one at its precision.
+        """
         ...
 
-    def build(
-        self, source: Source, precision: Precision, spec: BuildSpec, progress: Progress | None = None
-    ) -> Engine: ...
+    def build(self, source: Source, settings: EngineSettings, progress: Progress | None = None) -> Engine:
+        """The engine of `source`. Raises BackendMissing for what `supports` refuses, BuildFailed.
+
+        Whoever calls it has asked `unavailable`, once, and does not ask again.
+        """
+        ...
 
     def open(self, engine: Engine, *, threads: int = 0) -> Session:
         """A session on `threads` CPU threads (0: one per core). Raises BackendMissing where the engine cannot run."""

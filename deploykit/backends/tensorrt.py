@@ -13,6 +13,7 @@ from deploykit.backends.protocol import (
     Session,
     Source,
     TypedGraph,
+    typed_or_reason,
 )
 from deploykit.backends.tensorrt_rtx import NO_RTX, compile_with_rtx, describe_types, no_device
 from deploykit.errors import BackendMissing, BuildFailed, ExecutionFailed
@@ -22,9 +23,8 @@ from deploykit.plan.model import EnginePlan
 from deploykit.plan.summary import summarize
 from deploykit.spec import (
     TENSORRT,
-    BuildSpec,
+    EngineSettings,
     Placement,
-    Precision,
     Progress,
     Reason,
 )
@@ -37,8 +37,8 @@ INSTALL = "pip install 'deploykit[gpu]'"
 class TensorRTBackend:
     """Full TensorRT, or TensorRT-RTX in its place.
 
-    Full TensorRT times its kernels on the GPU that is here and builds for that one: `spec.targets` plays no part. The
-    substitute compiles for `spec.targets`.
+    Full TensorRT times its kernels on the GPU that is here and builds for that one: the targets play no part. The
+    substitute compiles for them.
     """
 
     name = "trt"
@@ -71,16 +71,20 @@ class TensorRTBackend:
             return Reason(f"TensorRT {installed} is older than {OLDEST[0]}.{OLDEST[1]}", INSTALL)
         return None
 
-    def supports(self, source: Source, precision: Precision) -> Reason | None:  # noqa: ARG002 - the graph carries it
-        return None if source.typed else Reason("TensorRT compiles a typed graph, and there is none")
+    def supports(self, source: Source) -> Reason | None:
+        found = typed_or_reason(source, "TensorRT compiles")
+        return found if isinstance(found, Reason) else None
 
-    def build(self, source: Source, precision: Precision, spec: BuildSpec, progress: Progress | None = None) -> Engine:
+    def build(self, source: Source, settings: EngineSettings, progress: Progress | None = None) -> Engine:
         """Raises BackendMissing, BuildFailed; UsageError where TensorRT-RTX compiles and lacks a target."""
-        if reason := self.unavailable() or self.supports(source, precision):
-            raise BackendMissing(reason.what, hint=reason.fix)
+        typed = typed_or_reason(source, "TensorRT compiles")
+        if isinstance(typed, Reason):
+            raise BackendMissing(typed.what, hint=typed.fix)
         if missing := self.lacking():
-            return compile_with_rtx(source, precision, spec, progress, backend=self.name, reason=missing)
-        return _build_here(source, precision, spec, progress)
+            if self.strict:
+                raise BackendMissing(missing.what, hint=missing.fix)
+            return compile_with_rtx(typed, settings, progress, backend=self.name, reason=missing)
+        return _build_here(typed, settings, progress)
 
     def open(self, engine: Engine, *, threads: int = 0) -> Session:  # noqa: ARG002 - no CPU threads are involved
         if reason := engine.reason or self.lacking() or no_device():
@@ -92,7 +96,7 @@ class TensorRTBackend:
         return NvinferSession(tensorrt, engine)
 
 
-def _build_here(source: Source, precision: Precision, spec: BuildSpec, progress: Progress | None) -> Engine:
+def _build_here(typed: TypedGraph, settings: EngineSettings, progress: Progress | None) -> Engine:
     """An engine for the GPU that is here, with the plan that TensorRT's inspector tells of it.
 
     An inspector that cannot be read costs the plan, not the engine: `note` says what it was.
@@ -101,24 +105,22 @@ def _build_here(source: Source, precision: Precision, spec: BuildSpec, progress:
 
     from deploykit.backends.nvinfer import compile_engine
 
-    typed = source.typed
-    assert typed is not None  # noqa: S101 - supports() was asked first
-    compiled = compile_engine(tensorrt, typed, spec, progress=progress)
+    compiled = compile_engine(tensorrt, typed, settings, progress=progress)
     flavour = f"tensorrt {'.'.join(tensorrt.__version__.split('.')[:3])}"
     layers, missing = None, ""
     try:
-        layers = _inspected(tensorrt, compiled.content, typed, spec, compiler=flavour)
+        layers = _inspected(tensorrt, compiled.content, typed, settings, compiler=flavour)
     except (BuildFailed, ExecutionFailed) as error:
         missing = f"no plan: {error}"
     plan = summarize(layers) if layers else None
     return Engine(
         backend=TensorRTBackend.name,
         flavour=flavour,
-        precision=precision,
+        precision=typed.precision,
         inputs=typed.inputs,
         outputs=typed.outputs,
         reason=no_device(),
-        note="; ".join(filter(None, (describe_types(spec, precision, plan), missing))),
+        note="; ".join(filter(None, (describe_types(typed.precision, plan, tf32=settings.tf32), missing))),
         typed_digest=typed.digest,
         plan=plan.as_dict() if plan else {},
         layers=layers,
@@ -127,7 +129,7 @@ def _build_here(source: Source, precision: Precision, spec: BuildSpec, progress:
     )
 
 
-def _inspected(trt: Any, content: bytes, typed: TypedGraph, spec: BuildSpec, *, compiler: str) -> EnginePlan:
+def _inspected(trt: Any, content: bytes, typed: TypedGraph, settings: EngineSettings, *, compiler: str) -> EnginePlan:
     """Raises ExecutionFailed, BuildFailed as TensorRT and the reader do."""
     import onnx_ir as ir
 
@@ -136,10 +138,10 @@ def _inspected(trt: Any, content: bytes, typed: TypedGraph, spec: BuildSpec, *, 
     gpu = find_gpu()
     graph = ir.load(typed.path).graph
     return read_inspector(
-        inspect_engine(trt, content, batch=spec.batch.optimum),
+        inspect_engine(trt, content, batch=settings.batch.optimum),
         compiler=compiler,
         precision=typed.precision,
-        batch=spec.batch.optimum,
+        batch=settings.batch.optimum,
         targets=(str(gpu.capability),) if gpu else (),
         engine_bytes=len(content),
         weighted={node.name: node.op_type for node in graph if node.name and node.op_type in WEIGHTED_OPS},

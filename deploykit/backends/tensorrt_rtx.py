@@ -4,6 +4,7 @@ It installs from PyPI and compiles without a driver. What comes out is a plan: w
 and layout. An RTX GPU turns it into machine code when the engine is opened.
 """
 
+from functools import partial
 from importlib.util import find_spec
 
 from deploykit.backends.device import find_gpu, why_no_gpu
@@ -11,13 +12,15 @@ from deploykit.backends.protocol import (
     Engine,
     Session,
     Source,
+    TypedGraph,
+    typed_or_reason,
 )
 from deploykit.errors import BackendMissing
 from deploykit.plan.rtx_log import read_log
 from deploykit.plan.summary import PlanSummary, summarize
 from deploykit.spec import (
     TENSORRT,
-    BuildSpec,
+    EngineSettings,
     Placement,
     Precision,
     Progress,
@@ -43,14 +46,16 @@ class TensorRTRTXBackend:
     def unavailable(self) -> Reason | None:
         return None if find_spec("tensorrt_rtx") else NO_RTX
 
-    def supports(self, source: Source, precision: Precision) -> Reason | None:  # noqa: ARG002 - the graph carries it
-        return None if source.typed else Reason("TensorRT-RTX compiles a typed graph, and there is none")
+    def supports(self, source: Source) -> Reason | None:
+        found = typed_or_reason(source, "TensorRT-RTX compiles")
+        return found if isinstance(found, Reason) else None
 
-    def build(self, source: Source, precision: Precision, spec: BuildSpec, progress: Progress | None = None) -> Engine:
-        """Compile for `spec.targets`. Raises BackendMissing, BuildFailed, UsageError (a target that RTX lacks)."""
-        if reason := self.unavailable() or self.supports(source, precision):
-            raise BackendMissing(reason.what, hint=reason.fix)
-        return compile_with_rtx(source, precision, spec, progress, backend=self.name, reason=cannot_run(spec.targets))
+    def build(self, source: Source, settings: EngineSettings, progress: Progress | None = None) -> Engine:
+        """Compile for `settings.targets`. Raises BackendMissing, BuildFailed, UsageError (a target that RTX lacks)."""
+        typed = typed_or_reason(source, "TensorRT-RTX compiles")
+        if isinstance(typed, Reason):
+            raise BackendMissing(typed.what, hint=typed.fix)
+        return compile_with_rtx(typed, settings, progress, backend=self.name, reason=cannot_run(settings.targets))
 
     def open(self, engine: Engine, *, threads: int = 0) -> Session:  # noqa: ARG002 - no CPU threads are involved
         if reason := engine.reason or self.unavailable() or no_device():
@@ -63,9 +68,8 @@ class TensorRTRTXBackend:
 
 
 def compile_with_rtx(
-    source: Source,
-    precision: Precision,
-    spec: BuildSpec,
+    typed: TypedGraph,
+    settings: EngineSettings,
     progress: Progress | None,
     *,
     backend: str,
@@ -76,31 +80,31 @@ def compile_with_rtx(
 
     from deploykit.backends.nvinfer import compile_engine
 
-    typed = source.typed
-    assert typed is not None  # noqa: S101 - supports() was asked first
-    compiled = compile_engine(tensorrt_rtx, typed, spec, targets=spec.targets, verbose=True, progress=progress)
+    compile_typed = partial(compile_engine, tensorrt_rtx, typed, settings, targets=settings.targets, verbose=True)
+    compiled = compile_typed(progress=progress)
     flavour = f"tensorrt-rtx {'.'.join(tensorrt_rtx.__version__.split('.')[:3])}"
     ranged = any(spec.ranges for spec in typed.inputs)
     shown = compiled
     if ranged:
-        shown = compile_engine(tensorrt_rtx, typed, spec, targets=spec.targets, verbose=True, at_optimum=True)
+        shown = compile_typed(at_optimum=True)
     layers = read_log(
         shown.log,
         compiler=flavour,
-        precision=precision,
-        batch=spec.batch.optimum,
-        targets=tuple(map(str, spec.targets)),
+        precision=typed.precision,
+        batch=settings.batch.optimum,
+        targets=tuple(map(str, settings.targets)),
         engine_bytes=len(compiled.content),
     )
     plan = summarize(layers)
+    in_other_types = describe_types(typed.precision, plan, tf32=settings.tf32)
     return Engine(
         backend=backend,
         flavour=f"{flavour} (ahead of time)" if reason else flavour,
-        precision=precision,
+        precision=typed.precision,
         inputs=typed.inputs,
         outputs=typed.outputs,
         reason=reason,
-        note="; ".join(filter(None, (describe_types(spec, precision, plan), OF_OPTIMUM if ranged else ""))),
+        note="; ".join(filter(None, (in_other_types, OF_OPTIMUM if ranged else ""))),
         typed_digest=typed.digest,
         plan=plan.as_dict(),
         layers=layers,
@@ -109,10 +113,10 @@ def compile_with_rtx(
     )
 
 
-def describe_types(spec: BuildSpec, precision: Precision, plan: PlanSummary | None) -> str:
+def describe_types(precision: Precision, plan: PlanSummary | None, *, tf32: bool) -> str:
     """Where a row computes in another type than its name says; "" where it does not."""
     if precision is Precision.FP32:
-        return "TF32 allowed" if spec.tf32 else ""
+        return "TF32 allowed" if tf32 else ""
     if plan is None or not plan.other_precision:
         return ""
     types = ", ".join(sorted({dtype.lower() for dtype in plan.other_precision.values()}))

@@ -17,7 +17,9 @@ from deploykit.backends.device import find_gpu
 from deploykit.backends.feed import check_feed
 from deploykit.backends.protocol import (
     Engine,
+    ModuleSource,
     Source,
+    TypedGraph,
 )
 from deploykit.backends.quoted import is_out_of_memory, quoted
 from deploykit.errors import BackendMissing, first_line
@@ -25,7 +27,7 @@ from deploykit.host import installed_version
 from deploykit.modules.calling import call
 from deploykit.modules.outputs import flatten_outputs
 from deploykit.spec import (
-    BuildSpec,
+    EngineSettings,
     Feed,
     Placement,
     Precision,
@@ -64,6 +66,15 @@ def configure(flavour: str, *, threads: int) -> torch.device:
     return torch.device("cuda" if on_gpu else "cpu")
 
 
+def _module_or_reason(source: Source) -> ModuleSource | Reason:
+    if isinstance(source, TypedGraph):
+        return Reason(
+            "eager PyTorch needs the module, and an .onnx file has none",
+            "name a network of the zoo or a function that returns one",
+        )
+    return Reason("eager PyTorch has no INT8 path here") if source.precision is Precision.INT8 else source
+
+
 class TorchBackend:
     name = "torch"
     compiles = False
@@ -75,33 +86,26 @@ class TorchBackend:
             return Reason("PyTorch is not installed", "pip install torch")
         return None
 
-    def supports(self, source: Source, precision: Precision) -> Reason | None:
-        if source.module is None:
-            return Reason(
-                "eager PyTorch needs the module, and an .onnx file has none",
-                "name a network of the zoo or a function that returns one",
-            )
-        if precision is Precision.INT8:
-            return Reason("eager PyTorch has no INT8 path here")
-        return None
+    def supports(self, source: Source) -> Reason | None:
+        found = _module_or_reason(source)
+        return found if isinstance(found, Reason) else None
 
     def build(
         self,
         source: Source,
-        precision: Precision,
-        spec: BuildSpec,  # noqa: ARG002 - eager PyTorch compiles nothing
+        settings: EngineSettings,  # noqa: ARG002 - eager PyTorch compiles nothing
         progress: Progress | None = None,  # noqa: ARG002
     ) -> Engine:
-        if reason := self.unavailable() or self.supports(source, precision):
-            raise BackendMissing(reason.what, hint=reason.fix)
-        assert source.module is not None  # noqa: S101 - supports() has just said so
+        module = _module_or_reason(source)
+        if isinstance(module, Reason):
+            raise BackendMissing(module.what, hint=module.fix)
         return Engine(
             backend=self.name,
             flavour=flavour_here(),
-            precision=precision,
-            inputs=source.module.inputs,
-            outputs=source.module.outputs,
-            module=source.module,
+            precision=module.precision,
+            inputs=module.inputs,
+            outputs=module.outputs,
+            module=module,
         )
 
     def open(self, engine: Engine, *, threads: int = 0) -> TorchSession:

@@ -1,34 +1,43 @@
-"""The command line. Each command is a thin file: parse, one call of the pipeline, render.
+"""The command line. Each command is a thin file: parse, one call, render.
 
 Commands are imported when they are used, so `deploykit --help` loads no framework.
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploykit.cli.command import Context
 from deploykit.errors import UnknownName
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 COMMANDS = {
-    "list": "The zoo: parameters, MACs, input, published top-1, paper.",
-    "summary": "Per-layer table: output shape, parameters, MACs, receptive field.",
-    "export": "PyTorch to optimized ONNX, checked against float64.",
-    "calibrate": "The calibration table that INT8 is made with.",
-    "build": "Typed graph to a TensorRT engine.",
-    "inspect": "What was compiled: kernels, precision, bytes, roofline.",
-    "verify": "Numerical parity of every backend; exit code 3 when it fails.",
-    "evaluate": "Top-1 and top-5 on labeled images; exit code 3 beyond --max-drop.",
-    "bench": "The side-by-side table: speed, parity, and what was compiled.",
-    "doctor": "What is installed, what is missing, and how to fix it.",
+    "list": "List the networks of the zoo: parameters, MACs, input, published top-1.",
+    "summary": "Show a network layer by layer: shapes, parameters, MACs, receptive field.",
+    "export": "Export a network to optimized ONNX, verified against float64.",
+    "calibrate": "Make the calibration table for INT8, and measure each layer's sensitivity.",
+    "build": "Build a TensorRT engine in FP32, FP16 or INT8.",
+    "inspect": "Show what was compiled: kernels, precision, memory traffic, roofline.",
+    "verify": "Compare every backend numerically with float64.",
+    "evaluate": "Measure top-1 and top-5 accuracy on labeled images.",
+    "bench": "Compare backends and precisions side by side: speed, parity, plan.",
+    "doctor": "Show what is installed, what is missing, and how to fix it.",
 }
 
 
 class LazyGroup(click.Group):
+    context_class = Context
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
+            if ctx.resilient_parsing:  # a shell completes what stands behind it
+                return None
             from deploykit.cli.hints import command_hint
 
             raise UnknownName("command", name, COMMANDS, fix=command_hint(name))
@@ -40,12 +49,22 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[Any]]":
+        """Names of commands, none of which is imported for it."""
+        from click.shell_completion import CompletionItem
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+        found = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return found or super().shell_complete(ctx, incomplete)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="deploykit")
 def deploykit() -> None:
-    """Take a convolutional network to a proven TensorRT engine, and see what each backend makes of it.
+    """Export a convolutional network through ONNX to a TensorRT engine, verify it, and compare backends.
 
-    Results go to stdout, progress to stderr. MODEL is a name from `deploykit list`, an
-    .onnx file, or a function of yours that returns a module, package.module:function.
+    MODEL is a name from `deploykit list`, an .onnx file, or a Python function that returns an nn.Module, written
+    package.module:function.
+
+    Results go to stdout, progress and warnings to stderr. Exit codes: 0 success, 1 failure, 2 wrong usage, 3 parity or
+    accuracy below its limit, 4 backend missing, 5 malformed or untrusted file.
     """

@@ -1,55 +1,83 @@
 """`deploykit bench MODEL`: the side-by-side table, or one network step after step."""
 
-from dataclasses import fields
 from functools import partial
 
 import click
 
+from deploykit.cli.command import Command, measurement
 from deploykit.cli.comparison_options import ComparisonOptions, comparison_options, finish
-from deploykit.cli.options import BUILDER, INT8, TARGETS, given, parse_backends, parse_precisions, refuse
+from deploykit.cli.given import given, refuse, require
 from deploykit.cli.progress import StageProgress
+from deploykit.cli.requests import with_options
+from deploykit.cli.types import OneOf
 from deploykit.errors import UsageError
-from deploykit.spec import BatchRange
+from deploykit.spec import BatchRange, Precision
 
+MODES = ("forward", "forward-backward")
 MODE_BATCH = "32"
-MODE_TAKES = {"model", "backends", "precision", "batch", "threads", "as_json"}  # of the shared options
-OF_TABLES = {
-    "max_seconds",
-    "throughput",
-    "preprocess",
-    *BUILDER,
-    *INT8,
-    *TARGETS,
-    *(field.name for field in fields(ComparisonOptions)),
-} - MODE_TAKES
+OF_BOTH = {  # parameters that the table and --mode read
+    *("model", "weights", "weights_key", "num_classes", "in_channels", "init_from", "image_size", "width_mult"),
+    *("input_shapes", "factory_args", "seed"),
+    *("backends", "precisions", "batch", "threads", "mode", "as_json"),
+}
 OF_MODES = {"burn_in", "steps"}
 
 
-@click.command("bench")
+@click.command("bench", cls=Command)
 @partial(comparison_options, batch_default=f"1; {MODE_BATCH} with --mode")
-@click.option("--max-seconds", type=float, default=60.0, show_default=True, help="Time limit of the timed rounds.")
-@click.option("--throughput", is_flag=True, help="Also measure images/s: many launches, one synchronization.")
-@click.option(
-    "--mode",
-    help="In place of the table, eager PyTorch alone in fp32, mean and standard deviation of --steps steps of one "
-    "batch each. forward: eval mode, inference_mode. forward-backward: training mode with auxiliary heads and dropout, "
-    "loss and gradients, no optimizer step.",
+@with_options(
+    measurement(
+        "--max-seconds",
+        type=click.FloatRange(min=0, min_open=True),
+        default=60.0,
+        show_default=True,
+        metavar="SECONDS",
+        common=True,
+        help="Time limit of the timed rounds.",
+    ),
+    measurement(
+        "--throughput",
+        is_flag=True,
+        help="Also measure images/s: many launches, one synchronization.",
+    ),
+    measurement(
+        "--mode",
+        type=OneOf("mode", MODES),
+        common=True,
+        help="Instead of the table, time eager PyTorch alone in fp32: mean and standard deviation of --steps "
+        "batches. forward: eval mode under inference_mode. forward-backward: training mode with auxiliary heads and "
+        "dropout, loss and gradients, without an optimizer step.",
+    ),
+    measurement(
+        "--burn-in",
+        type=click.IntRange(min=0),
+        default=10,
+        show_default=True,
+        metavar="N",
+        help="With --mode: untimed steps before the timed ones.",
+    ),
+    measurement(
+        "--steps",
+        type=click.IntRange(min=2),
+        default=100,
+        show_default=True,
+        metavar="N",
+        help="With --mode: timed steps.",
+    ),
 )
-@click.option("--burn-in", type=int, default=10, show_default=True, help="With --mode: steps before the timed ones.")
-@click.option("--steps", type=int, default=100, show_default=True, help="With --mode: timed steps, at least 2.")
 def command(
     shared: ComparisonOptions, max_seconds: float, throughput: bool, mode: str | None, burn_in: int, steps: int
 ) -> None:
     """Time every backend and precision of MODEL side by side, each in a process of its own, in interleaved rounds.
 
-    Each row also has its parity verdict and, where TensorRT-RTX compiled it, what was compiled.
+    Each row also has its parity verdict and, where TensorRT-RTX compiled it, figures of the compiled plan.
 
-    With --mode, time the steps of PyTorch's own network instead: batch 32, 10 steps of burn-in, 100 timed.
+    With --mode, time the steps of eager PyTorch instead: batch 32, 10 steps of burn-in, 100 timed.
     """
     if mode is not None:
         _step(shared, mode, burn_in=burn_in, steps=steps)
         return
-    refuse(OF_MODES, "has a meaning with --mode only", hint="give --mode forward, or --max-seconds")
+    require(OF_MODES, "--mode", hint="add --mode forward, or give --max-seconds")
 
     from deploykit.store import Store
     from deploykit.workflow.compare import bench
@@ -66,21 +94,22 @@ def _step(shared: ComparisonOptions, mode: str, *, burn_in: int, steps: int) -> 
     from deploykit.bench.torch_steps import Mode
     from deploykit.workflow.torch_modes import ModeRequest, bench_mode
 
-    parsed = Mode.parse(mode)
-    idle = OF_TABLES if shared.model.is_factory else {*OF_TABLES, "input_ranges"}  # which say a function's types
-    refuse(idle, f"has no meaning with --mode {parsed}", hint="leave it out, or leave out --mode")
-    if given({"backends"}) and parse_backends(shared.backends) != ("torch",):
+    parsed, model = Mode.parse(mode), shared.spec.model
+    both = OF_BOTH if not model.is_factory else {*OF_BOTH, "input_ranges"}  # which say a function's types
+    parameters = {str(param.name) for param in click.get_current_context().command.params}
+    idle = parameters - both - OF_MODES
+    refuse(idle, f"cannot be combined with --mode {parsed}", hint="leave it out, or leave out --mode")
+    if given({"backends"}) and shared.backends != ("torch",):
         raise UsageError(
-            f"--mode {parsed} times eager PyTorch alone, not --backends {shared.backends}",
+            f"--mode {parsed} times eager PyTorch alone, not --backends {','.join(shared.backends)}",
             hint="leave out --backends, or leave out --mode",
         )
-    if [precision.value for precision in parse_precisions(shared.precision)] != ["fp32"]:
-        raise UsageError(
-            f"--mode {parsed} computes in fp32 alone, not --precision {shared.precision}", hint="leave out --precision"
-        )
-    batch = shared.batch if given({"batch"}) else MODE_BATCH
-    if ":" in batch:
+    if shared.precisions != (Precision.FP32,):
+        said = ",".join(shared.precisions)
+        raise UsageError(f"--mode {parsed} computes in fp32 only, not in {said}", hint="leave out --precision")
+    batch = shared.spec.batch if given({"batch"}) else BatchRange.parse(MODE_BATCH)
+    if batch.minimum not in (1, batch.maximum) or batch.optimum != batch.maximum:
         raise UsageError(f"--mode {parsed} takes one batch, not {batch}", hint=f"write a number: --batch {MODE_BATCH}")
     settings = StepSettings(burn_in=burn_in, steps=steps, threads=shared.threads)
-    request = ModeRequest(model=shared.model, mode=parsed, batch=BatchRange.parse(batch).optimum, settings=settings)
+    request = ModeRequest(model=model, mode=parsed, batch=batch.optimum, settings=settings)
     finish(bench_mode(request, StageProgress()), as_json=shared.as_json)

@@ -6,109 +6,79 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploykit.cli.command import Command, backend, output, precision
+from deploykit.cli.given import defaults, given, require
 from deploykit.cli.idle import check_exceptions, note_unread, require_auto
-from deploykit.cli.options import (
-    CALIBRATION,
-    INT8,
-    budget_option,
-    builder_options,
-    check_output,
-    data_option,
-    defaults,
-    fuse_option,
-    given,
-    int8_options,
-    io_option,
-    json_option,
-    keep_option,
-    model_options,
-    parse_batch,
-    store_option,
-    strict_option,
-    target_options,
-)
+from deploykit.cli.options import ANSWER_OPTIONS, CALIBRATION, FUSE_BUDGET_OPTIONS, INT8, STRICT_OPTIONS
 from deploykit.cli.progress import StageProgress
-from deploykit.spec import (
-    BuilderOptions,
-    BuildSpec,
-    Calibration,
-    DataSource,
-    Fusions,
-    ModelSpec,
-    Precision,
-    QuantizationPolicy,
-    Repair,
-    Target,
-)
+from deploykit.cli.requests import BATCH, ENGINE, TF32, build_spec, with_options
+from deploykit.cli.types import COMPILER, OUTPUT, Parsed, words
+from deploykit.spec import BuildSpec, Precision
 
 if TYPE_CHECKING:
     from deploykit.plan.gpus import Gpu
 
+BEST = "best"
 UNDECIDED = "build on a GPU, give --precision fp16 or int8, or let TensorRT-RTX's plans decide: --accept-rtx-plan"
 
 
-@click.command("build")
-@model_options
-@fuse_option
-@budget_option
-@click.option(
-    "--precision",
-    default="fp32",
-    show_default=True,
-    help="fp32, fp16, int8, or best: the faster of fp16 and int8 by measured time, or by plan for trt-rtx.",
+def parse_precision(text: str) -> Precision | None:
+    """None for the best one, which is still to be found."""
+    return None if text.strip().lower() == BEST else Precision.parse(text)
+
+
+@click.command("build", cls=Command)
+@with_options(
+    precision(
+        "--precision",
+        "asked",
+        type=Parsed(parse_precision, words(*Precision, BEST), metavar="[fp32|fp16|int8|best]"),
+        default="fp32",
+        show_default=True,
+        common=True,
+        help="Precision of convolutions and matrix products. best: the faster of fp16 and int8, measured on the GPU, "
+        "or by the compiled plan for trt-rtx.",
+    ),
+    precision(
+        "--accept-rtx-plan",
+        is_flag=True,
+        help="With --precision best and trt, and no GPU to measure on: let TensorRT-RTX's plans decide.",
+    ),
+    backend(
+        "--backend",
+        type=COMPILER,
+        default="trt",
+        show_default=True,
+        common=True,
+        help="Compiler: trt (TensorRT; without a GPU, TensorRT-RTX compiles in its place) or trt-rtx.",
+    ),
 )
-@click.option(
-    "--accept-rtx-plan",
-    is_flag=True,
-    help="With --precision best: let TensorRT-RTX's plans decide for trt where there is no GPU to measure on.",
+@build_spec(BATCH, *ENGINE, TF32)
+@with_options(
+    *STRICT_OPTIONS,
+    *FUSE_BUDGET_OPTIONS,
+    output("-o", "--output", type=OUTPUT, common=True, help="Also copy the engine to this file."),
+    *ANSWER_OPTIONS,
 )
-@click.option("--backend", default="trt", show_default=True, help="The compiler: trt, trt-rtx.")
-@click.option(
-    "--batch",
-    default="8",
-    show_default=True,
-    help="Largest batch, or min:opt:max (1:8:32); the network's where it is fixed.",
-)
-@target_options
-@io_option
-@keep_option
-@click.option("--tf32", is_flag=True, help="Let FP32 products round their operands to TF32.")
-@builder_options
-@data_option
-@int8_options
-@strict_option
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Also copy the engine here.")
-@store_option
-@json_option
 def command(
-    model: ModelSpec,
-    fusions: Fusions,
-    fuse_budget: float,
-    precision: str,
+    spec: BuildSpec,
+    gpu: "Gpu | None",
+    asked: Precision | None,
     accept_rtx_plan: bool,
     backend: str,
-    batch: str,
-    targets: tuple[Target, ...],
-    gpu: "Gpu | None",
-    keep_io: bool,
-    keep_fp32: tuple[str, ...],
-    tf32: bool,
-    options: BuilderOptions,
-    data: DataSource,
-    calibration: Calibration,
-    policy: QuantizationPolicy,
-    repair: Repair,
     strict_backend: bool,
+    fuse_budget: float,
     output: Path | None,
     store: Path | None,
     as_json: bool,
 ) -> None:
-    """Build an engine of MODEL at one precision, and say what was compiled.
+    """Build an engine for MODEL and report what was compiled.
 
-    Without a GPU, TensorRT-RTX compiles ahead of time for --target. INT8 is calibrated on --data.
+    Without a GPU, TensorRT-RTX compiles ahead of time for --target. INT8 is calibrated on --data, or takes its ranges
+    from --table.
 
-    --precision best for trt without a GPU is undecided, exit code 1, unless --accept-rtx-plan is given: both candidates
-    are shown, and no engine is answered with.
+    --precision best with trt needs a GPU: without one, and without --accept-rtx-plan, it shows both candidates, builds
+    nothing and exits 1.
     """
     from deploykit.backends import get_backend
     from deploykit.errors import DeploykitError, UsageError
@@ -118,33 +88,19 @@ def command(
     from deploykit.tuning.fusions import Goal, decided
     from deploykit.tuning.int8_layers import decided_policy
     from deploykit.tuning.outcome import build_facts, undecided_facts
-    from deploykit.tuning.precision import BEST, CONTENDERS, choose_precision
+    from deploykit.tuning.precision import CONTENDERS, choose_precision
     from deploykit.workflow.engine import build
     from deploykit.workflow.overflow import overflow_facts, overflow_warning
     from deploykit.workflow.settle import settled
     from deploykit.workflow.workspace import Workspace
 
-    best = precision.strip().lower() == BEST
-    if accept_rtx_plan and not best:
-        raise UsageError("--accept-rtx-plan is for --precision best", hint="leave it out, or give --precision best")
-    spec = BuildSpec(
-        model=model,
-        precision=CONTENDERS[0] if best else Precision.parse(precision),
-        batch=parse_batch(batch),
-        targets=targets,
-        keep_io=keep_io,
-        keep_fp32=keep_fp32,
-        tf32=tf32,
-        data=data,
-        calibration=calibration,
-        policy=policy,
-        repair=repair,
-        fusions=fusions,
-        options=options,
-    )
-    check_exceptions(CONTENDERS if best else (spec.precision,), keep_fp32=keep_fp32, policy=policy)
-    require_auto(auto=fusions.auto)
-    check_output(output)
+    best = asked is None
+    if not best:
+        require({"accept_rtx_plan"}, "--precision best")
+    spec = spec.with_precision(asked or CONTENDERS[0])
+    precisions = CONTENDERS if best else (spec.precision,)
+    check_exceptions(precisions, keep_fp32=spec.keep_fp32, policy=spec.policy)
+    require_auto(auto=spec.fusions.auto)
     compiler = get_backend(backend, strict=strict_backend)
     if not compiler.compiles:
         raise UsageError(f"backend {backend} compiles no engine", hint="use trt or trt-rtx, or `deploykit export`")
@@ -166,11 +122,10 @@ def command(
     if "--batch" in facts["defaults"]:
         facts["defaults"]["--batch"] = str(spec.batch)
     if not given({"targets"}):
-        facts["defaults"]["--target"] = ", ".join(map(str, targets))
+        facts["defaults"]["--target"] = ", ".join(map(str, spec.targets))
     if output and built.engine.path:
         facts["engine"] = copy_artifact(built.engine.path, output)
     _print(facts, describe_build, as_json=as_json)
-    precisions = CONTENDERS if best else (spec.precision,)
     note_unread(spec, precisions, quantized=built.exported.quantized, overflow=True)
     if warning := overflow_warning(overflow):
         click.echo(f"deploykit: warning: {warning}", err=True)

@@ -1,22 +1,20 @@
 """`deploykit calibrate MODEL` and `deploykit calibrate merge SHARD...`: ranges of activations for INT8."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from deploykit.cli.options import (
-    data_option,
-    fuse_option,
-    json_option,
-    model_options,
-    refuse,
-    store_option,
-    target_options,
-)
+from deploykit.cli.command import Argument, Command, Context, int8, output, sensitivity
+from deploykit.cli.given import refuse, require
+from deploykit.cli.options import ANSWER_OPTIONS, JSON_OPTION, PERCENTILE
 from deploykit.cli.progress import StageProgress
+from deploykit.cli.requests import DATA, REPAIR, Group, build_spec, require_percentile, with_options
+from deploykit.cli.types import FILE, METHOD, OUTPUT
 from deploykit.errors import UsageError
-from deploykit.spec import CALIBRATION_METHODS, BuildSpec, Calibration, DataSource, Fusions, ModelSpec, Repair, Target
+from deploykit.spec import BuildSpec, Calibration
 
 if TYPE_CHECKING:
     from deploykit.plan.gpus import Gpu
@@ -25,86 +23,127 @@ if TYPE_CHECKING:
     from deploykit.workflow.workspace import Workspace
 
 METHOD_OPTIONS = (
-    click.option(
-        "--method", default=Calibration().method, show_default=True, help=f"One of {', '.join(CALIBRATION_METHODS)}."
+    int8(
+        "--method",
+        type=METHOD,
+        default=Calibration().method,
+        show_default=True,
+        common=True,
+        help="Calibration algorithm.",
     ),
-    click.option(
-        "--percentile", type=float, default=Calibration().percentile, show_default=True, help="For that method."
-    ),
+    PERCENTILE,
+)
+IMAGES_OPTION = int8(
+    "--images",
+    type=click.IntRange(1, 1_000_000),
+    default=Calibration().images,
+    show_default=True,
+    metavar="N",
+    common=True,
+    help="Number of calibration images.",
 )
 
 
+def _read_calibration(spec: BuildSpec, *, images: int, method: str, percentile: float) -> BuildSpec:
+    require_percentile(method, option="--method")
+    return replace(spec, calibration=Calibration(images=images, method=method, percentile=percentile))
+
+
+CALIBRATION = Group((IMAGES_OPTION, *METHOD_OPTIONS), _read_calibration)
+
+
 class CalibrateGroup(click.Group):
-    """What is no subcommand is a MODEL."""
+    """What is no subcommand is a MODEL: the command that takes it has no name of its own."""
+
+    context_class = Context
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        return super().resolve_command(ctx, args if args[0] in self.commands else ["model", *args])
+        if args[0] == calibrate_merge.name:
+            return super().resolve_command(ctx, args)
+        return None, calibrate_model, args
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Options before MODEL are the model command's; `--help` is that of both."""
-        if not args:
+        """Options before MODEL are the model's too, `--help` among them."""
+        if not args and not ctx.resilient_parsing:
             raise UsageError("Missing argument 'MODEL'", hint="name a network, or `merge` and shards")
-        return super().parse_args(ctx, ["model", *args] if args[0].startswith("-") else args)
+        return super().parse_args(ctx, ["--", *args] if args and args[0].startswith("-") else args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
+        own = click.Context(calibrate_model, parent=ctx, resilient_parsing=True)
+        if incomplete.startswith("-"):
+            return calibrate_model.shell_complete(own, incomplete)
+        found = next(iter(calibrate_model.params)).shell_complete(own, incomplete)
+        if not "merge".startswith(incomplete):
+            return found
+        return [CompletionItem("merge"), *(item for item in found if item.type == "plain")]
 
 
 @click.group("calibrate", cls=CalibrateGroup)
 def command() -> None:
-    """Measure the range of every activation of a network: the calibration table that INT8 is made with."""
+    """Make the calibration table for INT8."""
 
 
-@command.command("model")
-@model_options
-@fuse_option
-@data_option
-@click.option("--images", type=click.IntRange(1, 1_000_000), default=Calibration().images, show_default=True)
-@METHOD_OPTIONS[0]
-@METHOD_OPTIONS[1]
-@click.option(
-    "--int8-repair",
-    default="none",
-    show_default=True,
-    help="As INT8 will be built with: a table belongs to the graph, which `equalize` changes.",
+@command.command("MODEL", cls=Command)
+@build_spec(DATA, CALIBRATION, REPAIR)
+@with_options(
+    sensitivity(
+        "--sensitivity",
+        is_flag=True,
+        common=True,
+        help="Also measure the loss of each layer in INT8 by itself, and of mixed FP16 and INT8 graphs.",
+    ),
+    sensitivity(
+        "--max-drop",
+        type=float,
+        metavar="POINTS",
+        help="With --sensitivity: keep the fewest layers in FP16 that lose at most so many points of top-1.",
+    ),
+    sensitivity(
+        "--min-sqnr",
+        type=float,
+        metavar="DB",
+        help="With --sensitivity: keep the fewest layers in FP16 whose outputs reach this SQNR.",
+    ),
+    sensitivity(
+        "--test-images",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="With --sensitivity: images that the loss is measured on. Default: 16, and 512 with --max-drop.",
+    ),
+    output(
+        "--shard",
+        metavar="I/N",
+        help="Collect the statistics of part I of N (1/4) only, for `calibrate merge`. An interrupted shard resumes.",
+    ),
+    output(
+        "-o", "--output", type=OUTPUT, common=True, help="Write the table, or the statistics of --shard, to this file."
+    ),
+    *ANSWER_OPTIONS,
 )
-@click.option("--sensitivity", is_flag=True, help="Also try every layer in INT8 by itself, and show mixed graphs.")
-@click.option("--max-drop", type=float, help="Of --sensitivity: the fewest layers in FP16 that lose so few points.")
-@click.option("--min-sqnr", type=float, help="Of --sensitivity: the same for so many dB of the outputs' SQNR.")
-@click.option("--test-images", type=click.IntRange(min=1), help="Of --sensitivity. Default: 16, with --max-drop 512.")
-@target_options
-@click.option("--shard", help="Count part i of n only (1/4), for `calibrate merge`. An interrupted one goes on.")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Write the table, or with --shard its counts, here."
-)
-@store_option
-@json_option
 def calibrate_model(
-    model: ModelSpec,
-    fusions: Fusions,
-    data: DataSource,
-    images: int,
-    method: str,
-    percentile: float,
-    int8_repair: str,
+    spec: BuildSpec,
+    gpu: "Gpu | None",
     sensitivity: bool,
     max_drop: float | None,
     min_sqnr: float | None,
     test_images: int | None,
-    targets: tuple[Target, ...],
-    gpu: "Gpu | None",
     shard: str | None,
     output: Path | None,
     store: Path | None,
     as_json: bool,
 ) -> None:
-    """Calibrate MODEL on --data, streamed: memory does not grow with --images.
+    """Measure the range of every activation of MODEL on --data: the calibration table that INT8 is built with.
 
-    Activations are counted once, in histograms; every --method reads those counts, so a second method costs nothing.
-    `deploykit calibrate merge SHARD... -o TABLE` joins the parts that --shard wrote: the table is that of one pass, bit
-    for bit. Build with it: `deploykit build MODEL --precision int8 --table TABLE`.
+    Images are streamed, so memory does not grow with --images. Histograms are collected once, and every --method reads
+    them, so trying a second method is cheap. `deploykit build MODEL --precision int8 --table FILE` uses the table.
 
-    --sensitivity shows what INT8 costs each layer by itself, and what mixed graphs lose and move; with --max-drop (on
-    labeled --data) or --min-sqnr it finds the fewest layers to keep in FP16. --target names a GPU for the roofline.
+    Large sets can be split: --shard writes the statistics of a part, and `deploykit calibrate merge SHARD... -o TABLE`
+    joins them into the table of a single pass, bit for bit.
+
+    --sensitivity shows what each layer loses in INT8 by itself, and the loss and memory traffic of mixed graphs. With
+    --max-drop (on labeled --data) or --min-sqnr it finds the fewest layers to keep in FP16.
     """
     from deploykit.io.files import write_text
     from deploykit.store import Store
@@ -112,22 +151,20 @@ def calibrate_model(
     from deploykit.workflow.export import export
     from deploykit.workflow.workspace import Workspace
 
-    if fusions.auto:
-        raise UsageError("a table belongs to one graph", hint="give --fuse the rewrites by name")
-    _require_percentile(method)
-    calibration = Calibration(images=images, method=method, percentile=percentile)
+    if spec.fusions.auto:
+        raise UsageError("a table belongs to one graph", hint="name the fusions with --fuse instead of auto")
     part = Shard.parse(shard) if shard else None
     if part and output is None:
-        raise UsageError("--shard writes a file", hint="name it with -o, such as -o shard1.json")
+        raise UsageError("--shard requires an output file", hint="name it with -o, such as -o shard1.json")
     if part:
         refuse(
-            {"method", "percentile"}, "has no meaning with --shard: it counts only", hint="give it to `calibrate merge`"
+            {"method", "percentile"},
+            "does not apply to --shard, which collects statistics only",
+            hint="give it to `calibrate merge`",
         )
     aim = _aim(max_drop, min_sqnr, sensitivity=sensitivity, sharded=part is not None)
-    repair = Repair.parse(int8_repair)
-    spec = BuildSpec(model, data=data, calibration=calibration, repair=repair, fusions=fusions, targets=targets)
     workspace = Workspace(Store.open(store), StageProgress())
-    exported = equalized(workspace, export(workspace, model, fusions), spec)
+    exported = equalized(workspace, export(workspace, spec.model, spec.fusions), spec)
     if part and output:
         found = observe_shard(workspace, exported, spec, shard=part, kept=output)
         _print(write_shard(output, found), as_json=as_json)
@@ -141,20 +178,20 @@ def calibrate_model(
     _print(table_facts(table, output, exported=exported, data=facts), as_json=as_json)
 
 
-@command.command("merge")
-@click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path))
-@METHOD_OPTIONS[0]
-@METHOD_OPTIONS[1]
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The table.")
-@json_option
+@command.command("merge", cls=Command)
+@click.argument("shards", cls=Argument, nargs=-1, required=True, type=FILE, text="Files that --shard wrote.")
+@with_options(
+    *METHOD_OPTIONS,
+    output("-o", "--output", type=OUTPUT, required=True, common=True, help="Write the table to this file."),
+    JSON_OPTION,
+)
 def calibrate_merge(shards: tuple[Path, ...], method: str, percentile: float, output: Path, as_json: bool) -> None:
-    """Join the SHARDS of one calibration into its table."""
+    """Join the shards of one calibration into its table."""
     from deploykit.io.files import write_text
     from deploykit.workflow.calibrate import merge_files, table_facts
 
-    _require_percentile(method)
-    calibration = Calibration(method=method, percentile=percentile)
-    table = merge_files(shards).table(calibration.method, percentile=calibration.percentile)
+    require_percentile(method, option="--method")
+    table = merge_files(shards).table(method, percentile=percentile)
     write_text(output, table.to_json())
     _print(table_facts(table, output), as_json=as_json)
 
@@ -163,10 +200,9 @@ def _aim(max_drop: float | None, min_sqnr: float | None, *, sensitivity: bool, s
     from deploykit.tuning.sensitivity import Aim
 
     if not sensitivity:
-        names = {"max_drop", "min_sqnr", "test_images", "targets"}
-        refuse(names, "has a meaning with --sensitivity only", hint="add it, or leave the option out")
+        require({"max_drop", "min_sqnr", "test_images", "targets"}, "--sensitivity")
     if sensitivity and sharded:
-        raise UsageError("--sensitivity needs the whole calibration", hint="leave out --shard")
+        raise UsageError("--sensitivity cannot be combined with --shard", hint="it requires all images: leave one out")
     return Aim(max_drop=max_drop, min_sqnr=min_sqnr)
 
 
@@ -189,11 +225,6 @@ def _measure(
         click.echo(to_json({"schema_version": SCHEMA_VERSION, **found.as_dict()}))
     else:
         render_sensitivity(found)
-
-
-def _require_percentile(method: str) -> None:
-    if method != "percentile":
-        refuse({"percentile"}, "has a meaning with --method percentile only", hint="leave it out")
 
 
 def _print(facts: dict[str, Any], *, as_json: bool) -> None:

@@ -1,6 +1,5 @@
-"""What `verify` and `bench` share: their options, the request they become, and how they end."""
+"""What `verify`, `bench` and `evaluate` share: their options, the request they become, and how they end."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -8,36 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploykit.cli.command import backend, precision
 from deploykit.cli.idle import require_rows
-from deploykit.cli.options import (
-    budget_option,
-    builder_options,
-    data_option,
-    fuse_option,
-    int8_options,
-    io_option,
-    json_option,
-    keep_option,
-    model_options,
-    parse_backends,
-    parse_batch,
-    parse_precisions,
-    store_option,
-    strict_option,
-    target_options,
-)
+from deploykit.cli.options import ANSWER_OPTIONS, FUSE_BUDGET_OPTIONS, ROW_OPTIONS, STRICT_OPTIONS
+from deploykit.cli.requests import ENGINE as ENGINE_GROUPS
+from deploykit.cli.requests import Command, batch_group, build_spec, with_options
+from deploykit.cli.types import PRECISIONS
 from deploykit.errors import UsageError
-from deploykit.spec import (
-    BuilderOptions,
-    BuildSpec,
-    Calibration,
-    DataSource,
-    Fusions,
-    ModelSpec,
-    QuantizationPolicy,
-    Repair,
-    Target,
-)
+from deploykit.spec import BuildSpec, Precision
 
 if TYPE_CHECKING:
     from deploykit.plan.gpus import Gpu
@@ -45,28 +22,28 @@ if TYPE_CHECKING:
     from deploykit.workflow.compare import Request
     from deploykit.workflow.workspace import Workspace
 
+PRECISION_OPTION = precision(
+    "--precision",
+    "precisions",
+    type=PRECISIONS,
+    default="fp32",
+    show_default=True,
+    common=True,
+    help="Precisions to compare, in this order.",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ComparisonOptions:
-    """The parsed options of either command."""
+    """The parsed options that `verify`, `bench` and `evaluate` share."""
 
-    model: ModelSpec
-    fusions: Fusions
-    fuse_budget: float
-    backends: str
-    precision: str
-    batch: str
-    threads: int
-    targets: tuple[Target, ...]
+    spec: BuildSpec
     gpu: "Gpu | None"
-    keep_io: bool
-    keep_fp32: tuple[str, ...]
-    options: BuilderOptions
-    data: DataSource
-    calibration: Calibration
-    policy: QuantizationPolicy
-    repair: Repair
+    precisions: tuple[Precision, ...]
+    backends: tuple[str, ...]
+    threads: int
     strict_backend: bool
+    fuse_budget: float
     store: Path | None
     as_json: bool
 
@@ -75,33 +52,18 @@ class ComparisonOptions:
         from deploykit.bench import BenchSettings
         from deploykit.workflow.compare import Request
 
-        if self.policy.auto:
+        if self.spec.policy.auto:
             raise UsageError(
                 "--int8-policy plan is decided by `build` and `inspect`", hint="give the policy that they name"
             )
-        precisions = parse_precisions(self.precision)
-        spec = BuildSpec(
-            model=self.model,
-            batch=parse_batch(self.batch),
-            targets=self.targets,
-            keep_io=self.keep_io,
-            keep_fp32=self.keep_fp32,
-            data=self.data,
-            calibration=self.calibration,
-            policy=self.policy,
-            repair=self.repair,
-            fusions=self.fusions,
-            options=self.options,
-        )
-        backends = parse_backends(self.backends)
-        require_rows(spec, precisions, backends)
+        require_rows(self.spec, self.precisions, self.backends)
         settings = BenchSettings(
-            threads=self.threads, max_seconds=max_seconds, seed=self.model.seed, throughput=throughput
+            threads=self.threads, max_seconds=max_seconds, seed=self.spec.model.seed, throughput=throughput
         )
         return Request(
-            spec=spec,
-            backends=backends,
-            precisions=precisions,
+            spec=self.spec,
+            backends=self.backends,
+            precisions=self.precisions,
             settings=settings,
             strict=self.strict_backend,
             typed=typed,
@@ -114,10 +76,10 @@ class ComparisonOptions:
         return decided_for_rows(workspace, request, gpu=self.gpu, budget_seconds=self.fuse_budget)
 
 
-def comparison_options(command: Callable[..., None], *, batch_default: str = "1") -> Callable[..., None]:
+def comparison_options(command: Command, *, batch: str = "1", batch_default: str = "1") -> Command:
     """Give `command` the shared options, as one `ComparisonOptions` in front of its own.
 
-    `batch_default` is what the help says of a --batch that is not given; its value is 1.
+    `batch` is the --batch that is not given, and `batch_default` what the help says of it.
     """
 
     @wraps(command)
@@ -125,29 +87,17 @@ def comparison_options(command: Callable[..., None], *, batch_default: str = "1"
         shared = ComparisonOptions(**{field.name: parsed.pop(field.name) for field in fields(ComparisonOptions)})
         command(shared, **parsed)
 
-    decorated: Callable[..., None] = with_shared
-    for decorate in reversed(
-        (
-            model_options,
-            fuse_option,
-            budget_option,
-            click.option("--backends", default="torch,ort,trt", show_default=True, help="Rows, in this order."),
-            click.option("--precision", default="fp32", show_default=True, help="fp32, fp16, int8; commas between."),
-            click.option("--batch", default="1", show_default=batch_default, help="Images a run, or min:opt:max."),
-            click.option("--threads", type=int, default=0, help="CPU threads of each row. Default: one per core."),
-            target_options,
-            io_option,
-            keep_option,
-            builder_options,
-            data_option,
-            int8_options,
-            strict_option,
-            store_option,
-            json_option,
-        )
-    ):
-        decorated = decorate(decorated)
-    return decorated
+    batch_option = backend(
+        "--batch",
+        default=batch,
+        show_default=batch_default,
+        common=True,
+        metavar="N|MIN:OPT:MAX",
+        help="Images per run; engines may be built for min:opt:max.",
+    )
+    own = (*STRICT_OPTIONS, *FUSE_BUDGET_OPTIONS, *ANSWER_OPTIONS)
+    decorated = build_spec(batch_group(batch_option), *ENGINE_GROUPS)(with_options(*own)(with_shared))
+    return with_options(PRECISION_OPTION, *ROW_OPTIONS)(decorated)
 
 
 def finish(report: "Report", *, as_json: bool) -> None:

@@ -5,18 +5,19 @@ from pathlib import Path
 
 import click
 
-from deploykit.cli.options import json_option, store_option
+from deploykit.cli.command import Command
+from deploykit.cli.options import JSON_OPTION, STORE_OPTION
 
 MARKS = {"ok": "ok", "missing": "--", "broken": "!!"}
 
 
-@click.command("doctor")
-@store_option
-@json_option
+@click.command("doctor", cls=Command)
+@STORE_OPTION
+@JSON_OPTION
 def command(store: Path | None, as_json: bool) -> None:
-    """What is installed, what is missing, and how to fix it.
+    """Show what is installed, what is missing, and how to fix it.
 
-    Exits 0 also where something is missing: no machine has everything, and every part says what it needs.
+    The exit code is 0 also where something is missing: few machines have everything.
     """
     from deploykit.doctor import examine
     from deploykit.results.document import SCHEMA_VERSION, to_json

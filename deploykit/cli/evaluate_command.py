@@ -6,27 +6,49 @@ from pathlib import Path
 
 import click
 
+from deploykit.cli.command import Command, data, output
 from deploykit.cli.comparison_options import ComparisonOptions, comparison_options
-from deploykit.cli.options import FILE, given, parse_precisions, refuse
+from deploykit.cli.given import refuse, require
 from deploykit.cli.progress import StageProgress
+from deploykit.cli.requests import with_options
+from deploykit.cli.types import FILE
 from deploykit.errors import UsageError
 from deploykit.spec import Precision
 
 BATCH = "64"
 
 
-@click.command("evaluate")
-@partial(comparison_options, batch_default=BATCH)
-@click.option("--calibration-data", type=FILE, help="What INT8 is calibrated on. Default: a part of --data, left out.")
-@click.option("--limit", type=click.IntRange(min=1), help="Judge by so many images only, taken by seed.")
-@click.option("--max-drop", type=float, help="Exit code 3 where a row loses more points of top-1 against the first.")
+@click.command("evaluate", cls=Command)
+@partial(comparison_options, batch=BATCH, batch_default=BATCH)
+@with_options(
+    data(
+        "--calibration-data",
+        type=FILE,
+        metavar="PATH",
+        help="Images that INT8 is calibrated on. Default: a part of --data, which is then not counted.",
+    ),
+    data(
+        "--limit",
+        type=click.IntRange(min=1),
+        metavar="N",
+        common=True,
+        help="Evaluate on N images only, drawn by --seed.",
+    ),
+    output(
+        "--max-drop",
+        type=float,
+        metavar="POINTS",
+        common=True,
+        help="Exit code 3 when a row loses more points of top-1 than this against the first row.",
+    ),
+)
 def command(
     shared: ComparisonOptions, calibration_data: Path | None, limit: int | None, max_drop: float | None
 ) -> None:
-    """Top-1 and top-5 of MODEL on labeled images, for every backend and precision, and which images flip.
+    """Top-1 and top-5 of MODEL on labeled images, for every backend and precision, and which predictions change.
 
-    --data is a folder with a subfolder for each class, a folder of MNIST's idx files, or an .npz with `images` and
-    `labels`. All rows see the same images; INT8 was calibrated on none of them.
+    --data is a folder with one subfolder per class, a folder of MNIST idx files, or an .npz with `images` and `labels`.
+    All rows are evaluated on the same images, and INT8 is calibrated on none of them.
     """
     from deploykit.report.accuracy import render_accuracy
     from deploykit.results.document import to_json
@@ -35,18 +57,19 @@ def command(
     from deploykit.workflow.rows import exit_code
     from deploykit.workflow.workspace import Workspace
 
-    if not isinstance(shared.data, Path):
-        raise UsageError("evaluate needs labeled images", hint="name them with --data FOLDER or .npz")
-    if Precision.INT8 not in parse_precisions(shared.precision):
-        refuse({"calibration_data"}, "is for INT8", hint="leave it out, or add int8 to --precision")
-    if shared.calibration.table is not None and not (shared.repair.equalize or shared.repair.bias):
-        refuse({"calibration_data"}, "has no meaning with --table", hint="the table has its ranges: leave it out")
-    request = replace(shared, batch=shared.batch if given({"batch"}) else BATCH).request()
+    spec, labeled = shared.spec, shared.spec.data
+    if not isinstance(labeled, Path):
+        raise UsageError("evaluate requires labeled images", hint="name them with --data FOLDER or .npz")
+    if Precision.INT8 not in shared.precisions:
+        require({"calibration_data"}, "int8", hint="add int8 to --precision, or leave it out")
+    if spec.calibration.table is not None and not (spec.repair.equalize or spec.repair.bias):
+        refuse({"calibration_data"}, "cannot be combined with --table", hint="the table has its ranges: leave it out")
+    request = shared.request()
     found = evaluate(
         Workspace(Store.open(shared.store), StageProgress()),
         EvaluationRequest(
-            spec=replace(request.spec, data=calibration_data or shared.data),
-            labeled=shared.data,
+            spec=replace(request.spec, data=calibration_data or labeled),
+            labeled=labeled,
             backends=request.backends,
             precisions=request.precisions,
             settings=request.settings,

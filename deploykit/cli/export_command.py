@@ -5,58 +5,77 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deploykit.cli.command import Command, data, graph, output
+from deploykit.cli.given import refuse, require
 from deploykit.cli.idle import note_unshown, require_auto
-from deploykit.cli.options import (
-    TARGETS,
-    budget_option,
-    check_output,
-    fuse_option,
-    json_option,
-    model_options,
-    parse_batch,
-    refuse,
-    store_option,
-    target_options,
-)
+from deploykit.cli.options import ANSWER_OPTIONS, FUSE_BUDGET_OPTIONS, TARGETS
 from deploykit.cli.progress import StageProgress
-from deploykit.spec import BuildSpec, Fusions, ModelSpec, Precision, Target
+from deploykit.cli.requests import batch_group, build_spec, precision_group, with_options
+from deploykit.cli.types import OUTPUT, PRECISION, OneOf
+from deploykit.spec import BuildSpec
 
 if TYPE_CHECKING:
     from deploykit.plan.gpus import Gpu
 
-OF_PRICES = {"precision", "batch", *TARGETS}
+OF_COSTS = {"precision", "batch", *TARGETS}
 IN_DOUBT = "; that was on noise: `deploykit verify` judges the network on images"
-
-
-@click.command("export")
-@model_options
-@fuse_option
-@click.option("--ledger", is_flag=True, help="Price every rewrite: what it did, what it added, whether it pays.")
-@click.option("--precision", default="fp16", show_default=True, help="Of the plans behind --ledger and --fuse auto.")
-@click.option("--batch", default="8", show_default=True, help="Of the plans behind --ledger and --fuse auto.")
-@click.option("--backend", default="trt-rtx", show_default=True, help="What --fuse auto pays for: trt-rtx or ort.")
-@target_options
-@budget_option
-@click.option(
-    "--stem",
-    type=click.Choice(["float", "uint8"]),
-    default="float",
+PRECISION_OPTION = graph(
+    "--precision",
+    type=PRECISION,
+    default="fp16",
     show_default=True,
-    help="Images the graph takes: normalized float32 (N, C, H, W), or bytes (N, H, W, C) that it normalizes itself.",
+    help="Precision at which --fusion-report and --fuse auto cost the graph.",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Also copy the ONNX file here.")
-@click.option("--check/--no-check", default=True, help="Run it and compare with float64. Default: check.")
-@store_option
-@json_option
+BATCH_OPTION = graph(
+    "--batch",
+    default="8",
+    show_default=True,
+    metavar="N|MIN:OPT:MAX",
+    help="Batch size at which --fusion-report and --fuse auto cost the graph.",
+)
+
+
+@click.command("export", cls=Command)
+@build_spec(precision_group(PRECISION_OPTION), batch_group(BATCH_OPTION))
+@with_options(
+    graph(
+        "--fusion-report",
+        is_flag=True,
+        common=True,
+        formerly=("--ledger",),
+        help="Show what each fusion did, the error it added, and its cost or benefit on each backend.",
+    ),
+    graph(
+        "--backend",
+        type=OneOf("backend of --fuse auto", ("trt-rtx", "trt", "ort")),
+        default="trt-rtx",
+        show_default=True,
+        help="Backend whose cost --fuse auto minimizes.",
+    ),
+    *FUSE_BUDGET_OPTIONS,
+    data(
+        "--stem",
+        type=OneOf("stem", ("float", "uint8")),
+        default="float",
+        show_default=True,
+        common=True,
+        help="Image input of the graph: float32 (N, C, H, W), normalized before, or uint8 (N, H, W, C), normalized by "
+        "the graph.",
+    ),
+    output("-o", "--output", type=OUTPUT, common=True, help="Also copy the ONNX file to this place."),
+    output(
+        "--check/--no-check",
+        default=True,
+        common=True,
+        help="Run the file and compare it with float64. Default: --check.",
+    ),
+    *ANSWER_OPTIONS,
+)
 def command(
-    model: ModelSpec,
-    fusions: Fusions,
-    ledger: bool,
-    precision: str,
-    batch: str,
-    backend: str,
-    targets: tuple[Target, ...],
+    spec: BuildSpec,
     gpu: "Gpu | None",
+    fusion_report: bool,
+    backend: str,
     fuse_budget: float,
     stem: str,
     output: Path | None,
@@ -64,15 +83,15 @@ def command(
     store: Path | None,
     as_json: bool,
 ) -> None:
-    """Export MODEL to ONNX: opset 20, dynamic batch, cleaned, BatchNorm folded.
+    """Export MODEL to ONNX: opset 20, dynamic batch, cleaned up, BatchNorm folded.
 
-    The file is checked by onnx and, unless --no-check is given, run by ONNX Runtime at batches 1 and 3, or at the one
-    batch that an .onnx file allows. Its error against the network in float64 (of an .onnx file: the file as it came)
-    may be 3 times that of plain float32. Exit code 3 when it is more, or when there is nothing to compare with.
+    The file is checked by onnx and, unless --no-check is given, run by ONNX Runtime at batches 1 and 3, or at the fixed
+    batch of an .onnx file. Its error against the network in float64 (for an .onnx file: the file as it came) may be 3
+    times that of plain float32. Exit code 3 when it is larger, or when there is nothing to compare with.
 
-    --ledger compiles the graph with and without each rewrite, and times both in ONNX Runtime. --fuse auto keeps the
-    rewrites that pay for --backend, --precision and --target, site by site; without a GPU they pay in TensorRT-RTX's
-    plan or in ONNX Runtime's time, and the answer says in which.
+    --fusion-report compiles the graph with and without each fusion, and times both in ONNX Runtime. --fuse auto keeps
+    the fusions that reduce the cost for --backend, --precision and --target, node by node. The cost is the roofline or
+    the memory traffic of TensorRT-RTX's plan, or the time measured in ONNX Runtime; the output says which.
     """
     from deploykit.io.files import copy_artifact
     from deploykit.report.ledger import render_ledger
@@ -89,23 +108,16 @@ def command(
     from deploykit.workflow.settle import settled
     from deploykit.workflow.workspace import Workspace
 
-    _require_use(ledger=ledger, auto=fusions.auto)
-    check_output(output)
-    note_unshown(model, stem=stem == "uint8", checked=check, priced=ledger or fusions.auto)
-    asked = BuildSpec(
-        model=model,
-        precision=Precision.parse(precision),
-        batch=parse_batch(batch),
-        targets=targets,
-        fusions=fusions,
-    )
+    model, auto = spec.model, spec.fusions.auto
+    _require_use(fusion_report=fusion_report, auto=auto)
+    note_unshown(model, stem=stem == "uint8", checked=check, priced=fusion_report or auto)
     workspace = Workspace(Store.open(store), StageProgress())
-    goal = Goal(spec=settled(workspace, asked), backend=backend, gpu=gpu, budget_seconds=fuse_budget)
+    goal = Goal(spec=settled(workspace, spec), backend=backend, gpu=gpu, budget_seconds=fuse_budget)
     goal, decision = decided(workspace, goal)
-    if ledger:
+    if fusion_report:
         traced(workspace, model)  # which is where both the export and the ledger start
     exported = export(workspace, model, goal.spec.fusions)
-    priced = price_fusions(workspace, exported, goal, decision) if ledger else None
+    priced = price_fusions(workspace, exported, goal, decision) if fusion_report else None
     if stem == "uint8":
         plain, exported = exported, with_uint8_stem(workspace, exported, goal.spec.fusions)
         checked = check_stem(workspace, plain, exported) if check else None
@@ -127,14 +139,14 @@ def command(
         click.get_current_context().exit(3)
 
 
-def _require_use(*, ledger: bool, auto: bool) -> None:
+def _require_use(*, fusion_report: bool, auto: bool) -> None:
     """Raises UsageError for options that would be passed over."""
     require_auto(auto=auto)
     if not auto:
-        refuse({"backend"}, "has a meaning with --fuse auto only", hint="add --fuse auto, or leave it out")
-    if not (auto or ledger):
+        require({"backend"}, "--fuse auto")
+    if not (auto or fusion_report):
         refuse(
-            OF_PRICES,
-            "prices rewrites, and an exported graph is float32 for any batch and target",
-            hint="add --ledger or --fuse auto, or leave it out",
+            OF_COSTS,
+            "applies to the cost of fusions, and an exported graph is float32 for any batch and target",
+            hint="add --fusion-report or --fuse auto, or leave it out",
         )

@@ -9,7 +9,8 @@ from collections.abc import Collection
 
 import click
 
-from deploykit.cli.options import BUILDER, INT8, TARGETS, given, refuse
+from deploykit.cli.given import given, require
+from deploykit.cli.options import BUILDER, INT8, TARGETS
 from deploykit.errors import UsageError
 from deploykit.spec import BuildSpec, ModelSpec, Precision, QuantizationPolicy
 
@@ -19,26 +20,30 @@ OF_INPUTS = {"seed", "input_ranges"}  # which a file, that has its weights, need
 def note(names: Collection[str], why: str) -> None:
     """Say on stderr of those of the options that were given that they have no effect."""
     if idle := given(names):
-        click.echo(f"deploykit: warning: no effect of {idle}: {why}", err=True)
+        verb = "have" if ", " in idle else "has"
+        click.echo(f"deploykit: warning: {idle} {verb} no effect: {why}", err=True)
 
 
 def check_exceptions(
     precisions: Collection[Precision], *, keep_fp32: Collection[str], policy: QuantizationPolicy
 ) -> None:
-    """Raises UsageError for --keep-fp32 where nothing becomes float16, --int8-leave where nothing becomes INT8."""
+    """Raises UsageError for --keep-fp32 where nothing becomes float16, --int8-exclude where nothing becomes INT8."""
     half = Precision.FP16 in precisions or (Precision.INT8 in precisions and policy.rest is Precision.FP16)
     if keep_fp32 and not half and not (policy.auto and Precision.INT8 in precisions):
         raise UsageError(
-            "--keep-fp32 is for fp16, and for int8 with rest=fp16", hint="add --precision fp16, or leave it out"
+            "--keep-fp32 requires fp16, or int8 with --int8-policy rest=fp16",
+            hint="add --precision fp16, or leave out --keep-fp32",
         )
     if policy.exclude and Precision.INT8 not in precisions:
-        raise UsageError("--int8-leave is for int8", hint="leave it out; --keep-fp32 names what fp16 leaves in float32")
+        raise UsageError(
+            "--int8-exclude requires int8", hint="leave it out; --keep-fp32 names what fp16 keeps in float32"
+        )
 
 
 def require_auto(*, auto: bool) -> None:
     """Raises UsageError for what only the search of --fuse auto reads."""
     if not auto:
-        refuse({"fuse_budget"}, "has a meaning with --fuse auto only", hint="add --fuse auto, or leave it out")
+        require({"fuse_budget"}, "--fuse auto")
 
 
 def require_rows(spec: BuildSpec, precisions: Collection[Precision], backends: Collection[str]) -> None:
@@ -48,12 +53,12 @@ def require_rows(spec: BuildSpec, precisions: Collection[Precision], backends: C
     check_exceptions(precisions, keep_fp32=spec.keep_fp32, policy=spec.policy)
     require_auto(auto=spec.fusions.auto)
     if Precision.INT8 not in precisions:
-        refuse(INT8, "is for int8", hint="add int8 to --precision, or leave it out")
+        require(INT8, "int8", hint="add int8 to --precision, or leave it out")
     if Precision.FP16 not in precisions and not spec.keep_io:
-        refuse({"keep_io"}, "is for fp16", hint="add fp16 to --precision, or leave it out")
+        require({"keep_io"}, "fp16", hint="add fp16 to --precision, or leave it out")
     if not any(get_backend(name).compiles for name in backends):
         compiled = BUILDER if spec.fusions.auto else (*BUILDER, *TARGETS)
-        refuse(compiled, "is for backends that compile", hint="add trt or trt-rtx to --backends, or leave it out")
+        require(compiled, "a backend that compiles", hint="add trt or trt-rtx to --backends, or leave it out")
 
 
 def note_unread(spec: BuildSpec, precisions: Collection[Precision], *, quantized: bool, overflow: bool) -> None:

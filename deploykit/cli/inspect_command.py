@@ -6,38 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deploykit.cli.command import Command, backend, output, precision
+from deploykit.cli.given import refuse, require
 from deploykit.cli.idle import check_exceptions, note_unread
-from deploykit.cli.options import (
-    BUILDER,
-    INT8,
-    builder_options,
-    check_output,
-    data_option,
-    fuse_option,
-    int8_options,
-    io_option,
-    json_option,
-    keep_option,
-    model_options,
-    parse_batch,
-    refuse,
-    store_option,
-    target_options,
-)
+from deploykit.cli.options import ANSWER_OPTIONS, BUILDER, INT8
 from deploykit.cli.progress import StageProgress
+from deploykit.cli.requests import BATCH, ENGINE, TF32, build_spec, precision_group, with_options
+from deploykit.cli.types import COMPILER, OUTPUT, PRECISION
 from deploykit.errors import UsageError
-from deploykit.spec import (
-    BuilderOptions,
-    BuildSpec,
-    Calibration,
-    DataSource,
-    Fusions,
-    ModelSpec,
-    Precision,
-    QuantizationPolicy,
-    Repair,
-    Target,
-)
+from deploykit.spec import BuildSpec, ModelSpec, Precision
 
 if TYPE_CHECKING:
     from deploykit.backends.protocol import Backend
@@ -52,53 +29,47 @@ OF_BUILDS = {
     *("input_shapes", "input_ranges", "preprocess"),
     *("fusions", "backend", "keep_io", "keep_fp32", "data", *INT8, *BUILDER),
 }
-
-
-@click.command("inspect")
-@model_options
-@fuse_option
-@click.option("--precision", default="fp32", show_default=True, help="fp32, fp16, int8.")
-@click.option("--backend", default="trt-rtx", show_default=True, help="The compiler: trt, trt-rtx.")
-@click.option(
-    "--batch",
-    default="8",
+PRECISION_OPTION = precision(
+    "--precision",
+    type=PRECISION,
+    default="fp32",
     show_default=True,
-    help="Largest batch, or min:opt:max (1:8:32); the network's where it is fixed.",
+    common=True,
+    help="Precision of convolutions and matrix products.",
 )
-@target_options
-@io_option
-@keep_option
-@click.option("--tf32", is_flag=True, help="Let FP32 products round their operands to TF32.")
-@builder_options
-@data_option
-@int8_options
-@click.option(
-    "--diff",
-    "beside",
-    metavar="OTHER",
-    help="Compare with another plan: a precision of the same network, an engine file, or another MODEL.",
+
+
+@click.command("inspect", cls=Command)
+@backend("--backend", type=COMPILER, default="trt-rtx", show_default=True, common=True, help="Compiler.")
+@build_spec(precision_group(PRECISION_OPTION), BATCH, *ENGINE, TF32)
+@with_options(
+    output(
+        "--diff",
+        "beside",
+        common=True,
+        metavar="OTHER",
+        help="Compare with another plan: a precision of the same network, an engine file, or another MODEL.",
+    ),
+    output(
+        "--top",
+        type=click.IntRange(1, 10_000),
+        default=10,
+        show_default=True,
+        metavar="N",
+        help="Rows of each list.",
+    ),
+    output("--html", type=OUTPUT, common=True, help="Also write a page with the graph and the roofline."),
+    output(
+        "--trust-engine",
+        is_flag=True,
+        help="Open an engine file that this store did not build. An engine is native code: open only what you trust.",
+    ),
+    *ANSWER_OPTIONS,
 )
-@click.option("--top", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Rows of each list.")
-@click.option("--html", type=click.Path(path_type=Path), help="Also write a page with graph and roofline here.")
-@click.option("--trust-engine", is_flag=True, help="Open an engine that this store did not build. It is native code.")
-@store_option
-@json_option
 def command(
-    model: ModelSpec,
-    fusions: Fusions,
-    precision: str,
-    backend: str,
-    batch: str,
-    targets: tuple[Target, ...],
+    spec: BuildSpec,
     gpu: "Gpu | None",
-    keep_io: bool,
-    keep_fp32: tuple[str, ...],
-    tf32: bool,
-    options: BuilderOptions,
-    data: DataSource,
-    calibration: Calibration,
-    policy: QuantizationPolicy,
-    repair: Repair,
+    backend: str,
     beside: str | None,
     top: int,
     html: Path | None,
@@ -106,13 +77,14 @@ def command(
     store: Path | None,
     as_json: bool,
 ) -> None:
-    """Show what MODEL, or an engine that deploykit built, was compiled into.
+    """Show what MODEL, or an engine file that deploykit built, was compiled into.
 
-    Kernels by type and precision, bytes moved, memory; which layers are not in the precision asked for and why; what
-    conversions cost; and where --target names a GPU, the roofline's lower bound. A network is built first, and its plan
-    set beside that of the next wider precision. An engine is found in the store by its content and never opened.
+    Kernels by type and precision, memory traffic, memory; which layers are not in the precision asked for, and why;
+    the cost of format conversions; and, where --target names a GPU, the lower bound of its roofline. A network is
+    built first, and its plan compared with that of the next wider precision. An engine file is found in the store by
+    its content, and is not opened.
 
-    `deploykit inspect --diff A B` compares two plans, A being what B is measured against.
+    `deploykit inspect --diff A B` compares the plan of B with the baseline A.
     """
     from deploykit.backends import get_backend
     from deploykit.report.inspection import render_inspection
@@ -124,32 +96,17 @@ def command(
     from deploykit.workflow.settle import settled
     from deploykit.workflow.workspace import Workspace
 
-    if fusions.auto:
+    model = spec.model
+    if spec.fusions.auto:
         raise UsageError("inspect shows one graph", hint="let `build --fuse auto` choose, then inspect its engine")
     if is_engine(model.name):
         _require_engine(model.name, beside)
     _require_shown(as_json=as_json, engines=is_engine(model.name) or (beside is not None and is_engine(beside)))
-    check_output(html)
-    spec = BuildSpec(
-        model=model,
-        precision=Precision.parse(precision),
-        batch=parse_batch(batch),
-        targets=targets,
-        keep_io=keep_io,
-        keep_fp32=keep_fp32,
-        tf32=tf32,
-        data=data,
-        calibration=calibration,
-        policy=policy,
-        repair=repair,
-        fusions=fusions,
-        options=options,
-    )
     precisions = [
         spec.precision,
         *((Precision(beside.lower()),) if beside and beside.lower() in list(Precision) else ()),
     ]
-    check_exceptions(precisions, keep_fp32=keep_fp32, policy=policy)
+    check_exceptions(precisions, keep_fp32=spec.keep_fp32, policy=spec.policy)
     compiler = get_backend(backend)
     workspace = Workspace(Store.open(store), StageProgress())
     if not is_engine(model.name):
@@ -159,7 +116,7 @@ def command(
         others=() if is_engine(model.name) else wider_plans(workspace, spec, compiler),
         beside=_beside(workspace, beside, spec, compiler, trusted=trust_engine),
         gpu=gpu,
-        tf32=tf32,
+        tf32=spec.tf32,
     ).as_dict()
     if not is_engine(model.name):
         beside_int8 = {Precision.FP16} if Precision.INT8 in precisions else set()
@@ -179,14 +136,14 @@ def command(
 def _require_shown(*, as_json: bool, engines: bool) -> None:
     """Raises UsageError for options of what is not shown."""
     if as_json:
-        refuse({"top"}, "has no meaning with --json, which has all rows", hint="leave one of them out")
+        refuse({"top"}, "cannot be combined with --json, which has all rows", hint="leave one of them out")
     if not engines:
-        refuse({"trust_engine"}, "is for engine files", hint="leave it out, or name an engine")
+        require({"trust_engine"}, "an engine file", hint="leave it out, or name an engine file")
 
 
 def _require_engine(name: str, beside: str | None) -> None:
     """Raises UsageError for options that would be passed over: an engine is built already."""
-    refuse(OF_BUILDS, f"has no meaning for the engine {name}", hint="leave it out, or name the network")
+    refuse(OF_BUILDS, f"cannot change the engine {name}, which is built", hint="leave it out, or name the network")
     if beside is not None and beside.lower() in list(Precision):
         raise UsageError(f"the engine {name} has one precision", hint="give --diff another engine, or a MODEL")
 

@@ -7,21 +7,26 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deploykit.cli.options import json_option
+from deploykit.cli.command import Argument, Command, output
+from deploykit.cli.options import JSON_OPTION
+from deploykit.cli.types import ModelName
 from deploykit.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
     from deploykit.zoo.registry import Card
 
 
-@click.command("list")
-@click.argument("pattern", required=False)
-@click.option("--all", "everything", is_flag=True, help="Also the test_* miniatures.")
-@json_option
-def command(pattern: str | None, everything: bool, as_json: bool) -> None:
-    """The zoo, and what installed plug-ins add: parameters, multiply-accumulates, input, published top-1, paper.
+PATTERN_HELP = "Part of a name, or a pattern with wildcards (resnet*)."
 
-    PATTERN keeps the names that contain it, or match it where it has wildcards (resnet*).
+
+@click.command("list", cls=Command)
+@click.argument("pattern", cls=Argument, required=False, type=ModelName(), text=PATTERN_HELP)
+@output("--all", "everything", is_flag=True, common=True, help="Also list the test_* networks.")
+@JSON_OPTION
+def command(pattern: str | None, everything: bool, as_json: bool) -> None:
+    """List the networks of the zoo and of installed plug-ins.
+
+    Each with its parameters, multiply-accumulates (MACs), input, published top-1 accuracy and paper.
     """
     from deploykit.results.document import SCHEMA_VERSION, to_json
     from deploykit.zoo.registry import cards

@@ -2,28 +2,31 @@
 
 import click
 
+from deploykit.cli.command import Command, output
+from deploykit.cli.given import refuse
 from deploykit.cli.idle import note
-from deploykit.cli.options import json_option, model_options, refuse
+from deploykit.cli.options import JSON_OPTION
+from deploykit.cli.requests import model_options
 from deploykit.errors import UsageError
 from deploykit.spec import ModelSpec
 
 UNREAD = {"weights", "init_from", "seed", "preprocess"}
 
 
-@click.command("summary")
+@click.command("summary", cls=Command)
 @model_options
-@json_option
-@click.option("--csv", "as_csv", is_flag=True, help="Print one line of CSV per layer on stdout, without totals.")
+@JSON_OPTION
+@output("--csv", "as_csv", is_flag=True, common=True, help="Print one line of CSV per layer on stdout, without totals.")
 def command(model: ModelSpec, as_json: bool, as_csv: bool) -> None:
-    """Each layer of MODEL: output shape, parameters, multiply-accumulates, activations, receptive field.
+    """Show each layer of MODEL: output shape, parameters, MACs, activations, receptive field.
 
-    Read off shapes alone, so nothing is trained, exported or stored, and --weights, --init-from, --seed and
-    --preprocess are refused.
-    For a network with a width multiplier, MobileNet's cost law stands beside what its blocks really take.
+    All of it follows from shapes: no weights are read, and nothing is exported or stored. --weights, --init-from,
+    --seed and --preprocess are errors here. For MobileNet with --width-mult, the cost that the paper predicts stands
+    beside that of its blocks.
     """
     if as_json and as_csv:
-        raise UsageError("--json and --csv exclude each other", hint="give one of them")
-    refuse(UNREAD, "has no meaning: a summary reads no weights and is shown no images", hint="leave it out")
+        raise UsageError("--json cannot be combined with --csv", hint="give one of them")
+    refuse(UNREAD, "does not apply: a summary reads no weights and no images", hint="leave it out")
     from deploykit.report.layers import layers_csv, render_layers
     from deploykit.results.document import SCHEMA_VERSION, to_json
     from deploykit.workflow.summarize import summarize

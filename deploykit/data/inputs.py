@@ -317,7 +317,7 @@ def require_feedable(network: Signature, data: DataSource = None) -> None:
 def unprepared(model: ModelSpec, preparation: str) -> str:
     """The warning where --preprocess was given and arrays or noise are fed, which it does not apply to; else ""."""
     made = preparation == PREPARED or preparation.startswith(NOISE)
-    said = f"no effect of --preprocess: the network is shown {preparation}"
+    said = f"--preprocess has no effect: the network is shown {preparation}"
     return said if made and model.preprocess is not None else ""
 
 

@@ -11,7 +11,15 @@ from deploykit.graph.normalization import own_normalization
 from deploykit.graph.passes.cleanup import CLEAN_UP
 from deploykit.graph.passes.naming import separate_names
 from deploykit.graph.passes.order import CNN_PASSES, FUSIONS, cnn_passes, fusion_passes, optimize
-from deploykit.graph.serialize import check, computing_types, graph_digest, serialize, tensor_specs, weights_with_nan
+from deploykit.graph.serialize import (
+    check,
+    computing_types,
+    deserialize,
+    graph_digest,
+    serialize,
+    tensor_specs,
+    weights_with_nan,
+)
 from deploykit.graph.sizes import set_input_sizes
 
 __all__ = [
@@ -21,6 +29,7 @@ __all__ = [
     "check",
     "cnn_passes",
     "computing_types",
+    "deserialize",
     "fusion_passes",
     "graph_digest",
     "node_modules",

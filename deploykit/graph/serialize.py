@@ -44,6 +44,11 @@ def serialize(model: ir.Model) -> bytes:
     return content
 
 
+def deserialize(proto: onnx.ModelProto) -> ir.Model:
+    """The graph of a file that `serialize` wrote, as it was: for any other file there is `foreign.parse`."""
+    return ir.serde.deserialize_model(proto)
+
+
 def _without_bulk(model: ir.Model) -> tuple[dict[str, ir.TensorProtocol], onnx.ModelProto]:
     """The large initializers, and the message of everything else; `model` is the same before and after."""
     initializers = model.graph.initializers

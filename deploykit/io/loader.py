@@ -167,6 +167,13 @@ def read_onnx(path: Path) -> "onnx.ModelProto":
     return model
 
 
+def read_stored_onnx(path: Path) -> "onnx.ModelProto":
+    """A graph that deploykit wrote, from its store, which has verified its digest: parsed, and not vetted again."""
+    import onnx
+
+    return onnx.load_model_from_string(path.read_bytes())
+
+
 def external_files(path: Path) -> tuple[Path, ...]:
     """The files beside an ONNX file that hold tensors of it, sorted; vetted, and not read.
 

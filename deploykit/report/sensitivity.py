@@ -89,7 +89,7 @@ def render_sensitivity(found: Sensitivity, *, file: TextIO | None = None) -> Non
     rows = [_stop(stop, len(found.layers), labeled=labeled) for stop in found.stops]
     render_table(headings, rows, right=("SQNR dB",), file=file)
     if stop := found.chosen:
-        options = " ".join(["--int8-policy rest=fp16", *(f"--int8-leave {node}" for node in stop.left)])
+        options = " ".join(["--int8-policy rest=fp16", *(f"--int8-exclude {node}" for node in stop.left)])
         render_lines(
             ["", f"To build the chosen one: {options if stop.left else '--precision int8 as it is'}"], file=file
         )

@@ -6,6 +6,7 @@ from deploykit.spec.build import (
     BuilderOptions,
     BuildSpec,
     DataSource,
+    EngineSettings,
     Fusions,
     Synthetic,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "BuilderOptions",
     "Calibration",
     "DataSource",
+    "EngineSettings",
     "Feed",
     "Fusions",
     "ImageAxes",

@@ -95,6 +95,20 @@ class BuilderOptions:
                 raise UsageError(f"{name} is {value}", hint=f"give a whole number from {low} to {high}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """All that a backend is told beside what it builds from, which knows its precision.
+
+    That is the batch and the GPUs that an engine is for, whether FP32 products may be rounded to TF32, and the
+    builder's options.
+    """
+
+    batch: BatchRange = BatchRange()
+    targets: tuple[Target, ...] = (Target(8, 9),)
+    tf32: bool = False
+    options: BuilderOptions = BuilderOptions()
+
+
 class Synthetic(StrEnum):
     """Data that is made up."""
 
@@ -127,6 +141,11 @@ class BuildSpec:
     repair: Repair = Repair()
     fusions: Fusions = Fusions()
     options: BuilderOptions = BuilderOptions()
+
+    @property
+    def engine_settings(self) -> EngineSettings:
+        """What of it concerns the compiler."""
+        return EngineSettings(batch=self.batch, targets=self.targets, tf32=self.tf32, options=self.options)
 
     def with_precision(self, precision: Precision) -> "BuildSpec":
         """The same engine at another precision."""

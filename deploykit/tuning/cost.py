@@ -18,7 +18,6 @@ from deploykit.backends import get_backend
 from deploykit.backends.protocol import (
     Backend,
     Engine,
-    Source,
     TypedGraph,
 )
 from deploykit.bench import BenchSettings, Measurement, Ratio, RowJob, latency, ratios_to_first, run_rows
@@ -32,7 +31,8 @@ from deploykit.precision.calibrate.collect import collect
 from deploykit.precision.float16 import to_float16
 from deploykit.precision.int8.quantize import quantize
 from deploykit.spec import BuildSpec, InputRange, Precision
-from deploykit.workflow.transforms import plan_with_costs
+from deploykit.workflow.engine import require_usable
+from deploykit.workflow.transforms import plan_with_costs, read_foreign
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -150,7 +150,7 @@ class PlanPricing:
         backend, spec = usable(RTX), self.spec
         with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
             typed = typed_graph(network, spec, backend, Path(folder) / "typed.onnx")
-            plan = backend.build(Source(typed=typed), spec.precision, spec, None).layers
+            plan = backend.build(typed, spec.engine_settings).layers
             if plan is None:
                 raise BuildFailed("TensorRT-RTX told nothing of what it compiled")
             costed = _with_costs(plan, network, typed.path) if self.gpu else plan
@@ -178,7 +178,7 @@ class TimePricing:
             jobs = []
             for label, each in (("without", other), ("with", network)):
                 typed = typed_graph(each, spec, backend, Path(folder) / f"{label}.onnx")
-                engine = backend.build(Source(typed=typed), spec.precision, spec, None)
+                engine = backend.build(typed, spec.engine_settings)
                 jobs.append(RowJob(label, engine, _feeds(engine, spec.batch.optimum)))
             return paired(jobs, seconds=self.seconds)
 
@@ -200,8 +200,7 @@ def paired(jobs: list[RowJob], *, seconds: float) -> TimePrice:
 def usable(name: str) -> Backend:
     """The backend `name`. Raises BackendMissing where it cannot be used here."""
     backend = get_backend(name)
-    if reason := backend.unavailable():
-        raise BackendMissing(f"backend {name} cannot be used here: {reason.what}", hint=reason.fix)
+    require_usable(backend)
     return backend
 
 
@@ -247,7 +246,7 @@ def _with_costs(plan: EnginePlan, network: ir.Model, typed: Path) -> EnginePlan:
     """The plan with its MACs; the file is read for shapes only where a rewrite left one out."""
     costs = graph.weighted_costs(network, batch=plan.batch)
     if not all(cost.macs for cost in costs.values()):
-        return plan_with_costs(plan, typed)
+        return plan_with_costs(plan, read_foreign(typed))  # which infers them
     return plan.with_costs({name: (cost.macs, cost.module) for name, cost in costs.items()})
 
 

@@ -1,4 +1,4 @@
-"""`export --ledger`: what each rewrite did to a network, what it cost in exactness, and what it is worth.
+"""`export --fusion-report`: what each rewrite did to a network, what it cost in exactness, and what it is worth.
 
 Every fusion that is wanted is left out once, every other one is added once, and the two graphs are priced against each
 other, everything else being equal: kernels and bytes of TensorRT-RTX's plan, and ONNX Runtime's paired time. That

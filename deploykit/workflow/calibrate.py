@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +30,10 @@ from deploykit.workflow.export import Exported
 from deploykit.workflow.workspace import Workspace, source
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from deploykit.precision.calibrate.observations import Observations
     from deploykit.precision.calibrate.table import CalibrationTable
-    from deploykit.spec import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,10 @@ class Shard:
         return cls(int(index) - 1, int(count))
 
 
-def calibrate(workspace: Workspace, exported: Exported, spec: BuildSpec) -> tuple[CalibrationTable, Mapping[str, Any]]:
-    """The calibration table of the optimized graph, and over what it was made.
+def calibrate(
+    workspace: Workspace, exported: Exported, spec: BuildSpec, *, read: Callable[[], ir.Model] | None = None
+) -> tuple[CalibrationTable, Mapping[str, Any]]:
+    """The calibration table of the optimized graph, and over what it was made. `read` stands in for reading the graph.
 
     Raises UsageError, UntrustedArtifact for a table that is given and does not fit, or is none.
     """
@@ -65,12 +69,14 @@ def calibrate(workspace: Workspace, exported: Exported, spec: BuildSpec) -> tupl
         given = given_table(asked.table, exported)
         workspace.warn_once(unprepared(exported.model, given[0].preprocessing))
         return given
-    observations, facts = observe(workspace, exported, spec)
+    observations, facts = observe(workspace, exported, spec, read=read)
     table = observations.table(asked.method, percentile=asked.percentile)
     return table, {"method": table.method, "images": table.images, **facts}
 
 
-def observe(workspace: Workspace, exported: Exported, spec: BuildSpec) -> tuple[Observations, Mapping[str, Any]]:
+def observe(
+    workspace: Workspace, exported: Exported, spec: BuildSpec, *, read: Callable[[], ir.Model] | None = None
+) -> tuple[Observations, Mapping[str, Any]]:
     """What the activations of the optimized graph are on the calibration images, and what those were.
 
     An interrupted collection goes on where it stopped: its counts lie beside the store's entries meanwhile.
@@ -84,9 +90,8 @@ def observe(workspace: Workspace, exported: Exported, spec: BuildSpec) -> tuple[
         kept.parent.mkdir(mode=0o700, exist_ok=True)
         stage = f"calibrate on {len(inputs)} images"
         with workspace.timed(stage):
-            seen = observe_inputs(
-                exported, inputs, shard=Shard(), kept=kept, progress=workspace.progress, stage=f"{stage}: batch"
-            )
+            said = partial(workspace.progress, f"{stage}: batch")
+            seen = observe_inputs(exported, inputs, shard=Shard(), kept=kept, progress=said, read=read)
         writer.write("observations.json", seen.to_json())
         kept.unlink(missing_ok=True)
         return {}
@@ -122,9 +127,17 @@ def equalized(workspace: Workspace, exported: Exported, spec: BuildSpec) -> Expo
 
 
 def observe_inputs(
-    exported: Exported, inputs: Inputs, *, shard: Shard, kept: Path | None, progress: Progress, stage: str
+    exported: Exported,
+    inputs: Inputs,
+    *,
+    shard: Shard,
+    kept: Path | None,
+    progress: Callable[[int, int], None],
+    read: Callable[[], ir.Model] | None = None,
 ) -> Observations:
     """Count a shard. What `kept` holds of it already is taken over, and what there is is written there now and then.
+
+    `progress` is told how many batches are done, and of how many. `read` stands in for reading the graph.
 
     Raises UsageError where `kept` is of another calibration, or there are fewer batches than shards; UntrustedArtifact
     where it is no such file.
@@ -145,10 +158,10 @@ def observe_inputs(
         raise UsageError(f"{seen.run.batches} batches cannot be cut into {shard.count} shards", hint="use fewer shards")
     if not seen.finished:
         observe(
-            read_graph(exported.path),
+            read() if read else read_graph(exported.path),
             islice(inputs.feeds(), batches.start, batches.stop),
             seen,
-            progress=lambda done: progress(stage, done, len(batches)),
+            progress=lambda done: progress(done, len(batches)),
             checkpoint=(lambda found: _keep(kept, found)) if kept else None,
         )
     return seen
@@ -162,9 +175,8 @@ def observe_shard(
     workspace.warn_once(unprepared(exported.model, inputs.preparation))
     stage = f"count shard {shard.index + 1}/{shard.count} of {len(inputs)} images"
     with workspace.timed(stage):
-        return observe_inputs(
-            exported, inputs, shard=shard, kept=kept, progress=workspace.progress, stage=f"{stage}: batch"
-        )
+        said = partial(workspace.progress, f"{stage}: batch")
+        return observe_inputs(exported, inputs, shard=shard, kept=kept, progress=said)
 
 
 def table_facts(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from deploykit.backends.device import find_gpu
@@ -29,32 +30,42 @@ class Built:
     hit: bool
     seconds: float | None
 
-    @property
+    @cached_property
     def plan(self) -> EnginePlan | None:
         """What was compiled, layer by layer; None where the compiler tells nothing."""
-        return stored_plan(self.entry) if self.entry else None
+        return self.engine.layers or (stored_plan(self.entry) if self.entry else None)
 
 
 def build(workspace: Workspace, spec: BuildSpec, backend: Backend, *, typed: Typed | None = None) -> Built:
     """One engine. Raises BackendMissing where the backend cannot be used or cannot do this, BuildFailed."""
+    require_usable(backend)
+    return build_with(workspace, spec, backend, typed=typed)
+
+
+def require_usable(backend: Backend) -> None:
+    """Raises BackendMissing where nothing can be built with it here."""
     if reason := backend.unavailable():
         raise BackendMissing(f"backend {backend.name} cannot be used here: {reason.what}", hint=reason.fix)
+
+
+def build_with(workspace: Workspace, spec: BuildSpec, backend: Backend, *, typed: Typed | None = None) -> Built:
+    """One engine of a backend that is known to be usable. Raises as `build`."""
     exported = export(workspace, spec.model, spec.fusions)
     exported.require_batch(spec.batch)
-    if reason := _refusal(backend, exported, spec.precision):
+    source = _source(backend, exported, spec.precision)
+    if reason := backend.supports(source):
         raise BackendMissing(f"backend {backend.name} cannot do {spec.precision}: {reason.what}", hint=reason.fix)
-    if typed is None and not backend.runs_module:
-        typed = type_graph(workspace, exported, spec, backend.placement)
-    source = Source(module=exported.module, typed=typed.graph if typed else None)
+    if isinstance(source, TypedGraph):
+        typed = typed or type_graph(workspace, exported, spec, backend.placement)
+        source = typed.graph
     if exported.random_weights and backend.compiles:
-        workspace.warn_once(
-            f"the engine of {exported.model.label} has weights that nobody trained ({exported.weights})"
-        )
-    if not backend.compiles or typed is None:
-        engine = backend.build(source, spec.precision, spec, workspace.progress)
+        label = exported.model.label
+        workspace.warn_once(f"the engine of {label} has weights that nobody trained ({exported.weights})")
+    if not (backend.compiles and isinstance(source, TypedGraph)):
+        engine = backend.build(source, spec.engine_settings, workspace.progress)
         return Built(exported, typed, engine, entry=None, hit=False, seconds=None)
-    entry, hit = _compile(workspace, spec, backend, source, typed.graph, exported.weights)
-    return Built(exported, typed, _stored(entry, typed.graph), entry, hit, entry.facts["seconds"])
+    engine, entry, hit = _compile(workspace, spec, backend, source, exported.weights)
+    return Built(exported, typed, engine, entry, hit, entry.facts["seconds"])
 
 
 def stored_plan(entry: Entry) -> EnginePlan | None:
@@ -70,34 +81,37 @@ def stored_weights(entry: Entry) -> WeightsOrigin | None:
     return WeightsOrigin.from_dict(found) if found else None
 
 
-def _refusal(backend: Backend, exported: Exported, precision: Precision) -> Reason | None:
-    """Asked with the graph that would be typed, before any calibration or conversion is paid for."""
-    return backend.supports(Source(module=exported.module, typed=exported.as_typed(precision)), precision)
+def _source(backend: Backend, exported: Exported, precision: Precision) -> Source:
+    """What the backend builds from: the module, or the graph before it is typed, which may be long in the making."""
+    if backend.runs_module and exported.module is not None:
+        return exported.module.at(precision)
+    return exported.as_typed(precision)
 
 
 def _compile(
     workspace: Workspace,
     spec: BuildSpec,
     backend: Backend,
-    source: Source,
     typed: TypedGraph,
     weights: WeightsOrigin,
-) -> tuple[Entry, bool]:
+) -> tuple[Engine, Entry, bool]:
+    """The engine, where it is kept, and whether it was there: only then is it read back from what the store knows."""
     stage = f"compile with {backend.name}"
+    fresh: list[Engine] = []
 
     def steps(phase: str, done: int, total: int) -> None:
         workspace.progress(f"{stage}: {phase}", done, total)
 
     def make(writer: Writer) -> Mapping[str, Any]:
         with workspace.timed(stage):
-            engine = backend.build(source, spec.precision, spec, steps)
+            engine = backend.build(typed, spec.engine_settings, steps)
         writer.write("model.engine", engine.content or b"")
         writer.write("build.log", engine.log)
         if engine.layers is not None:
-            from deploykit.workflow import transforms
-
-            plan = transforms.plan_with_costs(engine.layers, typed.path)
+            plan = _with_costs(engine.layers, typed)
+            engine = replace(engine, layers=plan)
             writer.write("plan.json", plan.to_json())
+        fresh.append(engine)
         kept = ("backend", "flavour", "inputs", "outputs", "reason", "note", "plan")
         made = {name: getattr(engine, name) for name in kept}
         return {**made, "seconds": workspace.seconds[stage], "weights": weights.as_dict()}
@@ -114,7 +128,16 @@ def _compile(
         "compilers": library_versions(COMPILERS),
         "gpu": find_gpu(),
     }
-    return workspace.get_or_make("engine", parts, make, request={"spec": spec, "backend": backend.name})
+    entry, hit = workspace.get_or_make("engine", parts, make, request={"spec": spec, "backend": backend.name})
+    if not fresh:
+        return _stored(entry, typed), entry, hit
+    return replace(fresh[0], path=entry.path("model.engine"), content=None, log=""), entry, hit
+
+
+def _with_costs(plan: EnginePlan, typed: TypedGraph) -> EnginePlan:
+    from deploykit.workflow.transforms import plan_with_costs, read_graph
+
+    return plan_with_costs(plan, read_graph(typed.path))
 
 
 def _stored(entry: Entry, typed: TypedGraph) -> Engine:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.backends.protocol import ModuleSource, TypedGraph
 from deploykit.data.preparation import require_inputs_of
-from deploykit.io.loader import external_files
 from deploykit.spec import Fusions, ModelSpec, Precision, Signature, WeightsOrigin
 from deploykit.store import Writer
 from deploykit.store.key import cache_key
-from deploykit.workflow.networks import architecture, digest_of, live_graph, resolve
+from deploykit.workflow.networks import digests_of_onnx, live_graph, resolve
 from deploykit.workflow.workspace import Workspace, specs_of
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def export(workspace: Workspace, model: ModelSpec, fusions: Fusions = Fusions())
     """The optimized graph. Raises UsageError, CheckpointMismatch, UntrustedArtifact, ExportFailed."""
     fusions.require_decided()
     parts = {**identity(workspace, model), "fusions": fusions}
-    module, weights = (None, _of_file(model, parts["weights"])) if model.is_onnx else resolve(workspace, model)
+    module, weights = _origin(workspace, model, parts)
 
     def make(writer: Writer) -> Mapping[str, Any]:
         from deploykit.workflow import transforms
@@ -88,9 +87,8 @@ def export(workspace: Workspace, model: ModelSpec, fusions: Fusions = Fusions())
 def identity(workspace: Workspace, model: ModelSpec) -> Mapping[str, Any]:
     """What the raw graph of `model` is made from: part of the key of whatever is made from that graph."""
     if model.is_onnx:
-        return {"file": True, "weights": digest_onnx(Path(model.name)), "inputs": model.shapes}
-    module, _ = resolve(workspace, model)
-    return {**architecture(module.model), "weights": digest_of(module.weights), "inputs": module.inputs}
+        return {"file": True, "weights": digests_of_onnx(Path(model.name)), "inputs": model.shapes}
+    return resolve(workspace, model).identity
 
 
 def traced(workspace: Workspace, model: ModelSpec) -> ir.Model:
@@ -112,9 +110,14 @@ def _trace(workspace: Workspace, model: ModelSpec) -> ir.Model:
         return transforms.trace(source, model.shapes if model.is_onnx else ())
 
 
-def digest_onnx(path: Path) -> list[str]:
-    """The digests of an `.onnx` file and of the external data it refers to."""
-    return [digest_of(path), *(digest_of(part) for part in external_files(path))]
+def _origin(
+    workspace: Workspace, model: ModelSpec, parts: Mapping[str, Any]
+) -> tuple[ModuleSource | None, WeightsOrigin]:
+    """The recipe for the module, which an `.onnx` file has not, and where the weights are from."""
+    if model.is_onnx:
+        return None, _of_file(model, parts["weights"])
+    found = resolve(workspace, model)
+    return found.source, found.weights
 
 
 def _of_file(model: ModelSpec, digests: list[str]) -> WeightsOrigin:

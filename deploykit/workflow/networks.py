@@ -19,9 +19,10 @@ from deploykit.backends.protocol import ModuleSource
 from deploykit.data.noise import can_draw, noise_feeds
 from deploykit.errors import UsageError
 from deploykit.host import library_versions
+from deploykit.io.loader import external_files
 from deploykit.modules.live import taken
 from deploykit.spec import ModelSpec, TensorSpec, WeightsOrigin
-from deploykit.store import Writer
+from deploykit.store import Entry, Writer
 from deploykit.store.key import file_digest
 from deploykit.workflow.workspace import Workspace, specs_of
 from deploykit.zoo import registry
@@ -39,10 +40,11 @@ PROBE_SEED = 0x9B0E  # of the noise that tells two networks of one function apar
 
 
 class Resolved(NamedTuple):
-    """The recipe for a network, and where its weights are from."""
+    """The recipe for a network, where its weights are from, and the parts of a key that tell it from any other."""
 
     source: ModuleSource
     weights: WeightsOrigin
+    identity: Mapping[str, Any]
 
 
 def resolve(workspace: Workspace, model: ModelSpec) -> Resolved:
@@ -77,6 +79,18 @@ def digest_of(path: Path) -> str:
         raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path") from error
 
 
+def digests_of_onnx(path: Path) -> list[str]:
+    """The digests of an `.onnx` file and of the external data it refers to. Raises as `external_files`."""
+    own = digest_of(path)
+    return [own, *map(digest_of, _external_files(path.absolute(), own))]
+
+
+@lru_cache(maxsize=64)
+def _external_files(path: Path, _digest: str) -> tuple[Path, ...]:
+    """Looked for once while the file stays as it is."""
+    return external_files(path)
+
+
 @lru_cache(maxsize=64)
 def _digest_at(path: Path, _stamp: tuple[int, int, int]) -> str:
     """Hashed once while the file stays as it is: a table of nine rows asks nine times for the same weights."""
@@ -93,8 +107,9 @@ def _of_zoo(workspace: Workspace, model: ModelSpec) -> Resolved:
             loaded = load_network(model)
             return _kept_state(loaded, writer)
 
+    made_of = architecture(model)
     parts = {
-        **architecture(model),
+        **made_of,
         "seed": model.seed,
         "inputs": registry.input_specs(model),
         "init_from": model.init_from,
@@ -105,10 +120,9 @@ def _of_zoo(workspace: Workspace, model: ModelSpec) -> Resolved:
     entry, _ = workspace.get_or_make("weights", parts, make, request={"model": model})
     told = replace(model, **entry.facts["told"])
     inputs, outputs = registry.input_specs(told), registry.output_specs(told)
-    return Resolved(
-        ModuleSource(told, entry.path("weights.safetensors"), inputs, outputs),
-        WeightsOrigin.from_dict(entry.facts["origin"]),
-    )
+    source = ModuleSource(told, entry.path("weights.safetensors"), inputs, outputs)
+    weights = WeightsOrigin.from_dict(entry.facts["origin"])
+    return Resolved(source, weights, _identity({**made_of, **entry.facts["told"]}, entry, inputs))
 
 
 def _of_factory(workspace: Workspace, model: ModelSpec) -> Resolved:
@@ -123,13 +137,19 @@ def _of_factory(workspace: Workspace, model: ModelSpec) -> Resolved:
             "state": state_digest(state_of(loaded.module)),
             "beside": f"{attributes_digest(loaded.module)} {_answer_digest(loaded.module, model, inputs)}",
         }
-    parts = {**architecture(model), **digests}
+    made_of = architecture(model)
+    parts = {**made_of, **digests}
     entry, _ = workspace.get_or_make(
         "weights", parts, lambda writer: _kept_state(loaded, writer, beside=digests["beside"]), request={"model": model}
     )
-    outputs = _outputs(workspace, model, digests)
+    outputs = _outputs(workspace, model, {**parts, "inputs": inputs})
     source = ModuleSource(model, entry.path("weights.safetensors"), inputs, outputs)
-    return Resolved(source, replace(loaded.origin, digest=digests["state"]))
+    return Resolved(source, replace(loaded.origin, digest=digests["state"]), _identity(made_of, entry, inputs))
+
+
+def _identity(made_of: Mapping[str, Any], entry: Entry, inputs: tuple[TensorSpec, ...]) -> Mapping[str, Any]:
+    """What the raw graph of a network is made from: its structure, its state, its inputs."""
+    return {**made_of, "weights": entry.files["weights.safetensors"].sha256, "inputs": inputs}
 
 
 def _of_live(workspace: Workspace, model: ModelSpec) -> Resolved:
@@ -164,7 +184,8 @@ def _of_live(workspace: Workspace, model: ModelSpec) -> Resolved:
         pickled=None if snapshot.obstacle else entry.path("module.pickle"),
         obstacle=snapshot.obstacle,
     )
-    return Resolved(source, replace(loaded.origin, digest=digest))
+    made_of = _identity(architecture(model), entry, source.inputs)
+    return Resolved(source, replace(loaded.origin, digest=digest), made_of)
 
 
 def live_graph(workspace: Workspace, model: ModelSpec) -> ir.Model:
@@ -206,14 +227,13 @@ def _answer_digest(module: nn.Module, model: ModelSpec, inputs: tuple[TensorSpec
     return state_digest({str(index): answer for index, answer in enumerate(answers)})
 
 
-def _outputs(workspace: Workspace, model: ModelSpec, digests: Mapping[str, str]) -> tuple[TensorSpec, ...]:
+def _outputs(workspace: Workspace, model: ModelSpec, parts: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
     """What a factory's network returns: it has to be run for it once."""
 
     def make(_: Writer) -> Mapping[str, Any]:
         with workspace.timed(f"run {model.label} for its outputs"):
             return {"outputs": registry.output_specs(model)}
 
-    parts = {**architecture(model), **digests, "inputs": registry.input_specs(model)}
     entry, _ = workspace.get_or_make("outputs", parts, make, request={"model": model})
     return specs_of(entry.facts["outputs"])
 

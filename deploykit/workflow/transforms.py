@@ -11,7 +11,7 @@ from deploykit.backends.protocol import ModuleSource
 from deploykit.errors import BuildFailed, UnsupportedGraph
 from deploykit.export import export_module
 from deploykit.graph.passes.stem import PREPROCESS, prepend_uint8_stem
-from deploykit.io.loader import read_onnx
+from deploykit.io.loader import read_onnx, read_stored_onnx
 from deploykit.precision.calibrate.table import CalibrationTable
 from deploykit.precision.float16 import to_float16
 from deploykit.precision.int8.lint import lint
@@ -34,14 +34,19 @@ Facts = dict[str, Any]
 
 
 def read_graph(path: Path) -> ir.Model:
-    """A graph file, foreign or our own, through the one door."""
+    """A graph of our own from the store, whose digest is verified: it is as it was written, and taken at its word."""
+    return graph.deserialize(read_stored_onnx(path))
+
+
+def read_foreign(path: Path) -> ir.Model:
+    """A graph file from elsewhere: vetted, brought to the opset and the form of our own, its shapes inferred anew."""
     return graph.parse(read_onnx(path))
 
 
 def trace(source: ModuleSource | Path, shapes: Sequence[InputShape] = ()) -> ir.Model:
     """The raw graph of a module, or of an `.onnx` file whose free sizes become what `shapes` says."""
     if isinstance(source, Path):
-        network = read_graph(source)
+        network = read_foreign(source)
         graph.set_input_sizes(network, shapes)
         return network
     names = tuple(spec.name for spec in source.outputs)
@@ -104,7 +109,7 @@ def equalize_channels(path: Path, feeds: Iterable[Feed]) -> tuple[bytes, Facts]:
 
 
 def type_int8(
-    path: Path,
+    network: ir.Model,
     table: CalibrationTable,
     placement: Placement,
     policy: QuantizationPolicy,
@@ -113,12 +118,13 @@ def type_int8(
     keep_fp32: tuple[str, ...] = (),
     feeds: Callable[[], Iterable[Feed]] | None = None,
 ) -> tuple[bytes, Facts]:
-    """With `clip`, weights are cut off where that helps; with `feeds`, calibration batches, biases are corrected.
+    """Quantize `network` in place and write it.
+
+    With `clip`, weights are cut off where that helps; with `feeds`, calibration batches, biases are corrected.
 
     Raises UnsupportedGraph where no layer would read int8: a float row must not bear that name. Raises BuildFailed when
     the result is not what its placement says, which is a defect of ours.
     """
-    network = read_graph(path)
 
     def typed(graph: ir.Model) -> Int8Report:
         return quantize(graph, table, placement, policy, clip=clip, keep_fp32=keep_fp32)
@@ -136,9 +142,8 @@ def type_int8(
     return content, {**facts, "report": report, "correction": correction}
 
 
-def plan_with_costs(plan: EnginePlan, typed: Path) -> EnginePlan:
-    """The plan with the MACs and modules that the typed graph it was compiled from knows."""
-    network = read_graph(typed)
+def plan_with_costs(plan: EnginePlan, network: ir.Model) -> EnginePlan:
+    """The plan with the MACs and modules that the typed graph it was compiled from, `network`, knows."""
     macs = {name: cost.macs for name, cost in graph.weighted_costs(network, batch=plan.batch).items()}
     return plan.with_costs({name: (macs.get(name, 0), module) for name, module in graph.node_modules(network).items()})
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploykit.backends.protocol import TypedGraph
 from deploykit.data.inputs import calibration_inputs, grouped
@@ -13,8 +14,12 @@ from deploykit.errors import BackendMissing, UsageError
 from deploykit.spec import BuildSpec, Placement, Precision
 from deploykit.store import Entry, Writer
 from deploykit.workflow.calibrate import calibrate, equalized
-from deploykit.workflow.export import Exported, digest_onnx
+from deploykit.workflow.export import Exported
+from deploykit.workflow.networks import digests_of_onnx
 from deploykit.workflow.workspace import Workspace, specs_of
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,11 @@ def adopt(workspace: Workspace, path: Path, exported: Exported, precision: Preci
     def make(writer: Writer) -> Mapping[str, Any]:
         from deploykit.workflow import transforms
 
-        content, facts = transforms.write(transforms.read_graph(path))
+        content, facts = transforms.write(transforms.read_foreign(path))
         writer.write("typed.onnx", content)
         return facts
 
-    entry, _ = workspace.get_or_make("adopted", {"file": digest_onnx(path)}, make, request={"file": path.name})
+    entry, _ = workspace.get_or_make("adopted", {"file": digests_of_onnx(path)}, make, request={"file": path.name})
     typed = _stored(entry, precision, None)
     for ours, theirs in ((exported.inputs, typed.graph.inputs), (exported.outputs, typed.graph.outputs)):
         if [(spec.name, spec.shape[1:]) for spec in ours] != [(spec.name, spec.shape[1:]) for spec in theirs]:
@@ -89,7 +94,8 @@ def _int8(workspace: Workspace, exported: Exported, spec: BuildSpec, placement: 
     if spec.policy.auto:
         raise UsageError("--int8-policy plan is not decided yet", hint="name the layers, or use `build`")
     source = equalized(workspace, exported, spec)
-    table, calibration = calibrate(workspace, source, spec)
+    read = cache(lambda: _read(source))  # once, for calibrating and for typing
+    table, calibration = calibrate(workspace, source, spec, read=read)
     shown = calibration_inputs(source, spec) if spec.repair.bias else None
 
     def make(writer: Writer) -> Mapping[str, Any]:
@@ -97,7 +103,7 @@ def _int8(workspace: Workspace, exported: Exported, spec: BuildSpec, placement: 
 
         with workspace.timed(f"type the graph as int8 for {placement.name}"):
             content, facts = transforms.type_int8(
-                source.path,
+                read(),
                 table,
                 placement,
                 spec.policy,
@@ -121,6 +127,12 @@ def _int8(workspace: Workspace, exported: Exported, spec: BuildSpec, placement: 
     entry, _ = workspace.get_or_make("typed", key, make, request={"model": exported.model, **parts})
     found = _stored(entry, Precision.INT8, placement)
     return replace(found, facts={**found.facts, "calibration": calibration})
+
+
+def _read(exported: Exported) -> ir.Model:
+    from deploykit.workflow.transforms import read_graph
+
+    return read_graph(exported.path)
 
 
 def _quantized(workspace: Workspace, exported: Exported, spec: BuildSpec) -> Typed:

@@ -16,7 +16,7 @@ Importing this module imports no torch.
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cache
+from functools import cache, lru_cache
 from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,8 +117,11 @@ def foreign_names() -> list[str]:
     return sorted(_entry_points())
 
 
+@lru_cache(maxsize=64)
 def card_of(spec: ModelSpec) -> Card:
     """The card of what `spec` asks for, once everything that it asks for is known to be possible.
+
+    It is looked up once in a process, however many of its callers ask.
 
     Raises UnknownName, and UsageError for an image size, option or seed that the network does not take.
     """

@@ -6,10 +6,10 @@ from deploykit.backends.null import NullBackend
 from deploykit.backends.protocol import (
     Engine,
     ModuleSource,
-    Source,
+    TypedGraph,
 )
-from deploykit.errors import BackendMissing, InvalidFeed
-from deploykit.spec import BuildSpec, ModelSpec, Precision, TensorSpec
+from deploykit.errors import InvalidFeed
+from deploykit.spec import EngineSettings, ModelSpec, Precision, TensorSpec
 
 INPUTS = (TensorSpec("images", ("batch", 3, 8, 8), "float32"),)
 OUTPUTS = (TensorSpec("logits", ("batch", 10), "float32"), TensorSpec("features", ("batch", 4, 2, 2), "float16"))
@@ -80,12 +80,13 @@ def test_refuses_a_feed_that_does_not_fit(feed, words):
 
 
 def test_builds_from_a_source_that_names_its_tensors(tmp_path):
-    backend, spec = NullBackend(), BuildSpec(ModelSpec("lenet5"))
+    backend = NullBackend()
     module = ModuleSource(ModelSpec("lenet5"), tmp_path / "w.safetensors", INPUTS, OUTPUTS)
     steps = []
-    engine = backend.build(Source(module=module), Precision.FP16, spec, lambda *step: steps.append(step))
+    engine = backend.build(module.at(Precision.FP16), EngineSettings(), lambda *step: steps.append(step))
     assert (engine.backend, engine.precision, engine.inputs, engine.outputs) == ("null", "fp16", INPUTS, OUTPUTS)
     assert (engine.reason, steps) == (None, [("build null", 1, 1)])
     assert (backend.compiles, backend.runs_module, engine.content) == (False, False, None)
-    with pytest.raises(BackendMissing, match="names neither inputs nor outputs"):
-        backend.build(Source(), Precision.FP32, spec)
+    typed = TypedGraph(tmp_path / "t.onnx", "5" * 64, Precision.INT8, None, INPUTS, OUTPUTS)
+    engine = backend.build(typed, EngineSettings())
+    assert (engine.precision, engine.inputs, engine.typed_digest) == ("int8", INPUTS, typed.digest)

@@ -12,7 +12,6 @@ from deploykit.backends import onnxruntime as backend_module
 from deploykit.backends.device import LocalGpu
 from deploykit.backends.onnxruntime import OnnxRuntimeBackend
 from deploykit.backends.protocol import (
-    Source,
     TypedGraph,
 )
 from deploykit.errors import BackendMissing, BuildFailed, DeviceOutOfMemory, ExecutionFailed
@@ -21,14 +20,12 @@ from deploykit.spec import (
     ORT_CPU,
     ORT_CPU_7BIT,
     TENSORRT,
-    BuildSpec,
-    ModelSpec,
+    EngineSettings,
     Precision,
     Target,
     TensorSpec,
 )
 
-SPEC = BuildSpec(ModelSpec("small"))
 GPU = LocalGpu("a GPU", Target(8, 9), 24 << 30, "13.0", 1)
 GROW = """<ir_version: 10, opset_import: ["" : 20]>
 g (float[one] x, int64[rank] shape) => (float[n] y) { y = Expand(x, shape) }"""
@@ -45,7 +42,7 @@ def built(tmp_path):
     onnx.save(onnx.parser.parse_model(GROW), path)
     inputs = (TensorSpec("x", ("one",), "float32"), TensorSpec("shape", (1,), "int64"))
     typed = TypedGraph(path, "0" * 64, Precision.FP32, None, inputs, (TensorSpec("y", ("n",), "float32"),))
-    return lambda: OnnxRuntimeBackend().build(Source(typed=typed), Precision.FP32, SPEC)
+    return lambda: OnnxRuntimeBackend().build(typed, EngineSettings())
 
 
 def feed(size):
@@ -140,7 +137,7 @@ def test_a_graph_that_breaks_the_optimizer_runs_at_the_basic_level_and_says_so(t
     typed = TypedGraph(path, "0" * 64, Precision.FP32, None, inputs, outputs)
     backend = OnnxRuntimeBackend()
     x = np.random.default_rng(0).standard_normal((2, 1, 6, 6)).astype(np.float32)
-    with backend.open(backend.build(Source(typed=typed), Precision.FP32, SPEC), threads=1) as session:
+    with backend.open(backend.build(typed, EngineSettings()), threads=1) as session:
         assert "ran at the basic level" in session.remark
         np.testing.assert_array_equal(
             session.run({"x": x})["y"], open_session(path, optimize=False).run(None, {"x": x})[0]

@@ -7,11 +7,10 @@ from deploykit.backends import torch as backend_module
 from deploykit.backends.device import LocalGpu
 from deploykit.backends.protocol import (
     Engine,
-    Source,
 )
 from deploykit.backends.torch import TorchBackend
 from deploykit.errors import BackendMissing, DeviceOutOfMemory, ExecutionFailed
-from deploykit.spec import BuildSpec, ModelSpec, Precision, Target, TensorSpec
+from deploykit.spec import EngineSettings, Precision, Target, TensorSpec
 
 
 class Recipe:
@@ -19,6 +18,7 @@ class Recipe:
 
     inputs = (TensorSpec("x", ("batch", 4), "float32"),)
     outputs = (TensorSpec("y", ("batch", 4), "float32"),)
+    precision = Precision.FP32
 
     def __init__(self, module):
         self.module = module
@@ -54,7 +54,7 @@ def run(module, precision=Precision.FP32):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="PyTorch has a GPU here")
 def test_an_engine_for_the_gpu_does_not_open_on_the_cpu(monkeypatch):
     monkeypatch.setattr(backend_module, "find_gpu", lambda: LocalGpu("a GPU", Target(8, 9), 1, "13.0", 1))
-    built = TorchBackend().build(Source(module=Recipe(nn.ReLU())), Precision.FP32, BuildSpec(ModelSpec("small")))
+    built = TorchBackend().build(Recipe(nn.ReLU()), EngineSettings())
     assert built.flavour.endswith("(cuda)")
     with pytest.raises(BackendMissing, match=r"cannot use the GPU.*install a build of PyTorch"):
         TorchBackend().open(built)

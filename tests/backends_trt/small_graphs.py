@@ -8,7 +8,7 @@ import onnx.parser
 from onnx import numpy_helper
 
 from deploykit.backends.protocol import TypedGraph
-from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision, Target, TensorSpec
+from deploykit.spec import BatchRange, EngineSettings, Precision, Target, TensorSpec
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20]>\n'
 
@@ -70,14 +70,13 @@ def write(folder: Path, text: str, precision: Precision = Precision.FP32, name: 
 
 
 def spec(
-    precision: Precision = Precision.FP32,
     *,
     batch: str = "8",
     targets: tuple[str, ...] = ("sm_89",),
     tf32: bool = False,
-) -> BuildSpec:
+) -> EngineSettings:
     parsed = tuple(Target.parse(target) for target in targets)
-    return BuildSpec(ModelSpec("small"), precision, BatchRange.parse(batch), targets=parsed, tf32=tf32)
+    return EngineSettings(batch=BatchRange.parse(batch), targets=parsed, tf32=tf32)
 
 
 def feed(typed: TypedGraph, batch: int, seed: int = 1) -> dict[str, np.ndarray]:

@@ -26,7 +26,7 @@ g (float[batch, 32, 28, 28] x) => (float[batch, 128, 28, 28] y)
 
 
 def compiled(folder, **options):
-    wanted = spec(Precision.FP32)
+    wanted = spec()
     typed = small_graphs.write(folder, BRANCHES, Precision.FP32)
     wanted = replace(wanted, options=BuilderOptions(**options))
     return compile_engine(trt, typed, wanted, targets=wanted.targets, verbose=True)

@@ -21,7 +21,7 @@ trt = pytest.importorskip("tensorrt_rtx")
 
 
 def compile_small(folder, text=FLOAT, precision=Precision.FP32, *, progress=None, **options):
-    wanted = spec(precision, **options)
+    wanted = spec(**options)
     typed = small_graphs.write(folder, text, precision)
     compiled = compile_engine(trt, typed, wanted, targets=wanted.targets, verbose=True, progress=progress)
     plan = summarize(

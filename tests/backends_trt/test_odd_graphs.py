@@ -6,7 +6,6 @@ import onnx_ir as ir
 import pytest
 
 from deploykit.backends.protocol import (
-    Source,
     TypedGraph,
 )
 from deploykit.backends.tensorrt_rtx import TensorRTRTXBackend
@@ -15,7 +14,7 @@ from deploykit.plan.audit import audit
 from deploykit.plan.summary import summarize
 from deploykit.precision.float16 import to_float16
 from deploykit.precision.int8.quantize import quantize
-from deploykit.spec import TENSORRT, BatchRange, BuildSpec, ModelSpec, Precision
+from deploykit.spec import TENSORRT, BatchRange, EngineSettings, Precision
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (Linux x86-64 and Windows only)")
 
@@ -76,8 +75,7 @@ def compiled(model, folder, precision=Precision.FP32):
     path.write_bytes(serialize(model))
     inputs, outputs = tensor_specs(model)
     typed = TypedGraph(path, "a" * 64, precision, None, inputs, outputs)
-    spec = BuildSpec(ModelSpec("net"), precision, batch=BatchRange(1, 2, 2))
-    return TensorRTRTXBackend().build(Source(typed=typed), precision, spec).layers
+    return TensorRTRTXBackend().build(typed, EngineSettings(batch=BatchRange(1, 2, 2))).layers
 
 
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)

@@ -11,12 +11,13 @@ from small_graphs import FLOAT, HALF, INT8, spec
 
 from deploykit.backends import get_backend, nvinfer_session, tensorrt, tensorrt_rtx
 from deploykit.backends.device import LocalGpu, find_gpu, why_no_gpu
-from deploykit.backends.protocol import Source
+from deploykit.backends.protocol import ModuleSource
 from deploykit.backends.tensorrt import TensorRTBackend
 from deploykit.backends.tensorrt_rtx import TensorRTRTXBackend
 from deploykit.errors import BackendMissing
 from deploykit.spec import (
     TENSORRT,
+    ModelSpec,
     Precision,
     Reason,
     Target,
@@ -38,7 +39,7 @@ def installed(monkeypatch, *names, gpu=None, version="11.4.0"):
 
 def build(backend, folder, text=FLOAT, precision=Precision.FP32, **options):
     typed = small_graphs.write(folder, text, precision)
-    return backend.build(Source(typed=typed), precision, spec(precision, **options), None)
+    return backend.build(typed, spec(**options))
 
 
 def test_names_and_placement():
@@ -50,8 +51,11 @@ def test_names_and_placement():
 
 @pytest.mark.parametrize("backend", [TensorRTBackend(), TensorRTBackend(strict=True), TensorRTRTXBackend()])
 def test_a_typed_graph_is_required(backend, tmp_path):
-    assert "typed graph" in str(backend.supports(Source(), Precision.FP32))
-    assert backend.supports(Source(typed=small_graphs.write(tmp_path, FLOAT)), Precision.FP32) is None
+    module = ModuleSource(ModelSpec("small"), tmp_path / "weights", (), ())
+    assert "typed graph" in str(backend.supports(module))
+    with pytest.raises(BackendMissing, match="typed graph"):
+        backend.build(module, spec())
+    assert backend.supports(small_graphs.write(tmp_path, FLOAT)) is None
 
 
 def test_asking_whether_it_is_available_imports_no_framework():

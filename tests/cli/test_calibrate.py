@@ -115,11 +115,11 @@ def test_noise_is_stamped(run, tmp_path):
         ([], "Missing argument 'MODEL'"),
         (["test_resnot"], "did you mean"),
         (["test_resnet", "--method", "entorpy"], "did you mean entropy"),
-        (["test_resnet", "--percentile", "99"], "--method percentile only"),
-        (["test_resnet", "--method", "percentile", "--percentile", "5"], "percentile is 5"),
-        (["test_resnet", "--shard", "1/2"], "--shard writes a file"),
+        (["test_resnet", "--percentile", "99"], "--percentile requires --method percentile"),
+        (["test_resnet", "--method", "percentile", "--percentile", "5"], "5.0 is not in the range 50<x<=100"),
+        (["test_resnet", "--shard", "1/2"], "--shard requires an output file"),
         (["test_resnet", "--shard", "3/2", "-o", "x.json"], "cannot read shard '3/2'"),
-        (["test_resnet", "--shard", "1/2", "-o", "x.json", "--method", "mse"], "it counts only"),
+        (["test_resnet", "--shard", "1/2", "-o", "x.json", "--method", "mse"], "which collects statistics only"),
         (["test_resnet", "--fuse", "auto"], "a table belongs to one graph"),
         (["test_resnet", "--data", "/nowhere"], "/nowhere does not exist"),
         (["test_resnet", "--shard", "1/99", "--images", "2", "-o", "x.json"], "2 batches cannot be cut into 99 shards"),
@@ -173,4 +173,4 @@ def test_a_table_of_another_network_is_refused(run, table):
     assert done.returncode == USAGE
     assert "belongs to graph" in complaint(done)
     idle = run("build", "test_resnet", "--precision", "int8", "--table", table, "--calibration-images", "5")
-    assert "--calibration-images has no meaning with --table" in complaint(idle)
+    assert "--calibration-images cannot be combined with --table" in complaint(idle)

@@ -178,8 +178,8 @@ def test_folders_that_label_nothing_are_refused(run, tmp_path, folder, photograp
     Image.fromarray(EIGHT[0]).save(lonely / "a.png")
     assert "has one class only, 3" in complaint(run(*asked(lonely.parent)))
     assert "does not exist" in complaint(run(*asked(tmp_path / "nowhere")))
-    assert "needs labeled images" in complaint(run("evaluate", "lenet5"))
-    assert "--calibration-data is for INT8" in complaint(run(*asked(folder, "--calibration-data", folder)))
+    assert "requires labeled images" in complaint(run("evaluate", "lenet5"))
+    assert "--calibration-data requires int8" in complaint(run(*asked(folder, "--calibration-data", folder)))
 
 
 def test_class_names_take_the_order_of_classes_txt(run, tmp_path, folder):

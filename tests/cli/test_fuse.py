@@ -1,4 +1,4 @@
-"""`--fuse`, `--ledger` and `--precision best` as a user meets them."""
+"""`--fuse`, `--fusion-report` and `--precision best` as a user meets them."""
 
 import json
 import os
@@ -38,16 +38,19 @@ def test_rewrites_are_chosen_by_name_and_belong_to_the_key(run, tmp_path):
     ("arguments", "said"),
     [
         (["export", "test_mobilenet", "--fuse", "fold_batchnorn"], "did you mean fold_batchnorm"),
-        (["export", "test_mobilenet", "--target", "rtx4090"], "--ledger or --fuse auto"),
+        (["export", "test_mobilenet", "--target", "rtx4090"], "--fusion-report or --fuse auto"),
         (
-            ["export", "test_mobilenet", "--ledger", "--fuse-budget", "5"],
-            "--fuse-budget has a meaning with --fuse auto",
+            ["export", "test_mobilenet", "--fusion-report", "--fuse-budget", "5"],
+            "--fuse-budget requires --fuse auto",
         ),
-        (["export", "test_mobilenet", "--fuse", "auto", "--backend", "torch"], "cannot price rewrites for torch"),
+        (
+            ["export", "test_mobilenet", "--fuse", "auto", "--backend", "torch"],
+            "unknown backend of --fuse auto 'torch'; did you mean trt or ort",
+        ),
         (["export", "test_mobilenet", "--fuse", "auto", "--target", "rtx9999"], "unknown GPU 'rtx9999'"),
-        (["export", "test_mobilenet", "--fuse", "auto", "--fuse-budget", "0"], "budget is 0.0 s"),
+        (["export", "test_mobilenet", "--fuse", "auto", "--fuse-budget", "0"], "0.0 is not in the range x>0"),
         (["verify", "test_mobilenet", "--fuse", "auto", "--backends", "torch"], "none of the rows can be priced"),
-        (["build", "test_mobilenet", "--accept-rtx-plan"], "--accept-rtx-plan is for --precision best"),
+        (["build", "test_mobilenet", "--accept-rtx-plan"], "--accept-rtx-plan requires --precision best"),
     ],
 )
 def test_a_wrong_request_is_refused_in_one_line(run, arguments, said):
@@ -59,7 +62,7 @@ def test_a_wrong_request_is_refused_in_one_line(run, arguments, said):
 
 def test_auto_keeps_what_pays_and_the_ledger_shows_why(run):
     asked = ["export", "test_mobilenet", "--fuse", "auto", "--precision", "fp32", "--target", "rtx4090"]
-    found = answer(run(*asked, "--ledger", "--json"))
+    found = answer(run(*asked, "--fusion-report", "--json"))
     decision = found["decision"]
     assert decision["said"] == "safe, fold_batchnorm at 6 of 7 sites"
     assert "roofline of rtx4090: a lower bound, not a measured time" in decision["objective"]

@@ -147,11 +147,11 @@ def test_an_engine_of_another_store_is_foreign(run, engine, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--backend", "trt"], "--backend has no meaning for the engine"),
-        (["--max-aux-streams", "1"], "--max-aux-streams has no meaning for the engine"),
+        (["--backend", "trt"], "--backend cannot change the engine"),
+        (["--max-aux-streams", "1"], "--max-aux-streams cannot change the engine"),
         (["--diff", "fp16"], "has one precision"),
         (["--gpu-table", "x.toml"], "--target"),
-        (["--html", "no/such/folder/x.html"], "no/such/folder is no folder"),
+        (["--html", "no/such/folder/x.html"], "no/such/folder is not a folder"),
     ],
 )
 def test_options_that_would_be_passed_over_are_refused(run, engine, options, said):

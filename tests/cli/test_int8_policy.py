@@ -42,7 +42,7 @@ def test_the_plan_chooses_the_cheapest_candidate(run, photographs):
 
 
 def test_a_layer_is_left_by_name(run, photographs):
-    found = answer(run("build", "test_resnet", *RTX, "--data", photographs, "--int8-leave", "conv1", "--json"))
+    found = answer(run("build", "test_resnet", *RTX, "--data", photographs, "--int8-exclude", "conv1", "--json"))
     assert found["plan"]["other_precision"] == {"conv1": "Float"}
 
 
@@ -64,7 +64,7 @@ def test_onnxruntimes_row_says_why_it_has_no_float16(run, photographs):
     ("arguments", "said"),
     [
         (["build", "test_resnet", *RTX, "--int8-policy", "no-pointwize"], "did you mean no-pointwise"),
-        (["build", "test_resnet", *RTX, "--int8-leave", "conv9"], "unknown weighted layer 'conv9'"),
+        (["build", "test_resnet", *RTX, "--int8-exclude", "conv9"], "unknown weighted layer 'conv9'"),
         (["verify", "test_resnet", "--int8-policy", "plan"], "decided by `build` and `inspect`"),
     ],
 )
@@ -120,10 +120,10 @@ def test_an_unknown_repair_is_refused(run):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--max-drop", "1"], "--max-drop has a meaning with --sensitivity only"),
+        (["--max-drop", "1"], "--max-drop requires --sensitivity"),
         (["--sensitivity", "--max-drop", "1"], "--max-drop needs labeled images"),
         (["--sensitivity", "--min-sqnr", "-3"], "--min-sqnr is -3"),
-        (["--sensitivity", "--shard", "1/2", "-o", "x.json"], "--sensitivity needs the whole calibration"),
+        (["--sensitivity", "--shard", "1/2", "-o", "x.json"], "--sensitivity cannot be combined with --shard"),
     ],
 )
 def test_wrong_requests_for_sensitivity_name_the_fix(run, arguments, said):

@@ -82,11 +82,11 @@ def test_the_split_is_said_in_words_and_in_the_audit(run, network):
         (["inspect", *RTX, "--keep-fp32", "op=Poww"], "unknown operator of this network 'Poww'; did you mean Pow"),
         (
             ["build", "--keep-fp32", "square"],
-            "--keep-fp32 is for fp16, and for int8 with rest=fp16; add --precision fp16",
+            "--keep-fp32 requires fp16, or int8 with --int8-policy rest=fp16; add --precision fp16",
         ),
-        (["verify", "--precision", "fp32,int8", "--keep-fp32", "x"], "--keep-fp32 is for fp16"),
-        (["bench", "--precision", "int8", "--keep-fp32", "x"], "--keep-fp32 is for fp16"),
-        (["build", *RTX, "--int8-leave", "square"], "--int8-leave is for int8; leave it out; --keep-fp32 names"),
+        (["verify", "--precision", "fp32,int8", "--keep-fp32", "x"], "--keep-fp32 requires fp16"),
+        (["bench", "--precision", "int8", "--keep-fp32", "x"], "--keep-fp32 requires fp16"),
+        (["build", *RTX, "--int8-exclude", "square"], "--int8-exclude requires int8; leave it out; --keep-fp32 names"),
     ],
 )
 def test_what_would_be_passed_over_or_is_not_there_is_refused(run, network, arguments, said):

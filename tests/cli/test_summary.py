@@ -121,7 +121,7 @@ def test_a_factory_is_summarized_where_it_lies(run, tmp_path):
     ("arguments", "said"),
     [
         (["resnet51"], ["unknown model 'resnet51'", "did you mean resnet50"]),
-        (["lenet5", "--json", "--csv"], ["--json and --csv exclude each other"]),
+        (["lenet5", "--json", "--csv"], ["--json cannot be combined with --csv"]),
         (["lenet5", "--weights", "weights.pth"], ["reads no weights", "--weights"]),
         (["lenet5", "--seed", "3"], ["reads no weights", "--seed"]),
         (["lenet5", "--width-mult", "0.5"], ["no width multiplier", "mobilenet"]),

@@ -82,7 +82,7 @@ def test_a_quantized_file_in_fp32_is_the_file_as_it_is(run, quantized):
 @pytest.mark.parametrize(
     "asked",
     [
-        ("--int8-leave", "first"),
+        ("--int8-exclude", "first"),
         ("--int8-policy", "no-first"),
         ("--int8-repair", "bias"),
         ("--calibration-method", "entropy"),

@@ -1,16 +1,18 @@
 """What every backend must do, whatever it is: one suite over all of them, each on a real build of a miniature."""
 
 import pickle
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deploykit.backends import BACKENDS, backend_names, get_backend
-from deploykit.backends.protocol import Source
+from deploykit.backends.protocol import ModuleSource
 from deploykit.errors import BackendMissing, InvalidFeed, UnknownName
-from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
+from deploykit.spec import BatchRange, BuildSpec, EngineSettings, ModelSpec, Precision
 from deploykit.workflow.engine import build
 from deploykit.workflow.export import export
 
@@ -54,8 +56,6 @@ def test_a_backend_goes_by_its_registered_name_and_is_cheap_to_ask(name):
     code = f"""
 import sys
 from deploykit.backends import get_backend
-from deploykit.workflow.engine import build
-from deploykit.workflow.export import export
 backend = get_backend({name!r})
 backend.unavailable()
 backend.placement
@@ -86,7 +86,12 @@ def test_the_engine_is_a_plain_value_that_describes_itself(backend, built, expor
 
 
 def test_what_cannot_be_built_is_refused_with_a_reason(backend):
-    assert backend.supports(Source(), Precision.FP32) or backend.name == "null"
+    module = ModuleSource(SPEC.model, Path("weights.safetensors"), (), ()).at(Precision.INT8)
+    reason = backend.supports(module)
+    assert reason or backend.name == "null"
+    if reason:
+        with pytest.raises(BackendMissing, match=re.escape(reason.what)):
+            backend.build(module, EngineSettings())
 
 
 def test_an_engine_that_cannot_run_here_says_why_when_opened(backend, built):

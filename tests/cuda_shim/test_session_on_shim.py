@@ -24,7 +24,6 @@ from deploykit.backends.device import find_gpu
 from deploykit.backends.nvinfer_session import NvinferSession, inspect_engine
 from deploykit.backends.protocol import (
     Engine,
-    Source,
 )
 from deploykit.errors import DeviceOutOfMemory, ExecutionFailed, InvalidFeed, UntrustedArtifact
 from deploykit.spec import Precision, TensorSpec
@@ -357,8 +356,7 @@ def test_a_backend_opens_its_own_engine(driver, case, monkeypatch, name, module)
 
 
 def test_an_engine_for_this_device_is_not_held_back(driver, case):
-    source = Source(typed=case.typed)
-    assert get_backend("trt-rtx").build(source, Precision.FP32, small_graphs.spec(), None).reason is None
+    assert get_backend("trt-rtx").build(case.typed, small_graphs.spec()).reason is None
 
 
 def test_an_engine_is_inspected_with_the_shapes_of_a_batch(driver, case):
@@ -403,8 +401,8 @@ def test_full_tensorrt_builds_with_a_plan(driver, tmp_path, monkeypatch, text, p
     monkeypatch.setattr(tensorrt_backend, "find_spec", lambda name: True)
     monkeypatch.setattr(tensorrt_backend, "installed_version", lambda name: "11.4.0")
     monkeypatch.setattr(nvinfer, "compile_engine", lambda *_, **__: nvinfer.Compiled(case.engine.content, "", 0.0))
-    spec = small_graphs.spec(Precision(precision), batch=f"1:{batch}:8")
-    engine = get_backend("trt").build(Source(typed=case.typed), Precision(precision), spec, None)
+    spec = small_graphs.spec(batch=f"1:{batch}:8")
+    engine = get_backend("trt").build(case.typed, spec)
     assert engine.layers.source == "engine inspector"
     assert engine.layers.targets == (str(find_gpu().capability),)
     assert {tensor.shape[0] for layer in engine.layers.layers for tensor in layer.inputs} == {batch}

@@ -6,7 +6,6 @@ from small_graphs import FLOAT, HALF, INT8, spec
 
 from deploykit.backends import get_backend
 from deploykit.backends.device import find_gpu
-from deploykit.backends.protocol import Source
 from deploykit.errors import InvalidFeed
 from deploykit.spec import Precision
 
@@ -25,8 +24,8 @@ def backend(request):
 
 def build(backend, folder, text=FLOAT, precision=Precision.FP32):
     typed = small_graphs.write(folder, text, precision)
-    here = spec(precision, batch="1:4:8", targets=(str(find_gpu().capability),))
-    engine = backend.build(Source(typed=typed), precision, here, None)
+    here = spec(batch="1:4:8", targets=(str(find_gpu().capability),))
+    engine = backend.build(typed, here)
     assert engine.reason is None
     return typed, engine
 

@@ -201,7 +201,7 @@ def test_what_no_tensor_shows_is_part_of_the_key_all_the_same(module, function, 
 
 
 def test_a_network_that_counts_its_runs_is_taken_as_it_was_made(module, tmp_path):
-    source, _ = resolve(Workspace(Store.open(tmp_path / "store")), spec(module, "counting"))
+    source = resolve(Workspace(Store.open(tmp_path / "store")), spec(module, "counting")).source
     assert not torch.cat([source.load().seen, source.load().last.ravel()]).any()
 
 
