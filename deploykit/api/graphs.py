@@ -12,11 +12,13 @@ from deploykit.api.choices import Batch, Targets, batch_range, build_spec, fusio
 from deploykit.api.models import Model, Network, model_of
 from deploykit.api.modules import Example
 from deploykit.api.workspace import StorePath, open_workspace
+from deploykit.codec import decode
 from deploykit.errors import GateFailed, UsageError
 from deploykit.io.files import copy_artifact
 from deploykit.parity import ParityResult
 from deploykit.results.document import to_json
 from deploykit.spec import Fusions, Precision, Progress, TensorSpec, WeightsOrigin
+from deploykit.spec.reports import PassRecord
 from deploykit.workflow.export import Exported
 
 if TYPE_CHECKING:
@@ -68,9 +70,10 @@ class ExportedGraph:
         return self.exported.weights
 
     @property
-    def ledger(self) -> tuple[Mapping[str, Any], ...]:
-        """What each graph pass did, in order: `name`, `rewritten`, `refused`, `nodes_before`, `nodes_after`."""
-        return tuple(self.exported.facts["ledger"]["passes"])
+    def ledger(self) -> tuple[PassRecord, ...]:
+        """What each graph pass did, in order: the outputs it rewrote, what it refused, nodes before and after."""
+        found = self.exported.facts["ledger"]["passes"]
+        return decode(tuple[PassRecord, ...], found, what="stored ledger", hint="export the network again")
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Copy the ONNX file to `path` and return that path. Raises OSError where it cannot be written."""

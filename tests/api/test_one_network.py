@@ -28,7 +28,7 @@ def test_the_graph_says_what_it_is(lenet):
     assert [str(each) for each in lenet.outputs] == ["logits float32[batch, 10]"]
     assert lenet.check.verdict == "pass"
     assert lenet.weights.random
-    assert {"remove_no_ops", "fold_batchnorm"} <= {each["name"] for each in lenet.ledger}
+    assert {"remove_no_ops", "fold_batchnorm"} <= {each.name for each in lenet.ledger}
     lenet.raise_if_failed()
     assert json.loads(lenet.to_json())["digest"] == lenet.digest
 
