@@ -12,6 +12,7 @@ import numpy as np
 
 from deploykit.backends.device import LIBRARY
 from deploykit.errors import DeviceOutOfMemory, ExecutionFailed
+from deploykit.spec.arrays import Array
 
 
 class PrimaryContext:
@@ -72,8 +73,8 @@ class PrimaryContext:
     def free_pinned(self, memory: "np.ndarray[Any, np.dtype[np.uint8]]") -> None:
         memory.base.free()  # type: ignore[union-attr] # pycuda's allocation, not an array
 
-    def copy_in(self, device: Any, host: "np.ndarray[Any, Any]") -> None:
+    def copy_in(self, device: Any, host: Array) -> None:
         self._driver.memcpy_htod_async(device, host, self._stream)
 
-    def copy_out(self, host: "np.ndarray[Any, Any]", device: Any) -> None:
+    def copy_out(self, host: Array, device: Any) -> None:
         self._driver.memcpy_dtoh_async(host, device, self._stream)

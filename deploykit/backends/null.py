@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import zlib
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -34,8 +34,7 @@ from deploykit.spec import (
     Reason,
     TensorSpec,
 )
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from deploykit.spec.arrays import Array
 
 
 class NullBackend:

@@ -19,12 +19,12 @@ from deploykit.backends.nvinfer import created, held_back, new_log
 from deploykit.backends.protocol import Engine
 from deploykit.errors import BackendMissing, DeviceOutOfMemory, ExecutionFailed, InvalidFeed, UntrustedArtifact
 from deploykit.spec import Feed, TensorSpec
+from deploykit.spec.arrays import Array
 
 PROFILE = 0  # deploykit builds one optimization profile
 SMALLEST_BUFFER = 256  # bytes; the driver aligns to this anyway
 
 Shape = tuple[int, ...]
-Array = np.ndarray[Any, Any]
 
 
 class NvinferSession:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from deploykit.spec import (
     Progress,
     Reason,
 )
+from deploykit.spec.arrays import Array
 
 BASIC = "ONNX Runtime's optimizer fails on this graph, so it ran at the basic level of optimization"
 
@@ -99,7 +100,7 @@ class OnnxRuntimeSession:
         self.session = open_session(engine.path, optimize=level, threads=threads, provider=provider)
         self.remark = "" if optimized_in_full(self.session) else BASIC
 
-    def run(self, feed: Feed) -> dict[str, np.ndarray[Any, Any]]:
+    def run(self, feed: Feed) -> dict[str, Array]:
         bound = self.bind(feed)
         bound.launch()
         bound.synchronize()
@@ -143,7 +144,7 @@ class OnnxRuntimeBound:
         return None
 
     @quoted("ONNX Runtime")
-    def fetch(self) -> dict[str, np.ndarray[Any, Any]]:
+    def fetch(self) -> dict[str, Array]:
         names = [spec.name for spec in self._session.outputs]
         return dict(zip(names, self._binding.copy_outputs_to_cpu(), strict=True))
 

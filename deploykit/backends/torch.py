@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.util import find_spec
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from deploykit.spec import (
     Progress,
     Reason,
 )
+from deploykit.spec.arrays import Array
 
 if TYPE_CHECKING:
     import torch
@@ -126,7 +127,7 @@ class TorchSession:
         self.source = engine.module
         self.module = self._placed(self.source.load(), self.dtype)
 
-    def run(self, feed: Feed) -> dict[str, np.ndarray[Any, Any]]:
+    def run(self, feed: Feed) -> dict[str, Array]:
         bound = self.bind(feed)
         bound.launch()
         bound.synchronize()
@@ -212,7 +213,7 @@ class TorchBound:
         return float(self._events[0].elapsed_time(self._events[1])) if self._events else None
 
     @quoted("PyTorch")
-    def fetch(self) -> dict[str, np.ndarray[Any, Any]]:
+    def fetch(self) -> dict[str, Array]:
         """The outputs on the host, in the types that the specification gives."""
         return {
             spec.name: result.cpu().numpy().astype(spec.dtype, copy=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,8 +12,7 @@ from deploykit.data.noise import REAL
 from deploykit.errors import UsageError
 from deploykit.io.loader import read_npz
 from deploykit.spec import Signature, TensorSpec
-
-Array = np.ndarray[Any, Any]
+from deploykit.spec.arrays import Array
 
 IMAGES = "images"  # what an archive may call the array of a single input
 

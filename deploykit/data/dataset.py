@@ -25,6 +25,7 @@ import numpy as np
 
 from deploykit.errors import UntrustedArtifact, UsageError
 from deploykit.io.loader import read_idx, read_image, read_npz, read_text
+from deploykit.spec.arrays import Array
 from deploykit.store.key import file_digest
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def rank(seed: int, text: str) -> str:
     return hashlib.sha256(f"{seed} {text}".encode(errors="surrogateescape")).hexdigest()
 
 
-def array_digest(image: "np.ndarray[Any, Any]") -> str:
+def array_digest(image: Array) -> str:
     """SHA-256 (hex) of an image's numbers."""
     return hashlib.sha256(image.tobytes()).hexdigest()
 
@@ -173,7 +174,7 @@ def split_roles(identities: Iterable[str]) -> dict[str, Role]:
     return {text: ROLES[place % 2] for place, text in enumerate(ranked)}
 
 
-def require_labels(path: Path, labels: "np.ndarray[Any, Any]", images: int) -> None:
+def require_labels(path: Path, labels: Array, images: int) -> None:
     """Raises UsageError unless there is one label for each of so many images, each a whole number from 0 on."""
     if labels.shape != (images,) or labels.dtype.kind not in "iu" or labels.min() < 0:
         raise UsageError(

@@ -12,8 +12,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from deploykit.data.archive import archive_hint, prepared_arrays, row_digests, takes
 from deploykit.data.dataset import Role, split_roles
 from deploykit.data.feeds import joined_feeds, whole_runs
@@ -23,9 +21,8 @@ from deploykit.data.preparation import Preparation, preparation_of, takes_images
 from deploykit.errors import UnsupportedGraph, UsageError
 from deploykit.host import library_versions
 from deploykit.spec import BuildSpec, DataSource, Feed, InputRange, ModelSpec, Signature, Synthetic, TensorSpec
+from deploykit.spec.arrays import Array
 from deploykit.store.key import cache_key
-
-Array = np.ndarray[Any, Any]
 
 DEMO = "demo images"
 NOISE, SYNTHETIC = "seeded noise", "calibrated on noise: speed only"

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from deploykit.data.inputs import PREPARED, require_feedable
 from deploykit.data.preparation import Preparation, preparation_of, takes_images
 from deploykit.errors import UnsupportedGraph, UntrustedArtifact, UsageError
 from deploykit.spec import Feed, Signature, TensorSpec
+from deploykit.spec.arrays import Array
 
 Labels = NDArray[np.int64]
 
@@ -65,7 +66,7 @@ class LabeledImages:
             images = np.stack([image for image, _ in found]).astype(self.input.dtype, copy=False)
             yield {self.input.name: images}, np.array([label for _, label in found], np.int64)
 
-    def _sound(self) -> Iterator[tuple[np.ndarray[Any, Any], int]]:
+    def _sound(self) -> Iterator[tuple[Array, int]]:
         for raw in self.images:
             try:
                 image = fitted(raw.read(), self.how.recipe)
@@ -84,7 +85,7 @@ class LabeledArrays:
 
     source: str
     classes: int
-    arrays: Mapping[str, np.ndarray[Any, Any]] = field(repr=False)
+    arrays: Mapping[str, Array] = field(repr=False)
     labels: Labels = field(repr=False)
     inputs: tuple[TensorSpec, ...]
     skipped: list[str] = field(default_factory=list)
@@ -167,8 +168,8 @@ def _images(network: Signature, data: Path, *, limit: int | None, without: Colle
 def _arrays(
     network: Signature,
     data: Path,
-    arrays: Mapping[str, np.ndarray[Any, Any]],
-    labels: np.ndarray[Any, Any] | None,
+    arrays: Mapping[str, Array],
+    labels: Array | None,
     *,
     limit: int | None,
     without: Collection[str],

@@ -5,15 +5,14 @@ stated, for what a number means there (a word, a class, a length) only its maker
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from deploykit.errors import UsageError
 from deploykit.spec import InputRange, TensorSpec
+from deploykit.spec.arrays import Array
 from deploykit.zoo.initialize import calibration_noise
 
-Array = np.ndarray[Any, Any]
 Feed = Mapping[str, Array]
 
 REAL = ("float16", "float32", "float64")

@@ -6,12 +6,11 @@ where its class bounds it; what has no bound, no single answer or no number is l
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
-Array = np.ndarray[Any, Any]
+from deploykit.spec.arrays import Array
+
 Shapes = Sequence[tuple[int, ...]]
 
 # Time and memory linear in the operands and the result, but for a logarithm.

@@ -9,12 +9,11 @@ come to:
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-Array = np.ndarray[Any, Any]
+from deploykit.spec.arrays import Array
 
 PASSED = ("Cast", "Transpose", "Identity")
 SHAPE_OF = ("Shape", "Size")  # they read no pixel

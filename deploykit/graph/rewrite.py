@@ -3,11 +3,11 @@
 import ast
 from collections.abc import Callable, Collection, Container
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from deploykit.spec.arrays import Array
 from deploykit.spec.reports import Refusal
 
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"  # the exporter's record of the module path that made a node
@@ -45,12 +45,12 @@ class Fusion:
         """Rewrite `model` in place at every site but those in `without`; bodies of control-flow nodes stay."""
         result = PassResult(self.name)
         for node in [node for node in model.graph.all_nodes() if node.op_type in self.anchors and not node.domain]:
-            if node.graph is None or site(node) in without:  # an earlier rewrite took it away, or it is not wanted
+            if node.graph is None or node_name(node) in without:  # an earlier rewrite took it away, or it is not wanted
                 continue
             if node.graph is not model.graph:
                 result.refused.append(refuse(node, "it lies in the body of a control-flow node"))
                 continue
-            name, found = site(node), self.attempt(node, model.graph)
+            name, found = node_name(node), self.attempt(node, model.graph)
             if isinstance(found, str):
                 result.refused.append(Refusal(name, found))
             elif found is not None:
@@ -59,23 +59,23 @@ class Fusion:
         return result
 
 
-def site(node: ir.Node) -> str:
-    """The name by which a rewrite at this node is known."""
+def node_name(node: ir.Node) -> str:
+    """The node's name, or where it has none that of its first output."""
     return node.name or node.outputs[0].name or node.op_type
 
 
 def refuse(node: ir.Node, reason: str) -> Refusal:
-    return Refusal(site(node), reason)
+    return Refusal(node_name(node), reason)
 
 
-def constant(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
+def constant(value: ir.Value | None) -> Array | None:
     """The array behind a value, or None when it is not constant: a graph input may be overridden by the caller."""
     if value is None or value.is_graph_input() or value.const_value is None:
         return None
     return value.const_value.numpy()
 
 
-def new_initializer(graph: ir.Graph, name: str, array: np.ndarray[Any, Any]) -> ir.Value:
+def new_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
     """Register `array` under a fresh name; existing initializers are shared between nodes and never edited."""
     unique = unused(name, graph.initializers)
     tensor = ir.Tensor(np.asarray(array, order="C"), name=unique)

@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from deploykit.spec.arrays import Array
 
 Z = 1.959963984540054  # the 97.5 % point of the standard normal distribution
 TOP = 5
@@ -30,7 +31,7 @@ class Predictions:
     preferred: NDArray[np.int64]
 
     @classmethod
-    def of(cls, logits: "np.ndarray[Any, Any]", labels: NDArray[np.int64]) -> "Predictions":
+    def of(cls, logits: Array, labels: NDArray[np.int64]) -> "Predictions":
         """From logits (n, classes). Among equals the lowest class comes first; a row with NaN prefers all to its label.
 
         `labels` are from 0 to the number of classes less one.

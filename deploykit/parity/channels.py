@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deploykit.parity.metrics import Array, sqnr_db
+from deploykit.parity.metrics import sqnr_db
+from deploykit.spec.arrays import Array
 
 GAP = 8.0  # kinds differ in scale by this factor at least, with no channel in between
 FEWEST_VALUES = 6  # of a channel, below which its scale is chance

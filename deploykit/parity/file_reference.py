@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from deploykit.errors import BuildFailed, DeploykitError, one_line
 from deploykit.parity.metrics import distance
 from deploykit.parity.reference import (
     FIRST,
-    Array,
     BatchAxes,
     Outputs,
     Reference,
@@ -26,6 +25,7 @@ from deploykit.parity.reference import (
     joined,
     unlike,
 )
+from deploykit.spec.arrays import Array
 from deploykit.spec.operators import is_quantized
 
 if TYPE_CHECKING:
@@ -131,5 +131,5 @@ def _stray(ran: Outputs, exact: Outputs, tolerance: float) -> str:
     return ""
 
 
-def _widened(array: Array) -> np.ndarray[Any, Any]:
+def _widened(array: Array) -> Array:
     return array.astype(np.float64) if array.dtype.kind == "f" else array

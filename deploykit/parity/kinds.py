@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from deploykit.parity.metrics import Array
+from deploykit.spec.arrays import Array
 
 if TYPE_CHECKING:
     import onnx_ir as ir

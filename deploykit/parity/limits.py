@@ -14,10 +14,11 @@ import numpy as np
 
 from deploykit.parity.channels import Group, Part, find_groups, measure_part
 from deploykit.parity.kinds import REAL_KINDS, Kind, kind_of
-from deploykit.parity.metrics import Array, distance
+from deploykit.parity.metrics import distance
 from deploykit.parity.reference import Outputs
 from deploykit.parity.sets import Agreement, agreement, comparable
 from deploykit.spec import Precision
+from deploykit.spec.arrays import Array
 
 FLOOR_FACTOR = 3.0  # FP32 may be this many times as far from float64 as eager float32 is
 FLOOR_CEILING = 1e-3  # relative L2 that FP32 never exceeds; a floor above it is no floor

@@ -1,11 +1,10 @@
 """How far two arrays are apart. Every figure is computed in float64 over all elements of one output."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from deploykit.spec.arrays import Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ from deploykit.modules.outputs import flatten_outputs
 from deploykit.parity.reference import (
     FIRST,
     MODULE_SOURCE,
-    Array,
     BatchAxes,
     Outputs,
     Reference,
@@ -28,6 +27,7 @@ from deploykit.parity.reference import (
     require_repeatable,
     unlike,
 )
+from deploykit.spec.arrays import Array
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -8,7 +8,7 @@ ONNX pads the two ends of an axis apart, and counts windows that hang over the e
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,10 +17,11 @@ from onnx.reference.op_run import OpRun
 from torch import Tensor
 from torch.nn import functional
 
+from deploykit.spec.arrays import Array
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-Array = np.ndarray[Any, Any]
 Pads = list[tuple[int, int]]  # (before, after) per axis
 
 CONV = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deploykit.errors import ExecutionFailed, one_line
+from deploykit.spec.arrays import Array
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-Array = np.ndarray[Any, Any]
 Outputs = dict[str, Array]
 BatchAxes = Mapping[str, int | None]  # of an output: the axis along which the images of a batch lie
 FIRST: BatchAxes = {}  # axis 0 of every output

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploykit.parity.kinds import Kind
-from deploykit.parity.metrics import Array
 from deploykit.parity.reference import apart
+from deploykit.spec.arrays import Array
 
 MATCHED = 2048  # items that are matched one by one; more are matched in the order in which they stand
 

@@ -25,7 +25,6 @@ from deploykit.parity.limits import (
     floor_of,
 )
 from deploykit.parity.metrics import (
-    Array,
     Distance,
     distance,
     distribution_axis,
@@ -37,6 +36,7 @@ from deploykit.parity.reference import Outputs, Reference
 from deploykit.parity.results import OutputParity, ParityResult, Scope, Verdict
 from deploykit.parity.sets import Agreement, agreement, comparable
 from deploykit.spec import Precision
+from deploykit.spec.arrays import Array
 
 ALIKE = 0.01  # of a probability over the images: less does not tell classes apart
 FEWEST_IMAGES, ALONE_DB = 3, 10.0  # from when on, and how far below the median, an image by itself is named

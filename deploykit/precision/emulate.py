@@ -16,15 +16,15 @@ Inputs and outputs keep the typed graph's names and types, so both take the same
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from deploykit.errors import InvalidFeed, one_line
-from deploykit.graph.rewrite import module_scope, new_initializer, site
+from deploykit.graph.rewrite import module_scope, new_initializer, node_name
 from deploykit.ort_session import open_session
 from deploykit.spec import Feed, Precision
+from deploykit.spec.arrays import Array
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 ROUNDED = "_rounded"  # suffix of a value after its trip through float16
@@ -94,10 +94,10 @@ def find_overflow(emulated: ir.Model, feed: Feed, *, infinite: Collection[str] =
     found = _rounded_values(probe)
     inputs = set(probe.graph.inputs)
     for (value, node), peak in zip(found.items(), peaks(probe, list(found), feed), strict=True):
-        if peak < BEYOND or site(node) in infinite:
+        if peak < BEYOND or node_name(node) in infinite:
             continue
         layer = "the input" if value in inputs else module_scope(node)
-        return OverflowSite(layer, site(node), node.op_type, str(value.name), peak)
+        return OverflowSite(layer, node_name(node), node.op_type, str(value.name), peak)
     return None
 
 
@@ -139,7 +139,7 @@ def _rounded_values(probe: ir.Model) -> dict[ir.Value, ir.Node]:
     return found
 
 
-def _run(model: ir.Model, outputs: list[str], feed: Feed) -> list[np.ndarray[Any, Any]]:
+def _run(model: ir.Model, outputs: list[str], feed: Feed) -> list[Array]:
     try:
         results = open_session(model, optimize=False).run(outputs, dict(feed))
     except Exception as error:

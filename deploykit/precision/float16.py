@@ -12,7 +12,6 @@ Cast per value. Integer tensors are untouched, and so is what the graph computes
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -23,6 +22,7 @@ from deploykit.precision.halves import Use, rounded, to_half
 from deploykit.precision.int8.preconditions import require_plain
 from deploykit.precision.keep import OUTPUT_TYPE, float32_nodes, float32_operands
 from deploykit.precision.reports import Clamped, Float16Report
+from deploykit.spec.arrays import Array
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 HALF_SCALES = 19  # the opset from which on a DequantizeLinear may answer in float16
@@ -69,7 +69,7 @@ def _half_scales_allowed(model: ir.Model) -> None:
         model.opset_imports[""] = TARGET
 
 
-def _half_constants(model: ir.Model, pinned: set[Use]) -> tuple[dict[ir.Value, np.ndarray[Any, Any]], list[Clamped]]:
+def _half_constants(model: ir.Model, pinned: set[Use]) -> tuple[dict[ir.Value, Array], list[Clamped]]:
     """Every float32 constant that something reads in float16, rounded. Raises Float16Overflow."""
     halves, clamped = {}, []
     for value in model.graph.initializers.values():
@@ -85,9 +85,7 @@ def _half_constants(model: ir.Model, pinned: set[Use]) -> tuple[dict[ir.Value, n
     return halves, clamped
 
 
-def _half_fills(
-    model: ir.Model, kept: Collection[ir.Node], clamped: list[Clamped]
-) -> dict[ir.Node, np.ndarray[Any, Any]]:
+def _half_fills(model: ir.Model, kept: Collection[ir.Node], clamped: list[Clamped]) -> dict[ir.Node, Array]:
     """What each ConstantOfShape fills its tensor with, in float16. Raises Float16Overflow."""
     fills = {}
     for node in model.graph:
@@ -101,7 +99,7 @@ def _half_fills(
     return fills
 
 
-def _replace_constant(graph: ir.Graph, value: ir.Value, half: np.ndarray[Any, Any], pinned: set[Use]) -> None:
+def _replace_constant(graph: ir.Graph, value: ir.Value, half: Array, pinned: set[Use]) -> None:
     """Hand every reader that is not pinned the float16 tensor; the float32 one goes when nothing reads it."""
     name = value.name or "constant"
     uses = [use for use in value.uses() if use not in pinned]
@@ -114,7 +112,7 @@ def _replace_constant(graph: ir.Graph, value: ir.Value, half: np.ndarray[Any, An
         node.replace_input_with(index, replacement)
 
 
-def _retype(node: ir.Node, fill: np.ndarray[Any, Any] | None) -> None:
+def _retype(node: ir.Node, fill: Array | None) -> None:
     if fill is not None:
         node.attributes["value"] = ir.AttrTensor("value", ir.Tensor(fill))
     for name in OUTPUT_TYPE:
@@ -183,7 +181,7 @@ def _cast(value: ir.Value, dtype: ir.DataType, name: str, taken: set[str]) -> ir
 
 def _report(
     model: ir.Model,
-    halves: Mapping[ir.Value, np.ndarray[Any, Any]],
+    halves: Mapping[ir.Value, Array],
     kept: Mapping[ir.Node, str],
     pinned: Collection[Use],
     clamped: Sequence[Clamped],

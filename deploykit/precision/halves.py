@@ -14,17 +14,16 @@ another one.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from deploykit.errors import Float16Overflow
-from deploykit.graph.rewrite import constant, module_scope, site
+from deploykit.graph.rewrite import constant, module_scope, node_name
 from deploykit.precision.reports import Clamped
+from deploykit.spec.arrays import Array
 from deploykit.spec.operators import WEIGHTED_OPS
 
-Array = np.ndarray[Any, Any]
 Use = tuple[ir.Node, int]  # who reads a value, at which input
 
 LARGEST = float(np.finfo(np.float16).max)
@@ -59,12 +58,14 @@ def to_half(name: str, exact: Array, readers: list[Use]) -> tuple[Array, Clamped
         return half, None
     worst = float(exact[beyond].flat[0])
     if all(node.op_type in BOUNDED for node, _ in readers):
-        return half, Clamped(name, site(readers[0][0]), worst, "inf" if worst > 0 else "-inf", _why(readers))
+        return half, Clamped(name, node_name(readers[0][0]), worst, "inf" if worst > 0 else "-inf", _why(readers))
     limit = _mask_limit(readers)
     if limit is None:
         raise _overflow(name, worst, readers)
     half[beyond] = np.copysign(np.float16(limit), half[beyond])
-    return half, Clamped(name, site(readers[0][0]), worst, f"{np.copysign(limit, worst):g}", "it masks what is read on")
+    return half, Clamped(
+        name, node_name(readers[0][0]), worst, f"{np.copysign(limit, worst):g}", "it masks what is read on"
+    )
 
 
 def _why(readers: list[Use]) -> str:
@@ -75,7 +76,7 @@ def _overflow(name: str, worst: float, readers: list[Use]) -> Float16Overflow:
     said = f"{name!r} holds NaN"
     if not np.isnan(worst):
         said = f"{worst:g} in {name!r} is beyond float16's largest value, {LARGEST:.0f}"
-    options = " ".join(dict.fromkeys(f"--keep-fp32 '{site(node)}'" for node, _ in readers))
+    options = " ".join(dict.fromkeys(f"--keep-fp32 '{node_name(node)}'" for node, _ in readers))
     return Float16Overflow(
         f"{module_scope(readers[0][0])}: {said}",
         hint=_cure(worst, options),

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from deploykit.errors import UnknownName, UsageError
-from deploykit.graph.rewrite import constant, module_scopes, site
+from deploykit.graph.rewrite import constant, module_scopes, node_name
 from deploykit.precision.int8.preconditions import FormalTypes, formal_types
 from deploykit.spec.operators import INTEGER_OPS
 
@@ -44,7 +44,7 @@ def float32_nodes(model: ir.Model, asked: Collection[str] = ()) -> dict[ir.Node,
     for node in model.graph:
         readers = [use.node for use in node.outputs[0].uses()] if node.op_type == "DequantizeLinear" else []
         if readers and all(reader in kept for reader in readers):
-            kept.setdefault(node, f"{site(readers[0])} reads it, which stays float32")
+            kept.setdefault(node, f"{node_name(readers[0])} reads it, which stays float32")
     return kept
 
 
@@ -71,7 +71,7 @@ def _named(model: ir.Model, asked: Collection[str]) -> dict[ir.Node, str]:
             raise _unknown(model, pattern)
         floating = [node for node in matching if _is_floating(node)]
         if not floating:
-            raise UsageError(f"--keep-fp32 {pattern}: {site(matching[0])} does not compute in float32")
+            raise UsageError(f"--keep-fp32 {pattern}: {node_name(matching[0])} does not compute in float32")
         for node in floating:
             found.setdefault(node, pattern)
     return found
@@ -80,7 +80,7 @@ def _named(model: ir.Model, asked: Collection[str]) -> dict[ir.Node, str]:
 def _matches(node: ir.Node, pattern: str) -> bool:
     if pattern.startswith(BY_OPERATOR):
         return fnmatchcase(node.op_type.lower(), pattern.removeprefix(BY_OPERATOR).lower())
-    return any(name == pattern or fnmatchcase(name, pattern) for name in (site(node), *module_scopes(node)))
+    return any(name == pattern or fnmatchcase(name, pattern) for name in (node_name(node), *module_scopes(node)))
 
 
 def _unknown(model: ir.Model, pattern: str) -> UnknownName:
@@ -88,7 +88,7 @@ def _unknown(model: ir.Model, pattern: str) -> UnknownName:
         wanted = pattern.removeprefix(BY_OPERATOR)
         return UnknownName("operator of this network", wanted, {node.op_type for node in model.graph})
     modules = {scope for node in model.graph for scope in module_scopes(node)}
-    return UnknownName("node or module of this network", pattern, {site(node) for node in model.graph} | modules)
+    return UnknownName("node or module of this network", pattern, {node_name(node) for node in model.graph} | modules)
 
 
 def _is_floating(node: ir.Node) -> bool:

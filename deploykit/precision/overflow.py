@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.graph.rewrite import site
+from deploykit.graph.rewrite import node_name
 from deploykit.precision.emulate import BEYOND, OverflowSite, emulate_rounding, find_overflow, peaks
 from deploykit.precision.float16 import to_float16
 from deploykit.spec import Feed
@@ -82,7 +82,7 @@ def _beyond(network: ir.Model, feeds: Sequence[Feed]) -> tuple[list[ir.Value], s
     values = _values(network)
     large = [values[index] for index, peak in zip(floats, largest, strict=True) if BEYOND <= peak < np.inf]
     infinite = [values[index].producer() for index, peak in zip(floats, largest, strict=True) if np.isinf(peak)]
-    return large, {site(node) for node in infinite if node is not None}
+    return large, {node_name(node) for node in infinite if node is not None}
 
 
 def _values(model: ir.Model) -> list[ir.Value]:
@@ -96,17 +96,17 @@ def _cure(
     large: Sequence[ir.Value],
     infinite: Collection[str],
 ) -> tuple[str, ...]:
-    by_name = {site(node): node for node in network.graph}
-    chosen = {site(node) for value in large for node in (value.producer(), *_readers(value)) if node is not None}
+    by_name = {node_name(node): node for node in network.graph}
+    chosen = {node_name(node) for value in large for node in (value.producer(), *_readers(value)) if node is not None}
     for _ in range(ROUNDS):
         patterns = _patterns([name for name in by_name if name in chosen])
         found = _first_site(network, feeds, (*keep, *patterns), infinite=infinite)
         if found is None:
             return patterns
         node = by_name.get(found.node)
-        more = {site(other) for other in (node, *_makers(node))} if node is not None else set()
+        more = {node_name(other) for other in (node, *_makers(node))} if node is not None else set()
         if more <= chosen:
-            more = {site(other) for name in chosen for other in _makers(by_name[name])}
+            more = {node_name(other) for name in chosen for other in _makers(by_name[name])}
         if more <= chosen:
             break
         chosen |= more

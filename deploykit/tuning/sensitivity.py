@@ -23,7 +23,7 @@ import numpy as np
 from deploykit.data.inputs import calibration_inputs, inputs_for
 from deploykit.data.labeled import Labels, labeled_inputs, require_max_drop
 from deploykit.errors import BackendMissing, BuildFailed, GateFailed, UnsupportedGraph, UsageError
-from deploykit.graph.rewrite import site
+from deploykit.graph.rewrite import node_name
 from deploykit.ort_session import compute, open_session
 from deploykit.parity import Kind, closeness_db, joined, output_kinds
 from deploykit.parity.accuracy import Flips, Predictions
@@ -112,7 +112,7 @@ class _Trials:
         kept, _ = choose(weighted_ops(copy, TENSORRT)[0], self.policy(()))
         if not kept:
             raise UnsupportedGraph("no layer can read int8", hint="use fp32 or fp16")
-        return {site(op.node): kind(op) for op in kept}
+        return {node_name(op.node): kind(op) for op in kept}
 
     def loss(self, left: frozenset[str]) -> Loss:
         """With the layers in `left` in float and all others in INT8."""

@@ -43,14 +43,13 @@ from deploykit.spec import (
     Precision,
     TensorSpec,
 )
+from deploykit.spec.arrays import Array
 from deploykit.store import Writer
 from deploykit.workflow.engine import Built
 from deploykit.workflow.export import Exported
 from deploykit.workflow.transforms import read_graph
 from deploykit.workflow.typed import Typed
 from deploykit.workflow.workspace import Workspace
-
-Array = np.ndarray[Any, Any]
 
 HALVES = {"float16", "bfloat16"}
 PROBED = 2  # images that show whether the rows of a batch depend on each other

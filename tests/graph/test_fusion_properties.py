@@ -30,7 +30,7 @@ from onnx.reference import ReferenceEvaluator
 
 from deploykit.graph import CNN_PASSES, FUSIONS, check, cnn_passes, optimize
 from deploykit.graph.passes.cleanup import CLEAN_UP
-from deploykit.graph.rewrite import site
+from deploykit.graph.rewrite import node_name
 from deploykit.parity.operators import OPERATORS
 from deploykit.spec import Fusions
 
@@ -363,7 +363,7 @@ def test_float32_constants_are_rounded_from_the_exact_fold_or_nothing_is_done(na
         optimize(single, passes=CLEAN_UP)
         for fusion, rewrite in FUSIONS.items():
             for place in rewrite(single.clone()).rewritten:  # a chain is rounded link by link
-                others = {site(node) for node in single.graph} - {place}
+                others = {node_name(node) for node in single.graph} - {place}
                 double = ir.serde.deserialize_model(in_type(ir.serde.serialize_model(single), np.float64))
                 result, exact = (rewrite(model, without=others) for model in (single, double))
                 assert result.rewritten == exact.rewritten == [place]

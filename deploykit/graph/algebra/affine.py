@@ -10,15 +10,14 @@ lies along the width, and only [C, 1, 1] or [1, C, 1, 1] along the channels of a
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from deploykit.graph.rewrite import constant
+from deploykit.spec.arrays import Array
 
 ARITHMETIC = ("Mul", "Div", "Add", "Sub")
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,10 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.graph.algebra.affine import Array
 from deploykit.graph.algebra.linear import Linear, Parameters, checked, read_linear, write
 from deploykit.graph.algebra.window import Window, read_window
 from deploykit.graph.rewrite import Rewrite, drop, other_use
+from deploykit.spec.arrays import Array
 
 Kernels = Array  # (group, outputs of a group, inputs of a group, taps), float64
 Product = Callable[[Kernels, Kernels], Array]

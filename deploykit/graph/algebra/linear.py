@@ -13,7 +13,6 @@ duplicated, so the other node keeps the old one.
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -29,9 +28,9 @@ from deploykit.graph.rewrite import (
     new_initializer,
     other_use,
 )
+from deploykit.spec.arrays import Array
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm")
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)

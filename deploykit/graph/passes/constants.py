@@ -17,8 +17,9 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from deploykit.graph.fold_costs import MAX_OPEN_ELEMENTS, OPEN_ENDED, Array, is_bounded, nanoseconds
+from deploykit.graph.fold_costs import MAX_OPEN_ELEMENTS, OPEN_ENDED, is_bounded, nanoseconds
 from deploykit.graph.rewrite import discard_unused, new_initializer
+from deploykit.spec.arrays import Array
 
 MAX_TENSOR_ELEMENTS = 1 << 22  # 16 MiB of float32: the largest convolution of a ResNet-152 has 2.4 M elements
 MAX_GROWTH_BYTES = 1 << 27  # 128 MiB that one graph may gain in all

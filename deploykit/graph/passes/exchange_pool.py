@@ -38,8 +38,8 @@ from deploykit.graph.rewrite import (
     discard_unused,
     names_in_use,
     new_initializer,
+    node_name,
     other_use,
-    site,
     unused,
 )
 
@@ -101,11 +101,11 @@ def _add_behind(pool: ir.Node, linear: Linear, graph: ir.Graph) -> None:
     pooled.replace_all_uses_with(shifted, replace_graph_outputs=True)
     pooled.name = unused(f"{pooled.name}_unbiased", names)
     bias = linear.bias.astype(linear.weight.dtype).reshape(1, -1, *[1] * (linear.rank - 2))
-    name = unused(f"{site(conv)}/Add", names)
+    name = unused(f"{node_name(conv)}/Add", names)
     scopes = conv.metadata_props.get(NAME_SCOPES)
     add = ir.node(
         "Add",
-        [pooled, new_initializer(graph, f"{site(conv)}.bias", bias)],
+        [pooled, new_initializer(graph, f"{node_name(conv)}.bias", bias)],
         outputs=[shifted],
         name=name,
         metadata_props={NAME_SCOPES: scopes} if scopes else {},

@@ -34,8 +34,8 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.graph.algebra.affine import Array
 from deploykit.graph.rewrite import Fusion, Rewrite, bypass, constant
+from deploykit.spec.arrays import Array
 
 READERS = ("Conv", "AveragePool", "MaxPool")
 NEVER_NEGATIVE = ("Relu", "Sigmoid")

@@ -25,9 +25,9 @@ Refuses, with the reason, when
 
 import onnx_ir as ir
 
-from deploykit.graph.algebra.affine import Array
 from deploykit.graph.algebra.composition import Kernels, compose, convolution_before, groups, is_pointwise
 from deploykit.graph.rewrite import Fusion, Rewrite
+from deploykit.spec.arrays import Array
 
 
 def _attempt(pointwise: ir.Node, graph: ir.Graph) -> Rewrite | str | None:

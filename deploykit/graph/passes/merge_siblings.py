@@ -34,8 +34,8 @@ from deploykit.graph.rewrite import (
     drop,
     names_in_use,
     new_initializer,
+    node_name,
     other_use,
-    site,
     unused,
 )
 
@@ -48,7 +48,7 @@ def _attempt(conv: ir.Node, graph: ir.Graph) -> Rewrite | str | None:
     for sibling in siblings:
         linear = read_linear(sibling)
         if isinstance(linear, str):
-            return f"of {site(sibling)} {linear}"
+            return f"of {node_name(sibling)} {linear}"
         found.append(linear)
     weight = np.concatenate([linear.weight for linear in found])
     bias = np.concatenate([np.broadcast_to(linear.bias, linear.channels_out) for linear in found])
@@ -110,7 +110,7 @@ def _split(ends: list[ir.Node], sizes: list[int], graph: ir.Graph) -> None:
         names.add(old.name)
         parts.append(part)
     scopes = ends[0].metadata_props.get(NAME_SCOPES)
-    name = unused(f"{site(ends[0])}/Split", names)
+    name = unused(f"{node_name(ends[0])}/Split", names)
     split = ir.node(
         "Split",
         [whole, new_initializer(graph, f"{name}.sizes", np.array(sizes, np.int64))],

@@ -1,8 +1,8 @@
 """The passes that a network goes through, in order, and the ledger of what each of them did.
 
-Clean-up comes first, whatever is asked for; then those of FUSIONS that are wanted, in the order of the table, since
-some make room for others: a BatchNorm that was split behind a Concat is folded branch by branch, and a scale reaches
-a convolution only when the BatchNorm between them is gone.
+Clean-up comes first, whatever is asked for; then the fusions that are wanted, in the order of `spec.build`, since some
+make room for others: a BatchNorm that was split behind a Concat is folded branch by branch, and a scale reaches a
+convolution only when the BatchNorm between them is gone.
 """
 
 import time
@@ -27,25 +27,26 @@ from deploykit.graph.passes.remove_no_ops import remove_no_ops
 from deploykit.graph.passes.split_batchnorm import split_batchnorm
 from deploykit.graph.rewrite import Fusion, GraphPass, PassResult
 from deploykit.graph.verify import Interface, breach_of, verify, verify_names
-from deploykit.spec import Fusions
+from deploykit.spec import COST_BASED_FUSIONS, SAFE_FUSIONS, Fusions
 from deploykit.spec.reports import PassLedger, PassRecord
 
-FUSIONS: Mapping[str, Fusion] = {
+_BY_NAME = {
     fusion.name: fusion
     for fusion in (
-        remove_no_ops,
-        fold_pad,
-        split_batchnorm,
-        fold_batchnorm,
-        fold_scale,
-        fold_affine_forward,
         compose_convolutions,
-        merge_depthwise_pointwise,
-        exchange_pool,
-        merge_siblings,
         dilate_pointwise,
+        exchange_pool,
+        fold_affine_forward,
+        fold_batchnorm,
+        fold_pad,
+        fold_scale,
+        merge_depthwise_pointwise,
+        merge_siblings,
+        remove_no_ops,
+        split_batchnorm,
     )
 }
+FUSIONS: Mapping[str, Fusion] = {name: _BY_NAME[name] for name in (*SAFE_FUSIONS, *COST_BASED_FUSIONS)}
 Observe = Callable[[str, ir.Model], None]
 
 
@@ -57,9 +58,7 @@ def cnn_passes(fusions: Fusions = Fusions()) -> tuple[GraphPass, ...]:  # noqa: 
 
 def fusion_passes(fusions: Fusions) -> tuple[GraphPass, ...]:
     """The fusions alone, for a graph that is cleaned already."""
-    return tuple(
-        partial(FUSIONS[name], without=fusions.sites_without(name)) for name in fusions.names if name in FUSIONS
-    )
+    return tuple(partial(FUSIONS[name], without=fusions.sites_without(name)) for name in fusions.names)
 
 
 CNN_PASSES = cnn_passes()

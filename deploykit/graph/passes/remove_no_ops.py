@@ -31,8 +31,9 @@ from functools import partial
 
 import onnx_ir as ir
 
-from deploykit.graph.algebra.affine import Array, data_operand
+from deploykit.graph.algebra.affine import data_operand
 from deploykit.graph.rewrite import Fusion, Rewrite, bypass, constant, is_public
+from deploykit.spec.arrays import Array
 
 NEUTRAL = {"Mul": 1, "Div": 1, "Add": 0, "Sub": 0}
 SHAPING = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Pad", "Concat")

@@ -35,8 +35,8 @@ from deploykit.graph.rewrite import (
     constant,
     names_in_use,
     new_initializer,
+    node_name,
     other_use,
-    site,
     unused,
 )
 
@@ -80,14 +80,14 @@ def _obstacle(norm: ir.Node, branches: list[Linear], bounds: list[int]) -> str |
     for branch, (start, stop) in zip(branches, pairwise(bounds), strict=True):
         folded = scale_outputs(branch, affine.scale[start:stop], affine.shift[start:stop])
         if isinstance(folded, str):
-            return f"of {site(branch.node)} {folded}"
+            return f"of {node_name(branch.node)} {folded}"
     return None
 
 
 def _rewrite(norm: ir.Node, concat: ir.Node, bounds: list[int], graph: ir.Graph) -> None:
     names = names_in_use(graph)
     for index, (start, stop) in enumerate(pairwise(bounds)):
-        name = unused(f"{site(norm)}_{index}", names)
+        name = unused(f"{node_name(norm)}_{index}", names)
         names.add(name)
         part = _part(norm, concat.inputs[index], slice(start, stop), name, graph)
         graph.insert_before(concat, part)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
@@ -21,11 +21,11 @@ from deploykit.precision.calibrate.table import CalibrationTable
 from deploykit.precision.int8.preconditions import require_plain
 from deploykit.precision.int8.sites import calibrated_values
 from deploykit.spec import Feed
+from deploykit.spec.arrays import Array
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-Array = np.ndarray[Any, Any]
 CHECKPOINT_SECONDS = 30.0
 ORT_TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 

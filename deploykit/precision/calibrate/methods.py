@@ -12,14 +12,12 @@ over a range that holds 0.
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
 from deploykit.precision.calibrate.histogram import BINS, Histogram
 from deploykit.precision.calibrate.ranges import Range
-
-Array = np.ndarray[Any, Any]
+from deploykit.spec.arrays import Array
 
 PERCENTILE = 99.99
 SHARES = np.arange(24, 129) / 128  # of the extreme: thresholds that mse tries

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.graph.rewrite import constant
+from deploykit.graph.rewrite import constant, node_name
 from deploykit.precision.int8.weighted import channel_axis
 from deploykit.spec import Placement
 from deploykit.spec.operators import WEIGHTED_OPS
@@ -21,10 +21,10 @@ def lint(model: ir.Model, placement: Placement, *, left: Collection[str] = ()) -
     """
     complaints: list[str] = []
     for node in model.graph:
-        if node.op_type in WEIGHTED_OPS and node.domain == "" and _name(node) not in left:
-            complaints += [f"{_name(node)}: {what}" for what in _weighted_faults(node, placement)]
+        if node.op_type in WEIGHTED_OPS and node.domain == "" and node_name(node) not in left:
+            complaints += [f"{node_name(node)}: {what}" for what in _weighted_faults(node, placement)]
         elif node.op_type == "QuantizeLinear":
-            complaints += [f"{_name(node)}: {what}" for what in _pair_faults(node, placement)]
+            complaints += [f"{node_name(node)}: {what}" for what in _pair_faults(node, placement)]
     return complaints
 
 
@@ -120,7 +120,3 @@ def _dequantize_source(node: ir.Node) -> str:
 def _axis(node: ir.Node) -> int:
     attribute = node.attributes.get("axis")
     return 1 if attribute is None else attribute.as_int()
-
-
-def _name(node: ir.Node) -> str:
-    return node.name or str(node.outputs[0].name)

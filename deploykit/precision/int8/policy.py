@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-import onnx_ir as ir
-
 from deploykit.errors import UnknownName
-from deploykit.graph.rewrite import refuse
+from deploykit.graph.rewrite import node_name, refuse
 from deploykit.precision.int8.weighted import WeightedOp
 from deploykit.spec import QuantizationPolicy
 from deploykit.spec.reports import Refusal
@@ -16,7 +14,7 @@ def choose(ops: Sequence[WeightedOp], policy: QuantizationPolicy) -> tuple[list[
 
     Raises UnknownName for a node in `policy.exclude` that is none of them.
     """
-    names = [_name(op.node) for op in ops]
+    names = [node_name(op.node) for op in ops]
     for node in policy.exclude:
         if node not in names:
             raise UnknownName("weighted layer", node, names)
@@ -34,8 +32,7 @@ def kind(op: WeightedOp) -> str:
     """`pointwise`, `depthwise`, `spatial` or `dense`."""
     if op.node.op_type not in ("Conv", "ConvTranspose"):
         return "dense"
-    group = op.node.attributes.get("group")
-    groups = 1 if group is None else group.as_int()
+    groups = op.node.attributes.get_int("group", 1)
     if groups > 1 and groups == op.weight.shape[0] and op.weight.shape[1] == 1:
         return "depthwise"
     return "pointwise" if groups == 1 and set(op.weight.shape[2:]) == {1} else "spatial"
@@ -43,7 +40,7 @@ def kind(op: WeightedOp) -> str:
 
 def _terms(op: WeightedOp, policy: QuantizationPolicy, *, is_first: bool, is_last: bool) -> Iterator[str]:
     found = kind(op)
-    if _name(op.node) in policy.exclude:
+    if node_name(op.node) in policy.exclude:
         yield "named"
     if is_first and not policy.first:
         yield "no-first"
@@ -53,7 +50,3 @@ def _terms(op: WeightedOp, policy: QuantizationPolicy, *, is_first: bool, is_las
         yield f"no-{found}"
     if found in ("pointwise", "spatial") and min(op.weight.shape[:2]) < policy.min_channels:
         yield f"min-channels={policy.min_channels}"
-
-
-def _name(node: ir.Node) -> str:
-    return node.name or str(node.outputs[0].name)

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from deploykit.errors import UnsupportedGraph
-from deploykit.graph.rewrite import NAME_SCOPES, discard_unused, new_initializer, refuse
+from deploykit.graph.rewrite import NAME_SCOPES, discard_unused, new_initializer, node_name, refuse
 from deploykit.precision.calibrate.table import CalibrationTable
 from deploykit.precision.float16 import to_float16
 from deploykit.precision.int8.policy import choose
@@ -70,7 +70,7 @@ def quantize(
         _quantize_constants(model.graph, op, input_scale[op.node], steps, placement.weight_limit)
     for site, scale in scales.items():
         _insert_pair(model.graph, site, scale)
-    quantized = tuple(_node_name(op.node) for op in ops)
+    quantized = tuple(node_name(op.node) for op in ops)
     rest = to_float16(model, keep=keep_fp32) if policy.rest is Precision.FP16 and quantized else None
     floats = tuple(Refusal(str(value.name), reason) for value, reason in unlike.items())
     return Int8Report(placement.name, quantized, tuple(left), len(sites), floats, rest)
@@ -82,7 +82,7 @@ def own_quantization(model: ir.Model) -> Int8Report:
     integer = [node for node in weighted if node.op_type in INTEGER_OPS or _reads_quantized(node)]
     left = [refuse(node, "its author left it in float") for node in weighted if node not in integer]
     pairs = sum(node.op_type == "QuantizeLinear" for node in model.graph)
-    return Int8Report("its author's", tuple(map(_node_name, integer)), tuple(left), pairs)
+    return Int8Report("its author's", tuple(map(node_name, integer)), tuple(left), pairs)
 
 
 def _reads_quantized(node: ir.Node) -> bool:
@@ -170,7 +170,3 @@ def _value(name: str, dtype: ir.DataType, shape: ir.Shape | None) -> ir.Value:
 
 def _value_name(value: ir.Value | None) -> str:
     return "constant" if value is None else str(value.name)
-
-
-def _node_name(node: ir.Node) -> str:
-    return node.name or str(node.outputs[0].name)

@@ -9,13 +9,11 @@ Biases are int32 with the accumulator's scale, s_x * s_w.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from deploykit.precision.calibrate.ranges import Range
-
-Array = np.ndarray[Any, Any]
+from deploykit.spec.arrays import Array
 
 NEGLIGIBLE = 1e-16  # a channel or a range below this counts as dead: s_x * s_w must not leave float32's normal numbers
 CLIP_SHARES = (1.0, *(share / 32 for share in range(31, 15, -1)))  # of a channel's largest weight

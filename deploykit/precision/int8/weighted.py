@@ -12,13 +12,13 @@ front of an operator without one costs accuracy and time and saves nothing (`Pla
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from deploykit.graph.rewrite import constant, refuse
 from deploykit.spec import Placement
+from deploykit.spec.arrays import Array
 from deploykit.spec.operators import WEIGHTED_OPS
 from deploykit.spec.reports import Refusal
 
@@ -28,9 +28,9 @@ class WeightedOp:
     """A node whose constant weight has its output channels along `axis`; `bias` is what becomes int32, if any."""
 
     node: ir.Node
-    weight: np.ndarray[Any, Any]
+    weight: Array
     axis: int
-    bias: np.ndarray[Any, Any] | None
+    bias: Array | None
 
 
 def weighted_ops(model: ir.Model, placement: Placement) -> tuple[list[WeightedOp], list[Refusal]]:
@@ -61,9 +61,9 @@ def _describe(node: ir.Node, placement: Placement) -> WeightedOp | str:
         return "its weight holds NaN or infinity"
     if node.op_type == "MatMul" and weight.ndim != 2:
         return f"its weight has {weight.ndim} dimensions, not 2"
-    if node.op_type == "ConvTranspose" and _integer(node, "group", 1) > 1:
+    if node.op_type == "ConvTranspose" and node.attributes.get_int("group", 1) > 1:
         return "a grouped ConvTranspose has no single channel axis"
-    if node.op_type == "Gemm" and _integer(node, "transA", 0):
+    if node.op_type == "Gemm" and node.attributes.get_int("transA", 0):
         return "its activation is transposed"
     axis = channel_axis(node)
     bias = _bias(node, int(weight.shape[axis]), placement)
@@ -72,12 +72,12 @@ def _describe(node: ir.Node, placement: Placement) -> WeightedOp | str:
 
 def channel_axis(node: ir.Node) -> int:
     """The weight's axis that counts output channels."""
-    if node.op_type == "Conv" or (node.op_type == "Gemm" and _integer(node, "transB", 0)):
+    if node.op_type == "Conv" or (node.op_type == "Gemm" and node.attributes.get_int("transB", 0)):
         return 0
     return 1
 
 
-def _bias(node: ir.Node, channels: int, placement: Placement) -> np.ndarray[Any, Any] | str | None:
+def _bias(node: ir.Node, channels: int, placement: Placement) -> Array | str | None:
     """The bias, one element per channel, or why the placement's int32 bias cannot express it.
 
     A bias that stays float is not looked at: it may be computed, or of any shape that the operator accepts.
@@ -88,20 +88,12 @@ def _bias(node: ir.Node, channels: int, placement: Placement) -> np.ndarray[Any,
     bias = constant(value)
     if bias is None:
         return "its bias is not a constant"
-    if node.op_type == "Gemm" and (_float(node, "alpha") != 1 or _float(node, "beta") != 1):
+    if node.op_type == "Gemm" and (
+        node.attributes.get_float("alpha", 1.0) != 1 or node.attributes.get_float("beta", 1.0) != 1
+    ):
         return "alpha or beta is not 1, so its bias does not have the accumulator's scale"
     if bias.shape not in {(), (1,), (1, 1), (channels,), (1, channels)}:
         return f"a bias of shape {bias.shape} is not one value per channel"
     if not np.isfinite(bias).all():
         return "its bias holds NaN or infinity"
     return np.broadcast_to(bias.reshape(-1), (channels,))
-
-
-def _integer(node: ir.Node, name: str, default: int) -> int:
-    attribute = node.attributes.get(name)
-    return default if attribute is None else attribute.as_int()
-
-
-def _float(node: ir.Node, name: str) -> float:
-    attribute = node.attributes.get(name)
-    return 1.0 if attribute is None else attribute.as_float()

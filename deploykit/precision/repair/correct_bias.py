@@ -13,7 +13,6 @@ quantized, so it serves placements of either kind.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -24,10 +23,10 @@ from deploykit.ort_session import compute, open_session
 from deploykit.precision.repair.channels import add_channel_output
 from deploykit.precision.reports import CorrectionReport
 from deploykit.spec import Feed
+from deploykit.spec.arrays import Array
 from deploykit.spec.operators import WEIGHTED_OPS
 from deploykit.spec.reports import Refusal
 
-Array = np.ndarray[Any, Any]
 Feeds = Callable[[], Iterable[Feed]]
 
 SHIFT = "_shift"  # suffix of a layer's output in the probe

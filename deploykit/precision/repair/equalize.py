@@ -22,7 +22,6 @@ and when an operator between, or its bounds, does not commute with a factor.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -42,9 +41,8 @@ from deploykit.precision.int8.preconditions import require_plain
 from deploykit.precision.repair.channels import add_channel_output
 from deploykit.precision.reports import EqualizationReport
 from deploykit.spec import Feed
+from deploykit.spec.arrays import Array
 from deploykit.spec.reports import Refusal
-
-Array = np.ndarray[Any, Any]
 
 COMMUTING = ("Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool")
 LARGEST_POWER = 8  # factors lie within 2**-8 ... 2**8

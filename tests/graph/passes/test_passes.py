@@ -7,9 +7,9 @@ import pytest
 
 from deploykit.errors import DeploykitError, UsageError
 from deploykit.graph import CNN_PASSES, FUSIONS, optimize
-from deploykit.graph.passes.order import cnn_passes
+from deploykit.graph.passes.order import cnn_passes, fusion_passes
 from deploykit.graph.rewrite import NAME_SCOPES, PassResult
-from deploykit.spec import SAFE_FUSIONS, Fusions
+from deploykit.spec import COST_BASED_FUSIONS, SAFE_FUSIONS, Fusions
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20]>\n'
 TEXT = """g (float[batch, 2, 4, 4] x, float[2, 2, 1, 1] w, float[2] s, float[2] b, float[2] m, float[2] v)
@@ -25,8 +25,7 @@ TEXT = """g (float[batch, 2, 4, 4] x, float[2, 2, 1, 1] w, float[2] s, float[2] 
 def test_the_ledger_accounts_for_every_pass(build):
     ledger = optimize(build(HEADER + TEXT))
     assert len(ledger.passes) == len(CNN_PASSES)
-    fusions = [name for name in FUSIONS if name in SAFE_FUSIONS]
-    assert [record.name for record in ledger.passes][-1 - len(fusions) :] == ["name_nodes", *fusions]
+    assert [record.name for record in ledger.passes][-1 - len(SAFE_FUSIONS) :] == ["name_nodes", *SAFE_FUSIONS]
     assert (ledger.nodes_before, ledger.nodes_after) == (5, 4)
     record = ledger["fold_batchnorm"]
     assert record.rewritten == ("n",)
@@ -38,8 +37,15 @@ def test_the_ledger_accounts_for_every_pass(build):
         ledger["no_such_pass"]
 
 
-def test_the_safe_fusions_run_in_the_order_in_which_they_make_room_for_each_other():
-    assert [name for name in FUSIONS if name in SAFE_FUSIONS] == [name for name in SAFE_FUSIONS if name in FUSIONS]
+def test_every_fusion_that_can_be_asked_for_exists_and_runs_in_the_order_of_the_specification():
+    assert tuple(FUSIONS) == (*SAFE_FUSIONS, *COST_BASED_FUSIONS)
+    assert all(name == fusion.name for name, fusion in FUSIONS.items())
+    named = Fusions.parse("dilate_pointwise,fold_pad,merge_siblings")
+    assert [graph_pass.func.name for graph_pass in fusion_passes(named)] == [
+        "fold_pad",
+        "merge_siblings",
+        "dilate_pointwise",
+    ]
 
 
 def drop_relu(model):
