@@ -63,9 +63,8 @@ def to_half(name: str, exact: Array, readers: list[Use]) -> tuple[Array, Clamped
     if limit is None:
         raise _overflow(name, worst, readers)
     half[beyond] = np.copysign(np.float16(limit), half[beyond])
-    return half, Clamped(
-        name, node_name(readers[0][0]), worst, f"{np.copysign(limit, worst):g}", "it masks what is read on"
-    )
+    reader, becomes = node_name(readers[0][0]), f"{np.copysign(limit, worst):g}"
+    return half, Clamped(name, reader, worst, becomes, "it masks what is read on")
 
 
 def _why(readers: list[Use]) -> str:

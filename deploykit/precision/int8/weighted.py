@@ -63,7 +63,7 @@ def _describe(node: ir.Node, placement: Placement) -> WeightedOp | str:
         return f"its weight has {weight.ndim} dimensions, not 2"
     if node.op_type == "ConvTranspose" and node.attributes.get_int("group", 1) > 1:
         return "a grouped ConvTranspose has no single channel axis"
-    if node.op_type == "Gemm" and node.attributes.get_int("transA", 0):
+    if node.op_type == "Gemm" and node.attributes.get_int("transA", 0) != 0:
         return "its activation is transposed"
     axis = channel_axis(node)
     bias = _bias(node, int(weight.shape[axis]), placement)
@@ -72,7 +72,7 @@ def _describe(node: ir.Node, placement: Placement) -> WeightedOp | str:
 
 def channel_axis(node: ir.Node) -> int:
     """The weight's axis that counts output channels."""
-    if node.op_type == "Conv" or (node.op_type == "Gemm" and node.attributes.get_int("transB", 0)):
+    if node.op_type == "Conv" or (node.op_type == "Gemm" and node.attributes.get_int("transB", 0) != 0):
         return 0
     return 1
 
@@ -88,9 +88,7 @@ def _bias(node: ir.Node, channels: int, placement: Placement) -> Array | str | N
     bias = constant(value)
     if bias is None:
         return "its bias is not a constant"
-    if node.op_type == "Gemm" and (
-        node.attributes.get_float("alpha", 1.0) != 1 or node.attributes.get_float("beta", 1.0) != 1
-    ):
+    if node.op_type == "Gemm" and any(node.attributes.get_float(name, 1.0) != 1 for name in ("alpha", "beta")):
         return "alpha or beta is not 1, so its bias does not have the accumulator's scale"
     if bias.shape not in {(), (1,), (1, 1), (channels,), (1, channels)}:
         return f"a bias of shape {bias.shape} is not one value per channel"
