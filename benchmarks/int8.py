@@ -161,8 +161,8 @@ def report(found: dict[str, list[Line]]) -> str:
         f"Made by `{COMMAND}`. Small members of the zoo's families, trained on Fashion-MNIST, are calibrated on "
         f"{CALIBRATED} of its training images and judged by all {shown} of its test images. CPU: {cores}; {said}.",
         "",
-        "`tensorrt` rows run the typed graph of TensorRT's placement as it is written: no engine ran, for there is no "
-        "GPU in this. `ort` rows are ONNX Runtime's integer kernels on this CPU; without VNNI their weights have seven "
+        "`tensorrt` rows run the typed graph of TensorRT's Q/DQ scheme as it is written: no engine ran, for lack of a "
+        "GPU. `ort` rows are ONNX Runtime's integer kernels on this CPU; without VNNI their weights have seven "
         "bits. *Lost* and *gained* count test images that only the float32 network, only this row gets right; the drop "
         "is their difference in points of top-1, with its paired 95 % interval (Agresti and Min, 2005).",
         "",

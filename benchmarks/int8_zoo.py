@@ -1,4 +1,4 @@
-"""INT8 of the whole zoo: both placements linted, a compiled engine, and the error beside ONNX Runtime's own quantizer.
+"""INT8 of the whole zoo: both Q/DQ schemes checked, a compiled engine, the error beside ONNX Runtime's own quantizer.
 
     python benchmarks/int8_zoo.py [--networks 'resnet*'] [--output docs/results/int8-zoo.md]
 
@@ -64,7 +64,7 @@ class Line:
     def cells(self) -> tuple[str, ...]:
         counts = [f"{self.quantized[placement]} of {self.weighted}, clean" for placement in ("tensorrt", "ort-cpu")]
         figures = [f"{self.sqnr_db[key]:.1f}" for key in ("tensorrt", "ort-cpu", "quantize_static")]
-        plans = (str(self.plan), str(self.naive or "refused"), str(self.fp16))
+        plans = (str(self.plan), str(self.naive or "rejected"), str(self.fp16))
         return (self.name, str(self.weighted), *counts, self.reads, *plans, *figures)
 
     def __str__(self) -> str:
@@ -140,8 +140,9 @@ def page(lines: list[Line], command: str) -> str:
         "",
         f"Printed by `{command}`: {versions}, min-max over {CALIBRATED} images, batch {BATCH.optimum}, sm_89. Plans "
         "are kernels / megabytes moved for one batch, of TensorRT-RTX's ahead-of-time plan; *naive* is "
-        "quantize_static's symmetric Q/DQ (per channel, float bias), FP16 is deploykit's; *refused*: "
-        "TensorRT-RTX does not build it. *Clean*: `lint` finds nothing against the placement.",
+        "quantize_static's symmetric Q/DQ (per channel, float bias), FP16 is deploykit's; *rejected*: "
+        "TensorRT-RTX does not build it. *Clean*: `lint` finds no Q/DQ pair that the scheme does not ask for, and none "
+        "missing.",
         "",
         f"SQNR of the logits against the float graph on {SHOWN} other images; weights are random, so it compares "
         "quantizers and says nothing of accuracy. Each graph is run as it is written. *quantize_static*: u8s8, per "

@@ -161,7 +161,7 @@ def reading(workspace: Workspace, models: Path, folder: Path, shown: list[Page])
             name: typed_graph(workspace, spec_of(graph, models, folder, graph.used), precision, backend)
             for name, graph in GRAPHS.items()
         }
-        label = f"{precision}" if precision is Precision.FP16 else f"{precision} as {backend} has it"
+        label = f"{precision}" if precision is Precision.FP16 else f"{precision}, {backend} scheme"
         for name, path in typed.items():
             yield f"| {name} {label} | {' | '.join(read(shown, {GRAPHS[name].keyword: str(path)}))} |"
         together = {GRAPHS[name].keyword: str(path) for name, path in typed.items()}
