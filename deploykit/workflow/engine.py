@@ -44,8 +44,16 @@ def build(workspace: Workspace, spec: BuildSpec, backend: Backend, *, typed: Typ
 
 def require_usable(backend: Backend) -> None:
     """Raises BackendMissing where nothing can be built with it here."""
-    if reason := backend.unavailable():
-        raise BackendMissing(f"backend {backend.name} cannot be used here: {reason.what}", hint=reason.fix)
+    if missing := lacking(backend):
+        raise missing
+
+
+def lacking(backend: Backend) -> BackendMissing | None:
+    """What `require_usable` raises, if anything."""
+    reason = backend.unavailable()
+    if reason is None:
+        return None
+    return BackendMissing(f"backend {backend.name} cannot be used here: {reason.what}", hint=reason.fix)
 
 
 def build_with(workspace: Workspace, spec: BuildSpec, backend: Backend, *, typed: Typed | None = None) -> Built:

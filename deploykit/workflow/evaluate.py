@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import product, tee
+from itertools import tee
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +15,14 @@ import numpy as np
 from deploykit.bench import BenchSettings, fingerprint, stream_outputs
 from deploykit.data.inputs import Inputs, calibration_inputs, unprepared
 from deploykit.data.labeled import Labeled, classes_of, labeled_inputs, require_max_drop
-from deploykit.errors import BackendMissing, DeploykitError, UsageError
+from deploykit.errors import DeploykitError, UsageError
 from deploykit.parity import GateMissed
 from deploykit.parity.accuracy import TOP, Flips, Predictions, Share
 from deploykit.report.accuracy import AccuracyConditions, AccuracyReport, AccuracyRow
-from deploykit.results.row import Row, State
+from deploykit.results.row import Row
 from deploykit.spec import BuildSpec, Feed, Precision, TensorSpec
 from deploykit.workflow.export import Exported, export
-from deploykit.workflow.rows import Line, build_line, without_twins
+from deploykit.workflow.rows import BuiltRow, RefusedRow, asked_rows, build_rows, row_of
 from deploykit.workflow.settle import settled
 from deploykit.workflow.workspace import Workspace
 
@@ -52,123 +51,113 @@ class EvaluationRequest:
 
 def evaluate(workspace: Workspace, request: EvaluationRequest) -> AccuracyReport:
     """Top-1 and top-5 of every row that runs here. Raises as `labeled_inputs` and `inputs_for`."""
-    return _Evaluation(workspace, replace(request, spec=settled(workspace, request.spec))).report()
+    spec, settings = settled(workspace, request.spec), request.settings
+    machine = fingerprint(threads=settings.worker_threads, seed=settings.seed, tf32=spec.tf32)
+    exported = export(workspace, spec.model, spec.fusions)
+    exported.require_batch(spec.batch)
+    calibration = _calibration(exported, spec, request.precisions)
+    images = _images(workspace, exported, request, calibration)
+    asked = asked_rows(spec, request.backends, request.precisions, strict=request.strict)
+    judged = [_judged(workspace, line, images, request) for line in build_rows(workspace, asked)]
+    rows = tuple(_compared(judged, images, request.max_drop))
+    return AccuracyReport(_conditions(exported, spec, images, calibration, settings), machine, rows)
 
 
-@dataclass
-class _Evaluation:
-    workspace: Workspace
-    request: EvaluationRequest
+def _calibration(exported: Exported, spec: BuildSpec, precisions: Sequence[Precision]) -> Inputs | None:
+    """What INT8 is calibrated on here; None where no row is INT8, the file came quantized, or a table is given."""
+    if Precision.INT8 not in precisions or spec.calibration.table is not None or exported.quantized:
+        return None
+    return calibration_inputs(exported, spec)
 
-    def report(self) -> AccuracyReport:
-        request = self.request
-        machine = fingerprint(
-            threads=request.settings.worker_threads, seed=request.settings.seed, tf32=request.spec.tf32
-        )
-        self.images  # noqa: B018 - what is wrong with the images is said before anything is built
-        asked = product(request.backends, request.precisions)
-        lines = without_twins(
-            [
-                build_line(self.workspace, request.spec.with_precision(precision), name, strict=request.strict)
-                for name, precision in asked
-            ]
-        )
-        judged = [self._judged(line) for line in lines]
-        rows = tuple(self._compared(judged))
-        return AccuracyReport(self._conditions(), machine, rows)
 
-    @cached_property
-    def exported(self) -> Exported:
-        exported = export(self.workspace, self.request.spec.model, self.request.spec.fusions)
-        exported.require_batch(self.request.spec.batch)
-        return exported
+def _images(
+    workspace: Workspace, exported: Exported, request: EvaluationRequest, calibration: Inputs | None
+) -> Labeled:
+    """What is wrong with them is said before anything is built."""
+    seen = frozenset(calibration.identities if calibration else ())
+    images = labeled_inputs(exported, request.labeled, limit=request.limit, without=seen)
+    workspace.warn_once(unprepared(request.spec.model, images.preparation))
+    return images
 
-    @cached_property
-    def images(self) -> Labeled:
-        seen = self._calibration.identities if self._calibration else ()
-        request = self.request
-        images = labeled_inputs(self.exported, request.labeled, limit=request.limit, without=frozenset(seen))
-        self.workspace.warn_once(unprepared(request.spec.model, images.preparation))
-        return images
 
-    @cached_property
-    def _calibration(self) -> Inputs | None:
-        """What INT8 is calibrated on here; None where no row is INT8, the file came quantized, or a table is given."""
-        spec = self.request.spec
-        if Precision.INT8 not in self.request.precisions or spec.calibration.table is not None:
-            return None
-        if self.exported.quantized:
-            return None
-        return calibration_inputs(self.exported, spec)
+def _judged(
+    workspace: Workspace, line: BuiltRow | RefusedRow, images: Labeled, request: EvaluationRequest
+) -> tuple[Row, Predictions | None]:
+    if isinstance(line, RefusedRow) or not line.runs:
+        return row_of(line), None
+    try:
+        with workspace.timed(f"evaluate {line.asked.label}"):
+            parts = list(_predictions(workspace, line, images, request.settings))
+    except DeploykitError as error:
+        return row_of(line, failure=error), None
+    if not parts:
+        raise UsageError(f"{request.labeled} has no sound image, the first: {images.skipped[0]}")
+    return row_of(line), Predictions.joined(parts)
 
-    def _judged(self, line: Line) -> tuple[Row, Predictions | None]:
-        if not line.runs or line.built is None:
-            return line.row, None
-        parts: list[Predictions] = []
-        engine, stage = line.built.engine, f"evaluate {line.row.label}"
-        try:
-            with self.workspace.timed(stage):
-                (output,) = (spec.name for spec in engine.outputs)
-                shown, known = tee(self.images.batches(self.request.spec.batch.optimum))
-                feeds = (self._filled(feed, engine.inputs) for feed, _ in shown)
-                outputs = stream_outputs(engine, feeds, self.request.settings)
-                for found, (_, truth) in zip(outputs, known, strict=True):
-                    parts.append(Predictions.of(found[output][: len(truth)], truth))
-                    done = sum(map(len, parts))
-                    self.workspace.progress(f"{stage}: image", min(done, len(self.images)), len(self.images))
-        except DeploykitError as error:
-            state: State = "unavailable" if isinstance(error, BackendMissing) else "failed"
-            return replace(line.row, state=state, reason=str(error)), None
-        if not parts:
-            raise UsageError(f"{self.request.labeled} has no sound image, the first: {self.images.skipped[0]}")
-        return line.row, Predictions.joined(parts)
 
-    def _filled(self, feed: Feed, inputs: tuple[TensorSpec, ...]) -> Feed:
-        """A batch as the engine's inputs take it: where that is fixed, the last one is filled up."""
-        found = {}
-        for spec in inputs:
-            rows = feed[spec.name]
-            missing = self.request.spec.batch.optimum - len(rows) if isinstance(spec.shape[0], int) else 0
-            if missing:
-                rows = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
-            found[spec.name] = rows.astype(spec.dtype, copy=False)
-        return found
+def _predictions(
+    workspace: Workspace, line: BuiltRow, images: Labeled, settings: BenchSettings
+) -> Iterator[Predictions]:
+    """Of each batch, as the row's worker answers it."""
+    engine, batch, done = line.built.engine, line.asked.spec.batch.optimum, 0
+    (output,) = (spec.name for spec in engine.outputs)
+    shown, known = tee(images.batches(batch))
+    outputs = stream_outputs(engine, (_filled(feed, engine.inputs, batch) for feed, _ in shown), settings)
+    for found, (_, truth) in zip(outputs, known, strict=True):
+        yield Predictions.of(found[output][: len(truth)], truth)
+        done = min(done + len(truth), len(images))
+        workspace.progress(f"evaluate {line.asked.label}: image", done, len(images))
 
-    def _compared(self, judged: Sequence[tuple[Row, Predictions | None]]) -> Iterator[AccuracyRow]:
-        first = next((found for _, found in judged if found is not None), None)
-        for row, found in judged:
-            if found is None or first is None:
-                yield AccuracyRow(row)
-                continue
-            flips = None if found is first else Flips.between(first, found)
-            top5 = Share(found.within(TOP), len(found)) if self.images.classes > TOP else None
-            yield AccuracyRow(self._gated(row, flips), Share(found.within(1), len(found)), top5, flips)
 
-    def _gated(self, row: Row, flips: Flips | None) -> Row:
-        limit = self.request.max_drop
-        if limit is None or flips is None or flips.drop <= limit:
-            return row
-        reason = f"{flips.drop:.2f} points of top-1 lost, {limit:g} are allowed"
-        return replace(row, parity=GateMissed(reason))
+def _filled(feed: Feed, inputs: tuple[TensorSpec, ...], batch: int) -> Feed:
+    """A batch as the engine's inputs take it: where that is fixed, the last one is filled up."""
+    found = {}
+    for spec in inputs:
+        rows = feed[spec.name]
+        missing = batch - len(rows) if isinstance(spec.shape[0], int) else 0
+        if missing:
+            rows = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
+        found[spec.name] = rows.astype(spec.dtype, copy=False)
+    return found
 
-    def _conditions(self) -> AccuracyConditions:
-        spec, images = self.request.spec, self.images
-        calibration = self._calibration
-        said = ""
-        if spec.calibration.table is not None:
-            said = f"table {spec.calibration.table}"
-        elif calibration is not None:
-            origin = spec.data or "demo images"
-            said = f"{spec.calibration.method} over {len(calibration)} images of {origin}, none of which is judged here"
-        return AccuracyConditions(
-            model=self.exported.model.label,
-            **self.exported.weights.facts(),
-            data=images.source,
-            preprocessing=images.preparation,
-            classes=images.classes,
-            network_classes=classes_of(self.exported),
-            skipped=tuple(images.skipped),
-            calibration=said,
-            batch=spec.batch.optimum,
-            threads=self.request.settings.worker_threads,
-        )
+
+def _compared(
+    judged: Sequence[tuple[Row, Predictions | None]], images: Labeled, max_drop: float | None
+) -> Iterator[AccuracyRow]:
+    first = next((found for _, found in judged if found is not None), None)
+    for row, found in judged:
+        if found is None or first is None:
+            yield AccuracyRow(row)
+            continue
+        flips = None if found is first else Flips.between(first, found)
+        top5 = Share(found.within(TOP), len(found)) if images.classes > TOP else None
+        yield AccuracyRow(_gated(row, flips, max_drop), Share(found.within(1), len(found)), top5, flips)
+
+
+def _gated(row: Row, flips: Flips | None, max_drop: float | None) -> Row:
+    if max_drop is None or flips is None or flips.drop <= max_drop:
+        return row
+    return replace(row, parity=GateMissed(f"{flips.drop:.2f} points of top-1 lost, {max_drop:g} are allowed"))
+
+
+def _conditions(
+    exported: Exported, spec: BuildSpec, images: Labeled, calibration: Inputs | None, settings: BenchSettings
+) -> AccuracyConditions:
+    said = ""
+    if spec.calibration.table is not None:
+        said = f"table {spec.calibration.table}"
+    elif calibration is not None:
+        origin = spec.data or "demo images"
+        said = f"{spec.calibration.method} over {len(calibration)} images of {origin}, none of which is judged here"
+    return AccuracyConditions(
+        model=exported.model.label,
+        **exported.weights.facts(),
+        data=images.source,
+        preprocessing=images.preparation,
+        classes=images.classes,
+        network_classes=classes_of(exported),
+        skipped=tuple(images.skipped),
+        calibration=said,
+        batch=spec.batch.optimum,
+        threads=settings.worker_threads,
+    )

@@ -1,83 +1,150 @@
-"""One row of a table while it comes into being: built, or why not; and what its end means for the exit code."""
+"""A row of a table in its three shapes: what was asked for, what was built or why not, and what came out of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Literal
 
 from deploykit.backends import get_backend
-from deploykit.bench import RowSamples
-from deploykit.errors import BackendMissing, BuildFailed, GateFailed, UnsupportedGraph
-from deploykit.parity import GateMissed
-from deploykit.results.row import Row
+from deploykit.backends.protocol import Backend
+from deploykit.errors import BackendMissing, BuildFailed, DeploykitError, GateFailed, UnsupportedGraph
+from deploykit.parity import GateMissed, Parity
+from deploykit.results.row import Row, State
 from deploykit.spec import BuildSpec, Precision
-from deploykit.workflow.engine import Built, build
+from deploykit.workflow.engine import Built, build_with, lacking
 from deploykit.workflow.typed import Typed
 from deploykit.workflow.workspace import Workspace
 
 FAILED, PARITY_FAILED, NOTHING_AVAILABLE = 1, GateFailed.exit_code, BackendMissing.exit_code
 
 
-@dataclass
-class Line:
-    """`samples` is what its worker gave, if it ran."""
+@dataclass(frozen=True, slots=True)
+class AskedRow:
+    """What was asked for: a backend, under the name that the user gave, at the precision of `spec`."""
 
-    row: Row
-    built: Built | None = None
-    samples: RowSamples | None = None
+    name: str
+    backend: Backend
+    spec: BuildSpec
+
+    @property
+    def label(self) -> str:
+        """Which row of a table it is: `ort fp16`."""
+        return f"{self.name} {self.spec.precision}"
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltRow:
+    """What was built. It runs here unless its engine has a reason not to."""
+
+    asked: AskedRow
+    built: Built
 
     @property
     def runs(self) -> bool:
-        """Whether there is an engine that can run here."""
-        return self.built is not None and self.built.engine.reason is None
+        return self.built.engine.reason is None
 
 
-def build_line(workspace: Workspace, spec: BuildSpec, name: str, *, strict: bool, typed: Typed | None = None) -> Line:
-    """Build one row; what a backend lacks or a compiler refuses becomes its state, a wrong request is raised.
+@dataclass(frozen=True, slots=True)
+class RefusedRow:
+    """Why there is nothing to run: something is missing, or a compiler or a gate said no. `built` is what there is."""
 
-    `typed` takes the place of the typed graph of our own making.
+    asked: AskedRow
+    state: Literal["unavailable", "failed"]
+    reason: str
+    parity: Parity | None = None
+    built: Built | None = None
+
+    @property
+    def runs(self) -> bool:
+        return False
+
+
+def asked_rows(
+    spec: BuildSpec, names: Sequence[str], precisions: Sequence[Precision], *, strict: bool
+) -> tuple[AskedRow, ...]:
+    """Every backend at every precision. Raises UnknownName before anything is built."""
+    backends = [(name, get_backend(name, strict=strict)) for name in names]
+    return tuple(
+        AskedRow(name, backend, spec.with_precision(precision))
+        for (name, backend), precision in product(backends, precisions)
+    )
+
+
+def build_rows(
+    workspace: Workspace, asked: Sequence[AskedRow], *, typed: Typed | None = None
+) -> list[BuiltRow | RefusedRow]:
+    """Build each row; what a backend lacks or a compiler refuses becomes its state, a wrong request is raised.
+
+    Each backend is asked once whether it can be used. Where `trt` and `trt-rtx` were compiled by the same library they
+    are one row, under the name asked for first. `typed` takes the place of the typed graph of our own making.
     """
-    row = Row(
-        model=spec.model.label,
-        backend=name,
-        precision=spec.precision.value,
-        batch=spec.batch.optimum,
-        state="measured",
-    )
-    try:
-        built = build(workspace, spec, get_backend(name, strict=strict), typed=typed)
-    except (BackendMissing, UnsupportedGraph) as error:
-        return Line(replace(row, state="unavailable", reason=str(error)))
-    except BuildFailed as error:
-        return Line(replace(row, state="failed", reason=str(error)))
-    except GateFailed as error:
-        return Line(replace(row, state="failed", reason=str(error), parity=GateMissed(str(error))))
-    engine = built.engine
-    shown = replace(
-        row,
-        model=built.exported.model.label,
-        weights=str(built.exported.weights),
-        state="built" if engine.reason else "measured",
-        reason=str(engine.reason or ""),
-        flavour=engine.flavour,
-        note="; ".join(filter(None, (engine.note, *_remarks(built, spec)))),
-        typed_digest=engine.typed_digest,
-        build_seconds=built.seconds,
-        cache_hit=built.hit,
-        plan=engine.plan,
-    )
-    return Line(shown, built)
-
-
-def without_twins(lines: Sequence[Line]) -> list[Line]:
-    """Where `trt` and `trt-rtx` were compiled by the same library they are one row, under the name asked for first."""
-    kept: list[Line] = []
-    for line in lines:
-        twins = {line.row.backend, *(other.row.backend for other in kept if _same_engine(line.row, other.row))}
+    missing: dict[str, BackendMissing | None] = {}
+    rows: list[BuiltRow | RefusedRow] = []
+    for each in asked:
+        if each.name not in missing:
+            missing[each.name] = lacking(each.backend)
+        row = _refused(each, error) if (error := missing[each.name]) else _build(workspace, each, typed)
+        twins = {each.name, *(other.asked.name for other in rows if _same_engine(row, other))}
         if not {"trt", "trt-rtx"} <= twins:
-            kept.append(line)
-    return kept
+            rows.append(row)
+    return rows
+
+
+def _build(workspace: Workspace, asked: AskedRow, typed: Typed | None) -> BuiltRow | RefusedRow:
+    try:
+        return BuiltRow(asked, build_with(workspace, asked.spec, asked.backend, typed=typed))
+    except (BackendMissing, UnsupportedGraph, BuildFailed, GateFailed) as error:
+        return _refused(asked, error)
+
+
+def _refused(asked: AskedRow, error: DeploykitError) -> RefusedRow:
+    match error:
+        case BackendMissing() | UnsupportedGraph():
+            return RefusedRow(asked, "unavailable", str(error))
+        case GateFailed():
+            return RefusedRow(asked, "failed", str(error), GateMissed(str(error)))
+        case _:
+            return RefusedRow(asked, "failed", str(error))
+
+
+def row_of(row: BuiltRow | RefusedRow, *, failure: DeploykitError | None = None, parity: Parity | None = None) -> Row:
+    """What came out, apart from figures. `failure` is what ended a row that ran, `parity` the verdict on one that did
+    not end so."""
+    asked, built = row.asked, row.built
+    engine = built.engine if built else None
+    state, reason = _outcome(row, failure)
+    return Row(
+        model=(built.exported.model if built else asked.spec.model).label,
+        weights=str(built.exported.weights) if built else "",
+        backend=asked.name,
+        precision=asked.spec.precision.value,
+        batch=asked.spec.batch.optimum,
+        state=state,
+        reason=reason,
+        flavour=engine.flavour if engine else "",
+        note="; ".join(_notes(row)),
+        typed_digest=engine.typed_digest if engine else None,
+        build_seconds=built.seconds if built else None,
+        cache_hit=built.hit if built else False,
+        plan=engine.plan if engine else {},
+        parity=row.parity if isinstance(row, RefusedRow) else parity,
+    )
+
+
+def _outcome(row: BuiltRow | RefusedRow, failure: DeploykitError | None) -> tuple[State, str]:
+    if isinstance(row, RefusedRow):
+        return row.state, row.reason
+    if failure is not None:
+        return ("unavailable" if isinstance(failure, BackendMissing) else "failed"), str(failure)
+    reason = row.built.engine.reason
+    return ("built", str(reason)) if reason else ("measured", "")
+
+
+def _notes(row: BuiltRow | RefusedRow) -> Iterator[str]:
+    if isinstance(row, BuiltRow):
+        yield from filter(None, (row.built.engine.note, *_remarks(row.built, row.asked.spec)))
 
 
 def exit_code(rows: Sequence[Row], *, compared: bool = True) -> int:
@@ -127,9 +194,8 @@ def _exceptions(report: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"{item['node']} is not quantized: {item['reason']}" for item in report.get("floats", ()))
 
 
-def _same_engine(one: Row, other: Row) -> bool:
-    return bool(one.flavour) and (one.flavour, one.precision, one.typed_digest) == (
-        other.flavour,
-        other.precision,
-        other.typed_digest,
-    )
+def _same_engine(one: BuiltRow | RefusedRow, other: BuiltRow | RefusedRow) -> bool:
+    if not (isinstance(one, BuiltRow) and isinstance(other, BuiltRow)):
+        return False
+    mine, theirs = one.built.engine, other.built.engine
+    return (mine.flavour, mine.precision, mine.typed_digest) == (theirs.flavour, theirs.precision, theirs.typed_digest)

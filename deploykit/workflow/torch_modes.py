@@ -25,10 +25,10 @@ from deploykit.bench import (
     time_steps,
 )
 from deploykit.bench.torch_steps import Forward, ForwardBackward, Mode, describe_loss
-from deploykit.errors import BackendMissing, UntrustedArtifact, UsageError
+from deploykit.errors import BackendMissing, DeploykitError, UntrustedArtifact, UsageError
 from deploykit.modules.live import taken
 from deploykit.results.document import Conditions, Report
-from deploykit.results.row import Row
+from deploykit.results.row import Row, State
 from deploykit.spec import (
     MAX_BATCH,
     ModelSpec,
@@ -66,31 +66,31 @@ class ModeRequest:
 
 def bench_mode(request: ModeRequest, progress: Progress = silent) -> Report:
     """One row. Raises UsageError and UntrustedArtifact for a checkpoint that cannot be used."""
-    settings, weights = request.settings, None
+    settings = request.settings
     machine = fingerprint(threads=settings.worker_threads, seed=request.model.seed, tf32=False)
-    reason = get_backend("torch").unavailable()
-    if not reason and request.model.live:
-        reason = taken(request.model.live).obstacle
-    if not reason:
-        request, weights = _resolved(request)
-    model = request.model
-    row = Row(
-        model=model.label,
+    if reason := get_backend("torch").unavailable():
+        row = _row(request, state="unavailable", reason=str(reason))
+        return Report(_conditions(request, machine, 0.0, None), machine, (row,))
+    request, weights = _resolved(request)
+    flavour, began = flavour_here(), time.perf_counter()
+    samples = time_steps(_workload(request, flavour), settings, progress)
+    seconds = time.perf_counter() - began
+    row = _with_steps(_row(request, *_outcome(samples.failure), weights=str(weights), flavour=flavour), samples)
+    return Report(_conditions(request, machine, seconds, weights), machine, (row,))
+
+
+def _row(request: ModeRequest, state: State, reason: str, *, weights: str = "", flavour: str = "") -> Row:
+    return Row(
+        model=request.model.label,
         backend="torch",
         precision=Precision.FP32.value,
         batch=request.batch,
-        state="measured",
+        state=state,
+        reason=reason,
         mode=request.mode.value,
-        weights=str(weights or ""),
+        weights=weights,
+        flavour=flavour,
     )
-    began = time.perf_counter()
-    if reason:
-        row = replace(row, state="unavailable", reason=str(reason))
-    else:
-        flavour = flavour_here()
-        row = _measured(replace(row, flavour=flavour), time_steps(_workload(request, flavour), settings, progress))
-    seconds = time.perf_counter() - began
-    return Report(_conditions(request, machine, seconds, weights), machine, (row,))
 
 
 def _resolved(request: ModeRequest) -> tuple[ModeRequest, WeightsOrigin]:
@@ -115,18 +115,24 @@ def _workload(request: ModeRequest, flavour: str) -> Workload:
     return kind(request.model, request.batch, flavour, pickled)
 
 
-def _measured(row: Row, found: StepSamples) -> Row:
-    """The row with what its worker gave. A wrong request is raised, as every command does it."""
-    row = replace(row, burn_in_ns=found.burn_in_ns, steps_ns=found.samples_ns)
-    match found.failure:
+def _outcome(failure: DeploykitError | None) -> tuple[State, str]:
+    """How the worker's steps ended. A wrong request is raised, as every command does it."""
+    match failure:
         case None:
-            pass
+            return "measured", ""
         case UsageError() | UntrustedArtifact():
-            raise found.failure
+            raise failure
         case BackendMissing():
-            return replace(row, state="unavailable", reason=str(found.failure))
+            return "unavailable", str(failure)
         case _:
-            return replace(row, state="failed", reason=str(found.failure))
+            return "failed", str(failure)
+
+
+def _with_steps(row: Row, found: StepSamples) -> Row:
+    """The row with all its worker's steps, and what they say where all of them were done."""
+    row = replace(row, burn_in_ns=found.burn_in_ns, steps_ns=found.samples_ns)
+    if row.state != "measured":
+        return row
     summary = per_batch(found.samples_ns, burn_in=len(found.burn_in_ns))
     return replace(
         row,

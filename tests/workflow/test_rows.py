@@ -7,7 +7,7 @@ from deploykit.parity import GateMissed, OutputParity, ParityResult, Undecided
 from deploykit.results.row import Row
 from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision
 from deploykit.store import Store
-from deploykit.workflow.rows import build_line, exit_code
+from deploykit.workflow.rows import asked_rows, build_rows, exit_code, row_of
 from deploykit.workflow.workspace import Workspace
 
 
@@ -61,6 +61,8 @@ def test_a_row_without_a_plan_says_what_its_typed_graph_leaves_in_float(tmp_path
     onnx.save(onnx.parser.parse_model(text), tmp_path / "net.onnx")
     model = ModelSpec(str(tmp_path / "net.onnx"))
     spec = BuildSpec(model, Precision.INT8, BatchRange.parse("1"), calibration=Calibration(images=2))
-    line = build_line(Workspace(Store.open(tmp_path / "store")), spec, "ort", strict=False)
-    assert "1 of 2 weighted layers compute in float (" in line.row.note
-    assert "no integer kernel for ConvTranspose)" in line.row.note
+    asked = asked_rows(spec, ["ort"], [Precision.INT8], strict=False)
+    (built,) = build_rows(Workspace(Store.open(tmp_path / "store")), asked)
+    note = row_of(built).note
+    assert "1 of 2 weighted layers compute in float (" in note
+    assert "no integer kernel for ConvTranspose)" in note
