@@ -68,12 +68,7 @@ class TensorRTRTXBackend:
 
 
 def compile_with_rtx(
-    typed: TypedGraph,
-    settings: EngineSettings,
-    progress: Progress | None,
-    *,
-    backend: str,
-    reason: Reason | None,
+    typed: TypedGraph, settings: EngineSettings, progress: Progress | None, *, backend: str, reason: Reason | None
 ) -> Engine:
     """An engine and its plan; `reason` says why it cannot run here, and marks it as compiled ahead of time."""
     import tensorrt_rtx
@@ -84,9 +79,7 @@ def compile_with_rtx(
     compiled = compile_typed(progress=progress)
     flavour = f"tensorrt-rtx {'.'.join(tensorrt_rtx.__version__.split('.')[:3])}"
     ranged = any(spec.ranges for spec in typed.inputs)
-    shown = compiled
-    if ranged:
-        shown = compile_typed(at_optimum=True)
+    shown = compile_typed(at_optimum=True) if ranged else compiled
     layers = read_log(
         shown.log,
         compiler=flavour,

@@ -97,11 +97,7 @@ def _source(backend: Backend, exported: Exported, precision: Precision) -> Sourc
 
 
 def _compile(
-    workspace: Workspace,
-    spec: BuildSpec,
-    backend: Backend,
-    typed: TypedGraph,
-    weights: WeightsOrigin,
+    workspace: Workspace, spec: BuildSpec, backend: Backend, typed: TypedGraph, weights: WeightsOrigin
 ) -> tuple[Engine, Entry, bool]:
     """The engine, where it is kept, and whether it was there: only then is it read back from what the store knows."""
     stage = f"compile with {backend.name}"
@@ -113,16 +109,10 @@ def _compile(
     def make(writer: Writer) -> Mapping[str, Any]:
         with workspace.timed(stage):
             engine = backend.build(typed, spec.engine_settings, steps)
-        writer.write("model.engine", engine.content or b"")
-        writer.write("build.log", engine.log)
         if engine.layers is not None:
-            plan = _with_costs(engine.layers, typed)
-            engine = replace(engine, layers=plan)
-            writer.write("plan.json", plan.to_json())
+            engine = replace(engine, layers=_with_costs(engine.layers, typed))
         fresh.append(engine)
-        kept = ("backend", "flavour", "inputs", "outputs", "reason", "note", "plan")
-        made = {name: getattr(engine, name) for name in kept}
-        return {**made, "seconds": workspace.seconds[stage], "weights": weights.as_dict()}
+        return {**_kept(engine, writer), "seconds": workspace.seconds[stage], "weights": weights.as_dict()}
 
     parts = {
         "typed": typed.digest,
@@ -140,6 +130,16 @@ def _compile(
     if not fresh:
         return _stored(entry, typed), entry, hit
     return replace(fresh[0], path=entry.path("model.engine"), content=None, log=""), entry, hit
+
+
+def _kept(engine: Engine, writer: Writer) -> dict[str, Any]:
+    """Write the engine, its log and its plan; what else a later build reads of it."""
+    writer.write("model.engine", engine.content or b"")
+    writer.write("build.log", engine.log)
+    if engine.layers is not None:
+        writer.write("plan.json", engine.layers.to_json())
+    names = ("backend", "flavour", "inputs", "outputs", "reason", "note", "plan")
+    return {name: getattr(engine, name) for name in names}
 
 
 def _with_costs(plan: EnginePlan, typed: TypedGraph) -> EnginePlan:
