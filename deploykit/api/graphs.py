@@ -70,6 +70,11 @@ class ExportedGraph:
         return self.exported.weights
 
     @property
+    def quantized(self) -> bool:
+        """Whether the network came quantized, from an `.onnx` file with Q/DQ pairs or operators of integers."""
+        return self.exported.quantized
+
+    @property
     def ledger(self) -> tuple[PassRecord, ...]:
         """What each graph pass did, in order: the outputs it rewrote, what it refused, nodes before and after."""
         found = self.exported.facts["ledger"]["passes"]

@@ -149,6 +149,17 @@ def test_none_is_the_default_store(tmp_path, monkeypatch):
     assert dk.build(graph, backend="ort").store == tmp_path / "engines"
 
 
+def test_a_file_and_a_function_are_networks(lenet, expected, shared_store):
+    for network in (lenet.path, str(lenet.path), dk.from_onnx(lenet.path)):
+        engine = dk.build(network, backend="ort", store=shared_store)
+        with dk.open(engine) as session:
+            np.testing.assert_allclose(session.run({"images": IMAGES})["logits"], expected, rtol=1e-5, atol=1e-5)
+    model = dk.from_factory("live_networks:Small", input_shape=(3, 12, 12), arguments={"classes": 2})
+    graph = dk.export(model, store=shared_store)
+    assert str(graph.outputs[0]) == "logits float32[batch, 2]"
+    assert not graph.weights.random
+
+
 def test_opening_an_engine_imports_no_pytorch(runnable, tmp_path):
     path = runnable.save(tmp_path / "lenet.onnx")
     code = (
