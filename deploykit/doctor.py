@@ -69,7 +69,7 @@ def _backends() -> Iterator[Finding]:
         if reason:
             yield Finding(f"backend {name}", "missing", reason.what, reason.fix)
         else:
-            yield Finding(f"backend {name}", "ok", "can be asked to build")
+            yield Finding(f"backend {name}", "ok", "available")
 
 
 def _demo_images() -> Finding:

@@ -60,7 +60,7 @@ def export_module(
         reason = explain(error)
         raise ExportFailed(f"torch.onnx could not export {kind}: {reason.what}", hint=reason.hint) from error
     if model is None:
-        raise ExportFailed(f"torch.onnx could not export {kind}: it answered with no graph")
+        raise ExportFailed(f"torch.onnx could not export {kind}: it returned no graph")
     made = {str(value.name): value for value in model.graph.inputs}
     for spec in specs:
         _require_free_dimensions(kind, spec, made[spec.name])

@@ -50,7 +50,7 @@ def _probe() -> LocalGpu | Reason:
         return Reason(f"no usable NVIDIA GPU: cuInit answered {_error_name(cuda, status)}", INSTALL_DRIVER)
     count = _integer(cuda, "cuDeviceGetCount")
     if not count:
-        return Reason("no NVIDIA GPU: the driver counts none", "check CUDA_VISIBLE_DEVICES and nvidia-smi")
+        return Reason("no NVIDIA GPU: the driver reports none", "check CUDA_VISIBLE_DEVICES and nvidia-smi")
     name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
     cuda.cuDeviceGetName(name, len(name), 0)
     cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), 0)

@@ -92,7 +92,7 @@ class OnnxRuntimeBackend:
 class OnnxRuntimeSession:
     def __init__(self, engine: Engine, *, threads: int = 0) -> None:
         if engine.path is None:
-            raise BackendMissing("this engine holds no ONNX file")
+            raise BackendMissing("this engine contains no ONNX file")
         self.inputs, self.outputs = engine.inputs, engine.outputs
         provider = engine.flavour.rpartition(" ")[2]
         self.device = "cuda" if provider == CUDA else "cpu"

@@ -128,5 +128,7 @@ def cannot_run(targets: tuple[Target, ...]) -> Reason | None:
     gpu = find_gpu()
     if gpu is not None and gpu.capability not in targets:
         names = ", ".join(map(str, targets))
-        return Reason(f"compiled for {names}, and the GPU here is {gpu.capability}", f"add --target {gpu.capability}")
+        return Reason(
+            f"compiled for {names}, and this machine's GPU is {gpu.capability}", f"add --target {gpu.capability}"
+        )
     return no_device()

@@ -120,7 +120,7 @@ class TorchSession:
         import torch
 
         if engine.module is None:
-            raise BackendMissing("this engine holds no PyTorch module")
+            raise BackendMissing("this engine contains no PyTorch module")
         self.device = configure(engine.flavour, threads=threads)
         self.inputs, self.outputs = engine.inputs, engine.outputs
         self.dtype = torch.float16 if engine.precision is Precision.FP16 else torch.float32

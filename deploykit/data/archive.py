@@ -55,7 +55,7 @@ def prepared_arrays(path: Path, network: Signature) -> tuple[dict[str, Array], A
         lengths[spec.name] = len(array)
     if len(set(lengths.values())) > 1:
         said = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise UsageError(f"{path}: the arrays have unlike numbers of rows: {said}", hint="one row for each example")
+        raise UsageError(f"{path}: the arrays have different numbers of rows: {said}", hint="one row for each example")
     return {name: found[name] for name in names}, found.get("labels")
 
 
@@ -84,7 +84,7 @@ def _require_finite(path: Path, name: str, array: Array) -> None:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         row = int(np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))[0])
         raise UsageError(
-            f"{path}: image {row} holds NaN or infinity (in {name})", hint="check how the images were prepared"
+            f"{path}: image {row} contains NaN or infinity (in {name})", hint="check how the images were prepared"
         )
 
 

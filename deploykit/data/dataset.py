@@ -149,7 +149,7 @@ def open_labeled(origin: Path) -> ImageDataset:
     if not dataset.classes:
         raise UsageError(f"{origin} has no labels", hint="an .npz has them as `labels`, a folder as its subfolders")
     if len(dataset.classes) < 2:
-        raise UsageError(f"{origin} has one class only, {dataset.classes[0]}", hint="give one subfolder for each class")
+        raise UsageError(f"{origin} has only one class, {dataset.classes[0]}", hint="give one subfolder for each class")
     return dataset
 
 
@@ -206,7 +206,9 @@ def _recipe(path: Path) -> ImageDataset:
         if not all(isinstance(value, str) for value in row.values()) or "file" not in row or set(row) - RECIPE_KEYS:
             raise UntrustedArtifact(f"recipe {path}: an image has {', '.join(row)}", hint=f"texts, with {keys}")
         if "." in row.get("package", ""):  # whose parent would be imported to find it
-            raise UntrustedArtifact(f"recipe {path}: {row['package']!r} is no top-level package", hint="name that one")
+            raise UntrustedArtifact(
+                f"recipe {path}: {row['package']!r} is not a top-level package", hint="name that one"
+            )
         if row.get("role", "") not in ("", *ROLES):
             raise UntrustedArtifact(f"recipe {path}: unknown role {row['role']!r}", hint=f"known: {', '.join(ROLES)}")
     found, unusable = _listed(rows, path.parent)
@@ -264,7 +266,7 @@ def _by_subfolder(folder: Path, dataset: ImageDataset) -> ImageDataset:
         )
     label = {name: number for number, name in enumerate(classes)}
     pairs = list(zip(dataset.images, parts, strict=True))
-    loose = tuple(Skipped(raw.name, "lies in no class's folder") for raw, part in pairs if len(part) == 1)
+    loose = tuple(Skipped(raw.name, "is not in the folder of a class") for raw, part in pairs if len(part) == 1)
     labeled = tuple(replace(raw, label=label[part[0]]) for raw, part in pairs if len(part) > 1)
     return ImageDataset(labeled, dataset.unusable + loose, tuple(classes) if labeled else ())
 

@@ -274,7 +274,9 @@ def _rows_of_role(
         _require_several(path, len({digests[row] for row in mine}))
     rows = tuple(mine[: min(count, len(mine)) // run * run])
     if not rows:
-        raise UsageError(f"{path} has {len(mine)} images for {role}, a run takes {run}", hint=f"give {2 * run} or more")
+        raise UsageError(
+            f"{path} has {len(mine)} images for {role}, fewer than the batch of {run}", hint=f"give {2 * run} or more"
+        )
     return ArrayInputs(path, arrays, network.inputs, run, rows, tuple(digests[row] for row in rows))
 
 
@@ -300,13 +302,13 @@ def require_feedable(network: Signature, data: DataSource = None) -> None:
         if not can_draw(spec, network.model.input_ranges):
             ends = "false:true" if spec.dtype == "bool" else "0:1000"
             raise UnsupportedGraph(
-                f"{network.model.name}: input {spec} cannot be made up: which values it may take is unknown",
-                hint=f"say it, --input-range {spec.name}={ends}, or give examples, --data FILE.npz with an array "
+                f"{network.model.name}: cannot generate test data for input {spec}: its range of values is unknown",
+                hint=f"give the range, --input-range {spec.name}={ends}, or examples, --data FILE.npz with an array "
                 f"{spec.name}",
             )
         if not spec.shape and network.model.range_of(spec.name) is None:
             raise UnsupportedGraph(
-                f"{network.model.name}: input {spec.name} is a single number, and which one is unknown",
+                f"{network.model.name}: input {spec.name} is a scalar of unknown value",
                 hint="make it a constant of the graph",
             )
 

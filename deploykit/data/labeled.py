@@ -121,7 +121,7 @@ def labeled_inputs(
         found = _images(network, data, limit=limit, without=without)
     if found.classes > classes:
         raise UsageError(
-            f"{data} has {found.classes} classes, {network.model.label} tells {classes} apart",
+            f"{data} has {found.classes} classes, {network.model.label} distinguishes {classes}",
             hint="give the data that it was trained for",
         )
     if not len(found):

@@ -21,7 +21,7 @@ SPREAD = 64.0  # of the bytes that noise becomes, around grey
 
 
 def can_draw(spec: TensorSpec, ranges: Sequence[InputRange] = ()) -> bool:
-    """Whether numbers for this input can be made up."""
+    """Whether test data can be generated for this input."""
     return spec.dtype in (*REAL, BYTE) or _range_of(spec, ranges) is not None
 
 
@@ -95,7 +95,7 @@ def _drawn(
         return random.integers(0, WHITE, shape)
     if span is None:
         raise UsageError(
-            f"which values input {spec} may take is unknown", hint=f"say it: --input-range {spec.name}=low:high"
+            f"the range of values of input {spec} is unknown", hint=f"give it: --input-range {spec.name}=low:high"
         )
     if spec.dtype in REAL and span.kind == "real":
         return random.uniform(span.low, span.high, shape)

@@ -75,7 +75,7 @@ def _opset_of(proto: onnx.ModelProto) -> int:
         )
     if version < OLDEST_OPSET and (unknown := _operators_without_schema(proto, version)):
         raise ExportFailed(
-            f"opset {version} cannot be brought up: it has no operator {', '.join(unknown)}",
+            f"cannot convert opset {version} to a newer one: it has no operator {', '.join(unknown)}",
             hint=f"export the network again with opset {OLDEST_OPSET} or newer",
         )
     return int(version)
@@ -136,7 +136,7 @@ def _refuse_explosions(model: ir.Model) -> None:
         size[key] = sum(size.get(called, 1) * count for called, count in calls.get(key, Counter()).items()) or 1
     total = sum(size.get(node.op_identifier(), 1) for node in model.graph.all_nodes())
     if total > MAX_NODES:
-        raise UntrustedArtifact(f"the ONNX graph stands for {total} nodes, more than {MAX_NODES}")
+        raise UntrustedArtifact(f"the ONNX graph expands to {total} nodes, more than {MAX_NODES}")
 
 
 def _drop_dead_nodes(graph: ir.Graph) -> None:
@@ -159,7 +159,7 @@ def _refuse_unsupported(model: ir.Model) -> None:
     for graph in model.graphs():
         for name, value in graph.initializers.items():
             if isinstance(value.const_value, ir.ExternalTensor):
-                raise UntrustedArtifact(f"initializer {name!r} was not loaded from its external file")
+                raise UntrustedArtifact(f"initializer {name!r} was not loaded from its external data file")
 
 
 def _infer_shapes_anew(model: ir.Model) -> list[str]:

@@ -206,7 +206,7 @@ def _drop_nothing(node: ir.Node) -> None:
 def _whole_power(node: ir.Node) -> None:
     power = _take(node, "p", 2.0)
     if power != int(power):
-        raise _refuse(node, f"p is {power}, no whole number")
+        raise _refuse(node, f"p is {power}, not a whole number")
     node.attributes["p"] = ir.AttrInt64("p", int(power))
 
 

@@ -243,7 +243,7 @@ def read_npz(path: Path) -> "dict[str, np.ndarray[Any, Any]]":
     import numpy as np
 
     if not zipfile.is_zipfile(path):
-        raise UntrustedArtifact(f"{path} is no .npz archive", hint="write it with numpy.savez")
+        raise UntrustedArtifact(f"{path} is not an .npz archive", hint="write it with numpy.savez")
     try:
         with zipfile.ZipFile(path) as archive:
             if (total := sum(member.file_size for member in archive.infolist())) > MAX_ARRAY_BYTES:
@@ -264,7 +264,7 @@ def _vet_array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) ->
     from numpy.lib import format as npy
 
     if not member.filename.endswith(".npy"):
-        raise UntrustedArtifact(f"{path} holds {member.filename!r}, which is no array")
+        raise UntrustedArtifact(f"{path} holds {member.filename!r}, which is not an array")
     with archive.open(member) as stream:
         read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(npy.read_magic(stream))
         if read is None:
@@ -289,7 +289,7 @@ def read_idx(path: Path, axes: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             header = stream.read(4 + 4 * axes)
             if header[:4] != bytes((0, 0, IDX_BYTES, axes)) or len(header) != 4 + 4 * axes:
-                raise UntrustedArtifact(f"{path} is no idx file of bytes with {axes} axes")
+                raise UntrustedArtifact(f"{path} is not an idx file of bytes with {axes} axes")
             shape = struct.unpack(f">{axes}I", header[4:])
             size = math.prod(shape)
             if size > MAX_ARRAY_BYTES:
@@ -310,7 +310,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UntrustedArtifact(f"{path} is no text file") from error
+        raise UntrustedArtifact(f"{path} is not a text file") from error
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path") from error
 

@@ -40,7 +40,7 @@ def repaired(model: ModelProto) -> tuple[ModelProto, tuple[str, ...]]:
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     if len(weights) < len(model.graph.initializer):
         twice = Counter(tensor.name for tensor in model.graph.initializer).most_common(1)[0][0]
-        notes.append(f"initializer {twice!r} is there twice; the last one counts")
+        notes.append(f"initializer {twice!r} is given twice; the last one counts")
     if model.graph.sparse_initializer:
         notes.append("its sparse initializers are written out")
     if not notes:

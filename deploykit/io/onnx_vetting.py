@@ -354,7 +354,7 @@ def _read_external(place: _External, path: Path) -> bytes:
 def _plain_size(found: os.stat_result, what: str) -> int:
     """The size of a regular file that has one name; a second name could be anybody's file elsewhere."""
     if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-        raise UntrustedArtifact(f"{what} is a link or no regular file")
+        raise UntrustedArtifact(f"{what} is a link or not a regular file")
     return found.st_size
 
 

@@ -115,7 +115,7 @@ def copied(module: "nn.Module") -> "nn.Module":
     except Exception as error:  # whatever a module holds raises what it likes
         raise UsageError(
             f"{type(module).__name__} cannot be copied: {one_line(error)}",
-            hint="take out of it what is no part of the network, or name the network by from_factory",
+            hint="take out of it what is not part of the network, or name the network by from_factory",
         ) from error
 
 

@@ -35,7 +35,7 @@ def state_of(module: "nn.Module") -> "dict[str, Tensor]":
         if tensor.is_meta:
             raise UsageError(f"{name} has no values: it lies on torch's meta device", hint="load the weights into it")
         if tensor.layout is not torch.strided or tensor.is_quantized:
-            raise UsageError(f"{name} is no plain tensor", hint="return a module in floating point, with dense tensors")
+            raise UsageError(f"{name} is not a plain tensor", hint="return a floating-point module with dense tensors")
     return {name: tensor.detach() for name, tensor in found.items()}
 
 

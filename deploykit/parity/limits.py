@@ -36,7 +36,7 @@ BASELINE_MARGIN = 0.05  # the same of shares of agreement
 WEAKEST_DB, WEAKEST_PART_DB, WEAKEST_SHARE = 6.0, 3.0, 0.5  # a baseline below one of them is none
 BACKEND_FACTOR = 2.0  # an engine may add this many times its typed graph's own error, plus the noise floor
 # A file that is quantized already, run in FP32: between the two, three times what two float executions differ by.
-QUANTISED_SQNR_DB = (30.0, 20.0)
+QUANTIZED_SQNR_DB = (30.0, 20.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Limits:
     def of_output(self, floor: float) -> tuple[float, str]:
         """The largest relative L2 allowed against float64, and the limit in the user's words."""
         if self.precision is Precision.FP32 and self.quantized:
-            near, far = (_relative(decibel) for decibel in QUANTISED_SQNR_DB)
+            near, far = (_relative(decibel) for decibel in QUANTIZED_SQNR_DB)
             allowed = min(max(FLOOR_FACTOR * floor, near), far)
             return (
                 allowed,
@@ -75,11 +75,11 @@ class Limits:
         if self._by_baseline and self.baseline_db is not None:
             decibel = self.baseline_db - BASELINE_MARGIN_DB
             said = (
-                f"SQNR at least {decibel:.1f} dB: random weights, held to onnxruntime's "
-                f"quantize_static ({self.baseline_db:.1f} dB) minus {BASELINE_MARGIN_DB:g}"
+                f"SQNR at least {decibel:.1f} dB, for random weights: ONNX Runtime's quantize_static "
+                f"({self.baseline_db:.1f} dB) - {BASELINE_MARGIN_DB:g} dB"
             )
         if self._by_baseline and self.no_baseline:
-            said += f": that of trained weights, since there is nothing to hold random ones to: {self.no_baseline}"
+            said += f" (the limit of trained weights: there is no baseline for random ones, {self.no_baseline})"
         return _relative(decibel), said
 
     @property
@@ -92,7 +92,7 @@ class Limits:
         """Relative L2 of eager float32 beyond which nothing can be judged by it."""
         if self.precision is not Precision.FP32:
             return _relative(self.minimum_db)
-        return _relative(QUANTISED_SQNR_DB[1]) if self.quantized else FLOOR_CEILING
+        return _relative(QUANTIZED_SQNR_DB[1]) if self.quantized else FLOOR_CEILING
 
     @property
     def part_db(self) -> float:

@@ -83,7 +83,7 @@ def require_repeatable(first: Mapping[str, Array], again: Mapping[str, Array], r
         if gap >= REPEATABLE:
             raise ExecutionFailed(
                 f"{name}: two runs of {ran} on the same inputs differ by {gap:.2g} relative L2: "
-                f"{because or 'it draws random numbers or keeps a state'}; no figure would say anything"
+                f"{because or 'it draws random numbers or keeps a state'}, so no comparison is meaningful"
             )
 
 
@@ -153,7 +153,9 @@ def _require_known(model: ir.Model) -> None:
                 f"node {node.name!r} is a {operator}, none of ONNX's operators: its value in float64 is unknown"
             )
         if node.op_type in RANDOM or (node.op_type == "Dropout" and _trains(node)):
-            raise ExecutionFailed(f"node {node.name!r} is a {operator} that draws random numbers: no two runs agree")
+            raise ExecutionFailed(
+                f"node {node.name!r} is a {operator} that draws random numbers: its results differ from run to run"
+            )
 
 
 def _trains(dropout: ir.Node) -> bool:

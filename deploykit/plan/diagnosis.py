@@ -116,7 +116,9 @@ def _precision(plan: EnginePlan, audited: Audit) -> Iterator[Diagnosis]:
         yield Diagnosis(OK, "precision", f"{text}; {share:.0%} of the bytes are of that type")
     if audited.unclaimed:
         listed = [f"{node.name} ({node.reason})" for node in audited.unclaimed]
-        yield Diagnosis(NOTE, "unclaimed", f"no kernel claims {len(listed)} weighted nodes: {_some(listed)}")
+        yield Diagnosis(
+            NOTE, "unclaimed", f"{len(listed)} Conv/Gemm nodes are not matched to a kernel: {_some(listed)}"
+        )
 
 
 def _requantization(plan: EnginePlan, audited: Audit) -> Iterator[Diagnosis]:

@@ -151,10 +151,12 @@ def _read(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     except OSError as error:
         raise UsageError(f"cannot read the GPU table {path}: {error.strerror}", hint="give a TOML file") from error
     except ValueError as error:  # not UTF-8, or not TOML
-        raise UsageError(f"{path} is no TOML file: {error}", hint='write [name] and lines "figure = number"') from error
+        raise UsageError(
+            f"{path} is not a valid TOML file: {error}", hint='write [name] and lines "figure = number"'
+        ) from error
     for name, figures in found.items():
         if not isinstance(figures, dict):
-            raise UsageError(f"{path}: {name!r} is no table", hint=f"write [{name}] above the GPU's figures")
+            raise UsageError(f"{path}: {name!r} is not a table", hint=f"write [{name}] above the GPU's figures")
         for key, value in figures.items():
             _check(path, name, key, value)
         yield name.lower(), figures

@@ -105,7 +105,7 @@ def _layers(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     items = found["Layers"]
     if not items or any(isinstance(item, str) for item in items):
         raise BuildFailed(
-            f"TensorRT's engine inspector tells {'names of layers only' if items else 'of no layers'}",
+            f"TensorRT's engine inspector reports {'only the names of layers' if items else 'no layers'}",
             hint="build the engine with the profiling verbosity DETAILED (trtexec --profilingVerbosity=detailed)",
         )
     layers = [item for item in items if not OTHER_PROFILE.search(_text(item, "Name"))]
@@ -149,7 +149,7 @@ def _type(told: str, where: object) -> str:
     """The one type that a sentence names, as plans call it."""
     if told == UNTOLD:
         raise BuildFailed(
-            f"TensorRT's engine inspector keeps quiet about types: {UNTOLD}",
+            f"TensorRT's engine inspector does not report types: {UNTOLD}",
             hint="let it look at an execution context whose input shapes are set",
         )
     types = {TYPE_WORDS[word.upper()] for word in WORD.findall(told) if word.upper() in TYPE_WORDS}

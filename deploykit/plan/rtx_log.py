@@ -88,7 +88,7 @@ def read_log(
         raise BuildFailed(error.message, hint=_report(compiler)) from error
     return EnginePlan(
         compiler=compiler,
-        source=f"build log, grammar {GRAMMAR}",
+        source=f"build log (format v{GRAMMAR})",
         precision=precision,
         batch=batch,
         targets=targets,
@@ -239,7 +239,7 @@ def _report(compiler: str) -> str:
     ask = f"please report this line together with the version, {compiler}"
     if any(version == known or version.startswith(f"{known}.") for known in CHECKED_WITH):
         return ask
-    return f"grammar {GRAMMAR} was made for tensorrt-rtx {', '.join(CHECKED_WITH)}: install that, and {ask}"
+    return f"build log format v{GRAMMAR} is that of tensorrt-rtx {', '.join(CHECKED_WITH)}: install that, and {ask}"
 
 
 def _unreadable(what: str, excerpt: str = "") -> BuildFailed:

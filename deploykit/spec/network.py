@@ -59,7 +59,7 @@ class ImageAxes:
 
     @classmethod
     def of(cls, spec: TensorSpec, layout: str | None = None) -> "ImageAxes | None":
-        """None where `spec` is no batch of images.
+        """None where `spec` is not a batch of images.
 
         Without `layout`, channels are last where only the last axis can be them.
         """
@@ -117,7 +117,8 @@ class ModelSpec:
             raise UsageError(f"{self.name} has its weights and its layers in it", hint=f"leave out {extra}")
         if self.is_factory and (extra := self._given("image_size", "width_mult", "init_from")):
             raise UsageError(
-                f"{self.name} is no network of the zoo", hint=f"leave out {extra}; it has --input-shape, --factory-args"
+                f"{self.name} is not a network of the zoo",
+                hint=f"leave out {extra}; it has --input-shape, --factory-args",
             )
         if self.is_factory and not self.input_shape:
             raise UsageError(f"the input of {self.name} is not known", hint="give it: --input-shape 3,224,224")
@@ -209,5 +210,5 @@ def parse_factory_args(text: str) -> tuple[tuple[str, Scalar], ...]:
     except ValueError as error:
         raise UsageError(f"cannot read factory arguments {text!r}: {error}", hint=hint) from error
     if not isinstance(found, Mapping) or any(isinstance(value, list | dict) for value in found.values()):
-        raise UsageError(f"factory arguments {text!r} are no object of plain values", hint=hint)
+        raise UsageError(f"factory arguments {text!r} are not a JSON object of plain values", hint=hint)
     return tuple(sorted(found.items()))

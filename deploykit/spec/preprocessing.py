@@ -196,7 +196,7 @@ def _pairs(text: str) -> dict[str, str]:
         else:
             near = difflib.get_close_matches(part.lower(), PRESETS, n=1)
             raise UsageError(
-                f"cannot read --preprocess {text!r}: {part!r} is no preset and no key=value",
+                f"cannot read --preprocess {text!r}: {part!r} is neither a preset nor key=value",
                 hint=f"did you mean {near[0]}?" if near else SYNTAX,
             )
         if last in said:
@@ -228,7 +228,7 @@ def _numbers(key: str, text: str | None) -> tuple[float, ...] | None:
         return None
     parts = [part.strip() for part in text.split("/") if part.strip()]
     if not parts or not all(map(_is_number, parts)):
-        raise UsageError(f"--preprocess {key}={text} is no list of numbers", hint=SYNTAX)
+        raise UsageError(f"--preprocess {key}={text} is not a list of numbers", hint=SYNTAX)
     return tuple(map(float, parts))
 
 

@@ -31,7 +31,7 @@ class SizeRange:
 
     def __post_init__(self) -> None:
         if not 1 <= self.minimum <= self.optimum <= self.maximum <= MAX_SIZE:
-            raise UsageError(f"{self} is no range of sizes", hint="write [min:opt:max], such as [224:320:640]")
+            raise UsageError(f"{self} is not a range of sizes", hint="write [min:opt:max], such as [224:320:640]")
 
     def __str__(self) -> str:
         return f"[{self.minimum}:{self.optimum}:{self.maximum}]"

@@ -40,4 +40,4 @@ def plain(value: Any) -> Any:
         return str(value)
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    raise TypeError(f"{type(value).__name__} {value!r} is no JSON value")
+    raise TypeError(f"{type(value).__name__} {value!r} is not a JSON value")

@@ -79,7 +79,7 @@ class Writer:
     def path(self, name: str) -> Path:
         """A path to write `name` at; the maker must have written it by the time it returns."""
         if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
-            raise ValueError(f"{name!r} is no plain file name")
+            raise ValueError(f"{name!r} is not a plain file name")
         if name not in self.names:
             self.names.append(name)
         return self._folder / name
@@ -328,7 +328,7 @@ class Store:
 
     def _manifest(self, kind: str, key: str) -> Path:
         if not (re.fullmatch(r"[a-z][a-z0-9-]*", kind) and re.fullmatch(r"[0-9a-f]{16,64}", key)):
-            raise ValueError(f"{kind!r} {key!r} is no kind and hex key")
+            raise ValueError(f"{kind!r} {key!r} are not a kind and a hexadecimal key")
         return self.root / "entries" / kind / f"{key}.json"
 
     def _stamps(self, entry: Entry) -> Path:
@@ -336,7 +336,7 @@ class Store:
 
     def _object(self, name: str, digest: str) -> Path:
         if not re.fullmatch(r"[0-9a-f]{64}", digest):
-            raise ValueError(f"{digest!r} is no SHA-256")
+            raise ValueError(f"{digest!r} is not a SHA-256")
         return self.root / "objects" / digest[:2] / f"{digest}{Path(name).suffix}"
 
     def _folders(self) -> tuple[Path, ...]:
@@ -370,7 +370,7 @@ class Store:
                 raise StoreFailed(f"the store {folder} {fault}", hint=CHOOSE_ANOTHER)
             if self._others_may_write(folder, found) and found.st_uid != os.geteuid():
                 raise StoreFailed(
-                    f"others than root may write to the store {folder}, which is root's", hint=CHOOSE_ANOTHER
+                    f"the store {folder} is owned by root and writable by other users", hint=CHOOSE_ANOTHER
                 )
 
     def _others_may_write(self, folder: Path, found: os.stat_result) -> bool:

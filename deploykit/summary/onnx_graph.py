@@ -60,7 +60,7 @@ def _fix_sizes(model: ir.Model) -> None:
     for spec in tensor_specs(model)[0]:
         if len(spec.shape) < 2 and len(model.graph.inputs) == 1:
             raise UsageError(
-                f"the graph's input {spec.name} is no batch of images", hint="its shape has to be (N, C, ...)"
+                f"the graph's input {spec.name} is not a batch of images", hint="its shape has to be (N, C, ...)"
             )
         if spec.open:
             raise UsageError(

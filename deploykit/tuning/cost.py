@@ -239,7 +239,7 @@ def require_made_up(network: ir.Model, ranges: Sequence[InputRange] = ()) -> Non
     """Raises UnsupportedGraph where noise cannot stand for an input."""
     for spec in graph.tensor_specs(network)[0]:
         if spec.open or not can_draw(spec, ranges):
-            raise UnsupportedGraph(f"input {spec} cannot be made up, so nothing can be timed on it")
+            raise UnsupportedGraph(f"cannot generate test data for input {spec}, so nothing can be timed")
 
 
 def _with_costs(plan: EnginePlan, network: ir.Model, typed: Path) -> EnginePlan:

@@ -51,7 +51,7 @@ TWO_PARTS = 2
 
 
 def not_a_model(name: str, known: Iterable[str]) -> UsageError:
-    """Why `name` is no network of the zoo, nor a plug-in's (`known`), with what to give in its place."""
+    """Why `name` is not a network of the zoo, nor a plug-in's (`known`), with what to give in its place."""
     path, names = Path(name), list(known)
     try:
         path.exists()
@@ -67,7 +67,7 @@ def not_a_model(name: str, known: Iterable[str]) -> UsageError:
     if path.is_dir() and name:
         return UsageError(f"{name} is a folder", hint=_inside(path))
     if path.is_file():
-        return UsageError(f"{name} is no ONNX file by its name", hint="if it is one, let its name end in .onnx")
+        return UsageError(f"the name {name} does not end in .onnx", hint="rename it if it is an ONNX file")
     return UnknownName("model", name, names, fix=_dotted(name) or _elsewhere(name, names) or _general(name, names))
 
 

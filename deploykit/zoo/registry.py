@@ -255,7 +255,7 @@ def preprocessing(spec: ModelSpec) -> Preprocessing:
     """How photographs become this network's input at the size that `spec` asks for."""
     card = card_of(spec)
     if (axes := ImageAxes.of(input_spec(spec))) is None:
-        raise UsageError(f"{spec.name} takes {input_spec(spec)}, which is no image")
+        raise UsageError(f"{spec.name} takes {input_spec(spec)}, which is not an image")
     recipe = card.preprocessing.at_size(axes.height, axes.width)
     if axes.channels == card.channels:
         return recipe

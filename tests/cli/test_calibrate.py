@@ -154,7 +154,7 @@ def test_a_folder_that_says_nothing_is_refused(run, tmp_path, images):
     ("spoil", "code", "said"),
     [
         (lambda text: "\x80\x04pickle", UNTRUSTED, "not JSON"),
-        (lambda text: text.replace('"threshold": ', '"threshold": -', 1), UNTRUSTED, "scales nothing"),
+        (lambda text: text.replace('"threshold": ', '"threshold": -', 1), UNTRUSTED, "is not above 0"),
         (lambda text: re.sub('"lo": [^,]+', '"lo": 1e99', text, count=1), UNTRUSTED, "float32 cannot"),
         (lambda text: text.replace('"images": 6', '"images": 0'), UNTRUSTED, "images is 0"),
         (lambda text: text.replace("short side to 32", "short side to 932"), USAGE, "prepared otherwise"),

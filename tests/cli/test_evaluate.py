@@ -77,8 +77,9 @@ def test_three_kinds_of_data_tell_the_same(run, archive, folder, mnist):
 def test_a_table_for_people(run, folder):
     done = run("evaluate", "lenet5", "--data", folder, "--backends", "torch,ort", "--batch", "5")
     assert done.returncode == 0, done.stderr
-    assert f"{folder}: {IMAGES} images, 10 classes; 2 skipped (loose.png: lies in no class's folder; 3/broken.png" in (
-        done.stdout
+    assert (
+        f"{folder}: {IMAGES} images, 10 classes; 2 skipped (loose.png: is not in the folder of a class; 3/broken.png"
+        in (done.stdout)
     )
     assert "drop, points [95 % CI]" in done.stdout
     assert "exact McNemar test" in done.stdout
@@ -151,7 +152,7 @@ def test_what_only_looks_like_an_archive_is_refused(run, tmp_path):
     path.write_bytes(b"\x80\x04K\x01.")
     done = run(*asked(path))
     assert done.returncode == UNTRUSTED
-    assert "is no .npz archive" in complaint(done)
+    assert "is not an .npz archive" in complaint(done)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,7 @@ def test_folders_that_label_nothing_are_refused(run, tmp_path, folder, photograp
     lonely = tmp_path / "lonely" / "3"
     lonely.mkdir(parents=True)
     Image.fromarray(EIGHT[0]).save(lonely / "a.png")
-    assert "has one class only, 3" in complaint(run(*asked(lonely.parent)))
+    assert "has only one class, 3" in complaint(run(*asked(lonely.parent)))
     assert "does not exist" in complaint(run(*asked(tmp_path / "nowhere")))
     assert "requires labeled images" in complaint(run("evaluate", "lenet5"))
     assert "--calibration-data requires int8" in complaint(run(*asked(folder, "--calibration-data", folder)))

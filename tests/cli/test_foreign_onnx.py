@@ -161,11 +161,11 @@ def test_integers_are_not_made_up_but_the_network_is_compiled(run, network):
     assert done.returncode == GATE, done.stderr
     rows = rows_of(done)
     assert (rows["ort", "fp32"]["state"], rows["trt", "fp32"]["state"]) == ("unavailable", "built")
-    assert "input counts int32[N, 3, 32, 32] cannot be made up" in rows["ort", "fp32"]["reason"]
+    assert "cannot generate test data for input counts int32[N, 3, 32, 32]" in rows["ort", "fp32"]["reason"]
     assert rows["trt", "fp32"]["plan"]["kernels"] > 0
     alone = run("verify", path, "--backends", "ort")
     assert alone.returncode == USAGE
-    assert "cannot be made up" in complaint(alone)
+    assert "cannot generate test data" in complaint(alone)
 
 
 def test_a_file_that_is_float16_already_runs_as_it_is(run, network, photographs):

@@ -230,7 +230,7 @@ def test_a_recipe_names_files_and_roles(folder, tmp_path):
         ("other = 1", UntrustedArtifact, r"has no \[\[image\]\] tables"),
         ('[[image]]\nname = "a"', UntrustedArtifact, "an image has name; texts, with file"),
         ('[[image]]\nfile = "a"\nrole = "train"', UntrustedArtifact, "unknown role 'train'"),
-        ('[[image]]\nfile = "a"\npackage = "os.path"', UntrustedArtifact, "'os.path' is no top-level package"),
+        ('[[image]]\nfile = "a"\npackage = "os.path"', UntrustedArtifact, "'os.path' is not a top-level package"),
         ('[[image]]\nfile = "a.png"', UsageError, "has no usable image, the first: a.png"),
     ],
 )

@@ -185,7 +185,10 @@ def test_arrays_by_name_fill_any_network(tmp_path):
     ("arrays", "said"),
     [
         ({"ids": np.zeros((4, 5), np.int64)}, "x is missing"),
-        ({"ids": np.zeros((4, 5), np.int64), "x": np.zeros((3, 2), np.float32)}, "unlike numbers of rows: ids 4, x 3"),
+        (
+            {"ids": np.zeros((4, 5), np.int64), "x": np.zeros((3, 2), np.float32)},
+            "different numbers of rows: ids 4, x 3",
+        ),
         ({"ids": np.zeros((4, 5)), "x": np.zeros((4, 2), np.float32)}, r"ids are float64\[4, 5\]"),
         ({"ids": np.full((4, 5), 300), "x": np.zeros((4, 2), np.float32)}, r"ids are int64\[4, 5\]"),
         ({"a": np.zeros((4, 5))}, "has no array 'ids', it has a"),
@@ -240,10 +243,10 @@ def test_an_output_without_a_batch_needs_whole_batches():
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        (TensorSpec("ids", ("N", 7), "int64"), "input ids int64[N, 7] cannot be made up"),
-        (TensorSpec("mask", ("N", 7), "bool"), "input mask bool[N, 7] cannot be made up"),
-        (TensorSpec("step", ("N", 3, 8, 8), "int8"), "input step int8[N, 3, 8, 8] cannot be made up"),
-        (TensorSpec("scale", (), "float32"), "input scale is a single number"),
+        (TensorSpec("ids", ("N", 7), "int64"), "cannot generate test data for input ids int64[N, 7]"),
+        (TensorSpec("mask", ("N", 7), "bool"), "cannot generate test data for input mask bool[N, 7]"),
+        (TensorSpec("step", ("N", 3, 8, 8), "int8"), "cannot generate test data for input step int8[N, 3, 8, 8]"),
+        (TensorSpec("scale", (), "float32"), "input scale is a scalar of unknown value"),
     ],
 )
 def test_what_nothing_is_known_of_is_refused(spec, said):

@@ -84,7 +84,7 @@ def microsofts_operator(proto):
 # by the note, empty where nothing has to be said
 DAMAGE = {
     "its nodes were not in the order in which they run": reverse_nodes,
-    "initializer 'w' is there twice; the last one counts": repeat_an_initializer,
+    "initializer 'w' is given twice; the last one counts": repeat_an_initializer,
     "output 'y' is said to be [2,9] and is [2,4]": claim(1, 9),
     "output 'y' is said to be [2,4,1] and is [2,4]": claim_a_rank,
     "size -1 of input 'x' counts as free": free_batch,

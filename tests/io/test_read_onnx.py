@@ -327,7 +327,7 @@ def test_a_function_that_is_shared_is_not_a_circle(save):
 )
 def test_a_location_outside_the_folder_is_refused(external, tmp_path, location):
     (tmp_path / "weights.bin").write_bytes(DATA)
-    refused(external(location=location), "not inside the model's folder|no regular file")
+    refused(external(location=location), "not inside the model's folder|not a regular file")
 
 
 def test_an_absent_data_file_is_refused(external):
@@ -353,7 +353,7 @@ def test_a_hard_link_is_refused(external, tmp_path):
 def test_a_pipe_is_refused(external):
     path = external(location="pipe")
     os.mkfifo(path.parent / "pipe")
-    refused(path, "no regular file")
+    refused(path, "not a regular file")
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ class Shrinks(Net):
     ("kind", "names", "said"),
     [
         (Draws, ("y",), "two runs of the module on the same inputs differ by .*: it draws random numbers"),
-        (Remembers, ("y",), "forward changes its own buffer seen; no figure would say anything"),
+        (Remembers, ("y",), "forward changes its own buffer seen, so no comparison is meaningful"),
         (Raises, ("y",), "^forward raises KeyError: "),
         (Shrinks, ("y", "z"), "forward returns 1 outputs here, the exported graph has 2"),
     ],

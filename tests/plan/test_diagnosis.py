@@ -168,7 +168,7 @@ def test_nodes_in_another_type_come_first_with_their_reason(half):
 
 def test_a_long_list_is_cut_and_counted(make_plan):
     text = lines(diagnose(make_plan(weighted={f"n{index}": "Conv" for index in range(5)})))["unclaimed"][1]
-    assert text.startswith("no kernel claims 5 weighted nodes: n0 (")
+    assert text.startswith("5 Conv/Gemm nodes are not matched to a kernel: n0 (")
     assert text.endswith(" and 2 more")
 
 

@@ -47,7 +47,7 @@ def test_a_real_log(name):
     wanted = EXPECTED[name]
     plan = read(golden(name), wanted["precision"])
     found = summarize(plan)
-    assert plan.source == f"build log, grammar {GRAMMAR}"
+    assert plan.source == f"build log (format v{GRAMMAR})"
     assert (found.kernels, found.kinds, found.bytes_moved) == (
         wanted["kernels"],
         wanted["kinds"],
@@ -159,6 +159,6 @@ def test_another_version_is_read_and_named_where_it_cannot_be(compiler):
     with pytest.raises(BuildFailed) as caught:
         read(edited(r"LayerType: correlation", "Type: correlation"), compiler=compiler)
     assert caught.value.hint == (
-        "grammar 1 was made for tensorrt-rtx 1.7: install that, and please report this line together with the "
+        "build log format v1 is that of tensorrt-rtx 1.7: install that, and please report this line together with the "
         f"version, {compiler}"
     )

@@ -108,8 +108,8 @@ def test_the_user_can_add_a_gpu(table):
         (NEW + "int8_tflops = 1\n", r"int8_tflops.*did you mean"),
         (NEW + 'approximate = ["int8"]\n', r"\[card\] approximate is \['int8'\]"),
         (NEW + 'approximate = "int8_tops"\n', r"\[card\] approximate is 'int8_tops'"),
-        ("bandwidth_gbs = 3\n", r"'bandwidth_gbs' is no table"),
-        ("[card\n", r"no TOML file"),
+        ("bandwidth_gbs = 3\n", r"'bandwidth_gbs' is not a table"),
+        ("[card\n", r"not a valid TOML file"),
     ],
 )
 def test_a_malformed_table_is_refused_with_file_and_key(table, text, complaint):
@@ -123,7 +123,7 @@ def test_a_table_that_is_not_there_or_not_text(tmp_path):
     with pytest.raises(UsageError, match=r"none\.toml"):
         find_gpu_spec("t4", tmp_path / "none.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(UsageError, match=r"binary\.toml is no TOML file"):
+    with pytest.raises(UsageError, match=r"binary\.toml is not a valid TOML file"):
         find_gpu_spec("t4", tmp_path / "binary.toml")
 
 

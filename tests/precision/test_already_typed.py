@@ -53,7 +53,7 @@ def test_which_layers_its_author_quantized(build, calibrated, images):
     assert (found.placement, found.quantized, found.left, found.pairs) == ("its author's", ("conv0", "conv3"), (), 2)
     floats = own_quantization(build(NETWORK))
     assert floats.quantized == ()
-    assert [item.reason for item in floats.left] == ["its author left it in float"] * 2
+    assert [item.reason for item in floats.left] == ["not quantized by its author"] * 2
 
 
 QLINEAR = """g (float[N, 3, 6, 6] x) => (float[N, 4, 6, 6] y)

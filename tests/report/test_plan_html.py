@@ -51,7 +51,7 @@ ROOFLINE = {
 FOUND = {
     "title": "net, fp16",
     "compiler": "compiler 1.0",
-    "source": "build log, grammar 1",
+    "source": "build log (format v1)",
     "precision": "fp16",
     "batch": 8,
     "targets": ["sm_89"],

@@ -49,8 +49,8 @@ def test_the_other_keys_leave_the_values_to_what_is_usual():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("imagnet", "'imagnet' is no preset and no key=value; did you mean imagenet"),
-        ("mean=a", "mean=a is no list of numbers"),
+        ("imagnet", "'imagnet' is neither a preset nor key=value; did you mean imagenet"),
+        ("mean=a", "mean=a is not a list of numbers"),
         ("std=0", "divides by 0 or less"),
         ("", "--preprocess is empty; write imagenet, unit"),
         ("mean=1/2", "2 numbers for mean, the network's images have 3 channels"),
@@ -64,7 +64,7 @@ def test_the_other_keys_leave_the_values_to_what_is_usual():
         ("order=gbr", "unknown order of --preprocess 'gbr'"),
         ("interpolation=cubic", "did you mean bicubic"),
         ("pad=300", "a grey value from 0 to 255"),
-        ("0.5", "'0.5' is no preset and no key=value"),
+        ("0.5", "'0.5' is neither a preset nor key=value"),
     ],
 )
 def test_what_cannot_be_read_is_one_clear_line(text, said):

@@ -121,7 +121,7 @@ def test_an_operator_that_is_not_known_has_no_field_and_neither_has_what_follows
     assert [row.receptive_field for row in found.rows] == [None, None]
 
 
-@pytest.mark.parametrize(("image", "said"), [("N, 3, H, W", "leaves H, W open"), ("N", "is no batch of images")])
+@pytest.mark.parametrize(("image", "said"), [("N, 3, H, W", "leaves H, W open"), ("N", "is not a batch of images")])
 def test_inputs_that_are_no_images_of_one_size_are_refused(image, said):
     with pytest.raises(UsageError, match=said):
         of_onnx(graph("y = Relu (x)", image=image))

@@ -243,7 +243,7 @@ print(sys.argv[1] in sys.path)
         ({"name": "net:tiny"}, r"the input of net:tiny is not known; give it: --input-shape 3,224,224"),
         (
             {"name": "net:tiny", "input_shape": (3, 8, 8), "width_mult": 0.5, "image_size": 8},
-            r"net:tiny is no network of the zoo; leave out --image-size, --width-mult",
+            r"net:tiny is not a network of the zoo; leave out --image-size, --width-mult",
         ),
         (
             {"name": "resnet18", "image_size": 8, "input_shape": (3, 8, 8)},

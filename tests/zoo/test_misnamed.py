@@ -55,7 +55,7 @@ def folder(tmp_path, monkeypatch) -> Path:
         ("net.h5", "is a Keras model; convert it to ONNX first, with tf2onnx"),
         ("net.tflite", "is a TensorFlow Lite model; .*--tflite net.tflite"),
         ("net.pt2", "is a traced program of PyTorch; name the function"),
-        ("net", "net is no ONNX file by its name; if it is one, let its name end in .onnx"),
+        ("net", "the name net does not end in .onnx; rename it if it is an ONNX file"),
         (
             "nets.py",
             "nets.py is a Python file, not a network; name what returns the network: nets:small or nets:Large, ",

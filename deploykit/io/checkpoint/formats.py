@@ -130,4 +130,4 @@ def _json(head: bytes) -> tuple[str, str]:
 
 
 def _refused(path: Path, what: str, fix: str) -> UntrustedArtifact:
-    return UntrustedArtifact(f"{path} is no checkpoint but {what}", hint=fix)
+    return UntrustedArtifact(f"{path} is not a checkpoint but {what}", hint=fix)

@@ -156,7 +156,7 @@ def _require_fit(runner: "InferenceSession", feed: Feed) -> None:
     for wanted in runner.get_inputs():
         dtype = ORT_TYPES.get(wanted.type, wanted.type)
         if wanted.name not in feed:
-            raise UsageError(f"a calibration batch has nothing for {wanted.name}, which is {dtype}{wanted.shape}")
+            raise UsageError(f"a calibration batch has no array for {wanted.name}, which is {dtype}{wanted.shape}")
         array = feed[wanted.name]
         if array.dtype != dtype or not _fits(array.shape, wanted.shape):
             raise UsageError(

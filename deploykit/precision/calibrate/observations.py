@@ -158,7 +158,7 @@ def merge(parts: Sequence[Observations]) -> Observations:
         raise UsageError(f"shards are missing: {named}", hint="name all of them")
     if len(found) != first.shards:
         twice = next(index for index, after in pairwise(found) if index == after)
-        raise UsageError(f"shard {twice + 1}/{first.shards} is there twice", hint="name each once")
+        raise UsageError(f"shard {twice + 1}/{first.shards} is given twice", hint="name each once")
     whole = Observations(first.run, done=first.run.batches, images=sum(part.images for part in parts))
     for part in sorted(parts, key=lambda part: part.index):
         for name, histogram in part.histograms.items():
@@ -196,7 +196,7 @@ def _counts_of(found: Histogram) -> Counts:
 def _histogram(name: str, found: Counts) -> Histogram:
     where, lo, hi = f"the histogram of {name!r}", found.lo, found.hi
     if not (abs(lo) <= FLOAT32_MAX and abs(hi) <= FLOAT32_MAX):
-        raise _malformed(f"{where} has the extremes {lo:g} and {hi:g}, which are no finite float32")
+        raise _malformed(f"{where} has the extremes {lo:g} and {hi:g}, which are not finite float32 numbers")
     if found.exponent != exponent_for(max(-lo, hi)) or lo > hi:
         raise _malformed(f"{where} has bins that do not fit its extremes {lo:g} and {hi:g}")
     if not found.counts:

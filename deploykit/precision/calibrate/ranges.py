@@ -21,7 +21,7 @@ class Range:
         if math.isnan(self.threshold):
             object.__setattr__(self, "threshold", max(abs(self.lo), abs(self.hi)))
         elif self.threshold < 0:
-            raise ValueError(f"the threshold {self.threshold:g} scales nothing")
+            raise ValueError(f"the threshold {self.threshold:g} is not above 0")
 
     def __or__(self, other: "Range") -> "Range":
         """The smallest range that holds both."""

@@ -80,7 +80,7 @@ def _require_sound(name: str, found: Range) -> None:
     if found.lo > found.hi:
         raise _malformed(f"the range of {name!r} is empty: lo {found.lo:g} > hi {found.hi:g}")
     if found.threshold == 0 and (found.lo, found.hi) != (0.0, 0.0):
-        raise _malformed(f"the range of {name!r} has the threshold {found.threshold:g}, which scales nothing")
+        raise _malformed(f"the range of {name!r} has the threshold {found.threshold:g}, which is not above 0")
 
 
 def _malformed(what: str) -> UntrustedArtifact:

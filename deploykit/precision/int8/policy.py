@@ -22,7 +22,7 @@ def choose(ops: Sequence[WeightedOp], policy: QuantizationPolicy) -> tuple[list[
     for index, op in enumerate(ops):
         terms = _terms(op, policy, is_first=index == 0, is_last=index == len(ops) - 1)
         if term := next(terms, ""):
-            left.append(refuse(op.node, f"left by policy: {term}"))
+            left.append(refuse(op.node, f"excluded by the policy: {term}"))
         else:
             kept.append(op)
     return kept, left

@@ -80,7 +80,7 @@ def own_quantization(model: ir.Model) -> Int8Report:
     """What a graph that came quantized computes in INT8: weighted nodes that read integers, or what was integers."""
     weighted = [node for node in model.graph if node.op_type in (*WEIGHTED_OPS, *INTEGER_OPS)]
     integer = [node for node in weighted if node.op_type in INTEGER_OPS or _reads_quantized(node)]
-    left = [refuse(node, "its author left it in float") for node in weighted if node not in integer]
+    left = [refuse(node, "not quantized by its author") for node in weighted if node not in integer]
     pairs = sum(node.op_type == "QuantizeLinear" for node in model.graph)
     return Int8Report("its author's", tuple(map(node_name, integer)), tuple(left), pairs)
 

@@ -99,7 +99,7 @@ def test_every_input_is_fed_and_float32_ones_are_observed(build):
 
 
 def test_refuses_a_batch_that_lacks_an_input(build):
-    with pytest.raises(UsageError, match="nothing for z, which is float32"):
+    with pytest.raises(UsageError, match="no array for z, which is float32"):
         collect(build(TWO), [{"x": np.ones((2, 3), np.float16)}], **DIGESTS)
 
 

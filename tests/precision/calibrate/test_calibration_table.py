@@ -83,8 +83,8 @@ def test_names_a_value_it_lacks():
         (with_range(hi=1e39), "holds a number that float32 cannot"),
         (with_range(hi=10**400), "ranges.conv1.hi: int too large"),
         (with_range().replace("1.0}", "1e999}"), "holds a number that float32 cannot"),
-        (with_range(threshold=0), "has the threshold 0, which scales nothing"),
-        (with_range(threshold=-1), "ranges.conv1: the threshold -1 scales nothing"),
+        (with_range(threshold=0), "has the threshold 0, which is not above 0"),
+        (with_range(threshold=-1), "ranges.conv1: the threshold -1 is not above 0"),
     ],
 )
 def test_refuses_everything_else(text, said):

@@ -76,7 +76,7 @@ def test_what_does_not_belong_together_is_not_merged(model, batches):
     for parts, said in (
         ([], "no shards"),
         ([first, third], "shards are missing: 2/3"),
-        ([first, second, third, second], "shard 2/3 is there twice"),
+        ([first, second, third, second], "shard 2/3 is given twice"),
         ([first, unfinished, third], r"shard 2/3 \(1 of 2 batches\) is not finished"),
         ([first, second, shard(model, batches, 2, 3, other)], "data digest bbbbbbbbbbbb and cccccccccccc"),
         ([first, second, shard(model, batches, 1, 2)], "cut differently"),
@@ -112,7 +112,7 @@ def change(found, path, value):
         (("images",), -1, "whole number"),
         (("images",), True, "images is True, not a whole number"),
         (("histograms",), [], "not an object"),
-        (("histograms", "x", "lo"), float("1e39"), "no finite float32"),
+        (("histograms", "x", "lo"), float("1e39"), "not finite float32"),
         (("histograms", "x", "lo"), "0", "histograms.x.lo is '0', not a number"),
         (("histograms", "x", "exponent"), 0, "do not fit its extremes"),
         (("histograms", "x", "counts"), [], "has no counts"),

@@ -64,7 +64,7 @@ def test_each_term_leaves_its_layers_with_a_reason(model, table, text, left, pla
     assert set(report.quantized) == NAMES - left
     assert {refusal.node for refusal in report.left} == left
     for refusal in report.left:
-        assert refusal.reason.removeprefix("left by policy: ") in text
+        assert refusal.reason.removeprefix("excluded by the policy: ") in text
     assert lint(model, placement, left=left) == []
     assert lint(model, placement) == [] if not left else lint(model, placement) != []
 
@@ -79,8 +79,8 @@ def test_named_layers_are_left_and_a_wrong_name_is_an_error(model, table):
     policy = QuantizationPolicy.parse("all", exclude=("pw", "fc"))
     report = quantize(model.clone(), table, TENSORRT, policy)
     assert [(refusal.node, refusal.reason) for refusal in report.left] == [
-        ("pw", "left by policy: named"),
-        ("fc", "left by policy: named"),
+        ("pw", "excluded by the policy: named"),
+        ("fc", "excluded by the policy: named"),
     ]
     with pytest.raises(UnknownName, match="unknown weighted layer 'stam'; did you mean stem"):
         quantize(model, table, TENSORRT, QuantizationPolicy.parse("all", exclude=("stam",)))
