@@ -58,6 +58,7 @@ def _conditions(report: Report) -> dict[str, object]:
         "GPU": gpu.get("name") if isinstance(gpu, Mapping) else gpu or "none",
         "inputs": shared.inputs,
         "preprocessing": shared.preprocessing,
+        "INT8 from": shared.int8,
         "copies": shared.copies,
     }
     if shared.stopped_by:

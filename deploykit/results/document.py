@@ -21,7 +21,7 @@ class Conditions:
 
     `weights` says where they came from (`WeightsOrigin.facts`), `fusions` which rewrites the graphs have where those
     are not the default ones. `inputs` describes the timed input tensors, `preprocessing` how images became them and who
-    says so, `copies` whether transfers are inside the
+    says so, `int8` what gave INT8 its ranges and its layers, `copies` whether transfers are inside the
     timed region, `stopped_by` what ended the measurement.
 
     Under `bench --mode`: what one `step` does, its `loss` where it has one, and how many steps were burn-in and timed.
@@ -37,6 +37,7 @@ class Conditions:
     fusions: str = ""
     inputs: str = ""
     preprocessing: str = ""
+    int8: str = ""
     copies: str = ""
     stopped_by: str = ""
     rounds: int = 0

@@ -23,7 +23,7 @@ from deploykit.host import peak_memory_bytes
 from deploykit.io.files import write_text
 from deploykit.io.loader import read_text
 from deploykit.results.document import SCHEMA_VERSION
-from deploykit.spec import BuildSpec
+from deploykit.spec import BuildSpec, QuantizationPolicy, Repair
 from deploykit.store import Writer
 from deploykit.store.key import cache_key
 from deploykit.workflow.export import Exported
@@ -205,6 +205,21 @@ def table_facts(
         "note": SYNTHETIC if synthetic else None,
         "peak_memory_bytes": peak_memory_bytes(),
     }
+
+
+def describe_int8(spec: BuildSpec, calibration: Inputs | None) -> str:
+    """How a table's INT8 rows were made: what gave their ranges, which layers they have, what was repaired."""
+    asked = spec.calibration
+    if asked.table is not None:
+        ranges = f"table {asked.table}"
+    elif calibration is not None:
+        how = f"percentile {asked.percentile:g}" if asked.method == "percentile" else asked.method
+        ranges = f"{how} over {len(calibration)} inputs: {calibration.source}"
+    else:
+        return ""
+    policy = "" if spec.policy == QuantizationPolicy() else f"layers: {spec.policy}"
+    repair = "" if spec.repair == Repair() else f"repair: {spec.repair}"
+    return "; ".join(filter(None, (ranges, policy, repair)))
 
 
 def _begun(fresh: Observations, kept: Path | None) -> Observations:

@@ -21,6 +21,7 @@ from deploykit.parity.accuracy import TOP, Flips, Predictions, Share
 from deploykit.report.accuracy import AccuracyConditions, AccuracyReport, AccuracyRow
 from deploykit.results.row import Row
 from deploykit.spec import BuildSpec, Feed, Precision, TensorSpec
+from deploykit.workflow.calibrate import describe_int8
 from deploykit.workflow.export import Exported, export
 from deploykit.workflow.rows import BuiltRow, RefusedRow, asked_rows, build_rows, row_of
 from deploykit.workflow.settle import settled
@@ -143,12 +144,9 @@ def _gated(row: Row, flips: Flips | None, max_drop: float | None) -> Row:
 def _conditions(
     exported: Exported, spec: BuildSpec, images: Labeled, calibration: Inputs | None, settings: BenchSettings
 ) -> AccuracyConditions:
-    said = ""
-    if spec.calibration.table is not None:
-        said = f"table {spec.calibration.table}"
-    elif calibration is not None:
-        origin = spec.data or "demo images"
-        said = f"{spec.calibration.method} over {len(calibration)} images of {origin}, none of which is judged here"
+    said = describe_int8(spec, calibration)
+    if calibration is not None:
+        said += "; none of these images is judged here"
     return AccuracyConditions(
         model=exported.model.label,
         **exported.weights.facts(),

@@ -17,6 +17,7 @@ from deploykit.errors import DeploykitError, UnsupportedGraph
 from deploykit.parity import Parity, ParityResult, Undecided
 from deploykit.spec import BuildSpec, Feed, Precision
 from deploykit.spec.shapes import End
+from deploykit.workflow.calibrate import describe_int8
 from deploykit.workflow.engine import Built
 from deploykit.workflow.export import Exported
 from deploykit.workflow.judge import Judge
@@ -148,6 +149,11 @@ class ParityInputs:
         """How images were prepared, if any were shown."""
         shown = vars(self).get("test")
         return str(shown.how) if isinstance(shown, ImageInputs) else ""
+
+    @property
+    def int8(self) -> str:
+        """What INT8 rows were calibrated on; "" where there are none."""
+        return "" if self.calibration is None else describe_int8(self.spec, self.calibration)
 
     def describe(self, jobs: Sequence[RowJob], cache_bytes: int | None) -> str:
         """What was shown to the rows that ran; "" where none did."""

@@ -8,7 +8,7 @@ from answering import write_network
 
 from deploykit.bench import BenchSettings
 from deploykit.errors import UnknownName, UsageError
-from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
+from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision, QuantizationPolicy
 from deploykit.workflow.compare import Request, bench, verify
 from deploykit.workflow.rows import exit_code
 
@@ -68,7 +68,13 @@ def test_a_backend_that_has_no_form_of_a_precision_says_so_beside_those_that_do(
 
 def test_int8_is_calibrated_on_other_images_than_it_is_judged_by(workspace, ask, photographs):
     asked = ask("null", precisions=(Precision.INT8,))
-    (row,) = verify(workspace, replace(asked, spec=replace(asked.spec, data=photographs))).rows
+    policy = QuantizationPolicy.parse("min-channels=2")
+    calibration = Calibration(images=2, method="percentile", percentile=99.9)
+    spec = replace(asked.spec, data=photographs, policy=policy, calibration=calibration)
+    report = verify(workspace, replace(asked, spec=spec))
+    (row,) = report.rows
+    assert report.conditions.int8.startswith("percentile 99.9 over 2 inputs: ")
+    assert report.conditions.int8.endswith("; layers: min-channels=2")
     assert row.state == "measured"
     assert row.typed_digest
     assert row.parity.verdict == "fail"  # it computes no network
