@@ -133,7 +133,7 @@ def test_rtx_runs_where_the_gpu_is_one_of_its_targets(monkeypatch, tmp_path):
 def test_rtx_for_another_gpu_says_which_target_to_add(monkeypatch, tmp_path):
     installed(monkeypatch, "tensorrt_rtx", "pycuda", gpu=replace(RTX_4090, capability=Target(8, 6)))
     reason = build(TensorRTRTXBackend(), tmp_path, targets=("sm_89", "sm_80")).reason
-    assert reason == Reason("compiled for sm_89, sm_80, and the GPU here is sm_86", "add --target sm_86")
+    assert reason == Reason("compiled for sm_89, sm_80, and this machine's GPU is sm_86", "add --target sm_86")
 
 
 @needs_rtx
@@ -222,7 +222,7 @@ def test_an_inspector_that_cannot_be_read_costs_the_plan_and_not_the_engine(full
     monkeypatch.setattr(nvinfer_session, "inspect_engine", lambda *arguments, **options: '{"Layers": []}')
     engine = build(TensorRTBackend(), tmp_path)
     assert (engine.plan, engine.layers) == ({}, None)
-    assert engine.note.startswith("no plan: TensorRT's engine inspector tells of no layers")
+    assert engine.note.startswith("no plan: TensorRT's engine inspector reports no layers")
     assert len(engine.content) > 10_000
 
 

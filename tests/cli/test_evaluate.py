@@ -134,10 +134,10 @@ EIGHT = np.zeros((4, 8, 8), np.uint8) + np.arange(4, dtype=np.uint8)[:, None, No
         ({"images": EIGHT, "labels": np.zeros(4)}, USAGE, "labels are float64[4]"),
         ({"images": EIGHT[:0], "labels": np.arange(0)}, USAGE, "has no image"),
         ({"images": EIGHT, "labels": np.array([0, 1, 2, 10**12])}, USAGE, "label 1000000000000 is beyond any class"),
-        ({"images": EIGHT, "labels": np.array([0, 1, 2, 10])}, USAGE, "has 11 classes, lenet5 tells 10 apart"),
+        ({"images": EIGHT, "labels": np.array([0, 1, 2, 10])}, USAGE, "has 11 classes, lenet5 distinguishes 10"),
         ({"images": EIGHT[..., None], "labels": np.arange(4)}, USAGE, "images are uint8[4, 8, 8, 1]"),
         ({"images": np.zeros((4, 1, 28, 28), np.float32), "labels": np.arange(4)}, USAGE, "lenet5 takes images"),
-        ({"images": np.full((4, 1, 32, 32), np.nan, np.float32), "labels": np.arange(4)}, USAGE, "image 0 holds NaN"),
+        ({"images": np.full((4, 1, 32, 32), np.nan, np.float32), "labels": np.arange(4)}, USAGE, "image 0 contains NaN"),
         ({"images": np.array([object()] * 4)}, UNTRUSTED, "holds Python objects, so it is refused"),
     ],
 )
@@ -160,7 +160,7 @@ def test_what_only_looks_like_an_archive_is_refused(run, tmp_path):
     [
         (lambda content: content[:-1], UNTRUSTED, "has another size"),
         (lambda content: content + b"x", UNTRUSTED, "has another size"),
-        (lambda content: content[:2] + b"\x0d" + content[3:], UNTRUSTED, "is no idx file"),
+        (lambda content: content[:2] + b"\x0d" + content[3:], UNTRUSTED, "is not an idx file"),
         (lambda content: content[:4] + b"\xff\xff\xff\xff" * 3 + content[16:], UNTRUSTED, "more than"),
     ],
 )
