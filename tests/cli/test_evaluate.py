@@ -137,7 +137,11 @@ EIGHT = np.zeros((4, 8, 8), np.uint8) + np.arange(4, dtype=np.uint8)[:, None, No
         ({"images": EIGHT, "labels": np.array([0, 1, 2, 10])}, USAGE, "has 11 classes, lenet5 distinguishes 10"),
         ({"images": EIGHT[..., None], "labels": np.arange(4)}, USAGE, "images are uint8[4, 8, 8, 1]"),
         ({"images": np.zeros((4, 1, 28, 28), np.float32), "labels": np.arange(4)}, USAGE, "lenet5 takes images"),
-        ({"images": np.full((4, 1, 32, 32), np.nan, np.float32), "labels": np.arange(4)}, USAGE, "image 0 contains NaN"),
+        (
+            {"images": np.full((4, 1, 32, 32), np.nan, np.float32), "labels": np.arange(4)},
+            USAGE,
+            "image 0 contains NaN",
+        ),
         ({"images": np.array([object()] * 4)}, UNTRUSTED, "holds Python objects, so it is refused"),
     ],
 )
