@@ -43,30 +43,29 @@ def open_session(
     options.log_severity_level = SILENT
     options.intra_op_num_threads = threads or usable_cores()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    level = onnxruntime.GraphOptimizationLevel
-    lower = level.ORT_ENABLE_BASIC if optimize else level.ORT_DISABLE_ALL
     missing = _load_cuda_libraries() if provider == CUDA else ""
-    content = _readable(model)
-
-    def opened(at: Any) -> Any:
-        options.graph_optimization_level = at
-        return onnxruntime.InferenceSession(content, options, providers=[(provider, OPTIONS[provider])])
-
-    try:
-        session = opened(level.ORT_ENABLE_ALL if optimize is True else lower)
-    except Exception as error:
-        if optimize is not True:
-            raise _rejected(error) from error
-        try:
-            session = opened(level.ORT_ENABLE_BASIC)
-        except Exception:  # noqa: BLE001 - what the highest level said is the reason
-            raise _rejected(error) from error
+    session = _opened(_readable(model), options, provider, optimize)
     if (loaded := session.get_providers()[0]) != provider:
         raise BackendMissing(
             f"ONNX Runtime loaded {loaded}, not {provider}" + (f" ({missing})" if missing else ""),
             hint="check CUDA and cuDNN with `deploykit doctor`",
         )
     return session
+
+
+def _opened(content: Any, options: Any, provider: str, optimize: bool | Literal["basic"]) -> Any:
+    """The session at the first optimization level that works; where none does, the first one's complaint is raised."""
+    import onnxruntime
+
+    level = onnxruntime.GraphOptimizationLevel
+    levels = {True: (level.ORT_ENABLE_ALL, level.ORT_ENABLE_BASIC), "basic": (level.ORT_ENABLE_BASIC,)}
+    complaints = []
+    for options.graph_optimization_level in levels.get(optimize, (level.ORT_DISABLE_ALL,)):
+        try:
+            return onnxruntime.InferenceSession(content, options, providers=[(provider, OPTIONS[provider])])
+        except Exception as error:  # noqa: BLE001 - raised below, unless a lower level works
+            complaints.append(error)
+    raise BuildFailed(f"ONNX Runtime rejects the graph: {_own_words(complaints[0])}") from complaints[0]
 
 
 def optimized_in_full(session: Any) -> bool:
@@ -84,10 +83,6 @@ def compute(session: Any, names: Sequence[str], feed: Mapping[str, Any]) -> dict
         return dict(zip(names, session.run(list(names), dict(feed)), strict=True))
     except Exception as error:
         raise ExecutionFailed(f"ONNX Runtime could not run the graph: {_own_words(error)}") from error
-
-
-def _rejected(error: Exception) -> BuildFailed:
-    return BuildFailed(f"ONNX Runtime rejects the graph: {_own_words(error)}")
 
 
 def _own_words(error: Exception) -> str:

@@ -47,7 +47,7 @@ class OnnxRuntimeBackend:
 
     @property
     def placement(self) -> Placement | None:
-        """On a CPU whose integer kernels saturate, the same as elsewhere with weights of seven bits."""
+        """ONNX Runtime's placement; on a CPU whose integer kernels saturate, with weights of seven bits."""
         if _provider() == CUDA:
             return TENSORRT
         return ORT_CPU_7BIT if saturates_u8s8() else ORT_CPU

@@ -107,7 +107,7 @@ def compile_with_rtx(
 
 
 def describe_types(precision: Precision, plan: PlanSummary | None, *, tf32: bool) -> str:
-    """Where a row computes in another type than its name says; "" where it does not."""
+    """Describe where a row computes in another type than its name says; "" where it does not."""
     if precision is Precision.FP32:
         return "TF32 allowed" if tf32 else ""
     if plan is None or not plan.other_precision:

@@ -153,5 +153,5 @@ def _environment(threads: int) -> dict[str, str]:
 
 
 def _search_path() -> str:
-    """Where this process finds its modules, so that factories and plug-ins are found by the worker too."""
+    """The places where this process finds its modules, so that the worker finds factories and plug-ins too."""
     return os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)

@@ -161,7 +161,7 @@ def describe_loss(model: ModelSpec) -> str:
 
 
 def _module(model: ModelSpec, *, training: bool) -> nn.Module:
-    """With the weights that the model asks for; heads that a checkpoint lacks have seeded ones."""
+    """The network with the weights that the model asks for; heads that a checkpoint lacks have seeded ones."""
     from deploykit.weights import load_network
 
     return load_network(model, training=training).module

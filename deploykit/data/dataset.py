@@ -76,7 +76,7 @@ class RawImage:
 
     @property
     def size(self) -> int:
-        """In bytes; -1 where a link leads nowhere or the file has gone, which will be skipped as broken."""
+        """Bytes; -1 for a dangling link or a file that has gone, which will be skipped as broken."""
         if self.pixels is not None:
             return int(self.pixels[self.index].nbytes)
         try:

@@ -42,12 +42,12 @@ class Inputs(Protocol):
 
     @property
     def source(self) -> str:
-        """What they are, for a table's header."""
+        """A description of the inputs, for a table's header."""
         ...
 
     @property
     def preparation(self) -> str:
-        """How they were made, for a calibration table."""
+        """How the inputs were prepared, for a calibration table."""
         ...
 
     @property
@@ -57,7 +57,7 @@ class Inputs(Protocol):
 
     @property
     def asked(self) -> Mapping[str, Any]:
-        """Where they come from and who says how they are prepared: what may differ where the images are the same."""
+        """The origin of the images and of their preparation, which may differ where the images are the same."""
         ...
 
     @property

@@ -75,7 +75,7 @@ def describe_preprocessing(found: Mapping[str, Any] | None) -> str:
 
 
 def image_axes(network: Signature) -> ImageAxes | None:
-    """Where channels, height and width stand in the network's one input; None where images do not fill it."""
+    """The axes of channels, height and width in the network's one input; None where it does not take images."""
     match network.inputs:
         case (TensorSpec(dtype=dtype) as spec,) if dtype in FED_IMAGES and network.model.range_of(spec.name) is None:
             asked = network.model.preprocess

@@ -37,7 +37,7 @@ class NodeCost:
 
 
 def multiply_accumulates(node: ir.Node, shape_of: Callable[[ir.Value | None], Shape]) -> int:
-    """Of a convolution or a matrix product; 0 for every other node. Raises what `shape_of` raises."""
+    """The count for a convolution or a matrix product; 0 for every other node. Raises what `shape_of` raises."""
     if node.op_type in CONVOLUTIONS:
         image, weight = (shape_of(node.inputs[index]) for index in CONVOLUTIONS[node.op_type])
         spread = image if node.op_type == "ConvTranspose" else shape_of(node.outputs[0])
@@ -50,7 +50,7 @@ def multiply_accumulates(node: ir.Node, shape_of: Callable[[ir.Value | None], Sh
 
 
 def weighted_costs(model: ir.Model, *, batch: int = 1) -> Mapping[str, NodeCost]:
-    """By node name, in graph order, for `batch` images; a size that is free within a range is taken at its optimum.
+    """The costs by node name, in graph order, for `batch` images; a size that is free within a range is at its optimum.
 
     MACs are 0 where a shape is not known. A parameter that several nodes read counts for the first. Constants behind a
     DequantizeLinear count as parameters.

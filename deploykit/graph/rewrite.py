@@ -94,7 +94,7 @@ def unused(name: str, taken: Container[str]) -> str:
 
 
 def names_in_use(graph: ir.Graph) -> set[str]:
-    """Of every node and value, those in the bodies of control-flow nodes included."""
+    """The names of all nodes and values, those in the bodies of control-flow nodes included."""
     nodes = list(graph.all_nodes())
     inside = [body for node in nodes for attribute in node.attributes.values() for body in bodies(attribute)]
     values = [value for part in (graph, *inside) for value in (*part.inputs, *part.initializers.values())]

@@ -128,7 +128,7 @@ def tensor_specs(model: ir.Model) -> tuple[tuple[TensorSpec, ...], tuple[TensorS
 
 
 def computing_types(model: ir.Model) -> set[str]:
-    """In which types the convolutions and matrix products compute, bodies included; "int8" for anything quantized."""
+    """The types in which convolutions and matrix products compute, bodies included; "int8" for anything quantized."""
     found = set()
     for node in model.graph.all_nodes():
         if is_quantized(node.op_type):

@@ -169,7 +169,7 @@ def _tell_apart(model: ir.Model, wanted: Mapping[Place, int | SizeRange]) -> Non
 
 
 def _places(model: ir.Model) -> dict[str, dict[Place, ir.Value]]:
-    """Where the inputs have each free size, by its name."""
+    """The inputs and axes of each free size, by its name."""
     found: dict[str, dict[Place, ir.Value]] = {}
     for value in _inputs(model):
         for axis, size in enumerate(value.shape or ()):

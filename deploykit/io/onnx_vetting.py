@@ -302,7 +302,7 @@ def _called(function: FunctionProto) -> tuple[str, str, str]:
 
 
 def _locate(tensor: TensorProto, path: Path) -> _External:
-    """Where the tensor's bytes lie: a plain file that belongs to the model, and a range that the file has.
+    """The place of the tensor's bytes: a plain file that belongs to the model, and a range that the file has.
 
     What counts is where files really lie, links followed: inside the folder in which the model is named, or in the very
     folder in which the model itself lies (`snapshots/x/model.onnx` and its data both lead to `blobs/`).

@@ -32,7 +32,7 @@ class Predictions:
 
     @classmethod
     def of(cls, logits: Array, labels: NDArray[np.int64]) -> "Predictions":
-        """From logits (n, classes). Among equals the lowest class comes first; a row with NaN prefers all to its label.
+        """The predictions of logits (n, classes). Of equal scores the lowest class is first; a row with NaN is wrong.
 
         `labels` are from 0 to the number of classes less one.
         """
@@ -45,7 +45,7 @@ class Predictions:
 
     @classmethod
     def joined(cls, parts: Sequence["Predictions"]) -> "Predictions":
-        """Of one batch after the other."""
+        """The predictions of all batches, one after the other."""
         return cls(
             *(np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "classes", "preferred"))
         )
@@ -55,7 +55,7 @@ class Predictions:
 
     @cached_property
     def right(self) -> NDArray[np.bool_]:
-        """(n,) where the label is the first choice."""
+        """Whether each label is the first choice, (n,)."""
         found: NDArray[np.bool_] = self.preferred == 0
         return found
 
@@ -111,7 +111,7 @@ class Flips:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Of `drop`, points."""
+        """The 95 % interval of `drop`, in points."""
         lost, gained, n = self.lost + 0.5, self.gained + 0.5, self.n + 2
         center = (lost - gained) / n
         half = Z * math.sqrt(lost + gained - (lost - gained) ** 2 / n) / n

@@ -45,7 +45,7 @@ class Group:
     of: int
 
     def __str__(self) -> str:
-        """As Python would index them: `channel 4:84`; "" for all there are."""
+        """The channels as Python would index them: `channel 4:84`; "" for all there are."""
         if len(self.channels) == self.of:
             return ""
         starts = np.flatnonzero(np.diff(self.channels, prepend=-2) != 1)

@@ -9,7 +9,7 @@ from deploykit.spec.arrays import Array
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """Of a candidate `y` from a reference `r`.
+    """The distance of a candidate `y` from a reference `r`.
 
     relative L2 = |y - r| / |r|;  SQNR = 20 log10(|r| / |y - r|) dB, infinite where they are equal;
     max abs = max |y - r|;  cosine = <y, r> / (|y| |r|).

@@ -101,7 +101,7 @@ class ConvTranspose(OpRun):
 
 
 class MaxPool(OpRun):
-    """Without the optional output of indices."""
+    """The largest value of each window, without the optional output of indices."""
 
     op_domain = ""
 
@@ -338,6 +338,6 @@ def _padded(x: Array, around: Pads, fill: float) -> Tensor:
 
 
 def _tensor(x: Array) -> Tensor:
-    """Without a copy where that can be: nothing here writes into an operand."""
+    """The array as a tensor, without a copy where possible: nothing here writes into an operand."""
     whole = np.ascontiguousarray(x)
     return torch.from_numpy(whole if whole.flags.writeable else whole.copy())

@@ -195,7 +195,7 @@ def _with_distances(case: _Case, found: OutputParity) -> OutputParity:
 
 
 def _total_reasons(case: _Case, found: OutputParity, limits: Limits, allowed: float, said: str) -> Iterator[str]:
-    """Of the whole output. An FP32 engine whose own answer is near enough only rounds in another order."""
+    """The reasons why a whole output fails; an FP32 engine that is near float64 itself only rounds in another order."""
     judged = found.precision or found.total
     if judged and judged.relative_l2 > allowed:
         what = "typed graph against float64" if found.precision else "output against float64"
@@ -221,7 +221,7 @@ def _where_it_lies(case: _Case, found: OutputParity) -> Iterator[str]:
 
 
 def _part_reasons(case: _Case, index: int, own: Mapping[Scope, list[Part]], limit: Part) -> Iterator[str]:
-    """Where the typed graph, or the engine where none ran, misses the limit of a group."""
+    """The groups whose limit the typed graph misses, or the engine where no typed graph ran."""
     what = next(iter(own))
     part = own[what][index]
     if part.sqnr_db < limit.sqnr_db:

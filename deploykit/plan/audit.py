@@ -154,7 +154,7 @@ def _why_unclaimed(plan: EnginePlan, node: str, op: str) -> str:
 
 
 def _why_other(plan: EnginePlan, layer: PlanLayer) -> str:
-    """Where the type that `layer` reads comes from, followed back through kernels that carry no node."""
+    """The origin of the type that `layer` reads, followed back through kernels that carry no node."""
     if not layer.inputs:
         return "its layer reads no tensor"
     source, seen = layer.inputs[0], {layer.name}

@@ -105,7 +105,7 @@ def _limit_at(node: ir.Node, index: int) -> float | None:
 
 
 def _limit_of_scores(masked: ir.Node) -> float | None:
-    """As `_mask_limit`, where `masked` puts the mask among the scores: None unless only the largest score counts."""
+    """The limit of a mask that `masked` puts among the scores; None unless only the largest score counts."""
     summed, seen, left = False, {masked}, [masked]
     while left:
         node = left.pop()

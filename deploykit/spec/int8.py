@@ -98,7 +98,7 @@ class Repair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """Where INT8's ranges come from: `images` of the calibration set, cut off by `method`, or a `table` made before.
+    """The source of INT8's ranges: `images` of the calibration set and a `method`, or a `table` made before.
 
     `percentile` is the share of all values, in percent, that the method of that name keeps.
     """

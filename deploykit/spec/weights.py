@@ -9,7 +9,7 @@ DIGEST_SHOWN = 12  # hex digits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsOrigin:
-    """Where the weights came from.
+    """The origin of the weights.
 
         own             a factory's, as it returned them, or those of an `.onnx` file, which `file` names
         file            a checkpoint: `file` is its name, `key` the table in it ("" for the whole file)

@@ -61,7 +61,7 @@ class Entry:
     facts: Mapping[str, Any]
 
     def path(self, name: str) -> Path:
-        """Where the file that its maker called `name` lies; its suffix is that of `name`."""
+        """The path of the file that its maker called `name`; its suffix is that of `name`."""
         if name not in self.files:
             raise StoreFailed(
                 f"{self.kind} {self.key[:12]} has no file {name!r}", hint=f"it has {', '.join(self.files)}"

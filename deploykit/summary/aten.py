@@ -152,7 +152,7 @@ def _softmax(call: AtenCall) -> Field:
 
 
 def _batch_norm(call: AtenCall) -> Field:
-    """With running statistics pointwise; with those of the batch at hand a look at all of it."""
+    """Pointwise with running statistics; with those of the batch it sees all of the image."""
     field = call.field("input")
     return fields.span_image(field) if call.arguments.get("training") else field
 

@@ -270,7 +270,7 @@ def _image_axis(field: Field, axis: int, *, unchanged: bool) -> int | None:
 
 
 def _aligned(layouts: Sequence[Layout], shape: Shape) -> Layout:
-    """For each axis of `shape` the runs of an operand that has its length, one along the image before any other."""
+    """The runs, for each axis of `shape`, of an operand that has its length, one along the image before any other."""
     aligned = []
     for back, size in enumerate(reversed(shape), start=1):
         having = [layout[-back] for layout in layouts if len(layout) >= back and _length(layout[-back]) == size]

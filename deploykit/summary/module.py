@@ -173,7 +173,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return outputs
 
     def _attribute(self, call: aten.AtenCall, macs: int, made: list[Tensor]) -> None:
-        """To the module without children that is running, or else to a row of their own."""
+        """Count them for the module without children that is running, else for a row of their own."""
         running = self._running[-1]
         convolution = aten.convolution_of(call)
         if running.is_leaf:

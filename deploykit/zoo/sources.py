@@ -73,7 +73,7 @@ def _files(found: ModuleSpec) -> Iterator[Path]:
 
 
 def _folder(found: ModuleSpec | None) -> Path | None:
-    """Where a top-level module or package lies."""
+    """The folder of a top-level module or package."""
     if found is None:
         return None
     places = list(found.submodule_search_locations or ())

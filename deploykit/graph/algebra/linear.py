@@ -89,7 +89,7 @@ def read_linear(node: ir.Node) -> Linear | str:
 
 @np.errstate(over="ignore", invalid="ignore")  # what overflows is found, and refused
 def scale_outputs(linear: Linear, scale: Array, shift: Array) -> Parameters | str:
-    """For s * (W x + b) + t, with s and t scalars or one number per output channel: s W and s b + t."""
+    """The parameters of s * (W x + b) + t, with s and t scalars or one number per output channel: s W and s b + t."""
     scale, shift = (np.broadcast_to(array, linear.channels_out) for array in (scale, shift))
     weight = None if (scale == 1).all() else _times(linear, scale, axis=1)
     return checked(linear, weight, scale * linear.bias + shift)
@@ -97,7 +97,7 @@ def scale_outputs(linear: Linear, scale: Array, shift: Array) -> Parameters | st
 
 @np.errstate(over="ignore", invalid="ignore")
 def scale_inputs(linear: Linear, scale: Array, shift: Array) -> Parameters | str:
-    """For W (s x + t) + b, with s and t scalars or one number per input channel: W s and b + W t, tap by tap.
+    """The parameters of W (s x + t) + b, s and t scalars or one number per input channel: W s and b + W t, tap by tap.
 
     That bias is right where every tap of the kernel lies on the image: the caller has to exclude padding.
     """

@@ -43,7 +43,7 @@ def _attempt(second: ir.Node, graph: ir.Graph) -> Rewrite | str | None:
 
 
 def _product(second: Kernels, first: Kernels) -> Array:
-    """By group and tap a product of matrices; the one tap of one of the two serves all taps of the other."""
+    """The product of the matrices of each group and tap; the one tap of one of the two serves all taps of the other."""
     matrices = np.moveaxis(second, 3, 1) @ np.moveaxis(first, 3, 1)
     return np.moveaxis(matrices, 1, 3)
 

@@ -186,7 +186,7 @@ def _put_together(found: Mapping[str, Found], wanted: Wanted, closest: PrefixMat
 
 
 def nothing(wanted: Wanted, found: Mapping[str, Found]) -> PrefixMatch:
-    """In place of the closest table where no name is the network's."""
+    """The match that stands in for the closest table where no name is the network's."""
     missing = tuple(name for name in wanted.shapes if name not in wanted.optional)
     return PrefixMatch(
         prefix="", container="", matched={}, misshapen=(), missing=missing, extra=tuple(found), beside=()

@@ -62,7 +62,7 @@ class PickledArray(Ignored):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As a numeric one claims it; `to_tensor` holds it to that."""
+        """The shape that the pickle of a numeric array claims; `to_tensor` checks it."""
         found: tuple[int, ...] = self.state[1]
         return found
 
@@ -83,27 +83,27 @@ class PickledArray(Ignored):
 
 
 def reconstruct_array(*_: object) -> PickledArray:
-    """In place of NumPy's `_reconstruct`, whose second argument is a shape to allocate."""
+    """Stand in for NumPy's `_reconstruct`, whose second argument is a shape to allocate."""
     return PickledArray()
 
 
 def scalar(*_: object) -> Ignored:
-    """In place of NumPy's `scalar`: a number beside the weights."""
+    """Stand in for NumPy's `scalar`: a number beside the weights."""
     return Ignored()
 
 
 def plain_dict(*_: object) -> dict[object, object]:
-    """In place of `defaultdict`, whose first argument is a function to call."""
+    """Stand in for `defaultdict`, whose first argument is a function to call."""
     return {}
 
 
 def plain_list(*_: object) -> list[object]:
-    """In place of `deque`; what is appended to it follows."""
+    """Stand in for `deque`; what is appended to it follows."""
     return []
 
 
 def no_bytes(*_: object) -> bytes:
-    """In place of `bytes`, by which the second pickle protocol writes those of no length."""
+    """Stand in for `bytes`, by which the second pickle protocol writes those of no length."""
     return b""
 
 

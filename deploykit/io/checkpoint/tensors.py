@@ -30,7 +30,7 @@ class Found:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As it claims; `dense_tensor` holds it to that."""
+        """The shape that the checkpoint claims; `dense_tensor` checks it."""
         return tuple(self.value.shape)
 
 

@@ -68,13 +68,18 @@ def observe(
             if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
                 checkpoint(seen)
                 saved = time.monotonic()
+    _require_varied(seen, floats)
+    return seen
+
+
+def _require_varied(seen: Observations, floats: Sequence[ir.Value]) -> None:
+    """Raises UsageError where no image was seen, or every one was of a single color in all float inputs."""
     if seen.images == 0:
         raise UsageError("there are no calibration images", hint="name a folder that holds some")
     if floats and all(_is_plain(value, seen.histograms[str(value.name)]) for value in floats):
         raise UsageError(
             "all calibration images are of one color", hint="give images like those that the network will see"
         )
-    return seen
 
 
 def collect(

@@ -39,7 +39,7 @@ class Histogram:
 
     @property
     def width(self) -> float:
-        """Of a bin."""
+        """The width of a bin."""
         return math.ldexp(1.0, self.exponent)
 
     @property
@@ -100,5 +100,5 @@ class Histogram:
 
 
 def exponent_for(largest: float) -> int:
-    """Of the narrowest bins that hold magnitudes up to `largest`."""
+    """The exponent of the narrowest bins that hold magnitudes up to `largest`."""
     return max(FINEST, math.frexp(largest)[1] - (BINS.bit_length() - 1)) if largest > 0 else FINEST

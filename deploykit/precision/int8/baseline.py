@@ -37,17 +37,7 @@ def quantize_static(
     """
     from onnxruntime import quantization
 
-    class Feeds(quantization.CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.seen = 0
-            self.remaining = iter(feeds)
-
-        def get_next(self) -> dict[str, Any] | None:
-            feed = next(self.remaining, None)
-            self.seen += feed is not None
-            return None if feed is None else dict(feed)
-
-    reader = Feeds()
+    reader = _Feeds(feeds)
     with tempfile.TemporaryDirectory(prefix="deploykit-") as folder, _silence():
         source, target = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
         ir.save(model, source)
@@ -69,6 +59,19 @@ def quantize_static(
                 raise UsageError("there are no calibration images", hint="name a folder that holds some") from error
             raise ExecutionFailed(f"ONNX Runtime's quantize_static failed: {error}") from error
         return target.read_bytes()
+
+
+class _Feeds:
+    """Feeds as a `CalibrationDataReader`, which is anything with this method; `seen` counts them."""
+
+    def __init__(self, feeds: Iterable[Feed]) -> None:
+        self.seen = 0
+        self._remaining = iter(feeds)
+
+    def get_next(self) -> dict[str, Any] | None:
+        feed = next(self._remaining, None)
+        self.seen += feed is not None
+        return None if feed is None else dict(feed)
 
 
 @contextlib.contextmanager

@@ -16,9 +16,27 @@ def require_plain(model: ir.Model, *, typed: bool = False) -> None:
     """Bring `model`, in place, to the form that the transforms read: constants as initializers, every value typed.
 
     `typed`: parts of it may be quantized or float16 already. Raises UnsupportedGraph for those otherwise, and for
-    control flow, functions that were not inlined, bfloat16 or double precision, a value whose type nothing tells, and
-    one that is no tensor.
+    control flow, functions that were not inlined, bfloat16 or double precision, a value of unknown type, and
+    one that is not a tensor.
     """
+    _require_flat(model, typed=typed)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    if any(value.dtype is None for node in model.graph for value in node.outputs if value.uses()):
+        common.ShapeInferencePass()(model)
+        if _type_integer_kernels(model):
+            common.ShapeInferencePass()(model)
+    for node in model.graph:
+        for value in node.outputs:
+            _require_plain_type(value, node, typed=typed)
+    for node in model.graph:
+        if node.op_type in WEIGHTED_OPS and node.outputs[0].dtype == ir.DataType.DOUBLE:
+            raise UnsupportedGraph(
+                f"{node.op_type} {module_scope(node)} computes in float64", hint="export the network in float32"
+            )
+
+
+def _require_flat(model: ir.Model, *, typed: bool) -> None:
+    """Raises UnsupportedGraph for functions, control flow and, unless `typed`, for quantized operators."""
     if model.functions:
         raise UnsupportedGraph("the graph calls functions", hint="inline them first (deploykit export does)")
     for node in model.graph:
@@ -28,35 +46,26 @@ def require_plain(model: ir.Model, *, typed: bool = False) -> None:
             raise UnsupportedGraph(
                 f"{node.op_type} node {node.name!r}: the graph is quantized already", hint="fp32 leaves it as it is"
             )
-    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    if any(value.dtype is None for node in model.graph for value in node.outputs if value.uses()):
-        common.ShapeInferencePass()(model)
-        if _type_integer_kernels(model):
-            common.ShapeInferencePass()(model)
-    for node in model.graph:
-        for value in node.outputs:
-            if value.dtype is None and (value.uses() or value.is_graph_output()):
-                operator = f"{node.domain or 'ai.onnx'}.{node.op_type}"
-                raise UnsupportedGraph(
-                    f"nothing tells the type of {value.name!r}, which {operator} makes",
-                    hint="state it in the file's value_info, or build in fp32",
-                )
-            if value.type is not None and not isinstance(value.type, ir.TensorType):
-                raise UnsupportedGraph(
-                    f"{value.name!r}, made by {module_scope(node)}, is a sequence or an optional, not a tensor",
-                    hint="build in fp32",
-                )
-            if value.dtype == ir.DataType.BFLOAT16 or (value.dtype == ir.DataType.FLOAT16 and not typed):
-                raise UnsupportedGraph(
-                    f"{value.name!r} is {value.dtype.name.lower()}: the graph is typed already",
-                    hint="fp32 leaves it as it is"
-                    + (", and so does fp16" if value.dtype == ir.DataType.FLOAT16 else ""),
-                )
-    for node in model.graph:
-        if node.op_type in WEIGHTED_OPS and node.outputs[0].dtype == ir.DataType.DOUBLE:
-            raise UnsupportedGraph(
-                f"{node.op_type} {module_scope(node)} computes in float64", hint="export the network in float32"
-            )
+
+
+def _require_plain_type(value: ir.Value, node: ir.Node, *, typed: bool) -> None:
+    """Raises UnsupportedGraph for what `node` makes where its type is unknown, not a tensor, or narrower already."""
+    if value.dtype is None and (value.uses() or value.is_graph_output()):
+        operator = f"{node.domain or 'ai.onnx'}.{node.op_type}"
+        raise UnsupportedGraph(
+            f"the type of {value.name!r}, which {operator} makes, is unknown",
+            hint="state it in the file's value_info, or build in fp32",
+        )
+    if value.type is not None and not isinstance(value.type, ir.TensorType):
+        raise UnsupportedGraph(
+            f"{value.name!r}, made by {module_scope(node)}, is a sequence or an optional, not a tensor",
+            hint="build in fp32",
+        )
+    if value.dtype == ir.DataType.BFLOAT16 or (value.dtype == ir.DataType.FLOAT16 and not typed):
+        raise UnsupportedGraph(
+            f"{value.name!r} is {value.dtype.name.lower()}: the graph is typed already",
+            hint="fp32 leaves it as it is" + (", and so does fp16" if value.dtype == ir.DataType.FLOAT16 else ""),
+        )
 
 
 def _type_integer_kernels(model: ir.Model) -> bool:

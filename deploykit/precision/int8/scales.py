@@ -61,7 +61,7 @@ def weight_scales(weight: Array, axis: int, *, limit: int = 127) -> Array:
 
 
 def clipped_weight_scales(weight: Array, axis: int, *, limit: int = 127) -> Array:
-    """As `weight_scales`, cut off where the squared error of the integers is least: rounding inside, clipping outside.
+    """The scales of `weight_scales`, clipped where the squared error is least: rounding inside, clipping outside.
 
     Of each channel, the best of `CLIP_SHARES` of its largest weight; the whole is among them, so no channel gets worse.
     """

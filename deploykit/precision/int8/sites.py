@@ -78,7 +78,7 @@ def calibrated_values(model: ir.Model) -> list[ir.Value]:
 def activation_sites(
     model: ir.Model, ops: list[WeightedOp], placement: Placement, table: CalibrationTable, unlike: Collection[ir.Value]
 ) -> list[Site]:
-    """Where Q/DQ pairs go when `ops` are to run in INT8, in execution order; the model is not changed.
+    """The values that get Q/DQ pairs when `ops` are to run in INT8, in execution order; the model is not changed.
 
     `unlike` are values that stay float (`unlike_values`).
     """

@@ -29,7 +29,7 @@ REFUSED = {
     ),
     "of unknown type": (
         "g (float[N, 4] x) => (float[N, 4] y) { s = acme.Swoosh (x) y = Neg (s) }",
-        "nothing tells the type of 's', which acme.Swoosh makes",
+        "the type of 's', which acme.Swoosh makes, is unknown",
     ),
     "a sequence": (
         "g (float[N, 4] x) => (float[N, 4] y) <seq(float[N, 4]) s> { "
