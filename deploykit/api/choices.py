@@ -7,8 +7,10 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
+from deploykit.backends import backend_names as backend_names
 from deploykit.errors import UsageError
 from deploykit.plan.gpus import Gpu, gpu_for
+from deploykit.plan.gpus import gpu_names as gpu_names
 from deploykit.spec import (
     BatchRange,
     BuilderOptions,
@@ -85,6 +87,13 @@ def backends_of(several: str | Iterable[str]) -> tuple[str, ...]:
     for name in names:
         get_backend(name)
     return names
+
+
+def compiles(backend: str) -> bool:
+    """Whether a backend makes engine files. Raises UnknownName."""
+    from deploykit.backends import get_backend
+
+    return get_backend(backend).compiles
 
 
 def fusions_of(fusions: str | Fusions) -> Fusions:

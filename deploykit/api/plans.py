@@ -103,7 +103,7 @@ def inspect(
     from deploykit.workflow.inspect import wider_plans
     from deploykit.workflow.settle import settled
 
-    engine = _engine_path(network)
+    engine = engine_path(network)
     model, named, place = (
         (Model(ModelSpec(str(engine))), Fusions(), _store_of(network, store))
         if engine
@@ -206,7 +206,14 @@ def doctor(*, store: StorePath = None) -> tuple[Finding, ...]:
     return examine(None if store is None else Path(store))
 
 
-def _engine_path(source: object) -> Path | None:
+def write_page(path: Path, html: str) -> None:
+    """Write the page of a plan, whole or not at all. Raises UsageError."""
+    from deploykit.io.files import write_text
+
+    write_text(path, html)
+
+
+def engine_path(source: object) -> Path | None:
     """The engine file that `source` is or names; None where it is a network."""
     from deploykit.workflow.inspect import is_engine
 
@@ -246,7 +253,7 @@ def _beside(
         return None
     if precision := _precision(other):
         return _planned(workspace, None, spec.with_precision(precision), compiler, trusted=trusted)
-    if engine := _engine_path(other):
+    if engine := engine_path(other):
         return _planned(workspace, engine, spec, compiler, trusted=trusted)
     fusions = None if isinstance(other, ExportedGraph) else spec.fusions
     model, named, _ = network_of(_network(other), None, fusions, None)

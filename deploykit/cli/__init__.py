@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploykit.cli.answers import warnings_as_lines
 from deploykit.cli.command import Context
 from deploykit.errors import UnknownName
 
@@ -68,3 +69,4 @@ def deploykit() -> None:
     Results go to stdout, progress and warnings to stderr. Exit codes: 0 success, 1 failure, 2 wrong usage, 3 parity or
     accuracy below its limit, 4 backend missing, 5 malformed or untrusted file.
     """
+    click.get_current_context().with_resource(warnings_as_lines())

@@ -7,6 +7,7 @@ import click
 from deploykit.cli.command import Command, measurement
 from deploykit.cli.comparison_options import ComparisonOptions, comparison_options, finish
 from deploykit.cli.given import given, refuse, require
+from deploykit.cli.idle import require_rows
 from deploykit.cli.progress import StageProgress
 from deploykit.cli.requests import with_options
 from deploykit.cli.types import OneOf
@@ -79,37 +80,47 @@ def command(
         return
     require(OF_MODES, "--mode", hint="add --mode forward, or give --max-seconds")
 
-    from deploykit.store import Store
-    from deploykit.workflow.compare import bench
-    from deploykit.workflow.workspace import Workspace
+    from deploykit.api import bench
 
-    request = shared.request(max_seconds=max_seconds, throughput=throughput)
-    workspace = Workspace(Store.open(shared.store), StageProgress())
-    finish(bench(workspace, shared.decided(workspace, request)), as_json=shared.as_json)
+    require_rows(shared.spec, shared.precisions, shared.backends)
+    report = bench(
+        shared.spec.model,
+        data=shared.spec.data,
+        max_seconds=max_seconds,
+        throughput=throughput,
+        fusion_seconds=shared.fuse_budget,
+        **shared.keywords(),
+    )
+    finish(report, as_json=shared.as_json)
 
 
 def _step(shared: ComparisonOptions, mode: str, *, burn_in: int, steps: int) -> None:
     """Time the steps and leave with their exit code; raises UsageError for every option that would be passed over."""
-    from deploykit.bench import StepSettings
-    from deploykit.bench.torch_steps import Mode
-    from deploykit.workflow.torch_modes import ModeRequest, bench_mode
+    from deploykit.api import bench_steps
 
-    parsed, model = Mode.parse(mode), shared.spec.model
+    model = shared.spec.model
     both = OF_BOTH if not model.is_factory else {*OF_BOTH, "input_ranges"}  # which say a function's types
     parameters = {str(param.name) for param in click.get_current_context().command.params}
     idle = parameters - both - OF_MODES
-    refuse(idle, f"cannot be combined with --mode {parsed}", hint="leave it out, or leave out --mode")
+    refuse(idle, f"cannot be combined with --mode {mode}", hint="leave it out, or leave out --mode")
     if given({"backends"}) and shared.backends != ("torch",):
         raise UsageError(
-            f"--mode {parsed} times eager PyTorch alone, not --backends {','.join(shared.backends)}",
+            f"--mode {mode} times eager PyTorch alone, not --backends {','.join(shared.backends)}",
             hint="leave out --backends, or leave out --mode",
         )
     if shared.precisions != (Precision.FP32,):
         said = ",".join(shared.precisions)
-        raise UsageError(f"--mode {parsed} computes in fp32 only, not in {said}", hint="leave out --precision")
+        raise UsageError(f"--mode {mode} computes in fp32 only, not in {said}", hint="leave out --precision")
     batch = shared.spec.batch if given({"batch"}) else BatchRange.parse(MODE_BATCH)
     if batch.minimum not in (1, batch.maximum) or batch.optimum != batch.maximum:
-        raise UsageError(f"--mode {parsed} takes one batch, not {batch}", hint=f"write a number: --batch {MODE_BATCH}")
-    settings = StepSettings(burn_in=burn_in, steps=steps, threads=shared.threads)
-    request = ModeRequest(model=model, mode=parsed, batch=batch.optimum, settings=settings)
-    finish(bench_mode(request, StageProgress()), as_json=shared.as_json)
+        raise UsageError(f"--mode {mode} takes one batch, not {batch}", hint=f"write a number: --batch {MODE_BATCH}")
+    report = bench_steps(
+        model,
+        mode=mode,
+        batch=batch.optimum,
+        burn_in=burn_in,
+        steps=steps,
+        threads=shared.threads,
+        progress=StageProgress(),
+    )
+    finish(report, as_json=shared.as_json)

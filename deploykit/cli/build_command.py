@@ -1,22 +1,22 @@
 """`deploykit build MODEL`: typed graph to engine."""
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from deploykit.cli.answers import answer
 from deploykit.cli.command import Command, backend, output, precision
 from deploykit.cli.given import defaults, given, require
 from deploykit.cli.idle import check_exceptions, note_unread, require_auto
 from deploykit.cli.options import ANSWER_OPTIONS, CALIBRATION, FUSE_BUDGET_OPTIONS, INT8, STRICT_OPTIONS
-from deploykit.cli.progress import StageProgress
-from deploykit.cli.requests import BATCH, ENGINE, TF32, build_spec, with_options
+from deploykit.cli.requests import BATCH, ENGINE, TF32, build_spec, keywords, with_options
 from deploykit.cli.types import COMPILER, OUTPUT, Parsed, words
+from deploykit.errors import DeploykitError
 from deploykit.spec import BuildSpec, Precision
 
 if TYPE_CHECKING:
-    from deploykit.plan.gpus import Gpu
+    from deploykit.api import Gpu
 
 BEST = "best"
 UNDECIDED = "build on a GPU, give --precision fp16 or int8, or let TensorRT-RTX's plans decide: --accept-rtx-plan"
@@ -57,7 +57,13 @@ def parse_precision(text: str) -> Precision | None:
 @with_options(
     *STRICT_OPTIONS,
     *FUSE_BUDGET_OPTIONS,
-    output("-o", "--output", type=OUTPUT, common=True, help="Also copy the engine to this file."),
+    output(
+        "-o",
+        "--output",
+        type=OUTPUT,
+        common=True,
+        help="Also copy the engine to FILE, with a record for inspect in FILE.json.",
+    ),
     *ANSWER_OPTIONS,
 )
 def command(
@@ -74,61 +80,52 @@ def command(
 ) -> None:
     """Build an engine for MODEL and report what was compiled.
 
-    Without a GPU, TensorRT-RTX compiles ahead of time for --target. INT8 is calibrated on --data, or takes its ranges
-    from --table.
-
-    --precision best with trt needs a GPU: without one, and without --accept-rtx-plan, it shows both candidates, builds
-    nothing and exits 1.
+    Without a GPU, TensorRT-RTX compiles ahead of time for --target. --precision best with trt then shows both
+    candidates, builds nothing and exits 1, unless --accept-rtx-plan is given.
     """
-    from deploykit.backends import get_backend
-    from deploykit.errors import DeploykitError, UsageError
-    from deploykit.io.files import copy_artifact
+    from deploykit.api import PrecisionUndecided, build
     from deploykit.report.outcome import describe_build, describe_undecided
-    from deploykit.store import Store
-    from deploykit.tuning.fusions import Goal, decided
-    from deploykit.tuning.int8_layers import decided_policy
-    from deploykit.tuning.outcome import build_facts, undecided_facts
-    from deploykit.tuning.precision import CONTENDERS, choose_precision
-    from deploykit.workflow.engine import build
-    from deploykit.workflow.overflow import overflow_facts, overflow_warning
-    from deploykit.workflow.settle import settled
-    from deploykit.workflow.workspace import Workspace
 
-    best = asked is None
-    if not best:
+    require_read(spec, asked)
+    try:
+        built = build(
+            spec.model,
+            precision=asked or BEST,
+            backend=backend,
+            data=spec.data,
+            **keywords(spec, gpu, store),
+            tf32=spec.tf32,
+            fusion_seconds=fuse_budget,
+            strict=strict_backend,
+            accept_rtx_plan=accept_rtx_plan,
+        )
+    except PrecisionUndecided as undecided:
+        answer(undecided.result, describe_undecided, as_json=as_json)
+        raise DeploykitError(undecided.message, hint=UNDECIDED) from None
+    found = {**built.result, "defaults": chosen_by_default(built.spec)}
+    answer({**found, "engine": built.save(output)} if output else found, describe_build, as_json=as_json)
+    note_unread(built.spec, precisions_of(asked), quantized=built.built.exported.quantized, overflow=True)
+
+
+def precisions_of(asked: Precision | None) -> tuple[Precision, ...]:
+    """What is built: the one asked for, or the candidates for the best."""
+    return (asked,) if asked else (Precision.FP16, Precision.INT8)
+
+
+def require_read(spec: BuildSpec, asked: Precision | None) -> None:
+    """Raises UsageError for options that nothing would read."""
+    if asked:
         require({"accept_rtx_plan"}, "--precision best")
-    spec = spec.with_precision(asked or CONTENDERS[0])
-    precisions = CONTENDERS if best else (spec.precision,)
-    check_exceptions(precisions, keep_fp32=spec.keep_fp32, policy=spec.policy)
+    check_exceptions(precisions_of(asked), keep_fp32=spec.keep_fp32, policy=spec.policy)
     require_auto(auto=spec.fusions.auto)
-    compiler = get_backend(backend, strict=strict_backend)
-    if not compiler.compiles:
-        raise UsageError(f"backend {backend} compiles no engine", hint="use trt or trt-rtx, or `deploykit export`")
-    workspace = Workspace(Store.open(store), StageProgress())
-    spec = settled(workspace, spec)
-    goal, decision = decided(workspace, Goal(spec=spec, backend=backend, gpu=gpu, budget_seconds=fuse_budget))
-    spec, layers = decided_policy(workspace, goal.spec, gpu, wanted=best)
-    choice = None
-    if best:
-        choice = choose_precision(workspace, spec, compiler, gpu=gpu, accept_rtx_plan=accept_rtx_plan)
-        if choice.precision is None:
-            _print(undecided_facts(workspace, spec, backend, choice), describe_undecided, as_json=as_json)
-            raise DeploykitError("the precision is undecided, nothing was built", hint=UNDECIDED)
-        spec = spec.with_precision(choice.precision)
-    built = build(workspace, spec, compiler)
-    overflow = overflow_facts(workspace, built.exported, spec)
-    facts = build_facts(workspace, built, spec, decision=decision, choice=choice, layers=layers, overflow=overflow)
-    facts["defaults"] = defaults(unasked=_unread(spec))
-    if "--batch" in facts["defaults"]:
-        facts["defaults"]["--batch"] = str(spec.batch)
-    if not given({"targets"}):
-        facts["defaults"]["--target"] = ", ".join(map(str, spec.targets))
-    if output and built.engine.path:
-        facts["engine"] = copy_artifact(built.engine.path, output)
-    _print(facts, describe_build, as_json=as_json)
-    note_unread(spec, precisions, quantized=built.exported.quantized, overflow=True)
-    if warning := overflow_warning(overflow):
-        click.echo(f"deploykit: warning: {warning}", err=True)
+
+
+def chosen_by_default(spec: BuildSpec) -> dict[str, str]:
+    """Option -> value of what nobody asked for and `spec`, which was built, has."""
+    found = defaults(unasked=_unread(spec))
+    if "--batch" in found:
+        found["--batch"] = str(spec.batch)
+    return found if given({"targets"}) else {**found, "--target": ", ".join(map(str, spec.targets))}
 
 
 def _unread(spec: BuildSpec) -> set[str]:
@@ -139,13 +136,3 @@ def _unread(spec: BuildSpec) -> set[str]:
     if spec.calibration.method != "percentile":
         unread.add("percentile")
     return unread if spec.precision is Precision.FP16 else {*unread, "keep_io"}
-
-
-def _print(facts: dict[str, Any], describe: Callable[[Mapping[str, Any]], dict[str, str]], *, as_json: bool) -> None:
-    from deploykit.report.text import render_facts
-    from deploykit.results.document import to_json
-
-    if as_json:
-        click.echo(to_json(facts))
-    else:
-        render_facts(describe(facts))

@@ -1,12 +1,13 @@
 """`deploykit calibrate MODEL` and `deploykit calibrate merge SHARD...`: ranges of activations for INT8."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 from click.shell_completion import CompletionItem
 
+from deploykit.cli.answers import answer
 from deploykit.cli.command import Argument, Command, Context, int8, output, sensitivity
 from deploykit.cli.given import refuse, require
 from deploykit.cli.options import ANSWER_OPTIONS, JSON_OPTION, PERCENTILE
@@ -14,13 +15,10 @@ from deploykit.cli.progress import StageProgress
 from deploykit.cli.requests import DATA, REPAIR, Group, build_spec, require_percentile, with_options
 from deploykit.cli.types import FILE, METHOD, OUTPUT
 from deploykit.errors import UsageError
-from deploykit.spec import BuildSpec, Calibration
+from deploykit.spec import BuildSpec, Calibration, DataSource, Fusions, Progress, Repair
 
 if TYPE_CHECKING:
-    from deploykit.plan.gpus import Gpu
-    from deploykit.tuning.sensitivity import Aim
-    from deploykit.workflow.export import Exported
-    from deploykit.workflow.workspace import Workspace
+    from deploykit.api import Gpu
 
 METHOD_OPTIONS = (
     int8(
@@ -145,37 +143,21 @@ def calibrate_model(
     --sensitivity shows what each layer loses in INT8 by itself, and the loss and memory traffic of mixed graphs. With
     --max-drop (on labeled --data) or --min-sqnr it finds the fewest layers to keep in FP16.
     """
-    from deploykit.io.files import write_text
-    from deploykit.store import Store
-    from deploykit.workflow.calibrate import Shard, calibrate, equalized, observe_shard, table_facts, write_shard
-    from deploykit.workflow.export import export
-    from deploykit.workflow.workspace import Workspace
-
-    if spec.fusions.auto:
-        raise UsageError("a table belongs to one graph", hint="name the fusions with --fuse instead of auto")
-    part = Shard.parse(shard) if shard else None
-    if part and output is None:
-        raise UsageError("--shard requires an output file", hint="name it with -o, such as -o shard1.json")
-    if part:
-        refuse(
-            {"method", "percentile"},
-            "does not apply to --shard, which collects statistics only",
-            hint="give it to `calibrate merge`",
-        )
-    aim = _aim(max_drop, min_sqnr, sensitivity=sensitivity, sharded=part is not None)
-    workspace = Workspace(Store.open(store), StageProgress())
-    exported = equalized(workspace, export(workspace, spec.model, spec.fusions), spec)
-    if part and output:
-        found = observe_shard(workspace, exported, spec, shard=part, kept=output)
-        _print(write_shard(output, found), as_json=as_json)
-        return
-    table, facts = calibrate(workspace, exported, spec)
-    if output:
-        write_text(output, table.to_json())
-    if sensitivity:
-        _measure(workspace, exported, spec, aim=aim, images=test_images, gpu=gpu, as_json=as_json)
-        return
-    _print(table_facts(table, output, exported=exported, data=facts), as_json=as_json)
+    _require_read(spec, shard, sensitivity=sensitivity, output=output)
+    shared: _Shared = {
+        "data": spec.data,
+        "images": spec.calibration.images,
+        "repair": spec.repair,
+        "fusions": spec.fusions,
+        "store": store,
+        "progress": StageProgress(),
+    }
+    if shard and output:
+        _count(spec, shared, shard=shard, output=output, as_json=as_json)
+    elif sensitivity:
+        _measure(spec, shared, gpu, aim=_Aim(max_drop, min_sqnr, test_images), output=output, as_json=as_json)
+    else:
+        _calibrate(spec, shared, output=output, as_json=as_json)
 
 
 @command.command("merge", cls=Command)
@@ -187,52 +169,87 @@ def calibrate_model(
 )
 def calibrate_merge(shards: tuple[Path, ...], method: str, percentile: float, output: Path, as_json: bool) -> None:
     """Join the shards of one calibration into its table."""
-    from deploykit.io.files import write_text
-    from deploykit.workflow.calibrate import merge_files, table_facts
+    from deploykit.api import merge_shards
+    from deploykit.report.outcome import describe_calibration
 
     require_percentile(method, option="--method")
-    table = merge_files(shards).table(method, percentile=percentile)
-    write_text(output, table.to_json())
-    _print(table_facts(table, output), as_json=as_json)
+    table = merge_shards(shards, output=output, method=method, percentile=percentile)
+    answer(table.result, describe_calibration, as_json=as_json)
 
 
-def _aim(max_drop: float | None, min_sqnr: float | None, *, sensitivity: bool, sharded: bool) -> "Aim":
-    from deploykit.tuning.sensitivity import Aim
-
+def _require_read(spec: BuildSpec, shard: str | None, *, sensitivity: bool, output: Path | None) -> None:
+    """Raises UsageError for options that are at odds with each other."""
+    if spec.fusions.auto:
+        raise UsageError("a table belongs to one graph", hint="name the fusions with --fuse instead of auto")
+    if shard and output is None:
+        raise UsageError("--shard requires an output file", hint="name it with -o, such as -o shard1.json")
+    if shard:
+        why = "does not apply to --shard, which collects statistics only"
+        refuse({"method", "percentile"}, why, hint="give it to `calibrate merge`")
+    if shard and sensitivity:
+        raise UsageError("--sensitivity cannot be combined with --shard", hint="it requires all images: leave one out")
     if not sensitivity:
         require({"max_drop", "min_sqnr", "test_images", "targets"}, "--sensitivity")
-    if sensitivity and sharded:
-        raise UsageError("--sensitivity cannot be combined with --shard", hint="it requires all images: leave one out")
-    return Aim(max_drop=max_drop, min_sqnr=min_sqnr)
+
+
+class _Shared(TypedDict):
+    """What counting, calibrating and measuring sensitivity have in common, by the names that the API has for it."""
+
+    data: DataSource
+    images: int
+    repair: Repair
+    fusions: Fusions
+    store: Path | None
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class _Aim:
+    """What a mixed graph has to reach, and the images that it is judged on."""
+
+    max_drop: float | None
+    min_sqnr: float | None
+    test_images: int | None
+
+
+def _count(spec: BuildSpec, shared: _Shared, *, shard: str, output: Path, as_json: bool) -> None:
+    from deploykit.api import calibrate_shard
+    from deploykit.report.outcome import describe_calibration
+
+    answer(calibrate_shard(spec.model, shard=shard, output=output, **shared), describe_calibration, as_json=as_json)
+
+
+def _calibrate(spec: BuildSpec, shared: _Shared, *, output: Path | None, as_json: bool) -> None:
+    from deploykit.api import calibrate
+    from deploykit.report.outcome import describe_calibration
+
+    method, percentile = spec.calibration.method, spec.calibration.percentile
+    table = calibrate(spec.model, method=method, percentile=percentile, **shared)
+    copied = {"table": table.save(output)} if output else {}
+    answer({**table.result, **copied}, describe_calibration, as_json=as_json)
 
 
 def _measure(
-    workspace: "Workspace",
-    exported: "Exported",
-    spec: BuildSpec,
-    *,
-    aim: "Aim",
-    images: int | None,
-    gpu: "Gpu | None",
-    as_json: bool,
+    spec: BuildSpec, shared: _Shared, gpu: "Gpu | None", *, aim: _Aim, output: Path | None, as_json: bool
 ) -> None:
+    from deploykit.api import calibrate, sensitivity
     from deploykit.report.sensitivity import render_sensitivity
     from deploykit.results.document import SCHEMA_VERSION, to_json
-    from deploykit.tuning.sensitivity import measure
 
-    found = measure(workspace, exported, spec, aim=aim, images=images, gpu=gpu)
+    method, percentile = spec.calibration.method, spec.calibration.percentile
+    if output:
+        calibrate(spec.model, method=method, percentile=percentile, **shared).save(output)
+    found = sensitivity(
+        spec.model,
+        method=method,
+        percentile=percentile,
+        max_drop=aim.max_drop,
+        min_sqnr=aim.min_sqnr,
+        test_images=aim.test_images,
+        target=(gpu, *spec.targets) if gpu else spec.targets,
+        **shared,
+    )
     if as_json:
         click.echo(to_json({"schema_version": SCHEMA_VERSION, **found.as_dict()}))
     else:
         render_sensitivity(found)
-
-
-def _print(facts: dict[str, Any], *, as_json: bool) -> None:
-    from deploykit.report.outcome import describe_calibration
-    from deploykit.report.text import render_facts
-    from deploykit.results.document import to_json
-
-    if as_json:
-        click.echo(to_json(facts))
-    else:
-        render_facts(describe_calibration(facts))

@@ -8,19 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploykit.cli.command import backend, precision
-from deploykit.cli.idle import require_rows
 from deploykit.cli.options import ANSWER_OPTIONS, FUSE_BUDGET_OPTIONS, ROW_OPTIONS, STRICT_OPTIONS
 from deploykit.cli.requests import ENGINE as ENGINE_GROUPS
-from deploykit.cli.requests import Command, batch_group, build_spec, with_options
+from deploykit.cli.requests import Command, EngineKeywords, batch_group, build_spec, keywords, with_options
 from deploykit.cli.types import PRECISIONS
-from deploykit.errors import UsageError
 from deploykit.spec import BuildSpec, Precision
 
 if TYPE_CHECKING:
-    from deploykit.plan.gpus import Gpu
-    from deploykit.results.document import Report
-    from deploykit.workflow.compare import Request
-    from deploykit.workflow.workspace import Workspace
+    from deploykit.api import Gpu, Report
 
 PRECISION_OPTION = precision(
     "--precision",
@@ -47,33 +42,24 @@ class ComparisonOptions:
     store: Path | None
     as_json: bool
 
-    def request(self, *, max_seconds: float = 60.0, throughput: bool = False, typed: Path | None = None) -> "Request":
-        """Raises UsageError for whatever does not make sense, before any work starts."""
-        from deploykit.bench import BenchSettings
-        from deploykit.workflow.compare import Request
+    def keywords(self) -> "RowKeywords":
+        """All of it as the API takes it, but for the network, its images and --fuse-budget."""
+        return {
+            **keywords(self.spec, self.gpu, self.store),
+            "backends": self.backends,
+            "precisions": self.precisions,
+            "threads": self.threads,
+            "strict": self.strict_backend,
+        }
 
-        if self.spec.policy.auto:
-            raise UsageError(
-                "--int8-policy plan is decided by `build` and `inspect`", hint="give the policy that they name"
-            )
-        require_rows(self.spec, self.precisions, self.backends)
-        settings = BenchSettings(
-            threads=self.threads, max_seconds=max_seconds, seed=self.spec.model.seed, throughput=throughput
-        )
-        return Request(
-            spec=self.spec,
-            backends=self.backends,
-            precisions=self.precisions,
-            settings=settings,
-            strict=self.strict_backend,
-            typed=typed,
-        )
 
-    def decided(self, workspace: "Workspace", request: "Request") -> "Request":
-        """`request` with the fusions that --fuse auto comes to."""
-        from deploykit.tuning.fusions import decided_for_rows
+class RowKeywords(EngineKeywords):
+    """What the rows of a table are made with, by the names that the API has for it."""
 
-        return decided_for_rows(workspace, request, gpu=self.gpu, budget_seconds=self.fuse_budget)
+    backends: tuple[str, ...]
+    precisions: tuple[Precision, ...]
+    threads: int
+    strict: bool
 
 
 def comparison_options(command: Command, *, batch: str = "1", batch_default: str = "1") -> Command:
@@ -102,9 +88,9 @@ def comparison_options(command: Command, *, batch: str = "1", batch_default: str
 
 def finish(report: "Report", *, as_json: bool) -> None:
     """Print the report and leave with its exit code."""
+    from deploykit.api.reports import exit_code
     from deploykit.report.table import render_report
     from deploykit.results.document import to_json
-    from deploykit.workflow.rows import exit_code
 
     if as_json:
         click.echo(to_json(report.as_json()))

@@ -19,10 +19,10 @@ def command(store: Path | None, as_json: bool) -> None:
 
     The exit code is 0 also where something is missing: few machines have everything.
     """
-    from deploykit.doctor import examine
+    from deploykit.api import doctor
     from deploykit.results.document import SCHEMA_VERSION, to_json
 
-    findings = examine(store)
+    findings = doctor(store=store)
     if as_json:
         found = [asdict(finding) for finding in findings]
         click.echo(to_json({"schema_version": SCHEMA_VERSION, "findings": found}))

@@ -1,6 +1,5 @@
 """`deploykit evaluate MODEL --data LABELLED`: how often is it right?"""
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import click
 from deploykit.cli.command import Command, data, output
 from deploykit.cli.comparison_options import ComparisonOptions, comparison_options
 from deploykit.cli.given import refuse, require
-from deploykit.cli.progress import StageProgress
+from deploykit.cli.idle import require_rows
 from deploykit.cli.requests import with_options
 from deploykit.cli.types import FILE
 from deploykit.errors import UsageError
@@ -50,12 +49,10 @@ def command(
     --data is a folder with one subfolder per class, a folder of MNIST idx files, or an .npz with `images` and `labels`.
     All rows are evaluated on the same images, and INT8 is calibrated on none of them.
     """
+    from deploykit.api import evaluate
+    from deploykit.api.reports import exit_code
     from deploykit.report.accuracy import render_accuracy
     from deploykit.results.document import to_json
-    from deploykit.store import Store
-    from deploykit.workflow.evaluate import EvaluationRequest, evaluate
-    from deploykit.workflow.rows import exit_code
-    from deploykit.workflow.workspace import Workspace
 
     spec, labeled = shared.spec, shared.spec.data
     if not isinstance(labeled, Path):
@@ -64,19 +61,9 @@ def command(
         require({"calibration_data"}, "int8", hint="add int8 to --precision, or leave it out")
     if spec.calibration.table is not None and not (spec.repair.equalize or spec.repair.bias):
         refuse({"calibration_data"}, "cannot be combined with --table", hint="the table has its ranges: leave it out")
-    request = shared.request()
+    require_rows(spec, shared.precisions, shared.backends)
     found = evaluate(
-        Workspace(Store.open(shared.store), StageProgress()),
-        EvaluationRequest(
-            spec=replace(request.spec, data=calibration_data or labeled),
-            labeled=labeled,
-            backends=request.backends,
-            precisions=request.precisions,
-            settings=request.settings,
-            strict=request.strict,
-            limit=limit,
-            max_drop=max_drop,
-        ),
+        spec.model, data=labeled, calibration_data=calibration_data, limit=limit, max_drop=max_drop, **shared.keywords()
     )
     if shared.as_json:
         click.echo(to_json(found.as_json()))

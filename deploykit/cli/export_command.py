@@ -1,10 +1,12 @@
 """`deploykit export MODEL`: PyTorch to optimized ONNX, checked against float64, each rewrite priced."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from deploykit.cli.answers import answer
 from deploykit.cli.command import Command, data, graph, output
 from deploykit.cli.given import refuse, require
 from deploykit.cli.idle import note_unshown, require_auto
@@ -15,10 +17,9 @@ from deploykit.cli.types import OUTPUT, PRECISION, OneOf
 from deploykit.spec import BuildSpec
 
 if TYPE_CHECKING:
-    from deploykit.plan.gpus import Gpu
+    from deploykit.api import Gpu
 
 OF_COSTS = {"precision", "batch", *TARGETS}
-IN_DOUBT = "; that was on noise: `deploykit verify` judges the network on images"
 PRECISION_OPTION = graph(
     "--precision",
     type=PRECISION,
@@ -77,7 +78,7 @@ def command(
     fusion_report: bool,
     backend: str,
     fuse_budget: float,
-    stem: str,
+    stem: Literal["float", "uint8"],
     output: Path | None,
     check: bool,
     store: Path | None,
@@ -85,58 +86,42 @@ def command(
 ) -> None:
     """Export MODEL to ONNX: opset 20, dynamic batch, cleaned up, BatchNorm folded.
 
-    The file is checked by onnx and, unless --no-check is given, run by ONNX Runtime at batches 1 and 3, or at the fixed
-    batch of an .onnx file. Its error against the network in float64 (for an .onnx file: the file as it came) may be 3
-    times that of plain float32. Exit code 3 when it is larger, or when there is nothing to compare with.
+    Unless --no-check is given, ONNX Runtime runs the file, and its error against the network (or .onnx file) in float64
+    may be 3 times that of plain float32. Exit code 3 when it is larger.
 
     --fusion-report compiles the graph with and without each fusion, and times both in ONNX Runtime. --fuse auto keeps
-    the fusions that reduce the cost for --backend, --precision and --target, node by node. The cost is the roofline or
-    the memory traffic of TensorRT-RTX's plan, or the time measured in ONNX Runtime; the output says which.
+    the fusions that reduce the cost for --backend, --precision and --target, node by node: the roofline or memory
+    traffic of TensorRT-RTX's plan, or the time measured in ONNX Runtime.
     """
-    from deploykit.io.files import copy_artifact
+    from deploykit.api import export
+
+    _require_use(fusion_report=fusion_report, auto=spec.fusions.auto)
+    note_unshown(spec.model, stem=stem == "uint8", checked=check, priced=fusion_report or spec.fusions.auto)
+    graph = export(
+        spec.model,
+        fusions=spec.fusions,
+        fusion_seconds=fuse_budget,
+        ledger=fusion_report,
+        precision=spec.precision,
+        batch=spec.batch,
+        backend=backend,
+        target=(gpu, *spec.targets) if gpu else spec.targets,
+        stem=stem,
+        check=check,
+        store=store,
+        progress=StageProgress(),
+    )
+    _show({**graph.result, "onnx": graph.save(output)} if output else graph.result, as_json=as_json)
+    graph.raise_if_failed()
+
+
+def _show(found: Mapping[str, Any], *, as_json: bool) -> None:
     from deploykit.report.ledger import render_ledger
     from deploykit.report.outcome import describe_export
-    from deploykit.report.text import render_facts
-    from deploykit.results.document import to_json
-    from deploykit.store import Store
-    from deploykit.tuning.fusion_report import price_fusions
-    from deploykit.tuning.fusions import Goal, decided
-    from deploykit.tuning.outcome import export_facts
-    from deploykit.workflow.check_export import check_export
-    from deploykit.workflow.check_stem import check_stem, with_uint8_stem
-    from deploykit.workflow.export import export, traced
-    from deploykit.workflow.settle import settled
-    from deploykit.workflow.workspace import Workspace
 
-    model, auto = spec.model, spec.fusions.auto
-    _require_use(fusion_report=fusion_report, auto=auto)
-    note_unshown(model, stem=stem == "uint8", checked=check, priced=fusion_report or auto)
-    workspace = Workspace(Store.open(store), StageProgress())
-    goal = Goal(spec=settled(workspace, spec), backend=backend, gpu=gpu, budget_seconds=fuse_budget)
-    goal, decision = decided(workspace, goal)
-    if fusion_report:
-        traced(workspace, model)  # which is where both the export and the ledger start
-    exported = export(workspace, model, goal.spec.fusions)
-    priced = price_fusions(workspace, exported, goal, decision) if fusion_report else None
-    if stem == "uint8":
-        plain, exported = exported, with_uint8_stem(workspace, exported, goal.spec.fusions)
-        checked = check_stem(workspace, plain, exported) if check else None
-    else:
-        checked = check_export(workspace, exported) if check else None
-    facts = export_facts(workspace, exported, checked, "random bytes" if stem == "uint8" else "seeded noise")
-    facts |= {"decision": decision.as_dict() if decision else None, "ledger": priced.as_dict() if priced else None}
-    if output:
-        facts["onnx"] = copy_artifact(exported.path, output)
-    if as_json:
-        click.echo(to_json(facts))
-    else:
-        render_facts(describe_export(facts))
-        if priced:
-            render_ledger(priced.as_dict())
-    if checked and checked.verdict != "pass":
-        doubt = IN_DOUBT if checked.verdict == "inconclusive" and checked.images else ""
-        click.echo(f"deploykit: {checked.worst.reason}{doubt}", err=True)
-        click.get_current_context().exit(3)
+    answer(found, describe_export, as_json=as_json)
+    if found["ledger"] and not as_json:
+        render_ledger(found["ledger"])
 
 
 def _require_use(*, fusion_report: bool, auto: bool) -> None:

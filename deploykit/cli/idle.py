@@ -48,15 +48,19 @@ def require_auto(*, auto: bool) -> None:
 
 def require_rows(spec: BuildSpec, precisions: Collection[Precision], backends: Collection[str]) -> None:
     """Raises UsageError for options that none of a table's rows reads."""
-    from deploykit.backends import get_backend
+    from deploykit.api.choices import compiles
 
+    if spec.policy.auto:
+        raise UsageError(
+            "--int8-policy plan is decided by `build` and `inspect`", hint="give the policy that they print"
+        )
     check_exceptions(precisions, keep_fp32=spec.keep_fp32, policy=spec.policy)
     require_auto(auto=spec.fusions.auto)
     if Precision.INT8 not in precisions:
         require(INT8, "int8", hint="add int8 to --precision, or leave it out")
     if Precision.FP16 not in precisions and not spec.keep_io:
         require({"keep_io"}, "fp16", hint="add fp16 to --precision, or leave it out")
-    if not any(get_backend(name).compiles for name in backends):
+    if not any(map(compiles, backends)):
         compiled = BUILDER if spec.fusions.auto else (*BUILDER, *TARGETS)
         require(compiled, "a backend that compiles", hint="add trt or trt-rtx to --backends, or leave it out")
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from functools import wraps
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from deploykit.cli import options as of
 from deploykit.cli.given import given, refuse, require
-from deploykit.cli.types import SEEDED, TORCHVISION
-from deploykit.errors import UsageError
+from deploykit.cli.progress import StageProgress
 from deploykit.spec import (
     BatchRange,
     BuilderOptions,
@@ -25,6 +24,7 @@ from deploykit.spec import (
     ModelSpec,
     Precision,
     PreprocessRequest,
+    Progress,
     QuantizationPolicy,
     Repair,
     Target,
@@ -32,11 +32,10 @@ from deploykit.spec import (
 )
 
 if TYPE_CHECKING:
-    from deploykit.plan.gpus import Gpu
+    from deploykit.api import Gpu
 
 Command = Callable[..., Any]
 Decorate = Callable[[Command], Command]
-DEFAULT_TARGET = Target(8, 9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,11 @@ def build_spec(*groups: Group) -> Decorate:
         def with_spec(
             fusions: Fusions, targets: tuple[str, ...], gpu_table: Path | None, model: ModelSpec, **others: Any
         ) -> Any:
-            compiled_for, gpu = read_targets(targets, gpu_table)
+            from deploykit.api.choices import targets_of
+
+            if not targets:
+                require({"gpu_table"}, "--target", hint="add --target NAME with a GPU of the table")
+            compiled_for, gpu = targets_of(targets, gpu_table)
             spec = BuildSpec(model=model, fusions=fusions, targets=compiled_for)
             for group in groups:
                 spec = group.read(spec, **{name: others.pop(name) for name in group.names})
@@ -95,55 +98,26 @@ def model_options(command: Command) -> Command:
         seed: int,
         **others: Any,
     ) -> Any:
-        spec = ModelSpec(
-            name=model,
-            image_size=image_size,
-            width_mult=width_mult,
-            weights=Path(weights) if weights and weights != SEEDED else None,
+        from deploykit.api.models import from_name
+
+        network = from_name(
+            model,
+            weights=weights,
             weights_key=weights_key,
-            seeded=weights == SEEDED,
             num_classes=num_classes,
             in_channels=in_channels,
-            seed=seed,
-            input_shape=input_shapes,
-            factory_args=parse_factory_args(factory_args) if factory_args else (),
             init_from=init_from,
+            image_size=image_size,
+            width_mult=width_mult,
+            input_shape=input_shapes,
+            input_range=input_ranges,
             preprocess=preprocess,
-            input_ranges=input_ranges,
+            factory_args=dict(parse_factory_args(factory_args)) if factory_args else None,
+            seed=seed,
         )
-        return command(model=_found(spec), **others)
+        return command(model=network.spec, **others)
 
     return _decorated(with_model, of.MODEL_OPTIONS)
-
-
-def _found(spec: ModelSpec) -> ModelSpec:
-    """`spec` with torchvision's checkpoint where that is asked for. Raises UsageError for a file that is not there."""
-    if spec.is_onnx and not Path(spec.name).is_file():
-        from deploykit.zoo.misnamed import missing_file
-        from deploykit.zoo.registry import cards
-
-        raise missing_file(spec.name, cards())
-    if spec.weights is None or str(spec.weights) != TORCHVISION:
-        return spec
-    from deploykit.weights import published_checkpoint
-
-    if spec.is_factory:
-        raise UsageError(f"torchvision has no weights of {spec.name}", hint="give --weights FILE")
-    return replace(spec, weights=published_checkpoint(spec.init_from or spec.name), published=True)
-
-
-def read_targets(targets: Sequence[str], gpu_table: Path | None) -> tuple[tuple[Target, ...], Gpu | None]:
-    """What is compiled for, and the first of it where it is a GPU by name. Without any: the GPU here, or sm_89."""
-    if not targets:
-        require({"gpu_table"}, "--target", hint="add --target NAME with a GPU of the table")
-        from deploykit.backends.device import find_gpu
-
-        here = find_gpu()
-        return (here.capability if here else DEFAULT_TARGET,), None
-    from deploykit.plan.gpus import gpu_for
-
-    found = [gpu_for(text, gpu_table) for text in targets]
-    return tuple(dict.fromkeys(target for target, _ in found)), found[0][1]
 
 
 def _read_precision(spec: BuildSpec, *, precision: Precision) -> BuildSpec:
@@ -222,6 +196,39 @@ TABLE = Group(of.TABLE_OPTIONS, _read_table)
 REPAIR = Group(of.REPAIR_OPTIONS, _read_repair)
 LAYERS = Group(of.LAYER_OPTIONS, _read_layers)
 ENGINE = (TYPES, BUILDER, DATA, TABLE, REPAIR, LAYERS)  # what an engine is made with, whatever its batch
+
+
+class EngineKeywords(TypedDict):
+    """What an engine is made with, by the names that the API has for it."""
+
+    batch: BatchRange
+    target: tuple[Target | Gpu, ...]
+    calibration: Calibration
+    policy: QuantizationPolicy
+    repair: Repair
+    fusions: Fusions
+    keep_io: bool
+    keep_fp32: tuple[str, ...]
+    options: BuilderOptions
+    store: Path | None
+    progress: Progress
+
+
+def keywords(spec: BuildSpec, gpu: Gpu | None, store: Path | None) -> EngineKeywords:
+    """A request as keyword arguments; network, precision, `tf32` and images are left to the command."""
+    return {
+        "batch": spec.batch,
+        "target": (gpu, *spec.targets) if gpu else spec.targets,
+        "calibration": spec.calibration,
+        "policy": spec.policy,
+        "repair": spec.repair,
+        "fusions": spec.fusions,
+        "keep_io": spec.keep_io,
+        "keep_fp32": spec.keep_fp32,
+        "options": spec.options,
+        "store": store,
+        "progress": StageProgress(),
+    }
 
 
 def _decorated(command: Command, options: Sequence[Decorate]) -> Command:

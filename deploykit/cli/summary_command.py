@@ -27,9 +27,9 @@ def command(model: ModelSpec, as_json: bool, as_csv: bool) -> None:
     if as_json and as_csv:
         raise UsageError("--json cannot be combined with --csv", hint="give one of them")
     refuse(UNREAD, "does not apply: a summary reads no weights and no images", hint="leave it out")
+    from deploykit.api import summarize
     from deploykit.report.layers import layers_csv, render_layers
     from deploykit.results.document import SCHEMA_VERSION, to_json
-    from deploykit.workflow.summarize import summarize
 
     network = summarize(model)
     if model.is_onnx:

@@ -132,12 +132,17 @@ def parse_precisions(text: str) -> tuple[Precision, ...]:
 
 def parse_backends(text: str) -> tuple[str, ...]:
     """Names, checked to exist before any work starts."""
-    from deploykit.backends import get_backend
+    from deploykit.api.choices import backends_of
 
-    names = tuple(dict.fromkeys(_parts(text, "--backends")))
-    for name in names:
-        get_backend(name)
-    return names
+    return backends_of(_parts(text, "--backends"))
+
+
+def parse_compiler(text: str) -> str:
+    from deploykit.api.choices import compiles
+
+    if not compiles(text):
+        raise UsageError(f"backend {text} compiles no engine", hint="use trt or trt-rtx, or `deploykit export`")
+    return text
 
 
 def _parts(text: str, option: str) -> list[str]:
@@ -148,13 +153,13 @@ def _parts(text: str, option: str) -> list[str]:
 
 
 def backend_words() -> Iterable[str]:
-    from deploykit.backends import backend_names
+    from deploykit.api.choices import backend_names
 
     return (name for name in backend_names() if name != "null")
 
 
 def gpu_words() -> Iterable[str]:
-    from deploykit.plan.gpus import gpu_names
+    from deploykit.api.choices import gpu_names
 
     return gpu_names()
 
@@ -167,7 +172,7 @@ TORCHVISION, SEEDED, AUTO = "torchvision", "seeded", "auto"
 PRECISION = Parsed(Precision.parse, words(*Precision), metavar="[fp32|fp16|int8]")
 PRECISIONS = Parsed(parse_precisions, words(*Precision), metavar="[fp32|fp16|int8],...", several=True)
 BACKENDS = Parsed(parse_backends, backend_words, metavar="[torch|ort|trt|trt-rtx],...", several=True)
-COMPILER = Parsed(str, words("trt", "trt-rtx"), metavar="[trt|trt-rtx]")
+COMPILER = Parsed(parse_compiler, words("trt", "trt-rtx"), metavar="[trt|trt-rtx]")
 GPU = Parsed(str, gpu_words, metavar="SM|GPU")
 STREAMS = Parsed(parse_streams, words(*"01234567", AUTO), metavar="[0-7|auto]")
 FUSIONS = Parsed(

@@ -7,7 +7,7 @@ import click
 from deploykit.cli.command import Command, precision
 from deploykit.cli.comparison_options import ComparisonOptions, comparison_options, finish
 from deploykit.cli.given import refuse
-from deploykit.cli.progress import StageProgress
+from deploykit.cli.idle import require_rows
 from deploykit.cli.types import FILE
 
 OF_TYPING = {"keep_io", "keep_fp32", "int8_policy", "int8_repair", "int8_exclude", "table"}
@@ -27,12 +27,12 @@ def command(shared: ComparisonOptions, typed: Path | None) -> None:
     Precision loss (the FP16 or Q/DQ graph executed without runtime optimizations) and backend loss (the engine against
     that graph) have limits of their own. Exit code 3 when one is exceeded, or when nothing can be compared.
     """
-    from deploykit.store import Store
-    from deploykit.workflow.compare import verify
-    from deploykit.workflow.workspace import Workspace
+    from deploykit.api import verify
 
     if typed is not None:
         refuse(OF_TYPING, "cannot be combined with --typed, whose graph is typed already", hint="leave it out")
-    request = shared.request(typed=typed)
-    workspace = Workspace(Store.open(shared.store), StageProgress())
-    finish(verify(workspace, shared.decided(workspace, request)), as_json=shared.as_json)
+    require_rows(shared.spec, shared.precisions, shared.backends)
+    report = verify(
+        shared.spec.model, data=shared.spec.data, typed=typed, fusion_seconds=shared.fuse_budget, **shared.keywords()
+    )
+    finish(report, as_json=shared.as_json)

@@ -1,6 +1,7 @@
 """`deploykit inspect` as a user meets it: networks, engines, comparisons, the page, and files that are no engines."""
 
 import json
+import shutil
 
 import pytest
 from one_line import complaint
@@ -138,8 +139,10 @@ def test_a_corrupt_engine_in_the_store_is_called_that(run, tmp_path):
     assert "corrupt" in complaint(done)
 
 
-def test_an_engine_of_another_store_is_foreign(run, engine, tmp_path):
-    done = run("inspect", engine, store=tmp_path / "other")
+def test_an_engine_of_another_store_is_foreign_without_its_record(run, engine, tmp_path):
+    assert "test_resnet, fp16" in run("inspect", engine, store=tmp_path / "other").stdout
+    alone = shutil.copy(engine, tmp_path / "alone.engine")
+    done = run("inspect", alone, store=tmp_path / "other")
     assert done.returncode == UNTRUSTED
     assert "--store" in complaint(done)
 

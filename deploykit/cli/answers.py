@@ -1,0 +1,47 @@
+"""How a command answers: its result on stdout, warnings on stderr."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import click
+
+from deploykit.errors import DeploykitWarning
+
+Facts = Mapping[str, Any]
+
+
+def answer(facts: Facts, describe: Callable[[Facts], Mapping[str, str]], *, as_json: bool) -> None:
+    """Print one JSON object, or the lines that `describe` makes of it."""
+    from deploykit.report.text import render_facts
+    from deploykit.results.document import to_json
+
+    if as_json:
+        click.echo(to_json(facts))
+    else:
+        render_facts(describe(facts))
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Each warning of the API is one line on stderr, beside the progress and never among the results."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DeploykitWarning)
+        shown_elsewhere = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, DeploykitWarning):
+                click.echo(f"deploykit: warning: {message}", err=True)
+            else:
+                shown_elsewhere(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show
+        yield
