@@ -18,7 +18,6 @@ import logging
 import os
 import re
 import shutil
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,12 +28,16 @@ from filelock import FileLock, Timeout
 
 from deploykit.errors import StoreFailed
 from deploykit.store.key import file_digest, plain
+from deploykit.store.ownership import (
+    CHOOSE_ANOTHER,
+    STORE_VARIABLE,
+    make_folder,
+    make_folders,
+    owner_fault,
+    require_ours,
+)
 
 SCHEMA_VERSION = 1
-STORE_VARIABLE = "DEPLOYKIT_STORE"
-CHOOSE_ANOTHER = f"choose another store with --store DIR or {STORE_VARIABLE}"
-FOLDERS = ("entries", "objects", "locks", "work", "quarantine")
-OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_WRITING = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -103,7 +106,7 @@ class Store:
         Raises StoreFailed when that is no folder, another user's, or root's and open to others for writing.
         """
         store = cls((path or Path(os.environ.get(STORE_VARIABLE) or "engines")).absolute())
-        store._require_ours()
+        require_ours(store.root)
         return store
 
     def find(self, kind: str, key: str) -> Entry | None:
@@ -145,7 +148,7 @@ class Store:
         if entry is not None:
             return entry, True
         with self._explained():
-            self._make_folders()
+            make_folders(self.root)
             self._sweep()
             with self._locked(kind, key), self._work_folder(kind, key) as folder:
                 entry, fault = self._read(kind, key)
@@ -177,13 +180,13 @@ class Store:
                 source = writer.path(name)
                 digest, size = file_digest(source), source.stat().st_size
                 place = self._object(name, digest)
-                _make_folder(place.parent)
+                make_folder(place.parent)
                 if not place.exists():
                     created.append(place)
                 _move_durably(source, place)
                 manifest["files"][name] = {"sha256": digest, "bytes": size}
             draft = writer.write("manifest.draft", json.dumps(manifest, indent=1))
-            _make_folder(target.parent)
+            make_folder(target.parent)
             _move_durably(draft, target)
         except BaseException:
             for place in created:
@@ -198,7 +201,7 @@ class Store:
         """The key's own folder; whoever holds its lock owns it, so what lies there already is a dead process's."""
         folder = self.root / "work" / f"{kind}-{key}"
         shutil.rmtree(folder, ignore_errors=True)
-        _make_folder(folder)
+        make_folder(folder)
         try:
             yield folder
         finally:
@@ -234,7 +237,7 @@ class Store:
         path = self._manifest(kind, key)
         try:
             manifest = json.loads(path.read_bytes())
-            if fault := _owner_fault(path.stat()):
+            if fault := owner_fault(path.stat()):
                 return None, f"its manifest {fault}"
             if (manifest["schema_version"], manifest["kind"], manifest["key"]) != (SCHEMA_VERSION, kind, key):
                 return None, "its manifest is another entry's"
@@ -270,7 +273,7 @@ class Store:
             try:
                 found = file.path.stat()
                 stamps[name] = _stamp(found)
-                if fault := _owner_fault(found):
+                if fault := owner_fault(found):
                     return f"{name} {fault}"
                 if found.st_size != file.bytes:
                     return f"{name} has another size"
@@ -313,7 +316,7 @@ class Store:
         manifest = self._manifest(kind, key)
         suspects = [manifest]
         quarantine = self.root / "quarantine"
-        _make_folder(quarantine)
+        make_folder(quarantine)
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             files = self._entry(json.loads(manifest.read_bytes())).files.values()
             suspects += [file.path for file in files if file.path.exists() and file_digest(file.path) != file.sha256]
@@ -339,45 +342,6 @@ class Store:
             raise ValueError(f"{digest!r} is not a SHA-256")
         return self.root / "objects" / digest[:2] / f"{digest}{Path(name).suffix}"
 
-    def _folders(self) -> tuple[Path, ...]:
-        return (self.root, *(self.root / name for name in FOLDERS))
-
-    def _make_folders(self) -> None:
-        """New folders are this user's alone; from those that lay there others lose the right to write."""
-        for folder in self._folders():
-            _make_folder(folder)
-        self._require_ours()
-        for folder in self._folders():
-            found = folder.stat()
-            if self._others_may_write(folder, found):
-                folder.chmod(stat.S_IMODE(found.st_mode) & ~OTHERS_WRITE)
-
-    def _require_ours(self) -> None:
-        """A store holds native code that will run: refuse one whose owner is, or lets in, anybody but this user.
-
-        This user's own folder passes, so that it can be read: others' files in it are no entries, and a build shuts it.
-        """
-        for folder in self._folders():
-            try:
-                found = folder.stat()
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise StoreFailed(f"cannot use the store {folder}: {error.strerror}", hint=CHOOSE_ANOTHER) from error
-            if not stat.S_ISDIR(found.st_mode):
-                raise StoreFailed(f"the store {folder} is not a folder", hint=CHOOSE_ANOTHER)
-            if fault := _owner_fault(found):
-                raise StoreFailed(f"the store {folder} {fault}", hint=CHOOSE_ANOTHER)
-            if self._others_may_write(folder, found) and found.st_uid != os.geteuid():
-                raise StoreFailed(
-                    f"the store {folder} is owned by root and writable by other users", hint=CHOOSE_ANOTHER
-                )
-
-    def _others_may_write(self, folder: Path, found: os.stat_result) -> bool:
-        """Whether users besides the owner may replace what lies in `folder`; the root may be sticky, as /tmp is."""
-        shared = folder == self.root and found.st_mode & stat.S_ISVTX
-        return os.name == "posix" and bool(found.st_mode & OTHERS_WRITE) and not shared
-
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """Say of a store that cannot be written what is wrong with it, and leave every other error alone."""
@@ -392,17 +356,6 @@ class Store:
             if error.errno in NO_WRITING and where.is_relative_to(self.root):
                 raise StoreFailed(f"cannot write to {where} ({error.strerror})", hint=CHOOSE_ANOTHER) from error
             raise
-
-
-def _owner_fault(found: os.stat_result) -> str:
-    """What is wrong with whoever owns a file or folder: only this user and root can be trusted; "" where it is them."""
-    if os.name == "posix" and found.st_uid not in (os.geteuid(), 0):
-        return f"belongs to another user (uid {found.st_uid})"
-    return ""
-
-
-def _make_folder(path: Path) -> None:
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _move_durably(source: Path, target: Path) -> None:
