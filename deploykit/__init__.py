@@ -31,6 +31,7 @@ __all__ = [  # noqa: F405
     "DeploykitWarning",
     "DeviceOutOfMemory",
     "EnginePlan",
+    "EngineSettings",
     "ExecutionFailed",
     "ExportFailed",
     "ExportedGraph",

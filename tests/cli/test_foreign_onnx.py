@@ -205,7 +205,7 @@ def test_a_shipped_graph_whose_answer_is_constant_is_inconclusive(run, own_store
     exported = run("export", path, store=own_store)
     assert exported.returncode == GATE
     assert "does not vary over 2 different inputs; agreement says nothing" in exported.stderr
-    assert "that was on noise: `deploykit verify` judges the network on images" in exported.stderr
+    assert "that was on noise: `verify` judges the network on images" in exported.stderr
     for precision in ("fp32", "fp16"):
         built = run("build", path, "--batch", "1", "--precision", precision, store=own_store)
         assert built.returncode == 0, built.stderr
