@@ -29,6 +29,7 @@ from deploykit.precision.int8.baseline import quantize_static
 from deploykit.spec import ORT_CPU, BatchRange, BuildSpec, Calibration, ModelSpec, Precision
 from deploykit.store import Store
 from deploykit.workflow.engine import build
+from deploykit.workflow.export import Exported
 from deploykit.workflow.transforms import read_graph
 from deploykit.workflow.typed import type_graph
 from deploykit.workflow.workspace import Workspace
@@ -92,7 +93,7 @@ def measured(name: str, workspace: Workspace) -> Line:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "naive.onnx"
         path.write_bytes(quantize_static(network.clone(), calibration.feeds(), symmetric=True, float_bias=True))
-        naive = compiled(path, spec)
+        naive = compiled(path, spec, exported)
     typed = {"tensorrt": built.typed, "ort-cpu": integer}
     found = {placement: answers(read_graph(each.graph.path), feeds) for placement, each in typed.items()}
     found["quantize_static"] = answers(static, feeds)
@@ -118,8 +119,9 @@ def answers(network: ir.Model, feeds: list) -> np.ndarray:
     return np.concatenate([compute(session, [first.name], feed)[first.name] for feed in feeds])
 
 
-def compiled(path: Path, spec: BuildSpec) -> Plan | None:
-    typed = TypedGraph(path, "", Precision.INT8, None, (), ())
+def compiled(path: Path, spec: BuildSpec, exported: Exported) -> Plan | None:
+    """The plan of another quantizer's graph of the same network."""
+    typed = TypedGraph(path, "", Precision.INT8, None, exported.inputs, exported.outputs)
     try:
         return figures(get_backend("trt-rtx").build(typed, spec.engine_settings).plan)
     except BuildFailed:

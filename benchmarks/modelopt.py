@@ -55,7 +55,7 @@ def plans(name: str, folder: Path, python: str) -> tuple[str, str]:
     (folder / "float.onnx").write_bytes(built.exported.path.read_bytes())
     files = [str(folder / file) for file in ("float.onnx", "images.npy", "int8.onnx")]
     subprocess.run([python, "-c", CHILD, *files], check=True, capture_output=True)
-    return str(figures(built.engine.plan)), str(compiled(folder / "int8.onnx", spec) or "refused")
+    return str(figures(built.engine.plan)), str(compiled(folder / "int8.onnx", spec, built.exported) or "rejected")
 
 
 if __name__ == "__main__":
