@@ -14,6 +14,7 @@ from pathlib import Path
 from sources import footer
 
 from deploykit.bench import BenchSettings
+from deploykit.parity import ParityResult
 from deploykit.results.document import Report
 from deploykit.results.row import Row
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
@@ -69,7 +70,7 @@ def compare(name: str, seconds: float) -> Report:
         report = bench(Workspace(Store.open(Path(folder))), request)
     for row in report.rows:
         print(
-            f"{name} {row.backend} {row.precision} {row.state} {row.parity.get('verdict', '')} {row.reason}", flush=True
+            f"{name} {row.backend} {row.precision} {row.state} {row.parity.verdict if row.parity else ''} {row.reason}", flush=True
         )
     return report
 
@@ -109,8 +110,8 @@ def time_of(row: Row) -> str:
 
 
 def parity_of(row: Row) -> str:
-    figure = row.parity.get("sqnr_db")
-    return f"{figure:.1f} {row.parity['verdict']}" if isinstance(figure, float) else FAILED.get(row.state, "")
+    loss = row.parity.worst.loss if isinstance(row.parity, ParityResult) else None
+    return f"{loss.sqnr_db:.1f} {row.parity.verdict}" if loss and row.parity else FAILED.get(row.state, "")
 
 
 def plan_of(row: Row) -> str:

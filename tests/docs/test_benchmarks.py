@@ -1,0 +1,27 @@
+"""The benchmarks behind docs/results run, each on the smallest network that it takes."""
+
+import subprocess
+import sys
+
+import pytest
+from site_pages import ROOT
+
+BENCHMARKS = {
+    "calibration.py": ("--network", "lenet5", "--images", "4", "--repeats", "1"),
+    "costs.py": ("--model", "mobilenet", "--repeats", "1"),
+    "families.py": ("--networks", "lenet5", "--seconds", "1"),
+    "int8_zoo.py": ("--networks", "lenet5"),
+    "own_networks.py": ("--networks", "detector", "--skip-reading"),
+    "parity_limits.py": ("--networks", "test_convnet"),
+    "plans.py": ("--networks", "lenet5"),
+    "zoo.py": ("--networks", "lenet5"),
+}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("script", BENCHMARKS)
+def test_a_benchmark_runs(script):
+    command = [sys.executable, script, *BENCHMARKS[script]]
+    done = subprocess.run(command, cwd=ROOT / "benchmarks", capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
