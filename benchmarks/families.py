@@ -70,7 +70,8 @@ def compare(name: str, seconds: float) -> Report:
         report = bench(Workspace(Store.open(Path(folder))), request)
     for row in report.rows:
         print(
-            f"{name} {row.backend} {row.precision} {row.state} {row.parity.verdict if row.parity else ''} {row.reason}", flush=True
+            f"{name} {row.backend} {row.precision} {row.state} {row.parity.verdict if row.parity else ''} {row.reason}",
+            flush=True,
         )
     return report
 
