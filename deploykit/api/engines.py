@@ -244,12 +244,12 @@ def _built(workspace: Workspace, request: _Request) -> BuiltEngine:
     from deploykit.tuning.int8_layers import decided_policy
     from deploykit.tuning.outcome import build_facts, undecided_facts
     from deploykit.tuning.precision import choose_precision
+    from deploykit.workflow.batch import with_batch
     from deploykit.workflow.engine import build as build_engine
     from deploykit.workflow.overflow import overflow_facts, overflow_warning
-    from deploykit.workflow.settle import settled
 
     backend, gpu = get_backend(request.backend, strict=request.strict), request.gpu
-    spec = settled(workspace, request.spec)
+    spec = with_batch(workspace, request.spec)
     goal = Goal(spec=spec, backend=request.backend, gpu=gpu, budget_seconds=request.fusion_seconds)
     goal, decision = decided(workspace, goal)
     spec, layers = decided_policy(workspace, goal.spec, gpu, wanted=request.best)

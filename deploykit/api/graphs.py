@@ -141,9 +141,9 @@ def export(
     from deploykit.tuning.fusion_report import price_fusions
     from deploykit.tuning.fusions import Goal, decided
     from deploykit.tuning.outcome import export_facts
+    from deploykit.workflow.batch import with_batch
     from deploykit.workflow.export import export as exported_graph
     from deploykit.workflow.export import traced
-    from deploykit.workflow.settle import settled
 
     if stem not in ("float", "uint8"):
         raise UsageError(f"unknown stem {stem!r}", hint="give float or uint8")
@@ -153,7 +153,7 @@ def export(
         model.spec, precision=Precision.parse(precision), batch=batch_range(batch, 8), targets=targets, fusions=fusions
     )
     workspace = open_workspace(store, progress)
-    goal = Goal(spec=settled(workspace, asked), backend=backend, gpu=gpu, budget_seconds=fusion_seconds)
+    goal = Goal(spec=with_batch(workspace, asked), backend=backend, gpu=gpu, budget_seconds=fusion_seconds)
     goal, decision = decided(workspace, goal)
     fixed = goal.spec.fusions
     if ledger:

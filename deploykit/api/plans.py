@@ -99,9 +99,9 @@ def inspect(
     """
     from deploykit.backends import get_backend
     from deploykit.tuning.int8_layers import decided_policy
+    from deploykit.workflow.batch import with_batch
     from deploykit.workflow.inspect import inspect as inspected
     from deploykit.workflow.inspect import wider_plans
-    from deploykit.workflow.settle import settled
 
     engine = engine_path(network)
     model, named, place = (
@@ -133,7 +133,7 @@ def inspect(
     require_read(spec, (spec.precision, *((other,) if other else ())))
     compiler, workspace = get_backend(backend), open_workspace(place, progress)
     if engine is None:
-        spec, _ = decided_policy(workspace, settled(workspace, spec), gpu)
+        spec, _ = decided_policy(workspace, with_batch(workspace, spec), gpu)
     return inspected(
         _planned(workspace, engine, spec, compiler, trusted=trust_engine),
         others=() if engine else wider_plans(workspace, spec, compiler),

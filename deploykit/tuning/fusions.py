@@ -39,9 +39,9 @@ from deploykit.spec import (
 from deploykit.spec.reports import PassLedger
 from deploykit.store import Writer
 from deploykit.tuning.cost import ORT, REFUSED, RTX, TIMED_SECONDS, PlanPrice, PlanPricing, TimePricing
+from deploykit.workflow.batch import with_batch
 from deploykit.workflow.compare import Request
 from deploykit.workflow.export import identity, traced
-from deploykit.workflow.settle import settled
 from deploykit.workflow.workspace import COMPILERS, Workspace
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def decided_for_rows(workspace: Workspace, request: Request, *, gpu: Gpu | None,
     refusal: DeploykitError = UsageError(
         "--fuse auto: none of the rows can be priced", hint=f"ask for one of {', '.join(PRICED_BY)}"
     )
-    spec = settled(workspace, request.spec)
+    spec = with_batch(workspace, request.spec)
     for backend, precision in product(request.backends, request.precisions):
         if backend not in PRICED_BY:
             continue

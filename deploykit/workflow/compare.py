@@ -27,10 +27,10 @@ from deploykit.errors import UnsupportedGraph, UsageError
 from deploykit.results.document import Conditions, Report
 from deploykit.results.row import Row
 from deploykit.spec import BuildSpec, DataSource, Fusions, Precision
+from deploykit.workflow.batch import with_batch
 from deploykit.workflow.export import Exported, export
 from deploykit.workflow.parity_inputs import ParityInputs
 from deploykit.workflow.rows import BuiltRow, RefusedRow, asked_rows, build_rows, row_of
-from deploykit.workflow.settle import settled
 from deploykit.workflow.typed import Typed, adopt
 from deploykit.workflow.workspace import Workspace
 
@@ -66,7 +66,7 @@ def bench(workspace: Workspace, request: Request) -> Report:
 
 
 def _compare(workspace: Workspace, request: Request, *, timed: bool) -> Report:
-    request = replace(request, spec=settled(workspace, request.spec))
+    request = replace(request, spec=with_batch(workspace, request.spec))
     request.spec.fusions.require_decided()
     settings, progress = request.settings, workspace.progress
     machine = fingerprint(threads=settings.worker_threads, seed=settings.seed, tf32=request.spec.tf32)

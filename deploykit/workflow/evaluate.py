@@ -21,10 +21,10 @@ from deploykit.parity.accuracy import TOP, Flips, Predictions, Share
 from deploykit.report.accuracy import AccuracyConditions, AccuracyReport, AccuracyRow
 from deploykit.results.row import Row
 from deploykit.spec import BuildSpec, Feed, Precision, TensorSpec
+from deploykit.workflow.batch import with_batch
 from deploykit.workflow.calibrate import describe_int8
 from deploykit.workflow.export import Exported, export
 from deploykit.workflow.rows import BuiltRow, RefusedRow, asked_rows, build_rows, row_of
-from deploykit.workflow.settle import settled
 from deploykit.workflow.workspace import Workspace
 
 
@@ -52,7 +52,7 @@ class EvaluationRequest:
 
 def evaluate(workspace: Workspace, request: EvaluationRequest) -> AccuracyReport:
     """Top-1 and top-5 of every row that runs here. Raises as `labeled_inputs` and `inputs_for`."""
-    spec, settings = settled(workspace, request.spec), request.settings
+    spec, settings = with_batch(workspace, request.spec), request.settings
     machine = fingerprint(threads=settings.worker_threads, seed=settings.seed, tf32=spec.tf32)
     exported = export(workspace, spec.model, spec.fusions)
     exported.require_batch(spec.batch)

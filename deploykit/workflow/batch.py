@@ -1,4 +1,4 @@
-"""What a request leaves to the network: the batch, where nobody asked for one and the network takes one only."""
+"""The batch of a request, where nobody asked for one: a network may take one only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploykit.workflow.workspace import Workspace, specs_of
 from deploykit.zoo import registry
 
 
-def settled(workspace: Workspace, spec: BuildSpec) -> BuildSpec:
+def with_batch(workspace: Workspace, spec: BuildSpec) -> BuildSpec:
     """`spec` with a batch that was asked for, or that the network fixes, or the usual one."""
     batch = spec.batch
     if batch.asked:
