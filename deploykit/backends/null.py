@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import math
 import zlib
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
@@ -23,6 +21,7 @@ from deploykit.backends.protocol import (
     Source,
     TypedGraph,
 )
+from deploykit.backends.session import BindingSession
 from deploykit.host import installed_version
 from deploykit.spec import (
     TENSORRT,
@@ -71,26 +70,15 @@ class NullBackend:
         return NullSession(engine)
 
 
-class NullSession:
+class NullSession(BindingSession):
     def __init__(self, engine: Engine) -> None:
         self.inputs, self.outputs = engine.inputs, engine.outputs
         self.precision = engine.precision
 
-    def run(self, feed: Feed) -> dict[str, Array]:
-        bound = self.bind(feed)
-        bound.launch()
-        bound.synchronize()
-        return bound.results
-
     def bind(self, feed: Feed) -> NullBound:
         return NullBound(self, feed, check_feed(self.inputs, feed))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         del self.inputs, self.outputs
 
 
@@ -99,19 +87,22 @@ class NullBound:
         self._session = session
         self._images = [np.asarray(feed[spec.name], np.float64).reshape(batch, -1) for spec in session.inputs]
         self._batch = batch
-        self.results: dict[str, Array] = {}
+        self._results: dict[str, Array] = {}
 
     def launch(self) -> None:
         phase = np.zeros(self._batch)
         for images in self._images:
             phase += (images * np.cos(np.arange(images.shape[1]))).mean(axis=1)
-        self.results = {spec.name: self._output(spec, phase) for spec in self._session.outputs}
+        self._results = {spec.name: self._output(spec, phase) for spec in self._session.outputs}
 
     def synchronize(self) -> None:
         """Everything is done when `launch` returns."""
 
     def device_ms(self) -> float | None:
         return None
+
+    def fetch(self) -> dict[str, Array]:
+        return self._results
 
     def _output(self, spec: TensorSpec, phase: Array) -> Array:
         shape = spec.at_batch(self._batch)

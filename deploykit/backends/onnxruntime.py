@@ -8,8 +8,7 @@ row shows neither FP16's speed nor its error. The engine's note says so.
 from __future__ import annotations
 
 from importlib.util import find_spec
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from deploykit.backends.protocol import (
     typed_or_reason,
 )
 from deploykit.backends.quoted import quoted
+from deploykit.backends.session import BindingSession
 from deploykit.errors import BackendMissing
 from deploykit.host import installed_version, saturates_u8s8
 from deploykit.ort_session import CPU, CUDA, open_session, optimized_in_full
@@ -89,7 +89,7 @@ class OnnxRuntimeBackend:
         return OnnxRuntimeSession(engine, threads=threads)
 
 
-class OnnxRuntimeSession:
+class OnnxRuntimeSession(BindingSession):
     def __init__(self, engine: Engine, *, threads: int = 0) -> None:
         if engine.path is None:
             raise BackendMissing("this engine contains no ONNX file")
@@ -100,22 +100,11 @@ class OnnxRuntimeSession:
         self.session = open_session(engine.path, optimize=level, threads=threads, provider=provider)
         self.remark = "" if optimized_in_full(self.session) else BASIC
 
-    def run(self, feed: Feed) -> dict[str, Array]:
-        bound = self.bind(feed)
-        bound.launch()
-        bound.synchronize()
-        return bound.fetch()
-
     def bind(self, feed: Feed) -> OnnxRuntimeBound:
         check_feed(self.inputs, feed)
         return OnnxRuntimeBound(self, feed)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         del self.session
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.util import find_spec
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from deploykit.backends.protocol import (
     TypedGraph,
 )
 from deploykit.backends.quoted import is_out_of_memory, quoted
+from deploykit.backends.session import BindingSession
 from deploykit.errors import BackendMissing, first_line
 from deploykit.host import installed_version
 from deploykit.modules.calling import call
@@ -113,7 +113,7 @@ class TorchBackend:
         return TorchSession(engine, threads=threads)
 
 
-class TorchSession:
+class TorchSession(BindingSession):
     """Runs the module under `inference_mode`. The thread count is the process's, so keep one session a process."""
 
     def __init__(self, engine: Engine, *, threads: int = 0) -> None:
@@ -127,22 +127,11 @@ class TorchSession:
         self.source = engine.module
         self.module = self._placed(self.source.load(), self.dtype)
 
-    def run(self, feed: Feed) -> dict[str, Array]:
-        bound = self.bind(feed)
-        bound.launch()
-        bound.synchronize()
-        return bound.fetch()
-
     def bind(self, feed: Feed) -> TorchBound:
         check_feed(self.inputs, feed)
         return TorchBound(self, feed)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         del self.module
 
     @quoted("PyTorch")

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 import torchvision
+from families import scaled
 from safetensors.torch import save_file
 from torch import nn
 
@@ -24,18 +25,9 @@ both = pytest.mark.parametrize("name", FACTORIES)
 
 @pytest.fixture(scope="module")
 def twin():
-    """torchvision's, with weights that keep the activations' scale and BatchNorms of which nothing is neutral."""
+    """torchvision's network, with seeded weights."""
     torch.manual_seed(0)
-    module = torchvision.models.googlenet(weights=None, init_weights=False).eval()
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight)
-        elif isinstance(layer, nn.BatchNorm2d):
-            nn.init.normal_(layer.running_mean, 0, 0.1)
-            nn.init.uniform_(layer.running_var, 0.5, 1.5)
-            nn.init.normal_(layer.weight, 1, 0.1)
-            nn.init.normal_(layer.bias, 0, 0.1)
-    return module
+    return scaled(torchvision.models.googlenet(weights=None, init_weights=False))
 
 
 def images(batch, size, *, seed=1):

@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 import torch
 import torchvision
+from families import assert_smallest_image, scaled
 from safetensors.torch import save_file
 from torch import nn
 
@@ -24,18 +25,9 @@ HEAD = "AuxLogits"
 
 @pytest.fixture(scope="module")
 def twin():
-    """torchvision's, with weights that keep the activations' scale and BatchNorms of which nothing is neutral."""
+    """torchvision's network, with seeded weights."""
     torch.manual_seed(0)
-    module = torchvision.models.inception_v3(weights=None, init_weights=False).eval()
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight)
-        elif isinstance(layer, nn.BatchNorm2d):
-            nn.init.normal_(layer.running_mean, 0, 0.1)
-            nn.init.uniform_(layer.running_var, 0.5, 1.5)
-            nn.init.normal_(layer.weight, 1, 0.1)
-            nn.init.normal_(layer.bias, 0, 0.1)
-    return module
+    return scaled(torchvision.models.inception_v3(weights=None, init_weights=False))
 
 
 def test_torchvisions_checkpoint_gives_its_logits(twin, tmp_path):
@@ -119,12 +111,7 @@ def test_grids_and_channels_of_the_stages():
 
 
 def test_the_smallest_image_is_the_one_that_the_network_can_take():
-    assert cards()["inception_v3"].min_image_size == 75
-    with torch.device("meta"):
-        module = construct(ModelSpec("inception_v3"))
-        assert module(torch.empty(1, 3, 75, 75)).shape == (1, 1000)
-        with pytest.raises(RuntimeError, match="Kernel size"):
-            module(torch.empty(1, 3, 74, 74))
+    assert_smallest_image("inception_v3", 75)
 
 
 @pytest.mark.parametrize("size", [75, pytest.param(171, marks=pytest.mark.full)])

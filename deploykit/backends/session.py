@@ -1,0 +1,46 @@
+"""What sessions share that run by a binding: they copy in, launch, wait and fetch, and close when they are left."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Protocol, Self
+
+from deploykit.backends.protocol import Bound
+from deploykit.spec import Feed
+from deploykit.spec.arrays import Array
+
+
+class FetchableBound(Bound, Protocol):
+    """A binding whose outputs can be copied to the host."""
+
+    def fetch(self) -> dict[str, Array]:
+        """The outputs of the last finished launch, by name."""
+        ...
+
+
+class BindingSession(ABC):
+    """A session whose `run` is one launch of what `bind` returns; see `protocol.Session`."""
+
+    @abstractmethod
+    def bind(self, feed: Feed) -> FetchableBound:
+        """Copy the inputs where the device reads them."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what the session holds."""
+
+    def run(self, feed: Feed) -> dict[str, Array]:
+        """Host arrays in, host arrays out, synchronous."""
+        bound = self.bind(feed)
+        bound.launch()
+        bound.synchronize()
+        return bound.fetch()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
