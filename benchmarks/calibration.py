@@ -46,8 +46,8 @@ def main() -> None:
     parser.add_argument("--images", default="16,64", help="how many, with commas between")
     parser.add_argument("--repeats", type=int, default=3)
     parsed = parser.parse_args()
-    cpu = fingerprint(threads=0, seed=0, tf32=False)["cpu"]
-    print(f"{cpu['model']}, {cpu['cores']} cores ({', '.join(cpu['flags'])})")
+    cpu = fingerprint(threads=0, seed=0, tf32=False).cpu
+    print(f"{cpu.model}, {cpu.cores} cores ({', '.join(cpu.flags)})")
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
         exported = export(Workspace(Store.open(store)), ModelSpec(parsed.network))

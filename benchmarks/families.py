@@ -15,7 +15,7 @@ from sources import footer
 
 from deploykit.bench import BenchSettings
 from deploykit.parity import ParityResult
-from deploykit.results.document import Report
+from deploykit.results.comparison import Report
 from deploykit.results.row import Row
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
 from deploykit.store import Store
@@ -78,9 +78,9 @@ def compare(name: str, seconds: float) -> Report:
 
 def page(reports: list[Report], command: str) -> str:
     environment, first = reports[0].environment, reports[0].conditions
-    libraries, gpu = environment["libraries"], (environment["gpu"] or {}).get("name", "no GPU")
+    libraries, gpu = environment.libraries, environment.gpu.name if environment.gpu else "no GPU"
     versions = [f"{name} {libraries[name]}" for name in LIBRARIES if name in libraries]
-    machine = f"{environment['cpu']['model']}, {environment['cpu']['cores']} cores, {first.threads} threads, {gpu}"
+    machine = f"{environment.cpu.model}, {environment.cpu.cores} cores, {first.threads} threads, {gpu}"
     head = f"Printed by `{command}` on {machine}; {', '.join(versions)}; batch {first.batch}; seeded random weights."
     sections = ((TIMES, time_of), (PARITY, parity_of), (PLANS, plan_of))
     parts = ["# The families side by side", "", head, ""]
@@ -116,7 +116,7 @@ def parity_of(row: Row) -> str:
 
 
 def plan_of(row: Row) -> str:
-    return f"{row.plan['kernels']} / {row.plan['mb_moved']:.1f}" if row.plan else FAILED.get(row.state, "")
+    return f"{row.plan.kernels} / {row.plan.mb_moved:.1f}" if row.plan else FAILED.get(row.state, "")
 
 
 if __name__ == "__main__":

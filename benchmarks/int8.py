@@ -141,10 +141,10 @@ def answers(graph: Path | bytes, exported: Exported, batches: Sequence[Feed], *,
 
 
 def report(found: dict[str, list[Line]]) -> str:
-    cpu = fingerprint(threads=0, seed=0, tf32=False)["cpu"]
+    cpu = fingerprint(threads=0, seed=0, tf32=False).cpu
     said = ", ".join(" ".join(item) for item in library_versions(["torch", "onnxruntime-gpu"]).items())
     shown = next(iter(found.values()))[0].top1.n
-    cores = f"{cpu['model']} ({', '.join(cpu['flags'])})"
+    cores = f"{cpu.model} ({', '.join(cpu.flags)})"
     head = (
         "network",
         "float32 top-1",

@@ -82,7 +82,7 @@ def measured(name: str, workspace: Workspace) -> Line:
     compiler = get_backend("trt-rtx")
     built = build(workspace, spec, compiler)
     assert built.typed is not None
-    plan, report = built.engine.plan, built.typed.facts["report"]
+    plan, report = built.engine.plan, built.typed.report
     exported = built.exported
     integer = type_graph(workspace, exported, spec, ORT_CPU)
     network = read_graph(exported.path)
@@ -97,14 +97,14 @@ def measured(name: str, workspace: Workspace) -> Line:
     typed = {"tensorrt": built.typed, "ort-cpu": integer}
     found = {placement: answers(read_graph(each.graph.path), feeds) for placement, each in typed.items()}
     found["quantize_static"] = answers(static, feeds)
-    unread = [f"{node} reads {kind}" for node, kind in plan["other_precision"].items()]
-    left = [f"{item['node']}: {item['reason']}" for each in typed.values() for item in each.facts["report"]["left"]]
+    unread = [f"{node} reads {kind}" for node, kind in plan.other_precision.items()]
+    left = [f"{item.node}: {item.reason}" for each in typed.values() for item in each.report.left]
     return Line(
         name=name,
-        weighted=len(report["quantized"]) + len(report["left"]),
-        quantized={placement: len(each.facts["report"]["quantized"]) for placement, each in typed.items()},
+        weighted=len(report.quantized) + len(report.left),
+        quantized={placement: len(each.report.quantized) for placement, each in typed.items()},
         left=tuple(dict.fromkeys([*unread, *left])),
-        reads=", ".join(f"{count} {kind}" for kind, count in plan["weighted_reads"].items()),
+        reads=", ".join(f"{count} {kind}" for kind, count in plan.weighted_reads.items()),
         plan=figures(plan),
         naive=naive,
         fp16=figures(build(workspace, spec.with_precision(Precision.FP16), compiler).engine.plan),
@@ -129,7 +129,7 @@ def compiled(path: Path, spec: BuildSpec, exported: Exported) -> Plan | None:
 
 
 def figures(plan: dict) -> Plan:
-    return Plan(plan["kernels"], plan["bytes_moved"])
+    return Plan(plan.kernels, plan.bytes_moved)
 
 
 def page(lines: list[Line], command: str) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from sources import footer
 
 from deploykit.bench import BenchSettings, fingerprint
+from deploykit.codec import encode
 from deploykit.results.row import Row
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision, Synthetic, parse_input_shape
 from deploykit.store import Store
@@ -60,9 +61,9 @@ def main() -> None:
 
 def page(names: list[str], *, reading: bool) -> Iterator[str]:
     machine = fingerprint(threads=2, seed=0, tf32=False)
-    gpu = (machine["gpu"] or {}).get("name", "no GPU")
-    versions = [f"{name} {machine['libraries'][name]}" for name in LIBRARIES if name in machine["libraries"]]
-    where = f"{machine['cpu']['model']}, {machine['cpu']['cores']} cores, {gpu}; {', '.join(versions)}"
+    gpu = machine.gpu.name if machine.gpu else "no GPU"
+    versions = [f"{name} {machine.libraries[name]}" for name in LIBRARIES if name in machine.libraries]
+    where = f"{machine.cpu.model}, {machine.cpu.cores} cores, {gpu}; {', '.join(versions)}"
     yield from ("# Networks that people bring", "", f"Printed by `python benchmarks/own_networks.py` on {where}.", "")
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Store.open(Path(folder) / "store"))
@@ -96,7 +97,7 @@ def small(workspace: Workspace, names: list[str]) -> Iterator[str]:
 
 def cell(row: Row) -> str:
     """A row's figure and verdict."""
-    parity = row.parity.as_dict() if row.parity else {}
+    parity = encode(row.parity) if row.parity else {}
     if row.state == "failed" or not parity:
         return row.state
     if agreement := parity.get("agreement"):

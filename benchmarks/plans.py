@@ -111,7 +111,7 @@ def compiled(path: Path, model: ModelSpec, precision: Precision) -> Plan:
     typed = TypedGraph(path, digest="", precision=precision, placement=None, inputs=(input_spec(model),), outputs=())
     settings = EngineSettings(batch=BATCH, targets=(TARGET,))
     plan = get_backend("trt-rtx").build(typed, settings).plan
-    return Plan(plan["kernels"], plan["bytes_moved"])
+    return Plan(plan.kernels, plan.bytes_moved)
 
 
 def page(found: list[Plans], command: str) -> str:

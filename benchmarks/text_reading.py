@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from deploykit.backends import get_backend
 from deploykit.bench import BenchSettings
+from deploykit.codec import encode
 from deploykit.results.row import Row
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision, PreprocessRequest, parse_input_shape
 from deploykit.workflow.compare import Request, verify
@@ -147,7 +148,7 @@ def parity(workspace: Workspace, models: Path, folder: Path) -> Iterator[str]:
 
 
 def _cell(row: Row) -> str:
-    parity = row.parity.as_dict() if row.parity else {}
+    parity = encode(row.parity) if row.parity else {}
     return f"{parity['sqnr_db']:.1f} {parity['verdict']}" if parity.get("sqnr_db") is not None else row.state
 
 

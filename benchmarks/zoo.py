@@ -36,7 +36,7 @@ def main() -> None:
         seeding += workspace.seconds.pop(SEEDING)
         working += sum(workspace.seconds.values())
         stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in workspace.seconds.items())
-        print(f"{name}: {built.engine.plan['kernels']} kernels; {stages} s; peak so far {peak_gb():.2f} GB", flush=True)
+        print(f"{name}: {built.engine.plan.kernels} kernels; {stages} s; peak so far {peak_gb():.2f} GB", flush=True)
     print(f"{len(names)} networks: export, optimize, type, compile {working:.0f} s; seeded weights {seeding:.0f} s")
     print(f"with reading and writing artifacts {time.perf_counter() - began:.0f} s; peak memory {peak_gb():.2f} GB")
 

@@ -1,8 +1,9 @@
 """Frozen dataclasses as JSON and back: what the store keeps, what `--json` prints, and what a file of ours holds.
 
-`encode` writes every field under its own name. A class may say otherwise, by `json_name` for one field, and by
+`encode` writes every field under its own name. A class may say otherwise: by the metadata of a field (`NOT_IN_JSON`,
+`json_name`), and by
 
-    JSON_PROPERTIES    properties that JSON has beside the fields: JSON's name -> the property's
+    JSON_PROPERTIES    properties that JSON has beside the fields, see `shown`
     __json__()         another value, which is written in its place
 
 `decode` is strict, because what it reads may have been touched: no field is missing or unknown, every value has the
@@ -15,7 +16,7 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field, field, fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,7 @@ from deploykit.errors import DeploykitError, UntrustedArtifact
 
 LARGEST_TEXT = 256_000_000  # bytes: thousands of activations take a tenth of it
 HIDDEN = "hidden from JSON"
+NOT_IN_JSON = {"json": HIDDEN}  # metadata of a dataclass field that JSON does not have
 SCALARS: tuple[type, ...] = (str, int, float, bool)
 
 T = TypeVar("T")
@@ -34,14 +36,14 @@ class Malformed(ValueError):
     """A JSON value that is not what was declared; the text says where and what."""
 
 
-def json_name(name: str, **options: Any) -> Any:
-    """A dataclass field that JSON has under another name, such as a keyword of Python."""
-    return field(metadata={"json": name}, **options)
+def json_name(name: str) -> Mapping[str, str]:
+    """Metadata of a dataclass field that JSON has under another name, such as a keyword of Python."""
+    return {"json": name}
 
 
-def not_in_json(**options: Any) -> Any:
-    """A dataclass field that JSON does not have; it needs a default to be read back."""
-    return field(metadata={"json": HIDDEN}, **options)
+def shown(*names: str, **renamed: str) -> Mapping[str, str]:
+    """Properties that JSON has beside the fields: under their own names, or JSON's name = the property's."""
+    return {name: name for name in names} | renamed
 
 
 def encode(value: object) -> Any:

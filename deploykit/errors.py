@@ -24,9 +24,8 @@ DeploykitWarning is what Python code is warned with: the request can be done, an
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 LONGEST_QUOTE = 200  # characters that a message quotes of somebody else's
 LISTED = 80  # names in a hint before "and n more"
@@ -132,7 +131,7 @@ class BuildFailed(DeploykitError):
 class PrecisionUndecided(DeploykitError):
     """The faster precision is not known without a measurement; `result` has the figures of each contender."""
 
-    def __init__(self, message: str, *, hint: str = "", result: Mapping[str, Any]) -> None:
+    def __init__(self, message: str, *, hint: str = "", result: object) -> None:
         super().__init__(message, hint=hint)
         self.result = result
 

@@ -41,7 +41,8 @@ from deploykit.errors import (
 from deploykit.parity import ParityResult
 from deploykit.plan.gpus import Gpu
 from deploykit.plan.model import EnginePlan
-from deploykit.results.document import Report
+from deploykit.results.comparison import Report
+from deploykit.results.inspection import Inspection
 from deploykit.results.row import Row
 from deploykit.spec import (
     BatchRange,
@@ -67,7 +68,6 @@ from deploykit.spec import (
     TensorSpec,
     WeightsOrigin,
 )
-from deploykit.workflow.inspect import Inspection
 
 __all__ = [
     "BackendMissing",

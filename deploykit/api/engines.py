@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deploykit.api.choices import Batch, Data, Targets, batch_range, build_spec, require_read, targets_of
 from deploykit.api.graphs import ExportedGraph, network_of
@@ -16,7 +16,7 @@ from deploykit.api.workspace import StorePath, open_workspace, warn
 from deploykit.backends.protocol import Engine, Session
 from deploykit.errors import BackendMissing, PrecisionUndecided, UsageError
 from deploykit.plan.model import EnginePlan
-from deploykit.results.document import to_json
+from deploykit.results.build import BuildResult
 from deploykit.spec import (
     BuilderOptions,
     BuildSpec,
@@ -50,7 +50,7 @@ class BuiltEngine:
     model: Model
     spec: BuildSpec
     store: Path
-    result: Mapping[str, Any] = field(repr=False)
+    result: BuildResult = field(repr=False)
     built: Built = field(repr=False)
 
     @property
@@ -136,7 +136,7 @@ class BuiltEngine:
 
     def to_json(self) -> str:
         """What `deploykit build --json` prints."""
-        return to_json(self.result)
+        return self.result.to_json()
 
 
 def build(
@@ -242,11 +242,11 @@ def _built(workspace: Workspace, request: _Request) -> BuiltEngine:
     from deploykit.backends import get_backend
     from deploykit.tuning.fusions import Goal, decided
     from deploykit.tuning.int8_layers import decided_policy
-    from deploykit.tuning.outcome import build_facts, undecided_facts
     from deploykit.tuning.precision import choose_precision
+    from deploykit.workflow.answer import build_result, undecided_result
     from deploykit.workflow.batch import with_batch
     from deploykit.workflow.engine import build as build_engine
-    from deploykit.workflow.overflow import overflow_facts, overflow_warning
+    from deploykit.workflow.overflow import overflow_result
 
     backend, gpu = get_backend(request.backend, strict=request.strict), request.gpu
     spec = with_batch(workspace, request.spec)
@@ -257,14 +257,14 @@ def _built(workspace: Workspace, request: _Request) -> BuiltEngine:
     if request.best:
         choice = choose_precision(workspace, spec, backend, gpu=gpu, accept_rtx_plan=request.accept_rtx_plan)
         if choice.precision is None:
-            found = undecided_facts(workspace, spec, request.backend, choice)
+            found = undecided_result(workspace, spec, request.backend, choice)
             raise PrecisionUndecided("the precision is undecided, nothing was built", hint=UNDECIDED, result=found)
         spec = spec.with_precision(choice.precision)
     built = build_engine(workspace, spec, backend)
-    overflow = overflow_facts(workspace, built.exported, spec)
-    facts = build_facts(workspace, built, spec, decision=decision, choice=choice, layers=layers, overflow=overflow)
-    if warning := overflow_warning(overflow):
-        warn(warning)
+    overflow = overflow_result(workspace, built.exported, spec)
+    facts = build_result(workspace, built, spec, decision=decision, choice=choice, layers=layers, overflow=overflow)
+    if overflow and overflow.warning:
+        warn(overflow.warning)
     return BuiltEngine(model=request.model, spec=spec, store=workspace.store.root, result=facts, built=built)
 
 

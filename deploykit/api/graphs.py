@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from deploykit.api.choices import Batch, Targets, batch_range, build_spec, fusions_of, targets_of
 from deploykit.api.models import Model, Network, model_of
 from deploykit.api.modules import Example
 from deploykit.api.workspace import StorePath, open_workspace
-from deploykit.codec import decode
 from deploykit.errors import GateFailed, UsageError
 from deploykit.io.files import copy_artifact
 from deploykit.parity import ParityResult
-from deploykit.results.document import to_json
+from deploykit.results.build import ExportResult
 from deploykit.spec import Fusions, Precision, Progress, TensorSpec, WeightsOrigin
 from deploykit.spec.reports import PassRecord
 from deploykit.workflow.export import Exported
@@ -41,7 +39,7 @@ class ExportedGraph:
     stem: Stem
     store: Path
     check: ParityResult | None
-    result: Mapping[str, Any] = field(repr=False)
+    result: ExportResult = field(repr=False)
     exported: Exported = field(repr=False)
 
     @property
@@ -77,8 +75,7 @@ class ExportedGraph:
     @property
     def ledger(self) -> tuple[PassRecord, ...]:
         """What each graph pass did, in order: the outputs it rewrote, what it refused, nodes before and after."""
-        found = self.exported.facts["ledger"]["passes"]
-        return decode(tuple[PassRecord, ...], found, what="stored ledger", hint="export the network again")
+        return self.exported.facts.ledger.passes
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Copy the ONNX file to `path` and return that path. Raises OSError where it cannot be written."""
@@ -92,7 +89,7 @@ class ExportedGraph:
 
     def to_json(self) -> str:
         """What `deploykit export --json` prints."""
-        return to_json(self.result)
+        return self.result.to_json()
 
 
 def export(
@@ -119,7 +116,7 @@ def export(
         example: Inputs of an `nn.Module`, as for `from_module`.
         fusions: `"none"`, `"safe"`, `"auto"` (a search by cost), or names of fusions with commas between.
         fusion_seconds: Seconds that the search of `"auto"` may take.
-        ledger: Also compile the graph with and without each fusion; `result["ledger"]` has the figures.
+        ledger: Also compile the graph with and without each fusion; `result.ledger` has the figures.
         precision: Precision of the plans behind `ledger` and `"auto"`.
         batch: Images a run, `8` or `(1, 8, 32)`, of the plans behind `ledger` and `"auto"`; None is 8.
         backend: What `"auto"` optimizes for: `"trt-rtx"`, `"trt"` or `"ort"`.
@@ -138,9 +135,9 @@ def export(
         ExportFailed: torch.onnx cannot trace the network.
         UntrustedArtifact: A file is malformed.
     """
-    from deploykit.tuning.fusion_report import price_fusions
+    from deploykit.tuning.fusion_report import fusion_report_of
     from deploykit.tuning.fusions import Goal, decided
-    from deploykit.tuning.outcome import export_facts
+    from deploykit.workflow.answer import export_result
     from deploykit.workflow.batch import with_batch
     from deploykit.workflow.export import export as exported_graph
     from deploykit.workflow.export import traced
@@ -159,10 +156,10 @@ def export(
     if ledger:
         traced(workspace, model.spec)  # which is where both the export and the ledger start
     plain = exported_graph(workspace, model.spec, fixed)
-    priced = price_fusions(workspace, plain, goal, decision) if ledger else None
+    priced = fusion_report_of(workspace, plain, goal, decision) if ledger else None
     exported, checked = _finished(workspace, plain, fixed, stem=stem, check=check)
-    facts = export_facts(workspace, exported, checked, "random bytes" if stem == "uint8" else "seeded noise")
-    facts |= {"decision": decision.as_dict() if decision else None, "ledger": priced.as_dict() if priced else None}
+    checked_on = "random bytes" if stem == "uint8" else "seeded noise"
+    facts = export_result(workspace, exported, checked, checked_on=checked_on, decision=decision, report=priced)
     return ExportedGraph(
         model=model,
         fusions=fixed,

@@ -31,8 +31,9 @@ from deploykit.spec import (
 if TYPE_CHECKING:
     from deploykit.backends.protocol import Backend
     from deploykit.doctor import Finding
+    from deploykit.results.inspection import Inspection
     from deploykit.summary import NetworkSummary
-    from deploykit.workflow.inspect import Inspection, Planned
+    from deploykit.workflow.inspect import Planned
     from deploykit.workflow.workspace import Workspace
     from deploykit.zoo.registry import Card
 
@@ -90,7 +91,7 @@ def inspect(
         progress: As for `build`.
 
     Returns:
-        The plan, its audit, its roofline and the diagnosis; `as_dict()` is what `deploykit inspect --json` prints.
+        The plan, its audit, its roofline and the diagnosis; `to_json()` is what `deploykit inspect --json` prints.
 
     Raises:
         UsageError: An option is wrong, or the two plans are for different batches.
@@ -151,7 +152,7 @@ def summarize(network: Network, *, example: Example | None = None) -> NetworkSum
         example: Inputs of an `nn.Module`, as for `from_module`.
 
     Returns:
-        The layers, for one image; `as_json()` is what `deploykit summary --json` prints.
+        The layers, for one image; `results.document.to_json` of it is what `deploykit summary --json` prints.
 
     Raises:
         UsageError: The network is not known, or cannot be constructed.

@@ -25,7 +25,7 @@ from deploykit.api.models import Network, model_of
 from deploykit.api.modules import Example
 from deploykit.api.workspace import StorePath, open_workspace
 from deploykit.errors import UsageError
-from deploykit.results.document import Report
+from deploykit.results.comparison import Report
 from deploykit.spec import (
     BuilderOptions,
     BuildSpec,
@@ -41,7 +41,7 @@ from deploykit.workflow.rows import exit_code as exit_code
 
 if TYPE_CHECKING:
     from deploykit.bench.torch_steps import Mode
-    from deploykit.report.accuracy import AccuracyReport
+    from deploykit.results.accuracy import AccuracyReport
     from deploykit.workflow.compare import Request
 
 Names = str | Iterable[str]

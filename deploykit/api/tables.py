@@ -15,14 +15,14 @@ from deploykit.api.modules import Example
 from deploykit.api.workspace import StorePath, open_workspace
 from deploykit.errors import UsageError
 from deploykit.io.files import write_text
-from deploykit.results.document import to_json
+from deploykit.results.calibration import CalibrationResult, ShardResult
 from deploykit.spec import BatchRange, BuildSpec, Calibration, Fusions, Precision, Progress, Repair, Target
 from deploykit.store import Writer
 
 if TYPE_CHECKING:
     from deploykit.precision.calibrate.ranges import Range
     from deploykit.precision.calibrate.table import CalibrationTable
-    from deploykit.report.sensitivity import Sensitivity
+    from deploykit.results.sensitivity import Sensitivity
     from deploykit.workflow.export import Exported
     from deploykit.workflow.workspace import Workspace
 
@@ -36,7 +36,7 @@ class CalibratedTable(PathLike[str]):
 
     path: Path
     table: CalibrationTable = field(repr=False)
-    result: Mapping[str, Any] = field(repr=False)
+    result: CalibrationResult = field(repr=False)
 
     @property
     def ranges(self) -> Mapping[str, Range]:
@@ -59,7 +59,7 @@ class CalibratedTable(PathLike[str]):
 
     def to_json(self) -> str:
         """What `deploykit calibrate --json` prints."""
-        return to_json(self.result)
+        return self.result.to_json()
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -102,13 +102,15 @@ def calibrate(
         UnsupportedGraph: Nothing can be shown to the network.
     """
     from deploykit.workflow.calibrate import calibrate as observed
-    from deploykit.workflow.calibrate import table_facts
+    from deploykit.workflow.calibrate import table_result
 
     calibration = Calibration(images=_count(images), method=method, percentile=percentile)
     ready = _prepared(network, example, data, calibration, repair, fusions, store, progress)
     table, facts = observed(ready.workspace, ready.exported, ready.spec)
     path = _kept(ready.workspace, table)
-    return CalibratedTable(path=path, table=table, result=table_facts(table, path, exported=ready.exported, data=facts))
+    return CalibratedTable(
+        path=path, table=table, result=table_result(table, path, exported=ready.exported, data=facts)
+    )
 
 
 def calibrate_shard(
@@ -123,7 +125,7 @@ def calibrate_shard(
     fusions: str | Fusions | None = None,
     store: StorePath = None,
     progress: Progress | None = None,
-) -> Mapping[str, Any]:
+) -> ShardResult:
     """Count one part of a calibration, for `merge_shards`. An interrupted part goes on where it stopped.
 
     Args:
@@ -176,12 +178,12 @@ def merge_shards(
         UsageError: A part is missing, doubled or of another calibration.
         UntrustedArtifact: A file is not a part of a calibration.
     """
-    from deploykit.workflow.calibrate import merge_files, table_facts
+    from deploykit.workflow.calibrate import merge_files, table_result
 
     calibration = Calibration(method=method, percentile=percentile)
     table = merge_files([Path(each) for each in shards]).table(calibration.method, percentile=calibration.percentile)
     path = write_text(Path(output), table.to_json())
-    return CalibratedTable(path=path, table=table, result=table_facts(table, path))
+    return CalibratedTable(path=path, table=table, result=table_result(table, path))
 
 
 def sensitivity(

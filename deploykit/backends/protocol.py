@@ -5,7 +5,6 @@ ONNX graph, either of which knows its precision. `Backend.build` turns it into a
 `Backend.open` turns an engine into a `Session`, perhaps in another process.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from numpy import ndarray
 
 from deploykit.plan.model import EnginePlan
+from deploykit.plan.summary import PlanSummary
 from deploykit.spec import EngineSettings, Feed, ModelSpec, Placement, Precision, Progress, Reason, TensorSpec
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Engine:
     `careful` is None where the backend opens an engine in one way only. False: where a session crashes its process, the
     row is tried once more with True, which leaves out what the library can do without, its optimizer above all.
     `content` is the serialized engine fresh from the compiler, `path` where the store keeps it; `log` is the build log.
-    `layers` is what was compiled, fresh from the compiler; `plan` is its summary (`PlanSummary.as_dict()`), empty where
+    `layers` is what was compiled, fresh from the compiler; `plan` is its summary, None where
     the backend has none.
     """
 
@@ -98,7 +98,7 @@ class Engine:
     module: ModuleSource | None = None
     path: Path | None = None
     typed_digest: str | None = None
-    plan: Mapping[str, Any] = field(default_factory=dict)
+    plan: PlanSummary | None = None
     layers: EnginePlan | None = field(default=None, repr=False)
     content: bytes | None = field(default=None, repr=False)
     log: str = field(default="", repr=False)

@@ -122,7 +122,7 @@ def _build_here(typed: TypedGraph, settings: EngineSettings, progress: Progress 
         reason=no_device(),
         note="; ".join(filter(None, (describe_types(typed.precision, plan, tf32=settings.tf32), missing))),
         typed_digest=typed.digest,
-        plan=plan.as_dict() if plan else {},
+        plan=plan,
         layers=layers,
         content=compiled.content,
         log=compiled.log,

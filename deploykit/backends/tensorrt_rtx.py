@@ -99,7 +99,7 @@ def compile_with_rtx(
         reason=reason,
         note="; ".join(filter(None, (in_other_types, OF_OPTIMUM if ranged else ""))),
         typed_digest=typed.digest,
-        plan=plan.as_dict(),
+        plan=plan,
         layers=layers,
         content=compiled.content,
         log=compiled.log,

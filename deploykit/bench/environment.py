@@ -10,10 +10,12 @@ import os
 import platform
 import shutil
 import subprocess
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from deploykit.backends.device import LocalGpu, find_gpu
 from deploykit.host import cpu_facts, cpu_flags, installed_version, usable_cores
 
 LIBRARIES = (
@@ -25,38 +27,67 @@ CPU0 = Path("/sys/devices/system/cpu/cpu0")
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
-def fingerprint(*, threads: int, seed: int, tf32: bool) -> dict[str, Any]:
-    """JSON-ready facts about the machine, the libraries and the run; `load_average` is that of the start, 1 minute."""
-    from deploykit.backends.device import find_gpu
-
-    gpu = find_gpu()
-    return {
-        "cpu": _cpu(),
-        "memory_bytes": _memory_bytes(),
-        "os": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "python": platform.python_version(),
-        "libraries": {name: found for name in LIBRARIES if (found := installed_version(name))},
-        "gpu": {**asdict(gpu), "capability": str(gpu.capability)} if gpu else None,
-        "git_revision": _git_revision(),
-        "threads": threads,
-        "seed": seed,
-        "tf32": tf32,
-        "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-    }
-
-
-def _cpu() -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cpu:
     """Model, cores this process may use, INT8 instructions, governor, clock (MHz) and last-level cache (bytes)."""
+
+    model: str
+    cores: int
+    flags: tuple[str, ...]
+    governor: str | None
+    clock_mhz: float | None
+    cache_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Facts about the machine, the libraries and the run; `load_average` is that of the start, 1 minute."""
+
+    cpu: Cpu
+    memory_bytes: int | None
+    os: str
+    python: str
+    libraries: Mapping[str, str]
+    gpu: LocalGpu | None
+    git_revision: str | None
+    threads: int
+    seed: int
+    tf32: bool
+    load_average: float | None
+
+    def facts(self) -> dict[str, Any]:
+        """The fields by name, for a class that has them and more."""
+        return {each.name: getattr(self, each.name) for each in fields(Machine)}
+
+
+def fingerprint(*, threads: int, seed: int, tf32: bool) -> Machine:
+    """The machine that this process runs on."""
+    return Machine(
+        cpu=_cpu(),
+        memory_bytes=_memory_bytes(),
+        os=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=platform.python_version(),
+        libraries={name: found for name in LIBRARIES if (found := installed_version(name))},
+        gpu=find_gpu(),
+        git_revision=_git_revision(),
+        threads=threads,
+        seed=seed,
+        tf32=tf32,
+        load_average=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+    )
+
+
+def _cpu() -> Cpu:
     facts, flags = cpu_facts(), cpu_flags()
     clock = facts.get("cpu MHz")
-    return {
-        "model": facts.get("model name") or platform.processor() or platform.machine(),
-        "cores": usable_cores(),
-        "flags": [flag for flag in INT8_FLAGS if flag in flags],
-        "governor": _read(CPU0 / "cpufreq/scaling_governor"),
-        "clock_mhz": float(clock) if clock else None,
-        "cache_bytes": _cache_bytes(),
-    }
+    return Cpu(
+        model=facts.get("model name") or platform.processor() or platform.machine(),
+        cores=usable_cores(),
+        flags=tuple(flag for flag in INT8_FLAGS if flag in flags),
+        governor=_read(CPU0 / "cpufreq/scaling_governor"),
+        clock_mhz=float(clock) if clock else None,
+        cache_bytes=_cache_bytes(),
+    )
 
 
 def _cache_bytes() -> int | None:

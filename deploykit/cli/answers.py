@@ -3,24 +3,24 @@
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TextIO, TypeVar
 
 import click
 
 from deploykit.errors import DeploykitWarning
 
-Facts = Mapping[str, Any]
+Result = TypeVar("Result")
 
 
-def answer(facts: Facts, describe: Callable[[Facts], Mapping[str, str]], *, as_json: bool) -> None:
+def answer(found: Result, describe: Callable[[Result], Mapping[str, str]], *, as_json: bool) -> None:
     """Print one JSON object, or the lines that `describe` makes of it."""
     from deploykit.report.text import render_facts
     from deploykit.results.document import to_json
 
     if as_json:
-        click.echo(to_json(facts))
+        click.echo(to_json(found))
     else:
-        render_facts(describe(facts))
+        render_facts(describe(found))
 
 
 @contextmanager

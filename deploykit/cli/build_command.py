@@ -1,7 +1,8 @@
 """`deploykit build MODEL`: typed graph to engine."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -17,6 +18,7 @@ from deploykit.spec import BuildSpec, Precision
 
 if TYPE_CHECKING:
     from deploykit.api import Gpu
+    from deploykit.results.build import UndecidedResult
 
 BEST = "best"
 UNDECIDED = "build on a GPU, give --precision fp16 or int8, or let TensorRT-RTX's plans decide: --accept-rtx-plan"
@@ -84,7 +86,7 @@ def command(
     candidates, builds nothing and exits 1, unless --accept-rtx-plan is given.
     """
     from deploykit.api import PrecisionUndecided, build
-    from deploykit.report.outcome import describe_build, describe_undecided
+    from deploykit.report.build import describe_build, describe_undecided
 
     require_read(spec, asked)
     try:
@@ -100,10 +102,11 @@ def command(
             accept_rtx_plan=accept_rtx_plan,
         )
     except PrecisionUndecided as undecided:
-        answer(undecided.result, describe_undecided, as_json=as_json)
+        answer(cast("UndecidedResult", undecided.result), describe_undecided, as_json=as_json)
         raise DeploykitError(undecided.message, hint=UNDECIDED) from None
-    found = {**built.result, "defaults": chosen_by_default(built.spec)}
-    answer({**found, "engine": built.save(output)} if output else found, describe_build, as_json=as_json)
+    copied = built.save(output) if output else built.result.engine
+    found = replace(built.result, defaults=chosen_by_default(built.spec), engine=copied)
+    answer(found, describe_build, as_json=as_json)
     note_unread(built.spec, precisions_of(asked), quantized=built.built.exported.quantized, overflow=True)
 
 

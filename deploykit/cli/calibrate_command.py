@@ -170,7 +170,7 @@ def calibrate_model(
 def calibrate_merge(shards: tuple[Path, ...], method: str, percentile: float, output: Path, as_json: bool) -> None:
     """Join the shards of one calibration into its table."""
     from deploykit.api import merge_shards
-    from deploykit.report.outcome import describe_calibration
+    from deploykit.report.build import describe_calibration
 
     require_percentile(method, option="--method")
     table = merge_shards(shards, output=output, method=method, percentile=percentile)
@@ -214,19 +214,19 @@ class _Aim:
 
 def _count(spec: BuildSpec, shared: _Shared, *, shard: str, output: Path, as_json: bool) -> None:
     from deploykit.api import calibrate_shard
-    from deploykit.report.outcome import describe_calibration
+    from deploykit.report.build import describe_shard
 
-    answer(calibrate_shard(spec.model, shard=shard, output=output, **shared), describe_calibration, as_json=as_json)
+    answer(calibrate_shard(spec.model, shard=shard, output=output, **shared), describe_shard, as_json=as_json)
 
 
 def _calibrate(spec: BuildSpec, shared: _Shared, *, output: Path | None, as_json: bool) -> None:
     from deploykit.api import calibrate
-    from deploykit.report.outcome import describe_calibration
+    from deploykit.report.build import describe_calibration
 
     method, percentile = spec.calibration.method, spec.calibration.percentile
     table = calibrate(spec.model, method=method, percentile=percentile, **shared)
-    copied = {"table": table.save(output)} if output else {}
-    answer({**table.result, **copied}, describe_calibration, as_json=as_json)
+    found = replace(table.result, table=table.save(output)) if output else table.result
+    answer(found, describe_calibration, as_json=as_json)
 
 
 def _measure(
@@ -234,7 +234,7 @@ def _measure(
 ) -> None:
     from deploykit.api import calibrate, sensitivity
     from deploykit.report.sensitivity import render_sensitivity
-    from deploykit.results.document import SCHEMA_VERSION, to_json
+    from deploykit.results.document import to_json
 
     method, percentile = spec.calibration.method, spec.calibration.percentile
     if output:
@@ -250,6 +250,6 @@ def _measure(
         **shared,
     )
     if as_json:
-        click.echo(to_json({"schema_version": SCHEMA_VERSION, **found.as_dict()}))
+        click.echo(to_json(found))
     else:
         render_sensitivity(found)

@@ -93,7 +93,7 @@ def finish(report: "Report", *, as_json: bool) -> None:
     from deploykit.results.document import to_json
 
     if as_json:
-        click.echo(to_json(report.as_json()))
+        click.echo(to_json(report))
     else:
         render_report(report)
     click.get_current_context().exit(exit_code(report.rows))

@@ -66,7 +66,7 @@ def command(
         spec.model, data=labeled, calibration_data=calibration_data, limit=limit, max_drop=max_drop, **shared.keywords()
     )
     if shared.as_json:
-        click.echo(to_json(found.as_json()))
+        click.echo(to_json(found))
     else:
         render_accuracy(found)
     click.get_current_context().exit(exit_code([line.row for line in found.rows], compared=False))

@@ -1,8 +1,8 @@
 """`deploykit export MODEL`: PyTorch to optimized ONNX, checked against float64, each rewrite priced."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -18,6 +18,7 @@ from deploykit.spec import BuildSpec
 
 if TYPE_CHECKING:
     from deploykit.api import Gpu
+    from deploykit.results.build import ExportResult
 
 OF_COSTS = {"precision", "batch", *TARGETS}
 PRECISION_OPTION = graph(
@@ -111,17 +112,17 @@ def command(
         store=store,
         progress=StageProgress(),
     )
-    _show({**graph.result, "onnx": graph.save(output)} if output else graph.result, as_json=as_json)
+    _show(replace(graph.result, onnx=graph.save(output)) if output else graph.result, as_json=as_json)
     graph.raise_if_failed()
 
 
-def _show(found: Mapping[str, Any], *, as_json: bool) -> None:
-    from deploykit.report.ledger import render_ledger
-    from deploykit.report.outcome import describe_export
+def _show(found: "ExportResult", *, as_json: bool) -> None:
+    from deploykit.report.build import describe_export
+    from deploykit.report.fusions import render_fusions
 
     answer(found, describe_export, as_json=as_json)
-    if found["ledger"] and not as_json:
-        render_ledger(found["ledger"])
+    if found.ledger and not as_json:
+        render_fusions(found.ledger)
 
 
 def _require_use(*, fusion_report: bool, auto: bool) -> None:

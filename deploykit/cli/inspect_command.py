@@ -1,8 +1,7 @@
 """`deploykit inspect MODEL|ENGINE`: what was compiled, kernel by kernel."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +15,7 @@ from deploykit.spec import BuildSpec, Precision
 
 if TYPE_CHECKING:
     from deploykit.api import Gpu
+    from deploykit.results.inspection import Inspection
 
 
 OF_BUILDS = {
@@ -98,13 +98,13 @@ def command(
         trust_engine=trust_engine,
     )
     if not engine:
-        quantized = spec.precision is Precision.INT8 and inspection.planned.calibration is None
+        quantized = spec.precision is Precision.INT8 and inspection.calibration is None
         compared = {Precision.FP16} if Precision.INT8 in precisions else set()
         note_unread(spec, precisions | compared, quantized=quantized, overflow=False)
-    _show(inspection.as_dict(), top=top, html=html, as_json=as_json)
+    _show(inspection, top=top, html=html, as_json=as_json)
 
 
-def _show(found: Mapping[str, Any], *, top: int, html: Path | None, as_json: bool) -> None:
+def _show(found: "Inspection", *, top: int, html: Path | None, as_json: bool) -> None:
     from deploykit.report.inspection import render_inspection
     from deploykit.results.document import to_json
 

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from deploykit.data.archive import archive_hint, prepared_arrays, row_digests, takes
 from deploykit.data.dataset import Role, split_roles
 from deploykit.data.feeds import joined_feeds, whole_runs
 from deploykit.data.images import PreparedImages, open_images
 from deploykit.data.noise import can_draw, noise_feeds
-from deploykit.data.preparation import Preparation, preparation_of, takes_images
+from deploykit.data.preparation import Preparation, PreparationFacts, preparation_of, takes_images
 from deploykit.errors import UnsupportedGraph, UsageError
 from deploykit.host import library_versions
 from deploykit.spec import BuildSpec, DataSource, Feed, InputRange, ModelSpec, Signature, Synthetic, TensorSpec
@@ -30,6 +30,17 @@ PREPARED = "arrays, prepared by whoever made them"
 GROUP = 8  # images at a time where only outputs count
 FEWEST = 2  # images that a calibration is made of
 NOISE_SEEDS = {"calibration": 0x0CA1, "test": 0x7E57}  # added to the seed, so that the two never show the same
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFacts:
+    """What is on record of inputs: where they come from, how they were prepared, and which images they are."""
+
+    data: str
+    preprocessing: PreparationFacts | None
+    image_names: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    note: str | None = None
 
 
 class Inputs(Protocol):
@@ -51,13 +62,8 @@ class Inputs(Protocol):
         ...
 
     @property
-    def facts(self) -> Mapping[str, Any]:
+    def facts(self) -> DataFacts:
         """What a calibration on them puts on record."""
-        ...
-
-    @property
-    def asked(self) -> Mapping[str, Any]:
-        """The origin of the images and of their preparation, which may differ where the images are the same."""
         ...
 
     @property
@@ -110,15 +116,13 @@ class ImageInputs:
         return str(self.images.preprocessing)
 
     @property
-    def facts(self) -> Mapping[str, Any]:
-        return {
-            "image_names": [raw.name for raw in self.images.used],
-            "skipped": list(self.skipped),
-        }
-
-    @property
-    def asked(self) -> Mapping[str, Any]:
-        return {"data": DEMO if self.images.crops_only else str(self.origin), "preprocessing": self.how.as_dict()}
+    def facts(self) -> DataFacts:
+        return DataFacts(
+            data=DEMO if self.images.crops_only else str(self.origin),
+            preprocessing=self.how.facts,
+            image_names=tuple(raw.name for raw in self.images.used),
+            skipped=self.skipped,
+        )
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -164,12 +168,12 @@ class ArrayInputs:
         return PREPARED
 
     @property
-    def facts(self) -> Mapping[str, Any]:
-        return {"image_names": [f"{self.path.name}[{row}]" for row in self.rows], "skipped": []}
-
-    @property
-    def asked(self) -> Mapping[str, Any]:
-        return {"data": str(self.path), "preprocessing": {"said": PREPARED}}
+    def facts(self) -> DataFacts:
+        return DataFacts(
+            data=str(self.path),
+            preprocessing=PreparationFacts(said=PREPARED),
+            image_names=tuple(f"{self.path.name}[{row}]" for row in self.rows),
+        )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -206,12 +210,8 @@ class NoiseInputs:
         return f"{NOISE}, seed {self.seed}"
 
     @property
-    def facts(self) -> Mapping[str, Any]:
-        return {"image_names": [], "skipped": [], "note": SYNTHETIC}
-
-    @property
-    def asked(self) -> Mapping[str, Any]:
-        return {"data": NOISE, "preprocessing": None}
+    def facts(self) -> DataFacts:
+        return DataFacts(data=NOISE, preprocessing=None, note=SYNTHETIC)
 
     def __len__(self) -> int:
         return self.count

@@ -7,9 +7,8 @@ is told.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from deploykit.errors import UntrustedArtifact, UsageError
 from deploykit.spec import ImageAxes, Preprocessing, PreprocessRequest, Signature, TensorSpec
@@ -26,6 +25,25 @@ SAID = {
     "bytes": "the input takes bytes",
     "assumed": "assumed",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparationFacts:
+    """How images were prepared: `said` in words, and the rest where it was deploykit that prepared them."""
+
+    said: str
+    origin: Origin | None = None
+    warning: str | None = None
+    height: int | None = None
+    width: int | None = None
+    fit: str | None = None
+    resize: int | None = None
+    interpolation: str | None = None
+    channel_order: str | None = None
+    layout: str | None = None
+    scale: float | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,33 +63,35 @@ class Preparation:
         return f"{said}; {self.noticed}" if self.noticed else said
 
     def __str__(self) -> str:
-        return describe_preprocessing(self.as_dict())
+        return describe_preprocessing(self.facts)
 
-    def as_dict(self) -> dict[str, Any]:
+    @property
+    def facts(self) -> PreparationFacts:
+        """The recipe for a record."""
         recipe = self.recipe
-        return {
-            "said": str(recipe),
-            "origin": self.origin,
-            "warning": self.warning or None,
-            "height": recipe.height,
-            "width": recipe.width,
-            "fit": recipe.fit,
-            "resize": recipe.resize if recipe.fit == "crop" else None,
-            "interpolation": recipe.interpolation,
-            "channel_order": recipe.channel_order if len(recipe.mean) > 1 else None,
-            "layout": recipe.layout,
-            "scale": recipe.scale,
-            "mean": list(recipe.mean),
-            "std": list(recipe.std),
-        }
+        return PreparationFacts(
+            said=str(recipe),
+            origin=self.origin,
+            warning=self.warning or None,
+            height=recipe.height,
+            width=recipe.width,
+            fit=recipe.fit,
+            resize=recipe.resize if recipe.fit == "crop" else None,
+            interpolation=recipe.interpolation,
+            channel_order=recipe.channel_order if len(recipe.mean) > 1 else None,
+            layout=recipe.layout,
+            scale=recipe.scale,
+            mean=recipe.mean,
+            std=recipe.std,
+        )
 
 
-def describe_preprocessing(found: Mapping[str, Any] | None) -> str:
+def describe_preprocessing(found: PreparationFacts | None) -> str:
     """How images were prepared, who says so, and the warning where nobody did."""
-    if not found:
+    if found is None:
         return ""
-    who = f" ({SAID[found['origin']]})" if found.get("origin") else ""
-    return "\n".join(filter(None, (f"{found['said']}{who}", found.get("warning"))))
+    who = f" ({SAID[found.origin]})" if found.origin else ""
+    return "\n".join(filter(None, (f"{found.said}{who}", found.warning)))
 
 
 def image_axes(network: Signature) -> ImageAxes | None:

@@ -10,12 +10,13 @@ McNemar test, two-sided.
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deploykit.codec import NOT_IN_JSON, shown
 from deploykit.spec.arrays import Array
 
 Z = 1.959963984540054  # the 97.5 % point of the standard normal distribution
@@ -68,8 +69,10 @@ class Predictions:
 class Share:
     """`hits` of `n`, and the 95 % interval of the share (0 to 1)."""
 
+    JSON_PROPERTIES = shown("value", ci95="interval")
+
     hits: int
-    n: int
+    n: int = field(metadata=NOT_IN_JSON)
 
     @property
     def value(self) -> float:
@@ -89,10 +92,12 @@ class Flips:
     `swaps` counts images whose class changed at all, by (class before, class after).
     """
 
-    n: int
+    JSON_PROPERTIES = shown("p", drop_points="drop", ci95_points="interval", changed="most_common_swaps")
+
+    n: int = field(metadata=NOT_IN_JSON)
     lost: int
     gained: int
-    swaps: Counter[tuple[int, int]]
+    swaps: Counter[tuple[int, int]] = field(metadata=NOT_IN_JSON)
 
     @classmethod
     def between(cls, first: Predictions, second: Predictions) -> "Flips":
@@ -116,6 +121,11 @@ class Flips:
         center = (lost - gained) / n
         half = Z * math.sqrt(lost + gained - (lost - gained) ** 2 / n) / n
         return 100 * (center - half), 100 * (center + half)
+
+    @property
+    def most_common_swaps(self) -> tuple[tuple[int, int, int], ...]:
+        """Class before, class after, how many images."""
+        return tuple((before, after, count) for (before, after), count in self.swaps.most_common())
 
     @property
     def p(self) -> float:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Literal
 
 from deploykit.parity.channels import Part
 from deploykit.parity.kinds import KindName
@@ -49,6 +49,17 @@ class OutputParity:
         return self.total or self.precision
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParityDocument(OutputParity):
+    """A row's parity as JSON has it: the figures of its worst output, the row's verdict and reason, all outputs."""
+
+    sqnr_db: float | None
+    images: int
+    reference: str
+    weights: str
+    outputs: tuple[OutputParity, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class ParityResult:
     """All outputs of one row; its verdict is the worst among them, its figures those of that output."""
@@ -78,16 +89,17 @@ class ParityResult:
             return "no output reads the network's inputs; agreement says nothing"
         return self.worst.reason
 
-    def as_dict(self) -> dict[str, Any]:
+    def __json__(self) -> ParityDocument:
         worst = self.worst
-        return {
-            "sqnr_db": worst.loss.sqnr_db if worst.loss else None,
-            **(_plain(worst) | {"verdict": self.verdict, "reason": self.reason}),
-            "images": self.images,
-            "reference": self.reference,
-            "weights": self.weights,
-            "outputs": [_plain(output) for output in self.outputs],
-        }
+        figures = {each.name: getattr(worst, each.name) for each in fields(worst)}
+        return ParityDocument(
+            **{**figures, "verdict": self.verdict, "reason": self.reason},
+            sqnr_db=worst.loss.sqnr_db if worst.loss else None,
+            images=self.images,
+            reference=self.reference,
+            weights=self.weights,
+            outputs=self.outputs,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +109,6 @@ class Undecided:
     reason: str
     verdict: Literal["inconclusive"] = "inconclusive"
 
-    def as_dict(self) -> dict[str, Any]:
-        return {"verdict": self.verdict, "reason": self.reason}
-
 
 @dataclass(frozen=True, slots=True)
 class GateMissed:
@@ -108,18 +117,8 @@ class GateMissed:
     reason: str
     verdict: Literal["fail"] = "fail"
 
-    def as_dict(self) -> dict[str, Any]:
-        return {"verdict": self.verdict, "reason": self.reason}
-
 
 Parity = ParityResult | Undecided | GateMissed
-
-
-def _plain(output: OutputParity) -> dict[str, Any]:
-    found = asdict(output)
-    if output.agreement:
-        found["agreement"]["share"] = output.agreement.share
-    return found
 
 
 def _loss(output: OutputParity) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from deploykit.codec import shown
 from deploykit.parity.kinds import Kind
 from deploykit.parity.reference import apart
 from deploykit.spec.arrays import Array
@@ -18,6 +19,8 @@ MATCHED = 2048  # items that are matched one by one; more are matched in the ord
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """`wrong` of `of` values, or items, are not the reference's."""
+
+    JSON_PROPERTIES = shown("share")
 
     wrong: int
     of: int

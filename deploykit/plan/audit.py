@@ -20,10 +20,10 @@ fewer elements than it reads from one input (a mean, say) is none of the four.
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import prod
-from typing import Any
 
+from deploykit.codec import shown
 from deploykit.plan.model import COMPUTE_TYPE, POINTWISE, TYPES_OF_SIZE, EnginePlan, PlanLayer, PlanTensor
 from deploykit.spec import Precision
 from deploykit.spec.operators import RECURRENT
@@ -43,6 +43,8 @@ class AuditedNode:
 
     `reason` is "" for a node in the engine's type.
     """
+
+    JSON_PROPERTIES = shown("as_wanted")
 
     name: str
     op: str
@@ -77,6 +79,8 @@ class Conversion:
 class Audit:
     """Nodes in the order of the graph, conversions in the order of execution; bytes are per batch."""
 
+    JSON_PROPERTIES = shown("conversion_bytes", "conversion_share")
+
     precision: Precision
     wanted: str
     nodes: tuple[AuditedNode, ...]
@@ -105,19 +109,6 @@ class Audit:
 
     def of_kind(self, *what: str) -> tuple[Conversion, ...]:
         return tuple(conversion for conversion in self.conversions if conversion.what in what)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The audit as JSON holds it."""
-        return {
-            "precision": str(self.precision),
-            "wanted": self.wanted,
-            "nodes": [{**asdict(node), "as_wanted": node.as_wanted} for node in self.nodes],
-            "conversions": [asdict(conversion) for conversion in self.conversions],
-            "conversion_bytes": self.conversion_bytes,
-            "conversion_share": self.conversion_share,
-            "bytes_moved": self.bytes_moved,
-            "bytes_by_type": dict(self.bytes_by_type),
-        }
 
 
 def audit(plan: EnginePlan, reasons: Mapping[str, str] | None = None) -> Audit:

@@ -6,8 +6,7 @@ nothing of another, so advice names its own, and TensorRT-RTX's says that full T
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from deploykit.plan.audit import CAST, COPY, REFORMAT, REQUANTISE, Audit, Conversion, audit
 from deploykit.plan.gpus import Gpu
@@ -32,10 +31,6 @@ class Diagnosis:
     level: str
     topic: str
     text: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """The line as JSON holds it."""
-        return asdict(self)
 
 
 def diagnose(

@@ -9,9 +9,9 @@ it) are matched one to one by kind and shapes; what is left over stands in one p
 
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
+from deploykit.codec import shown
 from deploykit.errors import UsageError
 from deploykit.plan.model import ELEMENT_SIZE, EnginePlan, PlanLayer
 
@@ -62,6 +62,8 @@ class GroupDiff:
     are that layer's.
     """
 
+    JSON_PROPERTIES = shown("bytes_a", "bytes_b", "bytes_difference")
+
     nodes: tuple[str, ...]
     a: tuple[LayerSide, ...]
     b: tuple[LayerSide, ...]
@@ -85,18 +87,6 @@ class GroupDiff:
     def differs(self) -> bool:
         return self.fused_differently or bool(self.retyped) or self.bytes_difference != 0
 
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "nodes": list(self.nodes),
-            "a": [asdict(layer) for layer in self.a],
-            "b": [asdict(layer) for layer in self.b],
-            "retyped": {node: list(types) for node, types in self.retyped.items()},
-            "fused_differently": self.fused_differently,
-            "bytes_a": self.bytes_a,
-            "bytes_b": self.bytes_b,
-            "bytes_difference": self.bytes_difference,
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class PlanDiff:
@@ -116,21 +106,6 @@ class PlanDiff:
     only_b: tuple[GroupDiff, ...]
     shared_nodes: int
     same: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """The comparison as JSON holds it."""
-        return {
-            "a": asdict(self.a),
-            "b": asdict(self.b),
-            "batch": self.batch,
-            "ratios": dict(self.ratios),
-            "kinds": [asdict(count) for count in self.kinds],
-            "changed": [group.as_dict() for group in self.changed],
-            "only_a": [group.as_dict() for group in self.only_a],
-            "only_b": [group.as_dict() for group in self.only_b],
-            "shared_nodes": self.shared_nodes,
-            "same": self.same,
-        }
 
 
 def diff(a: EnginePlan, b: EnginePlan) -> PlanDiff:

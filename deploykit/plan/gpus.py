@@ -15,7 +15,7 @@ figures of a GPU there, or adds one:
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -66,9 +66,6 @@ class Gpu:
         if dtype == "Float":
             return (self.tf32_tflops if tf32 else None) or self.fp32_tflops
         return {"Half": self.fp16_tflops, "Int8": self.int8_tops}.get(dtype)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "target": str(self.target), "approximate": list(self.approximate)}
 
 
 def gpu_names(table: Path | None = None) -> tuple[str, ...]:

@@ -11,9 +11,9 @@ streams. It compares plans of one network on one GPU; it is never to be printed 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
+from deploykit.codec import json_name, shown
 from deploykit.plan.gpus import Gpu
 from deploykit.plan.model import EnginePlan, PlanLayer
 
@@ -24,6 +24,8 @@ ASSUMES = "a roofline: every tensor crosses the memory bus, kernels follow each 
 @dataclass(frozen=True, slots=True)
 class LayerTime:
     """One kernel's bound. `compute_us` is None where the GPU's table has no peak for the type that it reads."""
+
+    JSON_PROPERTIES = shown("us", "binds", "intensity")
 
     name: str
     kind: str
@@ -48,9 +50,6 @@ class LayerTime:
         """FLOP per byte moved; 0 for a kernel that moves nothing."""
         return 2 * self.macs / self.bytes_moved if self.bytes_moved else 0.0
 
-    def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "us": self.us, "binds": self.binds, "intensity": self.intensity}
-
 
 @dataclass(frozen=True, slots=True)
 class Roofline:
@@ -60,12 +59,16 @@ class Roofline:
     type that a product of this plan reads, the intensity (FLOP/byte) from which on compute binds.
     """
 
+    JSON_PROPERTIES = shown(
+        "assumes", "memory_bound_us", "binds", lower_bound_us="total_us", without_peak="without_peak_names"
+    )
+
     gpu: Gpu
     tf32: bool
     batch: int
     layers: tuple[LayerTime, ...]
     has_macs: bool
-    ridges: Mapping[str, float]
+    ridges: Mapping[str, float] = field(metadata=json_name("ridges_flop_per_byte"))
 
     @property
     def total_us(self) -> float:
@@ -92,21 +95,14 @@ class Roofline:
         """Products in a type that the GPU's table has no peak for: memory alone bounds them here."""
         return tuple(layer for layer in self.layers if layer.macs and layer.compute_us is None)
 
-    def as_dict(self) -> dict[str, Any]:
-        """The bounds as JSON holds them."""
-        return {
-            "gpu": self.gpu.as_dict(),
-            "tf32": self.tf32,
-            "batch": self.batch,
-            "assumes": ASSUMES,
-            "lower_bound_us": self.total_us,
-            "memory_bound_us": self.memory_bound_us,
-            "binds": self.binds,
-            "has_macs": self.has_macs,
-            "ridges_flop_per_byte": dict(self.ridges),
-            "without_peak": [layer.name for layer in self.without_peak],
-            "layers": [layer.as_dict() for layer in self.layers],
-        }
+    @property
+    def without_peak_names(self) -> tuple[str, ...]:
+        return tuple(layer.name for layer in self.without_peak)
+
+    @property
+    def assumes(self) -> str:
+        """What the bound takes for granted."""
+        return ASSUMES
 
 
 def roofline(plan: EnginePlan, gpu: Gpu, *, tf32: bool = False) -> Roofline:

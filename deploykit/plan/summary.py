@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from deploykit.codec import shown
 from deploykit.plan.model import COMPUTE_TYPE, WEIGHTED_KINDS, EnginePlan
 
 
@@ -16,6 +16,8 @@ class PlanSummary:
     and the nodes that ended up in another type than the precision's are listed with it (`other_precision`). A node that
     was folded into a constant, say, is in no layer, hence `unaccounted`.
     """
+
+    JSON_PROPERTIES = shown("mb_moved", "engine_mb")
 
     kernels: int
     kinds: Mapping[str, int]
@@ -38,25 +40,6 @@ class PlanSummary:
     @property
     def engine_mb(self) -> float:
         return round(self.engine_bytes / 1e6, 1)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The summary as JSON holds it, under `plan`."""
-        return {
-            "kernels": self.kernels,
-            "kinds": dict(self.kinds),
-            "batch": self.batch,
-            "mb_moved": self.mb_moved,
-            "bytes_moved": self.bytes_moved,
-            "engine_mb": self.engine_mb,
-            "weights_bytes": self.weights_bytes,
-            "activation_bytes": self.activation_bytes,
-            "scratch_bytes": self.scratch_bytes,
-            "weighted_nodes": self.weighted_nodes,
-            "weighted_accounted": self.weighted_accounted,
-            "weighted_reads": dict(self.weighted_reads),
-            "other_precision": dict(self.other_precision),
-            "unaccounted": list(self.unaccounted),
-        }
 
 
 def summarize(plan: EnginePlan) -> PlanSummary:

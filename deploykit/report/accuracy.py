@@ -2,85 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, TextIO
+from collections.abc import Sequence
+from typing import TextIO
 
-from deploykit.parity.accuracy import Flips, Share
 from deploykit.report.text import render_facts, render_lines, render_table, with_notes
-from deploykit.results.document import SCHEMA_VERSION
-from deploykit.results.row import Row, remarks
+from deploykit.results.accuracy import AccuracyReport, AccuracyRow
+from deploykit.results.row import remarks
 
 SWAPS = 5  # changes of class that are named for each row
 DROP = "drop, points [95 % CI]"
 RIGHT = ("top-1 %", "top-5 %", "lost", "gained", "p")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccuracyConditions:
-    """What all rows share. `classes` is how many the data has, `network_classes` how many the network tells apart,
-    `calibration` what INT8's ranges come from, in words."""
-
-    model: str
-    weights: str
-    weights_digest: str | None
-    weights_notes: Sequence[str]
-    data: str
-    preprocessing: str
-    classes: int
-    network_classes: int
-    skipped: tuple[str, ...]
-    calibration: str
-    batch: int
-    threads: int
-
-
-@dataclass(frozen=True, slots=True)
-class AccuracyRow:
-    """A row that did not run has nothing but its state. `flips` are against the first row that ran."""
-
-    row: Row
-    top1: Share | None = None
-    top5: Share | None = None
-    flips: Flips | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        row = self.row
-        kept = (
-            "model",
-            "weights",
-            "backend",
-            "flavour",
-            "precision",
-            "state",
-            "reason",
-            "note",
-            "typed_digest",
-            "batch",
-        )
-        return {
-            **{name: getattr(row, name) for name in kept},
-            "gate": row.parity.as_dict() if row.parity else {},
-            "images": self.top1.n if self.top1 else None,
-            "top1": _share(self.top1),
-            "top5": _share(self.top5),
-            "against_first": _flips(self.flips),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class AccuracyReport:
-    conditions: AccuracyConditions
-    environment: Mapping[str, Any]
-    rows: tuple[AccuracyRow, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        """The documented shape of `evaluate --json`; shares are 0 to 1, drops in points of top-1."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "environment": {**self.environment, "conditions": asdict(self.conditions)},
-            "rows": [row.as_json() for row in self.rows],
-        }
 
 
 def render_accuracy(report: AccuracyReport, *, file: TextIO | None = None) -> None:
@@ -91,7 +22,7 @@ def render_accuracy(report: AccuracyReport, *, file: TextIO | None = None) -> No
     fewer = ""
     if shared.classes < shared.network_classes:
         fewer = f" (the network has {shared.network_classes}: class 0 of the data is taken for its class 0, and so on)"
-    cpu = report.environment.get("cpu") or {}
+    cpu = report.environment.cpu
     facts: dict[str, object] = {
         "model": shared.model,
         "weights": with_notes(shared.weights, shared.weights_notes),
@@ -99,7 +30,7 @@ def render_accuracy(report: AccuracyReport, *, file: TextIO | None = None) -> No
         "preprocessing": shared.preprocessing,
         "INT8 from": shared.calibration,
         "run": f"batch {shared.batch}, threads {shared.threads}",
-        "CPU": f"{cpu.get('model', 'unknown')} ({', '.join(cpu.get('flags', ()))})",
+        "CPU": f"{cpu.model} ({', '.join(cpu.flags)})",
     }
     facts |= {row.row.backend: row.row.flavour for row in rows if row.row.flavour}
     render_facts(facts, file=file)
@@ -145,21 +76,3 @@ def _said(line: AccuracyRow) -> Sequence[str]:
     listed = ", ".join(f"{before} to {after} ({count})" for (before, after), count in swaps)
     gate = row.parity.reason if row.parity and row.state == "measured" else ""
     return [text for text in (row.reason, row.note, gate, listed and f"classes that changed: {listed}") if text]
-
-
-def _share(found: Share | None) -> dict[str, Any] | None:
-    return None if found is None else {"value": found.value, "ci95": list(found.interval), "hits": found.hits}
-
-
-def _flips(found: Flips | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    swaps = [[before, after, count] for (before, after), count in found.swaps.most_common()]
-    return {
-        "lost": found.lost,
-        "gained": found.gained,
-        "drop_points": found.drop,
-        "ci95_points": list(found.interval),
-        "p": found.p,
-        "changed": swaps,
-    }

@@ -7,11 +7,13 @@ heading above them says so.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from deploykit.data.preparation import describe_preprocessing
-from deploykit.report.outcome import describe_ranges
+from deploykit.plan.audit import Audit
+from deploykit.plan.diff import GroupDiff, LayerSide, PlanDiff
+from deploykit.plan.roofline import Roofline
+from deploykit.report.build import describe_ranges
 from deploykit.report.text import (
     count_or_size,
     megabytes,
@@ -22,189 +24,190 @@ from deploykit.report.text import (
     share,
     with_notes,
 )
+from deploykit.results.inspection import Inspection, Kernel
 
 NAMES = 2  # ONNX nodes of a kernel that are listed by name
 LONGEST = 60  # characters of a name in a table
 SIZES = {"weights_bytes": "weights", "activation_bytes": "activations", "scratch_bytes": "scratch"}
 TOTALS = ("kernels", "bytes_moved", "engine_bytes", "weights_bytes", "activation_bytes", "scratch_bytes")
 
-Found = Mapping[str, Any]
 
-
-def render_inspection(found: Found, *, top: int) -> None:
+def render_inspection(found: Inspection, *, top: int) -> None:
     """The whole report on stdout; `top` rows of each list."""
     render_facts(_facts(found))
-    render_lines(["", *(f"{line['level']}: {line['text']}" for line in found["diagnoses"])])
+    render_lines(["", *(f"{line.level}: {line.text}" for line in found.diagnoses)])
     _kinds(found)
-    _dearest(found, top)
-    if found["roofline"]:
-        _slowest(found, top)
-    _audit(found["audit"], top)
+    _most_traffic(found, top)
+    if found.roofline:
+        _slowest(found, found.roofline, top)
+    _audit(found.audit, top)
     _conversions(found)
-    if found["diff"]:
-        _difference(found, top)
+    if found.diff:
+        _difference(found, found.diff, top)
 
 
-def _facts(found: Found) -> dict[str, str]:
-    summary = found["summary"]
-    sizes = [f"{said} {summary[name] / 1e6:.1f}" for name, said in SIZES.items() if summary[name] is not None]
-    targets = f" for {', '.join(found['targets'])}" if found["targets"] else ""
+def _facts(found: Inspection) -> dict[str, str]:
+    summary = found.summary
+    known = {said: getattr(summary, name) for name, said in SIZES.items()}
+    sizes = [f"{said} {size / 1e6:.1f}" for said, size in known.items() if size is not None]
+    targets = f" for {', '.join(found.targets)}" if found.targets else ""
     return {
-        "plan": found["title"],
-        "weights": with_notes(found["weights"], found["weights_notes"]) or "not known: the engine is from elsewhere",
-        "calibration": describe_ranges(found["calibration"]),
-        "preprocessing": describe_preprocessing((found["calibration"] or {}).get("preprocessing")),
-        "compiler": f"{found['compiler']}{targets}; read from its {found['source']}",
-        "kernels": f"{summary['kernels']}",
-        "MB moved": f"{summary['mb_moved']:.1f} for a batch of {found['batch']}",
-        "MB": ", ".join([f"engine {summary['engine_mb']:.1f}", *sizes]),
-        "precision": f"{summary['weighted_accounted']} of {summary['weighted_nodes']} weighted nodes accounted for",
-        "roofline": _bound(found["roofline"]),
+        "plan": found.title,
+        "weights": with_notes(found.weights, found.weights_notes) or "not known: the engine is from elsewhere",
+        "calibration": describe_ranges(found.calibration),
+        "preprocessing": describe_preprocessing(found.calibration.preprocessing if found.calibration else None),
+        "compiler": f"{found.compiler}{targets}; read from its {found.source}",
+        "kernels": f"{summary.kernels}",
+        "MB moved": f"{summary.mb_moved:.1f} for a batch of {found.batch}",
+        "MB": ", ".join([f"engine {summary.engine_mb:.1f}", *sizes]),
+        "precision": f"{summary.weighted_accounted} of {summary.weighted_nodes} weighted nodes accounted for",
+        "roofline": _bound(found.roofline),
     }
 
 
-def _bound(found: Found | None) -> str:
+def _bound(found: Roofline | None) -> str:
     if not found:
         return ""
     return (
-        f"at least {found['lower_bound_us']:.1f} us a batch on {found['gpu']['name']}, "
-        f"{share(found['memory_bound_us'], found['lower_bound_us'])} of it memory bound "
-        f"({found['assumes']})"
+        f"at least {found.total_us:.1f} us a batch on {found.gpu.name}, "
+        f"{share(found.memory_bound_us, found.total_us)} of it memory bound "
+        f"({found.assumes})"
     )
 
 
-def _kinds(found: Found) -> None:
+def _kinds(found: Inspection) -> None:
     _heading("Kernels by kind and type read")
-    total = found["summary"]["bytes_moved"]
+    total = found.summary.bytes_moved
     lines = [
         [
-            row["kind"],
-            row["reads"],
-            str(row["kernels"]),
-            megabytes(row["bytes_moved"]),
-            share(row["bytes_moved"], total),
+            row.kind,
+            row.reads,
+            str(row.kernels),
+            megabytes(row.bytes_moved),
+            share(row.bytes_moved, total),
         ]
-        for row in found["kernels_by_type"]
+        for row in found.kernels_by_type
     ]
     render_table(["kind", "reads", "kernels", "MB", "of all"], lines, right=("kernels", "MB", "of all"))
 
 
-def _dearest(found: Found, top: int) -> None:
-    layers, total = found["layers"], found["summary"]["bytes_moved"]
+def _most_traffic(found: Inspection, top: int) -> None:
+    layers, total = found.layers, found.summary.bytes_moved
     _heading(f"{_most(layers, top)} kernels that move the most bytes")
-    _kernels(layers, top, by=_bytes_moved, part=lambda each: share(each["bytes_moved"], total))
+    _kernels(layers, top, by=_bytes_moved, part=lambda each: share(each.bytes_moved, total))
 
 
-def _slowest(found: Found, top: int) -> None:
-    layers, total = found["layers"], found["roofline"]["lower_bound_us"]
-    gpu = found["roofline"]["gpu"]["name"]
+def _slowest(found: Inspection, bounds: Roofline, top: int) -> None:
+    layers, total = found.layers, bounds.total_us
+    gpu = bounds.gpu.name
     by_bytes, by_bound = (_first(layers, top, by) for by in (_bytes_moved, _lower_bound))
     if by_bytes == by_bound:
         render_lines(["", f"The same kernels, in this order, have the highest lower bounds on {gpu}."])
         return
     _heading(f"{_most(layers, top)} kernels with the highest lower bound on {gpu} (nothing was measured)")
-    _kernels(layers, top, by=_lower_bound, part=lambda layer: share(layer["us"], total))
+    _kernels(layers, top, by=_lower_bound, part=lambda layer: share(layer.us or 0.0, total))
 
 
-def _kernels(layers: Sequence[Found], top: int, *, by: Callable[[Found], float], part: Callable[[Found], str]) -> None:
-    bounded = any(layer["us"] is not None for layer in layers)
+def _kernels(
+    layers: Sequence[Kernel], top: int, *, by: Callable[[Kernel], float], part: Callable[[Kernel], str]
+) -> None:
+    bounded = any(layer.us is not None for layer in layers)
     headings = ["kernel", "kind", "reads", "writes", "MB", "MMACs", *(["us >=", "bound"] if bounded else []), "of all"]
     lines = [
         [
-            _cut(layer["name"]),
-            layer["kind"],
-            layer["reads"],
-            layer["writes"],
-            megabytes(layer["bytes_moved"]),
-            f"{layer['macs'] / 1e6:,.0f}" if layer["macs"] else "",
-            *([f"{layer['us']:.2f}", layer["binds"]] if bounded else []),
+            _cut(layer.name),
+            layer.kind,
+            layer.reads,
+            layer.writes,
+            megabytes(layer.bytes_moved),
+            f"{layer.macs / 1e6:,.0f}" if layer.macs else "",
+            *([f"{layer.us:.2f}", layer.binds or ""] if bounded else []),
             part(layer),
-            _named(layer["nodes"]),
+            _named(layer.nodes),
         ]
         for layer in _first(layers, top, by)
     ]
     render_table([*headings, "ONNX nodes"], lines, right=("MB", "MMACs", "us >=", "of all"))
 
 
-def _first(layers: Sequence[Found], top: int, by: Callable[[Found], float]) -> list[Found]:
+def _first(layers: Sequence[Kernel], top: int, by: Callable[[Kernel], float]) -> list[Kernel]:
     return sorted(layers, key=by, reverse=True)[:top]
 
 
-def _bytes_moved(layer: Found) -> float:
-    return float(layer["bytes_moved"])
+def _bytes_moved(layer: Kernel) -> float:
+    return float(layer.bytes_moved)
 
 
-def _lower_bound(layer: Found) -> float:
-    return float(layer["us"])
+def _lower_bound(layer: Kernel) -> float:
+    return layer.us or 0.0
 
 
-def _audit(found: Found, top: int) -> None:
-    odd = [node for node in found["nodes"] if not node["as_wanted"]]
+def _audit(found: Audit, top: int) -> None:
+    odd = [node for node in found.nodes if not node.as_wanted]
     _heading(
-        f"Precision audit: {len(found['nodes']) - len(odd)} of {len(found['nodes'])} convolutions and matrix products "
-        f"compute in {found['wanted']}"
+        f"Precision audit: {len(found.nodes) - len(odd)} of {len(found.nodes)} convolutions and matrix products "
+        f"compute in {found.wanted}"
     )
     if odd:
-        lines = [[_cut(node["name"]), node["op"], node["dtype"] or "-", node["reason"]] for node in odd[:top]]
+        lines = [[_cut(node.name), node.op, node.dtype or "-", node.reason] for node in odd[:top]]
         render_table(["node", "operator", "computes in", "why"], lines)
         _more(odd, top)
 
 
-def _conversions(found: Found) -> None:
-    groups, total = found["conversions_by_kind"], found["summary"]["bytes_moved"]
+def _conversions(found: Inspection) -> None:
+    groups, total = found.conversions_by_kind, found.summary.bytes_moved
     if not groups:
         render_lines(["No kernel only converts."])
         return
     _heading("Kernels that only convert, with what rides in them")
     lines = [
         [
-            group["what"],
-            str(group["kernels"]),
-            megabytes(group["bytes_moved"]),
-            share(group["bytes_moved"], total),
-            _cut(group["largest"]),
+            group.what,
+            str(group.kernels),
+            megabytes(group.bytes_moved),
+            share(group.bytes_moved, total),
+            _cut(group.largest),
         ]
         for group in groups
     ]
     render_table(["what", "kernels", "MB", "of all", "largest"], lines, right=("kernels", "MB", "of all"))
 
 
-def _difference(found: Found, top: int) -> None:
-    compared = found["diff"]
-    a, b = compared["a"], compared["b"]
-    _heading(f"{found['beside']} (a) and {found['title']} (b)")
+def _difference(found: Inspection, compared: PlanDiff, top: int) -> None:
+    a, b = compared.a, compared.b
+    _heading(f"{found.beside} (a) and {found.title} (b)")
     lines = [
         [
             name.replace("_", " "),
-            count_or_size(name, a[name]),
-            count_or_size(name, b[name]),
-            ratio(compared["ratios"].get(name)),
+            count_or_size(name, getattr(a, name)),
+            count_or_size(name, getattr(b, name)),
+            ratio(compared.ratios.get(name)),
         ]
         for name in TOTALS
     ]
     render_table(["", "a", "b", "b / a"], lines, right=("a", "b", "b / a"))
     _heading("Kernels by kind and type read")
-    counts = [[row["kind"], row["reads"], str(row["a"]), str(row["b"])] for row in compared["kinds"]]
+    counts = [[row.kind, row.reads, str(row.a), str(row.b)] for row in compared.kinds]
     render_table(["kind", "reads", "a", "b"], counts, right=("a", "b"))
-    for title, name in (
-        ("Parts that differ", "changed"),
-        ("Kernels in a alone", "only_a"),
-        ("Kernels in b alone", "only_b"),
+    for title, groups in (
+        ("Parts that differ", compared.changed),
+        ("Kernels only in a", compared.only_a),
+        ("Kernels only in b", compared.only_b),
     ):
-        _groups(title, compared[name], top)
-    render_lines(["", f"{compared['same']} parts are the same; {compared['shared_nodes']} ONNX nodes are in both."])
+        _groups(title, groups, top)
+    render_lines(["", f"{compared.same} parts are the same; {compared.shared_nodes} ONNX nodes are in both."])
 
 
-def _groups(title: str, groups: Sequence[Found], top: int) -> None:
+def _groups(title: str, groups: Sequence[GroupDiff], top: int) -> None:
     if not groups:
         return
     _heading(f"{title}: {len(groups)}, the largest difference in bytes first")
     lines = [
         [
-            _named(group["nodes"]) or _named([layer["name"] for layer in (*group["a"], *group["b"])]),
-            _side(group["a"]),
-            _side(group["b"]),
-            f"{group['bytes_difference'] / 1e6:+.2f}",
+            _named(group.nodes) or _named([layer.name for layer in (*group.a, *group.b)]),
+            _side(group.a),
+            _side(group.b),
+            f"{group.bytes_difference / 1e6:+.2f}",
             _what_differs(group),
         ]
         for group in groups[:top]
@@ -213,31 +216,31 @@ def _groups(title: str, groups: Sequence[Found], top: int) -> None:
     _more(groups, top)
 
 
-def _what_differs(group: Found) -> str:
-    types = sorted({f"{there} -> {here}" for there, here in group["retyped"].values()})
-    return ", ".join([*types, *(["fused differently"] if group["fused_differently"] else [])])
+def _what_differs(group: GroupDiff) -> str:
+    types = sorted({f"{there} -> {here}" for there, here in group.retyped.values()})
+    return ", ".join([*types, *(["fused differently"] if group.fused_differently else [])])
 
 
-def _side(layers: Sequence[Found]) -> str:
+def _side(layers: Sequence[LayerSide]) -> str:
     """`2 correlation, 1 kgen, 12.3 MB`."""
     if not layers:
         return "-"
     kinds: dict[str, int] = defaultdict(int)
     for layer in layers:
-        kinds[layer["kind"]] += 1
+        kinds[layer.kind] += 1
     said = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-    return f"{said}, {megabytes(sum(layer['bytes_moved'] for layer in layers))} MB"
+    return f"{said}, {megabytes(sum(layer.bytes_moved for layer in layers))} MB"
 
 
 def _heading(text: str) -> None:
     render_lines(["", text, ""])
 
 
-def _most(rows: Sequence[Found], top: int) -> str:
+def _most(rows: Sequence[object], top: int) -> str:
     return f"The {top} of {len(rows)}" if top < len(rows) else f"All {len(rows)}"
 
 
-def _more(rows: Sequence[Found], top: int) -> None:
+def _more(rows: Sequence[object], top: int) -> None:
     if len(rows) > top:
         render_lines([f"... and {len(rows) - top} more: --top {len(rows)} lists all"])
 

@@ -7,12 +7,16 @@ text in it is escaped, control characters too.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
-from typing import Any
 
+from deploykit.plan.audit import Audit
+from deploykit.plan.diagnosis import Diagnosis
+from deploykit.plan.diff import GroupDiff
+from deploykit.plan.roofline import Roofline
 from deploykit.report.plan_svg import kernel_graph, roofline_plot, type_class
 from deploykit.report.text import count_or_size, megabytes, printable, ratio, share
+from deploykit.results.inspection import ConversionGroup, Inspection, Kernel
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 MARKED = 10  # of the kernels that move the most bytes
@@ -59,20 +63,18 @@ svg .tick{fill:var(--soft)}
 @media print{.scroll{max-height:none;overflow:visible}body{max-width:none}}
 """
 
-Found = Mapping[str, Any]
 
-
-def plan_html(found: Found) -> str:
-    """The page of what `inspect --json` prints."""
-    title = _text(found["title"])
+def plan_html(found: Inspection) -> str:
+    """The page of an inspection."""
+    title = _text(found.title)
     parts = [
         f"<header><h1>{title}</h1><p class=soft>{AHEAD}</p>{_facts(found)}</header>",
-        _said(found["diagnoses"]),
+        _said(found.diagnoses),
         _section("Kernels by kind and type read", _kinds(found)),
-        _section("The graph", _key(found["layers"]) + f"<div class=scroll>{kernel_graph(found['layers'])}</div>"),
-        _roofline(found["roofline"]),
-        _audit(found["audit"], found["conversions_by_kind"], found["summary"]["bytes_moved"]),
-        _section(f"All {len(found['layers'])} kernels", _kernels(found)),
+        _section("The graph", _key(found.layers) + f"<div class=scroll>{kernel_graph(found.layers)}</div>"),
+        _roofline(found.roofline),
+        _audit(found.audit, found.conversions_by_kind, found.summary.bytes_moved),
+        _section(f"All {len(found.layers)} kernels", _kernels(found)),
         _difference(found),
     ]
     return (
@@ -84,44 +86,44 @@ def plan_html(found: Found) -> str:
     )
 
 
-def _facts(found: Found) -> str:
-    summary = found["summary"]
-    sizes = [f"{said} {summary[name] / 1e6:.1f}" for name, said in SIZES.items() if summary.get(name) is not None]
+def _facts(found: Inspection) -> str:
+    summary = found.summary
+    known = {said: getattr(summary, name) for name, said in SIZES.items()}
+    sizes = [f"{said} {size / 1e6:.1f}" for said, size in known.items() if size is not None]
     facts = {
-        "compiler": f"{found['compiler']}, read from its {found['source']}",
-        "target": ", ".join(found["targets"]),
-        "precision": found["precision"],
-        "batch": found["batch"],
-        "kernels": summary["kernels"],
-        "MB moved": f"{summary['mb_moved']:.1f} a batch",
-        "MB": ", ".join([f"engine {summary['engine_mb']:.1f}", *sizes]),
-        "weighted nodes": f"{summary['weighted_accounted']} of {summary['weighted_nodes']} accounted for",
+        "compiler": f"{found.compiler}, read from its {found.source}",
+        "target": ", ".join(found.targets),
+        "precision": found.precision,
+        "batch": found.batch,
+        "kernels": summary.kernels,
+        "MB moved": f"{summary.mb_moved:.1f} a batch",
+        "MB": ", ".join([f"engine {summary.engine_mb:.1f}", *sizes]),
+        "weighted nodes": f"{summary.weighted_accounted} of {summary.weighted_nodes} accounted for",
     }
     pairs = "".join(f"<dt>{name}</dt><dd>{_text(value)}</dd>" for name, value in facts.items() if value != "")
     return f"<dl>{pairs}</dl>"
 
 
-def _said(diagnoses: Sequence[Found]) -> str:
+def _said(diagnoses: Sequence[Diagnosis]) -> str:
     lines = [
-        f'<li class="{_text(each["level"])}"><b>{_text(each["level"])}</b> {_text(each["text"])}</li>'
-        for each in diagnoses
+        f'<li class="{_text(each.level)}"><b>{_text(each.level)}</b> {_text(each.text)}</li>' for each in diagnoses
     ]
     return f"<ul class=said>{''.join(lines)}</ul>"
 
 
-def _kinds(found: Found) -> str:
-    total = found["summary"]["bytes_moved"]
+def _kinds(found: Inspection) -> str:
+    total = found.summary.bytes_moved
     rows = [
-        (row["kind"], row["reads"], row["kernels"], megabytes(row["bytes_moved"]), share(row["bytes_moved"], total))
-        for row in found["kernels_by_type"]
+        (row.kind, row.reads, row.kernels, megabytes(row.bytes_moved), share(row.bytes_moved, total))
+        for row in found.kernels_by_type
     ]
     return _table(("kind", "reads", "kernels", "MB", "of all"), rows, numbers=(2, 3, 4))
 
 
-def _key(layers: Sequence[Found]) -> str:
+def _key(layers: Sequence[Kernel]) -> str:
     counts: dict[str, int] = defaultdict(int)
     for layer in layers:
-        counts[layer["reads"]] += 1
+        counts[layer.reads] += 1
     shown = [
         f'<span><i class="{type_class(dtype)}"></i>{_text(dtype)}: {count} kernels</span>'
         for dtype, count in sorted(counts.items(), key=lambda item: -item[1])
@@ -129,26 +131,25 @@ def _key(layers: Sequence[Found]) -> str:
     return f"<p class=key>{''.join(shown)}<span>The bar in a box is its share of the largest kernel's bytes.</span></p>"
 
 
-def _roofline(found: Found | None) -> str:
-    if not found or not found["has_macs"] or not found["ridges_flop_per_byte"]:
+def _roofline(found: Roofline | None) -> str:
+    if not found or not found.has_macs or not found.ridges:
         return ""
-    approximate = found["gpu"]["approximate"]
+    approximate = found.gpu.approximate
     doubts = f" Approximate figures: {', '.join(approximate)}." if approximate else ""
     note = (
-        f"At least {found['lower_bound_us']:.1f} us a batch on {found['gpu']['name']}: {found['assumes']}.{doubts} "
+        f"At least {found.total_us:.1f} us a batch on {found.gpu.name}: {found.assumes}.{doubts} "
         "A circle is a kernel that computes products, the larger the dearer."
     )
     return _section("Roofline", f"<p class=soft>{_text(note)}</p><div class='scroll wide'>{roofline_plot(found)}</div>")
 
 
-def _audit(found: Found, groups: Sequence[Found], total: int) -> str:
-    odd = [node for node in found["nodes"] if not node["as_wanted"]]
-    count = len(found["nodes"])
-    said = f"<p>{count - len(odd)} of {count} convolutions and matrix products compute in {_text(found['wanted'])}.</p>"
-    nodes = [(node["name"], node["op"], node["dtype"] or "-", node["reason"]) for node in odd]
+def _audit(found: Audit, groups: Sequence[ConversionGroup], total: int) -> str:
+    odd = [node for node in found.nodes if not node.as_wanted]
+    count = len(found.nodes)
+    said = f"<p>{count - len(odd)} of {count} convolutions and matrix products compute in {_text(found.wanted)}.</p>"
+    nodes = [(node.name, node.op, node.dtype or "-", node.reason) for node in odd]
     converting = [
-        (group["what"], group["kernels"], megabytes(group["bytes_moved"]), share(group["bytes_moved"], total))
-        for group in groups
+        (group.what, group.kernels, megabytes(group.bytes_moved), share(group.bytes_moved, total)) for group in groups
     ]
     return _section(
         "Precision audit",
@@ -161,64 +162,68 @@ def _audit(found: Found, groups: Sequence[Found], total: int) -> str:
     )
 
 
-def _kernels(found: Found) -> str:
-    layers = found["layers"]
-    floor = sorted((layer["bytes_moved"] for layer in layers), reverse=True)[:MARKED][-1:] or [0]
-    bounded = any(layer["us"] is not None for layer in layers)
+def _kernels(found: Inspection) -> str:
+    layers = found.layers
+    floor = sorted((layer.bytes_moved for layer in layers), reverse=True)[:MARKED][-1:] or [0]
+    bounded = any(layer.us is not None for layer in layers)
     headings = ("", "kernel", "kind", "reads", "writes", "MB", "MMACs", *(("us at least",) if bounded else ()))
     rows = [
         (
             number,
-            layer["name"],
-            layer["kind"],
-            layer["reads"],
-            layer["writes"],
-            megabytes(layer["bytes_moved"]),
-            f"{layer['macs'] / 1e6:,.0f}" if layer["macs"] else "",
-            *((f"{layer['us']:.2f}",) if bounded else ()),
-            "\n".join(layer["nodes"]),
-            "\n".join(layer["modules"]),
+            layer.name,
+            layer.kind,
+            layer.reads,
+            layer.writes,
+            megabytes(layer.bytes_moved),
+            f"{layer.macs / 1e6:,.0f}" if layer.macs else "",
+            *((f"{layer.us:.2f}",) if bounded else ()),
+            "\n".join(layer.nodes),
+            "\n".join(layer.modules),
         )
         for number, layer in enumerate(layers, start=1)
     ]
-    most = {number for number, layer in enumerate(layers) if layer["bytes_moved"] >= floor[0]}
+    most = {number for number, layer in enumerate(layers) if layer.bytes_moved >= floor[0]}
     note = f"<p class=soft>In the order of execution; the {MARKED} that move the most bytes are tinted.</p>"
     numbers = (0, 5, 6, *((7,) if bounded else ()))
     return note + _table((*headings, "ONNX nodes", "PyTorch modules"), rows, numbers=numbers, most=most)
 
 
-def _difference(found: Found) -> str:
-    compared = found["diff"]
+def _difference(found: Inspection) -> str:
+    compared = found.diff
     if not compared:
         return ""
-    a, b = compared["a"], compared["b"]
+    a, b = compared.a, compared.b
     names = ("kernels", "bytes_moved", *SIZES)
     totals = [
         (
             name.replace("_", " "),
-            *(count_or_size(name, side[name]) for side in (a, b)),
-            ratio(compared["ratios"].get(name)),
+            *(count_or_size(name, getattr(side, name)) for side in (a, b)),
+            ratio(compared.ratios.get(name)),
         )
         for name in names
     ]
-    kinds = [(row["kind"], row["reads"], row["a"], row["b"]) for row in compared["kinds"]]
+    kinds = [(row.kind, row.reads, row.a, row.b) for row in compared.kinds]
     parts = [
         _table(("", "a", "b", "b / a"), totals, numbers=(1, 2, 3)),
         _table(("kind", "reads", "a", "b"), kinds, numbers=(2, 3)),
     ]
-    for title, key in (("Parts that differ", "changed"), ("In a alone", "only_a"), ("In b alone", "only_b")):
-        if compared[key]:
-            parts.append(f"<h2>{title}</h2>{_groups(compared[key])}")
-    return _section(f"Beside {found['beside']} (a), this plan being b", "".join(parts))
+    for title, groups in (
+        ("Parts that differ", compared.changed),
+        ("Only in a", compared.only_a),
+        ("Only in b", compared.only_b),
+    ):
+        if groups:
+            parts.append(f"<h2>{title}</h2>{_groups(groups)}")
+    return _section(f"Beside {found.beside} (a), this plan being b", "".join(parts))
 
 
-def _groups(groups: Iterable[Found]) -> str:
+def _groups(groups: Iterable[GroupDiff]) -> str:
     rows = [
         (
-            "\n".join(group["nodes"]),
-            "\n".join(f"{layer['kind']} {layer['reads']} {megabytes(layer['bytes_moved'])}" for layer in group["a"]),
-            "\n".join(f"{layer['kind']} {layer['reads']} {megabytes(layer['bytes_moved'])}" for layer in group["b"]),
-            f"{group['bytes_difference'] / 1e6:+.2f}",
+            "\n".join(group.nodes),
+            "\n".join(f"{layer.kind} {layer.reads} {megabytes(layer.bytes_moved)}" for layer in group.a),
+            "\n".join(f"{layer.kind} {layer.reads} {megabytes(layer.bytes_moved)}" for layer in group.b),
+            f"{group.bytes_difference / 1e6:+.2f}",
         )
         for group in groups
     ]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
-from typing import Any
 
+from deploykit.plan.roofline import LayerTime, Roofline
 from deploykit.report.text import printable
+from deploykit.results.inspection import Kernel
 
 TYPES = {
     "Float": "t-float",
@@ -28,11 +29,10 @@ MARGIN, DRAWN = 24, 26  # characters of a name that fit into a box
 PLOT, LEFT, BELOW = (720, 380), 64, 48
 DOTS = (2.5, 13.0)  # radius of the least and of the dearest kernel
 
-Layer = Mapping[str, Any]
 Point = tuple[float, float]
 
 
-def kernel_graph(layers: Sequence[Layer]) -> str:
+def kernel_graph(layers: Sequence[Kernel]) -> str:
     """Every kernel a box colored by the type it reads, below the kernels whose tensors it reads.
 
     A box stands in the row of its longest path from an input; a bar in it shows its part of the bytes of the largest.
@@ -53,33 +53,33 @@ def kernel_graph(layers: Sequence[Layer]) -> str:
         for number, row in rows.items()
         for place, index in enumerate(row)
     }
-    most = max((layer["bytes_moved"] for layer in layers), default=1) or 1
+    most = max((layer.bytes_moved for layer in layers), default=1) or 1
     lines = [_edge(at[writer], at[reader]) for writer, reader in edges]
-    boxes = [_box(number, layer, at[number], layer["bytes_moved"] / most) for number, layer in enumerate(layers)]
+    boxes = [_box(number, layer, at[number], layer.bytes_moved / most) for number, layer in enumerate(layers)]
     return _svg(width, height, "Kernels of the plan, in the order of their data", [*lines, *boxes])
 
 
-def roofline_plot(found: Mapping[str, Any]) -> str:
+def roofline_plot(found: Roofline) -> str:
     """Kernels that compute products, at their intensity and the rate that the bound allows; both axes logarithmic.
 
     `found` is a `Roofline` as JSON holds it. A point lies on the roof by construction: nothing was measured.
     """
-    points = [layer for layer in found["layers"] if layer["macs"] and layer["us"]]
-    bandwidth = found["gpu"]["bandwidth_gbs"] / 1e3  # TB/s: FLOP/byte times it is TFLOP/s
-    ridges = found["ridges_flop_per_byte"]
-    reached = [layer["intensity"] for layer in points] + list(ridges.values())
+    points = [layer for layer in found.layers if layer.macs and layer.us]
+    bandwidth = found.gpu.bandwidth_gbs / 1e3  # TB/s: FLOP/byte times it is TFLOP/s
+    ridges = found.ridges
+    reached = [layer.intensity for layer in points] + list(ridges.values())
     x_low, x_high = _decades(reached)
     y_low, y_high = _decades([low * bandwidth for low in (10**x_low, *ridges.values())])
     plot = _Axes(x_low, x_high, y_low, y_high)
-    most = max((layer["us"] for layer in points), default=1.0)
+    most = max((layer.us for layer in points), default=1.0)
     return _svg(
         PLOT[0],
         PLOT[1],
-        f"Roofline of {found['gpu']['name']}: lower bounds, nothing was measured",
+        f"Roofline of {found.gpu.name}: lower bounds, nothing was measured",
         [
             *plot.grid(),
             *(_roof(plot, dtype, ridge, bandwidth) for dtype, ridge in ridges.items()),
-            *(_dot(plot, layer, layer["us"] / most) for layer in sorted(points, key=lambda layer: -layer["us"])),
+            *(_dot(plot, layer, layer.us / most) for layer in sorted(points, key=lambda layer: -layer.us)),
         ],
     )
 
@@ -89,14 +89,14 @@ def type_class(dtype: str) -> str:
     return TYPES.get(dtype, OTHER_TYPE)
 
 
-def _edges(layers: Sequence[Layer]) -> list[tuple[int, int]]:
+def _edges(layers: Sequence[Kernel]) -> list[tuple[int, int]]:
     """Pairs of kernels (writer, reader) by tensors' names. Where a Concat is in place, several write one tensor."""
     writers: dict[str, list[int]] = defaultdict(list)
     found = []
     for index, layer in enumerate(layers):
-        sources = {source for name in layer["inputs"] for source in writers[name]}
+        sources = {source for name in layer.inputs for source in writers[name]}
         found += [(source, index) for source in sorted(sources)]
-        for name in layer["outputs"]:
+        for name in layer.outputs:
             writers[name].append(index)
     return found
 
@@ -108,19 +108,19 @@ def _depths(count: int, edges: Iterable[tuple[int, int]]) -> list[int]:
     return depth
 
 
-def _box(number: int, layer: Layer, at: Point, share: float) -> str:
+def _box(number: int, layer: Kernel, at: Point, share: float) -> str:
     left, top = at[0] - BOX[0] / 2, at[1] - BOX[1] / 2
-    name = printable(layer["name"])
+    name = printable(layer.name)
     drawn = name if len(name) <= DRAWN else f"{name[: DRAWN - 1]}\u2026"
     said = [
         name,
-        f"{layer['kind']}, reads {layer['reads']}, writes {layer['writes']}, {layer['bytes_moved'] / 1e6:.2f} MB",
-        *([f"{layer['macs'] / 1e6:,.0f} MMACs"] if layer["macs"] else []),
-        *([f"at least {layer['us']:.2f} us, {layer['binds']} bound"] if layer["us"] is not None else []),
-        *map(printable, layer["nodes"]),
+        f"{layer.kind}, reads {layer.reads}, writes {layer.writes}, {layer.bytes_moved / 1e6:.2f} MB",
+        *([f"{layer.macs / 1e6:,.0f} MMACs"] if layer.macs else []),
+        *([f"at least {layer.us:.2f} us, {layer.binds} bound"] if layer.us is not None else []),
+        *map(printable, layer.nodes),
     ]
     return (
-        f'<g class="kernel {type_class(layer["reads"])}" id="k{number}"><title>{_text(chr(10).join(said))}</title>'
+        f'<g class="kernel {type_class(layer.reads)}" id="k{number}"><title>{_text(chr(10).join(said))}</title>'
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{BOX[0]}" height="{BOX[1]}" rx="4"/>'
         f'<rect class="bar" x="{left:.1f}" y="{top + BOX[1] - 4:.1f}" width="{BOX[0] * share:.1f}" height="4"/>'
         f'<text x="{left + 8:.1f}" y="{at[1] + 3:.1f}">{_text(drawn)}</text></g>'
@@ -179,12 +179,12 @@ def _roof(plot: _Axes, dtype: str, ridge: float, bandwidth: float) -> str:
     )
 
 
-def _dot(plot: _Axes, layer: Layer, share: float) -> str:
-    x, y = plot.at(layer["intensity"], 2e-6 * layer["macs"] / layer["us"])
+def _dot(plot: _Axes, layer: LayerTime, share: float) -> str:
+    x, y = plot.at(layer.intensity, 2e-6 * layer.macs / layer.us)
     radius = DOTS[0] + (DOTS[1] - DOTS[0]) * math.sqrt(share)
-    said = f"{printable(layer['name'])}\n{layer['reads']}, at least {layer['us']:.2f} us, {layer['binds']} bound"
+    said = f"{printable(layer.name)}\n{layer.reads}, at least {layer.us:.2f} us, {layer.binds} bound"
     return (
-        f'<circle class="{type_class(layer["reads"])}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}">'
+        f'<circle class="{type_class(layer.reads)}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}">'
         f"<title>{_text(said)}</title></circle>"
     )
 

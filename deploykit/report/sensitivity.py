@@ -1,68 +1,14 @@
-"""What `calibrate --sensitivity` answers: layers by what INT8 costs them, mixed graphs, and the options to paste."""
+"""`calibrate --sensitivity` in words: layers by what INT8 costs them, mixed graphs, and the options to paste."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, TextIO
+from typing import TextIO
 
 from deploykit.data.preparation import describe_preprocessing
 from deploykit.report.text import render_facts, render_lines, render_table, with_notes
+from deploykit.results.sensitivity import Loss, Sensitivity, Stop
 
 SHOWN = 20  # layers; --json has all of them
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """Against the float graph: SQNR of the outputs, dB; points of top-1, 95 % interval, both None without labels."""
-
-    sqnr_db: float
-    drop: float | None = None
-    interval: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LayerLoss:
-    """A weighted layer, and what is lost when only it is in INT8."""
-
-    node: str
-    kind: str
-    loss: Loss
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """A mixed graph: `left` layers in FP16, what is lost then, and its plan in words, or why it has none."""
-
-    left: tuple[str, ...]
-    loss: Loss
-    plan: str
-    chosen: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sensitivity:
-    """Layers with the most harmful first. `stops` end with those of the search for `aim`, in order of `left`."""
-
-    model: str
-    weights: str
-    weights_digest: str | None
-    weights_notes: tuple[str, ...]
-    images: int
-    data: str
-    preprocessing: Mapping[str, Any] | None
-    judged_by: str
-    objective: str
-    method: str
-    layers: tuple[LayerLoss, ...]
-    stops: tuple[Stop, ...]
-
-    @property
-    def chosen(self) -> Stop | None:
-        return next((stop for stop in self.stops if stop.chosen), None)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def render_sensitivity(found: Sensitivity, *, file: TextIO | None = None) -> None:

@@ -7,12 +7,12 @@ itself stays narrow and no text is cut. A column that no row fills is left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TextIO
+from typing import TextIO
 
 from deploykit.bench import Interval, Latency, PerBatch
 from deploykit.parity import PLAIN_REFERENCES, Parity, ParityResult
 from deploykit.report.text import render_facts, render_lines, render_table, with_notes
-from deploykit.results.document import Report
+from deploykit.results.comparison import Report
 from deploykit.results.row import Row, remarks
 
 DIGEST_DIGITS = 12
@@ -44,8 +44,8 @@ def render_report(report: Report, *, file: TextIO | None = None) -> None:
 
 
 def _conditions(report: Report) -> dict[str, object]:
-    shared, cpu, gpu = report.conditions, report.environment.get("cpu") or {}, report.environment.get("gpu")
-    flags = ", ".join(cpu.get("flags", ()))
+    shared, cpu, gpu = report.conditions, report.environment.cpu, report.environment.gpu
+    flags = ", ".join(cpu.flags)
     facts: dict[str, object] = {
         "model": shared.model,
         "weights": with_notes(shared.weights, shared.weights_notes),
@@ -54,8 +54,8 @@ def _conditions(report: Report) -> dict[str, object]:
         "step": shared.step,
         "loss": shared.loss,
         "steps": f"{shared.burn_in} of burn-in, then {shared.steps} timed" if shared.steps else "",
-        "CPU": f"{cpu.get('model', 'unknown')}, {cpu.get('cores', '?')} cores{f' ({flags})' if flags else ''}",
-        "GPU": gpu.get("name") if isinstance(gpu, Mapping) else gpu or "none",
+        "CPU": f"{cpu.model}, {cpu.cores} cores{f' ({flags})' if flags else ''}",
+        "GPU": gpu.name if gpu else "none",
         "inputs": shared.inputs,
         "preprocessing": shared.preprocessing,
         "INT8 from": shared.int8,
@@ -86,9 +86,9 @@ def _columns(report: Report, remarks: Mapping[str, list[str]]) -> list[Column]:
         ("images\n/s", lambda row: f"{row.images_per_second:.1f}" if row.images_per_second is not None else ""),
         ("steps", lambda row: str(row.per_batch_ms.n) if row.per_batch_ms else ""),
         ("parity", lambda row: _parity(row.parity)),
-        ("kernels", lambda row: _figure(row.plan, "kernels", "{:d}")),
-        ("MB\nmoved", lambda row: _figure(row.plan, "mb_moved", "{:.1f}")),
-        ("engine\nMB", lambda row: _figure(row.plan, "engine_mb", "{:.1f}")),
+        ("kernels", lambda row: f"{row.plan.kernels}" if row.plan else ""),
+        ("MB\nmoved", lambda row: f"{row.plan.mb_moved:.1f}" if row.plan else ""),
+        ("engine\nMB", lambda row: f"{row.plan.engine_mb:.1f}" if row.plan else ""),
     ]
 
 
@@ -190,8 +190,3 @@ def _parity(parity: Parity | None) -> str:
     if worst.agreement:
         figure = f"{100 * worst.agreement.share:.1f} % agree"
     return " ".join(filter(None, (figure, "broken" if worst.broken else parity.verdict)))
-
-
-def _figure(plan: Mapping[str, Any], key: str, form: str) -> str:
-    value = plan.get(key)
-    return form.format(value) if value is not None else ""

@@ -4,85 +4,37 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-if TYPE_CHECKING:
-    from deploykit.results.row import Row
+from deploykit.codec import encode
 
 SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conditions:
-    """What every row of a table shares, stated above it. Empty text is left out.
+class Document:
+    """What a command answers with `--json`; its fields are those of the JSON object."""
 
-    `weights` says where they came from (`WeightsOrigin.facts`), `fusions` which rewrites the graphs have where those
-    are not the default ones. `inputs` describes the timed input tensors, `preprocessing` how images became them and who
-    says so, `int8` what gave INT8 its ranges and its layers, `copies` whether transfers are inside the
-    timed region, `stopped_by` what ended the measurement.
+    schema_version: int = SCHEMA_VERSION
 
-    Under `bench --mode`: what one `step` does, its `loss` where it has one, and how many steps were burn-in and timed.
-    """
-
-    model: str
-    batch: int
-    threads: int
-    tf32: bool
-    weights: str = ""
-    weights_digest: str | None = None
-    weights_notes: tuple[str, ...] = ()
-    fusions: str = ""
-    inputs: str = ""
-    preprocessing: str = ""
-    int8: str = ""
-    copies: str = ""
-    stopped_by: str = ""
-    rounds: int = 0
-    seconds: float = 0.0
-    step: str = ""
-    loss: str = ""
-    burn_in: int = 0
-    steps: int = 0
+    def to_json(self) -> str:
+        """The text that `--json` prints."""
+        return to_json(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A table of rows, the conditions they share, and the machine's fingerprint."""
-
-    conditions: Conditions
-    environment: Mapping[str, Any]
-    rows: tuple[Row, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        """The documented shape of `bench` and `verify`; the conditions stand in the environment as `conditions`."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "environment": {**self.environment, "conditions": asdict(self.conditions)},
-            "rows": [row.as_json() for row in self.rows],
-        }
-
-
-def to_json(document: Mapping[str, Any]) -> str:
+def to_json(document: object) -> str:
     """One object, indented by two spaces, lists of numbers on one line. Paths are text, NumPy scalars numbers."""
-    return _dump(_plain(document), "")
+    return _dump(_finite(encode(document)), "")
 
 
-def _plain(value: Any) -> Any:
-    """The value in JSON's own types."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "tolist"):  # a NumPy scalar or array
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _dump(value: Any, indent: str) -> str:

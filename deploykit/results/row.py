@@ -10,14 +10,29 @@ A row is never dropped and never stands for another; figures it does not have ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
-from deploykit.bench import Interval, Latency, PerBatch, Ratio, TimedBlock
+from deploykit.bench import Latency, PerBatch, Ratio, TimedBlock
+from deploykit.codec import NOT_IN_JSON, shown
 from deploykit.parity import Parity
+from deploykit.plan.summary import PlanSummary
 
 State = Literal["measured", "built", "unavailable", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """An empty object of JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRuns:
+    """A block of a row's samples: the round that it was taken in, and how many runs it has."""
+
+    round: int
+    runs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +40,18 @@ class Row:
     """`latency_ms` is host time of a synchronized run, `device_ms` the device's own clock; they are never mixed.
 
     `cold_ms` is opening plus first run, `build_seconds` the build (of the stored engine when `cache_hit`).
-    `plan` is what that stage says of itself (`as_dict()`). `parity` is None where there was nothing to compare: the row
+    `plan` is what was compiled, in figures. `parity` is None where there was nothing to compare: the row
     has no engine, or its command does not compare outputs.
 
     A row of `bench --mode` names its `mode` and has single steps in place of blocks: `steps_ns`, the `burn_in_ns`
     before them, and what the former say, `per_batch_ms`. Its `images_per_second` is the batch over their mean.
+
+    JSON has an empty object where there is no plan or no parity.
     """
+
+    JSON_PROPERTIES = shown(
+        "samples_ns", "device_samples_ns", plan="plan_or_nothing", parity="parity_or_nothing", blocks="block_runs"
+    )
 
     model: str
     backend: str
@@ -49,13 +70,13 @@ class Row:
     device_ms: Latency | None = None
     ratio_to_first: Ratio | None = None
     images_per_second: float | None = None
-    plan: Mapping[str, Any] = field(default_factory=dict)
-    parity: Parity | None = None
-    blocks: tuple[TimedBlock, ...] = ()
+    plan: PlanSummary | None = field(default=None, metadata=NOT_IN_JSON)
+    parity: Parity | None = field(default=None, metadata=NOT_IN_JSON)
+    blocks: tuple[TimedBlock, ...] = field(default=(), metadata=NOT_IN_JSON)
     mode: str | None = None
     per_batch_ms: PerBatch | None = None
     burn_in_ns: tuple[int, ...] = ()
-    steps_ns: tuple[int, ...] = ()
+    steps_ns: tuple[int, ...] = field(default=(), metadata=NOT_IN_JSON)
 
     @property
     def label(self) -> str:
@@ -68,39 +89,30 @@ class Row:
         if self.state != "measured" and not self.reason:
             raise ValueError(f"a row that is {self.state} says why")
 
-    def as_json(self) -> dict[str, Any]:
-        """The row of the documented JSON shape.
+    @property
+    def plan_or_nothing(self) -> PlanSummary | Nothing:
+        """The plan as JSON has it."""
+        return self.plan or Nothing()
 
-        `samples_ns` holds every sample in the order it was taken; `blocks` its division into blocks, whose first
-        samples the statistics leave out. Single steps all count, and `burn_in_ns` holds those before them.
-        """
-        return {
-            "model": self.model,
-            "weights": self.weights,
-            "backend": self.backend,
-            "flavour": self.flavour,
-            "precision": self.precision,
-            "batch": self.batch,
-            "mode": self.mode,
-            "state": self.state,
-            "reason": self.reason,
-            "note": self.note,
-            "typed_digest": self.typed_digest,
-            "build_seconds": self.build_seconds,
-            "cache_hit": self.cache_hit,
-            "cold_ms": self.cold_ms,
-            "latency_ms": _latency(self.latency_ms),
-            "device_ms": _latency(self.device_ms),
-            "per_batch_ms": asdict(self.per_batch_ms) if self.per_batch_ms else None,
-            "ratio_to_first": _ratio(self.ratio_to_first),
-            "images_per_second": self.images_per_second,
-            "plan": dict(self.plan),
-            "parity": self.parity.as_dict() if self.parity else {},
-            "blocks": [{"round": block.round, "runs": len(block.samples_ns)} for block in self.blocks],
-            "samples_ns": [*self.steps_ns, *(sample for block in self.blocks for sample in block.samples_ns)],
-            "burn_in_ns": list(self.burn_in_ns),
-            "device_samples_ns": [sample for block in self.blocks for sample in block.device_ns],
-        }
+    @property
+    def parity_or_nothing(self) -> Parity | Nothing:
+        """The parity as JSON has it."""
+        return self.parity or Nothing()
+
+    @property
+    def block_runs(self) -> tuple[BlockRuns, ...]:
+        """How the samples are divided into blocks, whose first samples the statistics leave out."""
+        return tuple(BlockRuns(block.round, len(block.samples_ns)) for block in self.blocks)
+
+    @property
+    def samples_ns(self) -> tuple[int, ...]:
+        """Every sample in the order it was taken. Single steps all count, and `burn_in_ns` holds those before them."""
+        return (*self.steps_ns, *(sample for block in self.blocks for sample in block.samples_ns))
+
+    @property
+    def device_samples_ns(self) -> tuple[int, ...]:
+        """The device's own times of the same runs."""
+        return tuple(sample for block in self.blocks for sample in block.device_ns)
 
 
 def remarks(said: Iterable[tuple[Row, Sequence[str]]]) -> dict[str, list[str]]:
@@ -110,28 +122,3 @@ def remarks(said: Iterable[tuple[Row, Sequence[str]]]) -> dict[str, list[str]]:
         for text in texts:
             found.setdefault(text, []).append(row.label)
     return found
-
-
-def _latency(found: Latency | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    return {
-        "median": found.median,
-        "ci95": _pair(found.ci95),
-        "p90": found.p90,
-        "p95": found.p95,
-        "p99": found.p99,
-        "n": found.n,
-        "flagged": found.flagged,
-        "outliers": found.outliers,
-    }
-
-
-def _ratio(found: Ratio | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    return {"value": found.value, "ci95": _pair(found.ci95), "within_noise": found.within_noise, "rounds": found.rounds}
-
-
-def _pair(interval: Interval | None) -> list[float] | None:
-    return None if interval is None else [interval.low, interval.high]

@@ -93,3 +93,6 @@ class Target:
 
     def __str__(self) -> str:
         return f"sm_{self.major}{self.minor}"
+
+    def __json__(self) -> str:
+        return str(self)

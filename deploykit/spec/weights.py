@@ -1,10 +1,20 @@
 """What a network's weights are: stated in every answer, so that nobody takes random ones for trained ones."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Literal, TypedDict
 
 DIGEST_SHOWN = 12  # hex digits
+
+
+class WeightsFacts(TypedDict):
+    """What every JSON answer says of a network's weights."""
+
+    weights: str
+    weights_digest: str | None
+    weights_notes: tuple[str, ...]
+
+
+NO_WEIGHTS: WeightsFacts = {"weights": "", "weights_digest": None, "weights_notes": ()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,19 +54,10 @@ class WeightsOrigin:
                 said = f"{kind}, those of {self.file}" if self.file else kind
         return f"{said}, layers of {self.taken_over} taken over" if self.taken_over else said
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> WeightsFacts:
         """Its part of a JSON answer."""
         return {
             "weights": str(self),
             "weights_digest": self.digest or None,
             "weights_notes": (*self.notes, *self.warnings),
         }
-
-    def as_dict(self) -> dict[str, Any]:
-        """The origin as a manifest of the store keeps it."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> Self:
-        """The origin that a manifest of the store keeps."""
-        return cls(**{**found, "notes": tuple(found["notes"]), "warnings": tuple(found["warnings"])})

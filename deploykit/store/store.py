@@ -22,10 +22,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
+from deploykit.codec import decode, encode
 from deploykit.errors import StoreFailed
 from deploykit.store.key import file_digest, plain
 from deploykit.store.ownership import (
@@ -41,6 +42,8 @@ SCHEMA_VERSION = 1
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_WRITING = {errno.EROFS, errno.EACCES, errno.EPERM}
 
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
 
 
@@ -53,7 +56,7 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One finished build. `request` is what was asked, `facts` what its maker found out; both are JSON values."""
+    """One finished build. `request` is what was asked, `facts` what its maker returned; both are JSON values."""
 
     kind: str
     key: str
@@ -62,6 +65,11 @@ class Entry:
     created: str
     files: Mapping[str, StoredFile]
     facts: Mapping[str, Any]
+
+    def facts_as(self, wanted: type[T]) -> T:
+        """The facts as the value that its maker returned. Raises UntrustedArtifact where they are not one."""
+        what = f"manifest of {self.kind} {self.key[:12]} in the store"
+        return decode(wanted, self.facts, what=what, hint="delete it, and it is made again")
 
     def path(self, name: str) -> Path:
         """The path of the file that its maker called `name`; its suffix is that of `name`."""
@@ -134,7 +142,7 @@ class Store:
         self,
         kind: str,
         key: str,
-        make: Callable[[Writer], Mapping[str, Any]],
+        make: Callable[[Writer], object],
         *,
         request: Mapping[str, Any],
         versions: Mapping[str, str],
@@ -163,7 +171,7 @@ class Store:
                     "key": key,
                     "request": plain(request),
                     "versions": dict(versions),
-                    "facts": plain(make(writer)),
+                    "facts": encode(make(writer)),
                     "created": datetime.now(UTC).isoformat(timespec="seconds"),
                     "files": {},
                 }

@@ -1,8 +1,11 @@
 """The rows of a summary and their totals, as frozen values."""
 
-from dataclasses import asdict, dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass
 from math import prod
-from typing import Any
+
+from deploykit.codec import shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,8 @@ class LayerRow:
     and what several layers share counts for the first. `macs` are those of convolutions and matrix products.
     """
 
+    JSON_PROPERTIES = shown("activations")
+
     name: str
     kind: str
     call: int = 1
@@ -51,9 +56,6 @@ class LayerRow:
     def activations(self) -> int:
         """Elements of the output."""
         return 0 if self.output is None else prod(self.output)
-
-    def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "activations": self.activations}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class BlockCost:
     is what the block takes at full width and resolution, counted.
     """
 
+    JSON_PROPERTIES = shown("of_full")
+
     name: str
     paper_channels: tuple[float, float]  # aM, aN
     channels: tuple[int, int]
@@ -98,8 +102,30 @@ class BlockCost:
     def of_full(self) -> float:
         return self.counted / self.full
 
-    def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "of_full": self.of_full}
+
+@dataclass(frozen=True, slots=True)
+class LayerTotals:
+    """Sums over the layers of a network, for one image."""
+
+    params: int
+    macs: int
+    activations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkDocument:
+    """A network's layers as JSON has them."""
+
+    schema_version: int = 1
+    model: str
+    input: tuple[int, ...]
+    paper: str
+    arxiv: str
+    year: int | None
+    deviations: tuple[str, ...]
+    layers: tuple[LayerRow, ...]
+    totals: LayerTotals
+    cost_law: tuple[BlockCost, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,16 +140,16 @@ class NetworkSummary:
     year: int | None = None
     deviations: tuple[str, ...] = ()
 
-    def as_json(self) -> dict[str, Any]:
+    def __json__(self) -> NetworkDocument:
         layers = self.layers
-        return {
-            "model": self.model,
-            "input": layers.image,
-            "paper": self.paper,
-            "arxiv": self.arxiv,
-            "year": self.year,
-            "deviations": self.deviations,
-            "layers": [row.as_json() for row in layers.rows],
-            "totals": {"params": layers.params, "macs": layers.macs, "activations": layers.activations},
-            "cost_law": [block.as_json() for block in self.blocks],
-        }
+        return NetworkDocument(
+            model=self.model,
+            input=layers.image,
+            paper=self.paper,
+            arxiv=self.arxiv,
+            year=self.year,
+            deviations=self.deviations,
+            layers=layers.rows,
+            totals=LayerTotals(layers.params, layers.macs, layers.activations),
+            cost_law=self.blocks,
+        )

@@ -16,7 +16,8 @@ from deploykit.bench import RowJob
 from deploykit.bench.torch_steps import TorchStep
 from deploykit.data.noise import noise_feeds
 from deploykit.modules.calling import call
-from deploykit.tuning.cost import TIMED_SECONDS, TimePrice, paired
+from deploykit.results.costs import TimeCost
+from deploykit.tuning.cost import TIMED_SECONDS, paired
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +55,7 @@ class EagerForward:
         return TorchStep(work, device)
 
 
-def price_folding(source: ModuleSource, *, batch: int, seconds: float = TIMED_SECONDS) -> TimePrice:
+def folding_cost(source: ModuleSource, *, batch: int, seconds: float = TIMED_SECONDS) -> TimeCost:
     """The module with its BatchNorms folded against the plain one. Raises what ended either worker."""
     flavour = flavour_here()
     jobs = [

@@ -1,16 +1,16 @@
-"""`--fuse auto`: keep exactly the rewrites that pay for one backend, target and precision, site by site.
+"""`--fuse auto`: keep exactly the fusions that are beneficial for one backend, target and precision, site by site.
 
-A search that improves one graph step by step; every step is judged by the price of the whole graph it leads to:
+A search that improves one graph step by step; every step is judged by the cost of the whole graph it leads to:
 
-1. Start from the safe fusions. Drop each of them whose removal makes the price better, and add its sites again in
+1. Start from the safe fusions. Drop each of them whose removal makes the cost better, and add its sites again in
    halves, as far as they cost nothing.
-2. Add the sites of each priced fusion as a group. A group that improves is kept; one that does not is cut in half and
-   each half tried by itself, down to single sites.
+2. Add the sites of each cost-based fusion as a group. A group that improves is kept; one that does not is cut in half
+   and each half tried by itself, down to single sites.
 3. Refine what was kept: leave out half of a fusion's sites, then the other half, and so on down to single sites;
    what is not missed stays out. Larger groups come first, so that little is lost when the budget ends the search.
 
-A group that the price does not feel at all, or not beyond noise, is not cut any further: the compiler does the same by
-itself. The outcome is a local optimum: rewrites that pay only together, in different fusions, are not found. What the
+A group that leaves the cost as it is, or changes it within noise, is not cut any further: the compiler does the same by
+itself. The outcome is a local optimum: fusions that are beneficial only together are not found. What the
 compiler or the typing refuses is no improvement, and the reason is kept.
 """
 
@@ -19,15 +19,17 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deploykit import graph
 from deploykit.errors import BackendMissing, BuildFailed, DeploykitError, GateFailed, UnsupportedGraph, UsageError
 from deploykit.host import cpu_facts, library_versions, usable_cores
 from deploykit.plan.gpus import Gpu
+from deploykit.results.choices import FusionDecision, FusionTrial
+from deploykit.results.costs import PlanCost
 from deploykit.spec import (
     COST_BASED_FUSIONS,
     SAFE_FUSIONS,
@@ -38,7 +40,7 @@ from deploykit.spec import (
 )
 from deploykit.spec.reports import PassLedger
 from deploykit.store import Writer
-from deploykit.tuning.cost import ORT, REFUSED, RTX, TIMED_SECONDS, PlanPrice, PlanPricing, TimePricing
+from deploykit.tuning.cost import ORT, REFUSED, RTX, TIMED_SECONDS, PlanCostModel, TimeCostModel
 from deploykit.workflow.batch import with_batch
 from deploykit.workflow.compare import Request
 from deploykit.workflow.export import identity, traced
@@ -47,16 +49,16 @@ from deploykit.workflow.workspace import COMPILERS, Workspace
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-PRICED_BY = {"trt": RTX, RTX: RTX, ORT: ORT}  # the backend whose figures decide
+COST_BACKENDS = {"trt": RTX, RTX: RTX, ORT: ORT}  # the backend whose figures decide
 BUDGET_SECONDS = 120.0
-STAGE = "choose fusions by price"
+STAGE = "search for fusions by cost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """What the rewrites have to pay for: the backend, and precision, batch and first target of `spec`.
+    """What the fusions have to be beneficial for: the backend, and precision, batch and first target of `spec`.
 
-    `gpu` prices plans by its roofline. The search ends after `budget_seconds`, tracing the network not counted.
+    `gpu` has plans compared by its roofline. The search ends after `budget_seconds`, tracing the network not counted.
     """
 
     spec: BuildSpec
@@ -69,92 +71,35 @@ class Goal:
             raise UsageError(f"the budget is {self.budget_seconds} s", hint="give a number of seconds above 0")
 
     @property
-    def priced_by(self) -> str:
+    def cost_backend(self) -> str:
         """The backend whose figures decide. Raises UsageError."""
-        if self.backend not in PRICED_BY:
+        if self.backend not in COST_BACKENDS:
             raise UsageError(
-                f"--fuse auto cannot price rewrites for {self.backend}", hint=f"it can for {', '.join(PRICED_BY)}"
+                f"--fuse auto knows no cost for {self.backend}", hint=f"it does for {', '.join(COST_BACKENDS)}"
             )
-        return PRICED_BY[self.backend]
+        return COST_BACKENDS[self.backend]
 
     @property
-    def pricing(self) -> PlanPricing | TimePricing:
+    def cost_model(self) -> PlanCostModel | TimeCostModel:
         """How candidates are compared."""
-        if self.priced_by == RTX:
-            return PlanPricing(self.spec, self.gpu)
-        return TimePricing(self.spec, min(TIMED_SECONDS, self.budget_seconds))
+        if self.cost_backend == RTX:
+            return PlanCostModel(self.spec, self.gpu)
+        return TimeCostModel(self.spec, min(TIMED_SECONDS, self.budget_seconds))
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One candidate: sites of one fusion `added` or left out, what became of the price, and whether it was kept."""
+def decide(workspace: Workspace, goal: Goal) -> FusionDecision:
+    """The fusions that are beneficial for `goal`, searched for once and kept in the store.
 
-    fusion: str
-    added: bool
-    sites: tuple[str, ...]
-    figures: str
-    kept: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What `auto` stands for, and why. `change` is the price from the safe fusions to `fusions`.
-
-    `rewritten` counts the sites of each of them.
-    """
-
-    fusions: Fusions
-    rewritten: Mapping[str, int]
-    objective: str
-    change: str
-    steps: tuple[Step, ...]
-    ran_out: bool
-    seconds: float
-    budget_seconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """The decision as JSON holds it."""
-        return {**asdict(self), "said": self.said}
-
-    @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> Decision:
-        """What the store keeps of a decision."""
-        rest = {name: value for name, value in found.items() if name != "said"}
-        chosen = found["fusions"]
-        rest["fusions"] = Fusions(tuple(chosen["names"]), tuple(chosen["without"]))
-        rest["steps"] = tuple(Step(**{**step, "sites": tuple(step["sites"])}) for step in found["steps"])
-        return cls(**rest)
-
-    def __str__(self) -> str:
-        """One line for a table's header."""
-        ended = f"; the budget of {self.budget_seconds:g} s ran out" if self.ran_out else ""
-        return f"{self.said}; chosen by {self.objective}: {self.change}, {len(self.steps)} candidates tried{ended}"
-
-    @property
-    def said(self) -> str:
-        """`safe, merge_siblings at 2 of 9 sites`."""
-        missing = [name for name in SAFE_FUSIONS if name not in self.fusions.names]
-        parts = [f"safe without {', '.join(missing)}" if missing else "safe"]
-        for name in self.fusions.names:
-            left, kept = len(self.fusions.sites_without(name)), self.rewritten.get(name, 0)
-            if left or name not in SAFE_FUSIONS:
-                parts.append(f"{name} at {kept} of {kept + left} sites" if left else name)
-        return ", ".join(parts)
-
-
-def decide(workspace: Workspace, goal: Goal) -> Decision:
-    """The fusions that pay for `goal`, searched for once and kept in the store.
-
-    Raises BackendMissing where the backend cannot price here, and what the graph with the safe fusions alone raises.
+    Raises BackendMissing where the backend tells no cost here, and what the graph with the safe fusions alone raises.
     """
     spec = goal.spec
 
-    def make(_: Writer) -> Mapping[str, Any]:
+    def make(_: Writer) -> FusionDecision:
         network = traced(workspace, spec.model)
         with workspace.timed(STAGE):
-            return _search(network, goal, workspace.progress).as_dict()
+            return _search(network, goal, workspace.progress)
 
-    timed = goal.priced_by == ORT
+    timed = goal.cost_backend == ORT
     parts = {
         **identity(workspace, spec.model),
         "precision": spec.precision,
@@ -165,16 +110,16 @@ def decide(workspace: Workspace, goal: Goal) -> Decision:
         "keep_fp32": spec.keep_fp32,
         "tf32": spec.tf32,
         "options": spec.options,
-        "priced by": goal.priced_by,
+        "cost by": goal.cost_backend,
         "budget": goal.budget_seconds,
         "compilers": library_versions(COMPILERS),
         "machine": [cpu_facts().get("model name"), usable_cores()] if timed else None,
     }
     entry, _ = workspace.get_or_make("fusing", parts, make, request={"goal": goal})
-    return Decision.from_dict(entry.facts)
+    return entry.facts_as(FusionDecision)
 
 
-def decided(workspace: Workspace, goal: Goal) -> tuple[Goal, Decision | None]:
+def decided(workspace: Workspace, goal: Goal) -> tuple[Goal, FusionDecision | None]:
     """`goal` with `auto` replaced by what it stands for; as it is, and None, where nothing is to be decided."""
     if not goal.spec.fusions.auto:
         return goal, None
@@ -190,11 +135,11 @@ def decided_for_rows(workspace: Workspace, request: Request, *, gpu: Gpu | None,
     if not request.spec.fusions.auto:
         return request
     refusal: DeploykitError = UsageError(
-        "--fuse auto: none of the rows can be priced", hint=f"ask for one of {', '.join(PRICED_BY)}"
+        "--fuse auto knows no cost for any of the rows", hint=f"ask for one of {', '.join(COST_BACKENDS)}"
     )
     spec = with_batch(workspace, request.spec)
     for backend, precision in product(request.backends, request.precisions):
-        if backend not in PRICED_BY:
+        if backend not in COST_BACKENDS:
             continue
         goal = Goal(spec=spec.with_precision(precision), backend=backend, gpu=gpu, budget_seconds=budget_seconds)
         try:
@@ -209,12 +154,12 @@ def decided_for_rows(workspace: Workspace, request: Request, *, gpu: Gpu | None,
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A graph made with `fusions`; `price` is None where graphs are only ever compared in pairs."""
+    """A graph made with `fusions`; `cost` is None where graphs are only ever compared in pairs."""
 
     fusions: Fusions
     network: ir.Model
     ledger: PassLedger
-    price: PlanPrice | None = None
+    cost: PlanCost | None = None
 
     def sites(self, name: str) -> tuple[str, ...]:
         """Where the fusion `name` rewrote."""
@@ -243,27 +188,27 @@ def only_sites(base: ir.Model, fusions: Fusions, name: str, sites: Collection[st
     return made
 
 
-def _search(network: ir.Model, goal: Goal, progress: Progress) -> Decision:
+def _search(network: ir.Model, goal: Goal, progress: Progress) -> FusionDecision:
     graph.optimize(network, passes=graph.CLEAN_UP)
-    search = _Search(network, goal, progress)
+    search = _FusionSearch(network, goal, progress)
     search.run()
     return search.decision()
 
 
 @dataclass
-class _Search:
+class _FusionSearch:
     base: ir.Model
     goal: Goal
     progress: Progress = silent
-    steps: list[Step] = field(default_factory=list)
+    steps: list[FusionTrial] = field(default_factory=list)
     ran_out: bool = False
-    unfelt: set[str] = field(default_factory=set)  # fusions that the price does not feel
+    without_effect: set[str] = field(default_factory=set)  # fusions that leave the cost as it is
 
     def __post_init__(self) -> None:
         self.began = time.monotonic()
         self.longest = 0.0
-        self.pricing = self.goal.pricing
-        self.first = self.best = self._priced(candidate(self.base, Fusions()))
+        self.cost_model = self.goal.cost_model
+        self.first = self.best = self._with_cost(candidate(self.base, Fusions()))
 
     def run(self) -> None:
         for name in SAFE_FUSIONS:
@@ -272,12 +217,12 @@ class _Search:
             self._introduce(name)
         self._refine()
 
-    def decision(self) -> Decision:
+    def decision(self) -> FusionDecision:
         change = self._change(self.best, self.first)[1] if self.best is not self.first else "nothing is better"
-        return Decision(
+        return FusionDecision(
             fusions=_tidy(self.best),
             rewritten={name: len(self.best.sites(name)) for name in self.best.fusions.names},
-            objective=self.pricing.objective,
+            objective=self.cost_model.objective,
             change=change,
             steps=tuple(self.steps),
             ran_out=self.ran_out,
@@ -286,7 +231,7 @@ class _Search:
         )
 
     def _question(self, name: str) -> None:
-        """Does the price get better without a safe fusion? Then which of its sites pay by themselves?"""
+        """Does the cost get better without a safe fusion? Then which of its sites are beneficial by themselves?"""
         sites = self.best.sites(name)
         names = tuple(each for each in self.best.fusions.names if each != name)
         if not sites:
@@ -295,7 +240,7 @@ class _Search:
         if sign < 0:
             self._add_halves(name, sites)
         elif sign == 0:
-            self.unfelt.add(name)
+            self.without_effect.add(name)
 
     def _introduce(self, name: str) -> None:
         names = tuple(each for each in (*SAFE_FUSIONS, *COST_BASED_FUSIONS) if each in {*self.best.fusions.names, name})
@@ -305,7 +250,7 @@ class _Search:
             self._add_halves(name, sites)
 
     def _add_halves(self, name: str, sites: Sequence[str]) -> None:
-        """Both halves of a group that does not pay as a whole, breadth first."""
+        """Both halves of a group that is not beneficial as a whole, breadth first."""
         groups = list(_halves(sites))
         for group in groups:  # grows as it is walked through
             made = only_sites(self.base, self.best.fusions, name, {*self.best.sites(name), *group})
@@ -313,7 +258,7 @@ class _Search:
                 groups += _halves(group)
 
     def _refine(self) -> None:
-        """Leave out halves of what is there, the largest groups first, priced fusions before safe ones."""
+        """Leave out halves of what is there, the largest groups first, cost-based fusions before safe ones."""
         order = itertools.count()
         queue: list[tuple[bool, int, int, str, tuple[str, ...]]] = []
 
@@ -321,7 +266,7 @@ class _Search:
             for half in _halves(sites):
                 heapq.heappush(queue, (name in SAFE_FUSIONS, -len(half), next(order), name, tuple(half)))
 
-        for name in (name for name in self.best.fusions.names if name not in self.unfelt):
+        for name in (name for name in self.best.fusions.names if name not in self.without_effect):
             look_at(name, self.best.sites(name))
         while queue and not self.ran_out:
             *_, name, half = heapq.heappop(queue)
@@ -331,7 +276,7 @@ class _Search:
                 look_at(name, half)
 
     def _try(self, name: str, sites: Sequence[str], made: Candidate, *, added: bool) -> int:
-        """Take `made` for the best where its price is better (-1). 0: nothing changes, or time is up; 1: worse."""
+        """Take `made` for the best where its cost is better (-1). 0: nothing changes, or time is up; 1: worse."""
         began = time.monotonic()
         spent = began - self.began
         if self.ran_out or spent + self.longest > self.goal.budget_seconds:
@@ -341,28 +286,28 @@ class _Search:
         doing = f"{STAGE}: {verb} {name} at {len(sites)} sites"
         self.progress(doing, int(spent), max(int(self.goal.budget_seconds), int(spent) + 1))
         try:
-            made = self._priced(made)
+            made = self._with_cost(made)
             sign, figures = self._change(made, self.best)
         except REFUSED as error:
             sign, figures = 1, str(error)
         kept = sign < 0 or (sign == 0 and added and name in SAFE_FUSIONS)
-        self.steps.append(Step(name, added, tuple(sites), figures, kept))
+        self.steps.append(FusionTrial(name, added, tuple(sites), figures, kept))
         if kept:
             self.best = made
         self.longest = max(self.longest, time.monotonic() - began)
         return sign
 
-    def _priced(self, made: Candidate) -> Candidate:
-        if isinstance(self.pricing, PlanPricing):
-            return replace(made, price=self.pricing.price(made.network))
+    def _with_cost(self, made: Candidate) -> Candidate:
+        if isinstance(self.cost_model, PlanCostModel):
+            return replace(made, cost=self.cost_model.cost(made.network))
         return made
 
     def _change(self, made: Candidate, other: Candidate) -> tuple[int, str]:
-        """-1 where `made` is cheaper than `other`, 1 where it is dearer, 0 where neither; and the figures."""
-        if made.price is not None and other.price is not None:
-            return made.price.sign(other.price), other.price.change_to(made.price)
-        assert isinstance(self.pricing, TimePricing)  # noqa: S101 - plans are priced one by one
-        found = self.pricing.price(made.network, other.network)
+        """-1 where `made` costs less than `other`, 1 where it costs more, 0 where neither; and the figures."""
+        if made.cost is not None and other.cost is not None:
+            return made.cost.sign(other.cost), other.cost.change_to(made.cost)
+        assert isinstance(self.cost_model, TimeCostModel)  # noqa: S101 - plans have a cost each
+        found = self.cost_model.cost(made.network, other.network)
         return found.sign, str(found)
 
 

@@ -8,8 +8,6 @@ plan of TensorRT-RTX says nothing of full TensorRT, which fuses the requantizati
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 from deploykit.backends.protocol import Backend
 from deploykit.bench import RowJob
@@ -17,8 +15,10 @@ from deploykit.data.inputs import require_feedable
 from deploykit.data.noise import noise_feeds
 from deploykit.errors import BackendMissing, BuildFailed, DeploykitError, GateFailed, UnsupportedGraph
 from deploykit.plan.gpus import Gpu
+from deploykit.results.choices import PrecisionChoice
+from deploykit.results.costs import PlanCost
 from deploykit.spec import BuildSpec, Precision
-from deploykit.tuning.cost import RTX, PlanPrice, paired, price_of
+from deploykit.tuning.cost import RTX, paired, plan_cost
 from deploykit.workflow.engine import Built, build
 from deploykit.workflow.workspace import Workspace
 
@@ -29,23 +29,9 @@ ROTATED = 4
 JUDGED = "its error is not compared here: `deploykit verify --precision int8` judges it"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """The precision, None where it is undecided, and why. `figures` has each contender's price, or why it has none."""
-
-    precision: Precision | None
-    why: str
-    figures: Mapping[str, str]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The choice as JSON holds it."""
-        chosen = self.precision.value if self.precision else None
-        return {"precision": chosen, "why": self.why, "contenders": dict(self.figures)}
-
-
 def choose_precision(
     workspace: Workspace, spec: BuildSpec, backend: Backend, *, gpu: Gpu | None, accept_rtx_plan: bool
-) -> Choice:
+) -> PrecisionChoice:
     """Build both through the store and compare them. Raises what keeps both from being built."""
     if lacking := backend.unavailable():
         raise BackendMissing(f"backend {backend.name} cannot be used here: {lacking.what}", hint=lacking.fix)
@@ -61,13 +47,13 @@ def choose_precision(
     if failures:
         ((failed, reason),) = failures.items()
         (left,) = built
-        return Choice(precision=left, why=f"{failed} cannot be built", figures={failed.value: str(reason)})
+        return PrecisionChoice(precision=left, why=f"{failed} cannot be built", contenders={failed.value: str(reason)})
     if all(each.engine.reason is None for each in built.values()):
         return _by_time(workspace, spec, built)
     return _by_plan(backend, built, gpu=gpu, tf32=spec.tf32, accepted=accept_rtx_plan)
 
 
-def _by_time(workspace: Workspace, spec: BuildSpec, built: Mapping[Precision, Built]) -> Choice:
+def _by_time(workspace: Workspace, spec: BuildSpec, built: Mapping[Precision, Built]) -> PrecisionChoice:
     jobs = []
     for precision, each in built.items():
         require_feedable(each.exported)
@@ -80,39 +66,39 @@ def _by_time(workspace: Workspace, spec: BuildSpec, built: Mapping[Precision, Bu
         )
         jobs.append(RowJob(f"{each.engine.backend} {precision}", each.engine, tuple(feeds)))
     with workspace.timed("time fp16 against int8"):
-        price = paired(jobs, seconds=TIMED_SECONDS)
-    faster = price.sign < 0
-    figures = {Precision.FP16.value: f"{price.other_ms:.3f} ms", Precision.INT8.value: f"{price.ms:.3f} ms"}
-    why = f"measured here, int8 over fp16: {price}"
-    return Choice(
+        cost = paired(jobs, seconds=TIMED_SECONDS)
+    faster = cost.sign < 0
+    figures = {Precision.FP16.value: f"{cost.other_ms:.3f} ms", Precision.INT8.value: f"{cost.ms:.3f} ms"}
+    why = f"measured here, int8 over fp16: {cost}"
+    return PrecisionChoice(
         precision=Precision.INT8 if faster else Precision.FP16,
         why=f"{why}; {JUDGED}" if faster else why,
-        figures=figures,
+        contenders=figures,
     )
 
 
 def _by_plan(
     backend: Backend, built: Mapping[Precision, Built], *, gpu: Gpu | None, tf32: bool, accepted: bool
-) -> Choice:
+) -> PrecisionChoice:
     plans = {precision: each.plan for precision, each in built.items()}
-    prices: dict[Precision, PlanPrice] = {
-        precision: price_of(plan, gpu, tf32=tf32) for precision, plan in plans.items() if plan is not None
+    costs: dict[Precision, PlanCost] = {
+        precision: plan_cost(plan, gpu, tf32=tf32) for precision, plan in plans.items() if plan is not None
     }
-    figures = {precision.value: str(price) for precision, price in prices.items()}
-    if len(prices) < len(CONTENDERS):
-        return Choice(
-            precision=None, why=f"undecided: {backend.name} says nothing of what it compiled", figures=figures
+    figures = {precision.value: str(cost) for precision, cost in costs.items()}
+    if len(costs) < len(CONTENDERS):
+        return PrecisionChoice(
+            precision=None, why=f"undecided: {backend.name} says nothing of what it compiled", contenders=figures
         )
-    half, integer = (prices[precision] for precision in CONTENDERS)
+    half, integer = (costs[precision] for precision in CONTENDERS)
     better = integer.sign(half) < 0
     compiler = next(plan.compiler for plan in plans.values() if plan is not None)
     by = f"the roofline of {gpu.name}, a lower bound" if gpu else "bytes moved, then kernels"
     why = f"by the plans of {compiler} ({by}; nothing was measured), fp16 to int8: {half.change_to(integer)}"
     if backend.name != RTX and not accepted:
         why = f"undecided: full TensorRT was not measured, as no GPU is here; {why}"
-        return Choice(precision=None, why=why, figures=figures)
-    return Choice(
+        return PrecisionChoice(precision=None, why=why, contenders=figures)
+    return PrecisionChoice(
         precision=Precision.INT8 if better else Precision.FP16,
         why=f"{why}; {JUDGED}" if better else why,
-        figures=figures,
+        contenders=figures,
     )

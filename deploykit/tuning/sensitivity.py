@@ -32,7 +32,8 @@ from deploykit.precision.int8.policy import choose, kind
 from deploykit.precision.int8.preconditions import require_plain
 from deploykit.precision.int8.quantize import quantize
 from deploykit.precision.int8.weighted import weighted_ops
-from deploykit.report.sensitivity import LayerLoss, Loss, Sensitivity, Stop
+from deploykit.results.calibration import CalibrationSource
+from deploykit.results.sensitivity import LayerLoss, Loss, Sensitivity, Stop
 from deploykit.spec import (
     TENSORRT,
     BuildSpec,
@@ -40,7 +41,7 @@ from deploykit.spec import (
     Precision,
     QuantizationPolicy,
 )
-from deploykit.tuning.cost import PlanPricing
+from deploykit.tuning.cost import PlanCostModel
 from deploykit.workflow.calibrate import calibrate
 from deploykit.workflow.export import Exported
 from deploykit.workflow.transforms import read_graph
@@ -84,7 +85,7 @@ def measure(
     spec = spec.with_precision(Precision.INT8)
     table, calibration = calibrate(workspace, exported, spec)
     trials = _Trials(workspace, exported, spec, table, calibration, images, labeled=aim.max_drop is not None)
-    return _Search(trials, aim, gpu).result()
+    return _SensitivitySearch(trials, aim, gpu).result()
 
 
 @dataclass
@@ -95,7 +96,7 @@ class _Trials:
     exported: Exported
     spec: BuildSpec
     table: CalibrationTable
-    calibration: Mapping[str, Any]
+    calibration: CalibrationSource
     images: int | None
     labeled: bool
     known: dict[frozenset[str], Loss] = field(default_factory=dict)
@@ -177,7 +178,7 @@ class _Trials:
 
 
 @dataclass
-class _Search:
+class _SensitivitySearch:
     trials: _Trials
     aim: Aim
     gpu: Gpu | None
@@ -204,8 +205,8 @@ class _Search:
             model=trials.exported.model.label,
             **trials.exported.weights.facts(),
             images=trials.table.images,
-            data=str(trials.calibration.get("table") or trials.calibration["data"]),
-            preprocessing=trials.calibration["preprocessing"],
+            data=trials.calibration.table or trials.calibration.data,
+            preprocessing=trials.calibration.preprocessing,
             judged_by=trials.feeds[2],
             objective=self._pricing.objective,
             method=trials.table.method,
@@ -244,8 +245,8 @@ class _Search:
         return self.aim.met_by(self.trials.loss(left))
 
     @cached_property
-    def _pricing(self) -> PlanPricing:
-        return PlanPricing(self.trials.spec, self.gpu)
+    def _pricing(self) -> PlanCostModel:
+        return PlanCostModel(self.trials.spec, self.gpu)
 
     def _stops(self, sets: list[frozenset[str]], chosen: frozenset[str] | None) -> tuple[Stop, ...]:
         wanted = sorted({*sets, *({chosen} if chosen is not None else ())}, key=lambda left: (len(left), sorted(left)))
@@ -259,6 +260,6 @@ class _Search:
     def _plan(self, left: frozenset[str]) -> str:
         spec = replace(self.trials.spec, policy=self.trials.policy(left, Precision.FP16))
         try:
-            return str(PlanPricing(spec, self.gpu).price(self.trials.network))
+            return str(PlanCostModel(spec, self.gpu).cost(self.trials.network))
         except (BackendMissing, BuildFailed, GateFailed, UnsupportedGraph) as error:
             return str(error)

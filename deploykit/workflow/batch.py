@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, TensorSpec, fixed_batch_of
 from deploykit.store import Writer
 from deploykit.workflow.export import identity, traced
-from deploykit.workflow.workspace import Workspace, specs_of
+from deploykit.workflow.facts import GraphFacts
+from deploykit.workflow.workspace import Workspace
 from deploykit.zoo import registry
 
 
@@ -27,10 +26,11 @@ def inputs_of(workspace: Workspace, model: ModelSpec) -> tuple[TensorSpec, ...]:
     if not model.is_onnx:
         return registry.input_specs(model)
 
-    def make(_: Writer) -> Mapping[str, Any]:
+    def make(_: Writer) -> GraphFacts:
         from deploykit import graph
 
-        return {"inputs": graph.tensor_specs(traced(workspace, model))[0]}
+        inputs, outputs = graph.tensor_specs(traced(workspace, model))
+        return GraphFacts(inputs=inputs, outputs=outputs)
 
     entry, _ = workspace.get_or_make("signature", identity(workspace, model), make, request={"model": model})
-    return specs_of(entry.facts["inputs"])
+    return entry.facts_as(GraphFacts).inputs

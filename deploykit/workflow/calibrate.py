@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deploykit.data.inputs import (
     NOISE,
     PREPARED,
     SYNTHETIC,
+    DataFacts,
     Inputs,
     calibration_inputs,
     unprepared,
 )
-from deploykit.data.preparation import preprocessing_of, takes_images
+from deploykit.data.preparation import PreparationFacts, preprocessing_of, takes_images
 from deploykit.errors import UsageError
 from deploykit.host import peak_memory_bytes
 from deploykit.io.files import write_text
 from deploykit.io.loader import read_text
-from deploykit.results.document import SCHEMA_VERSION
+from deploykit.precision.reports import EqualizationReport
+from deploykit.results.calibration import CalibrationResult, CalibrationSource, ShardResult
 from deploykit.spec import BuildSpec, QuantizationPolicy, Repair
 from deploykit.store import Writer
 from deploykit.store.key import cache_key
@@ -54,7 +56,7 @@ class Shard:
 
 def calibrate(
     workspace: Workspace, exported: Exported, spec: BuildSpec, *, read: Callable[[], ir.Model] | None = None
-) -> tuple[CalibrationTable, Mapping[str, Any]]:
+) -> tuple[CalibrationTable, CalibrationSource]:
     """The calibration table of the optimized graph, and over what it was made. `read` stands in for reading the graph.
 
     Raises UsageError, UntrustedArtifact for a table that is given and does not fit, or is none.
@@ -71,12 +73,12 @@ def calibrate(
         return given
     observations, facts = observe(workspace, exported, spec, read=read)
     table = observations.table(asked.method, percentile=asked.percentile)
-    return table, {"method": table.method, "images": table.images, **facts}
+    return table, _source_of(table, facts)
 
 
 def observe(
     workspace: Workspace, exported: Exported, spec: BuildSpec, *, read: Callable[[], ir.Model] | None = None
-) -> tuple[Observations, Mapping[str, Any]]:
+) -> tuple[Observations, DataFacts]:
     """What the activations of the optimized graph are on the calibration images, and what those were.
 
     An interrupted collection goes on where it stopped: its counts lie beside the store's entries meanwhile.
@@ -86,7 +88,7 @@ def observe(
     parts = {"graph": exported.digest, "data": inputs.digest}
     kept = workspace.store.root / "unfinished" / f"{cache_key({**parts, 'source': source()})}.json"
 
-    def make(writer: Writer) -> Mapping[str, Any]:
+    def make(writer: Writer) -> None:
         kept.parent.mkdir(mode=0o700, exist_ok=True)
         stage = f"calibrate on {len(inputs)} images"
         with workspace.timed(stage):
@@ -94,13 +96,11 @@ def observe(
             seen = observe_inputs(exported, inputs, shard=Shard(), kept=kept, progress=said, read=read)
         writer.write("observations.json", seen.to_json())
         kept.unlink(missing_ok=True)
-        return {}
 
     entry, _ = workspace.get_or_make("observations", parts, make, request={"model": exported.model, "data": spec.data})
     from deploykit.precision.calibrate.observations import Observations
 
-    facts = {**inputs.facts, **inputs.asked}  # of this request: equal images may bear other names elsewhere
-    return Observations.from_json(entry.path("observations.json").read_bytes()), facts
+    return Observations.from_json(entry.path("observations.json").read_bytes()), inputs.facts
 
 
 def equalized(workspace: Workspace, exported: Exported, spec: BuildSpec) -> Exported:
@@ -112,18 +112,19 @@ def equalized(workspace: Workspace, exported: Exported, spec: BuildSpec) -> Expo
         return exported
     inputs = calibration_inputs(exported, spec)
 
-    def make(writer: Writer) -> Mapping[str, Any]:
+    def make(writer: Writer) -> EqualizationReport:
         from deploykit.workflow import transforms
 
         with workspace.timed("even out channels"):
-            content, facts = transforms.equalize_channels(exported.path, inputs.feeds())
+            content, report = transforms.equalize_channels(exported.path, inputs.feeds())
         writer.write("model.onnx", content)
-        return {**exported.facts, **facts}
+        return report
 
     parts = {"graph": exported.digest, "data": inputs.digest}
     entry, hit = workspace.get_or_make("equalized", parts, make, request={"model": exported.model, "data": spec.data})
     path, digest = entry.path("model.onnx"), entry.files["model.onnx"].sha256
-    return replace(exported, path=path, digest=digest, facts=entry.facts, hit=hit)
+    facts = replace(exported.facts, equalized=entry.facts_as(EqualizationReport))
+    return replace(exported, path=path, digest=digest, facts=facts, hit=hit)
 
 
 def observe_inputs(
@@ -179,32 +180,41 @@ def observe_shard(
         return observe_inputs(exported, inputs, shard=shard, kept=kept, progress=said)
 
 
-def table_facts(
-    table: CalibrationTable,
-    path: Path | None,
-    *,
-    exported: Exported | None = None,
-    data: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """What is to be said of a table, and of the network where it was made for one here."""
-    synthetic = table.preprocessing.startswith(NOISE)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "model": exported.model.label if exported else None,
-        **(exported.weights.facts() if exported else {}),
-        "table": path,
-        "method": table.method,
-        "images": table.images,
-        "activations": len(table.ranges),
-        "graph_digest": table.graph_digest,
-        "data_digest": table.data_digest,
-        "image_names": list(data["image_names"]) if data else None,
-        "skipped": list(data["skipped"]) if data else None,
-        "data": data["data"] if data else None,
-        "preprocessing": data["preprocessing"] if data else {"said": table.preprocessing},
-        "note": SYNTHETIC if synthetic else None,
-        "peak_memory_bytes": peak_memory_bytes(),
-    }
+def table_result(
+    table: CalibrationTable, path: Path | None, *, exported: Exported | None = None, data: DataFacts | None = None
+) -> CalibrationResult:
+    """What is to be said of a table, and of the network and the images where it was made of them here."""
+    weights = exported.weights.facts() if exported else None
+    return CalibrationResult(
+        model=exported.model.label if exported else None,
+        weights=weights["weights"] if weights else None,
+        weights_digest=weights["weights_digest"] if weights else None,
+        weights_notes=weights["weights_notes"] if weights else (),
+        table=path,
+        method=table.method,
+        images=table.images,
+        activations=len(table.ranges),
+        graph_digest=table.graph_digest,
+        data_digest=table.data_digest,
+        image_names=data.image_names if data else None,
+        skipped=data.skipped if data else None,
+        data=data.data if data else None,
+        preprocessing=data.preprocessing if data else PreparationFacts(said=table.preprocessing),
+        note=SYNTHETIC if table.preprocessing.startswith(NOISE) else None,
+        peak_memory_bytes=peak_memory_bytes(),
+    )
+
+
+def _source_of(table: CalibrationTable, data: DataFacts) -> CalibrationSource:
+    return CalibrationSource(
+        method=table.method,
+        images=table.images,
+        data=data.data,
+        preprocessing=data.preprocessing,
+        image_names=data.image_names,
+        skipped=data.skipped,
+        note=data.note,
+    )
 
 
 def describe_int8(spec: BuildSpec, calibration: Inputs | None) -> str:
@@ -237,18 +247,17 @@ def _keep(path: Path, found: Observations) -> None:
     write_text(path, found.to_json())
 
 
-def write_shard(path: Path, found: Observations) -> dict[str, Any]:
+def write_shard(path: Path, found: Observations) -> ShardResult:
     """The shard as a file, and what is to be said of it."""
     write_text(path, found.to_json())
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "shard": f"{found.index + 1}/{found.shards}",
-        "file": path,
-        "batches": len(found.batches),
-        "images": found.images,
-        "activations": len(found.histograms),
-        "peak_memory_bytes": peak_memory_bytes(),
-    }
+    return ShardResult(
+        shard=f"{found.index + 1}/{found.shards}",
+        file=path,
+        batches=len(found.batches),
+        images=found.images,
+        activations=len(found.histograms),
+        peak_memory_bytes=peak_memory_bytes(),
+    )
 
 
 def merge_files(paths: Sequence[Path]) -> Observations:
@@ -258,7 +267,7 @@ def merge_files(paths: Sequence[Path]) -> Observations:
     return merge([Observations.from_json(read_text(path)) for path in paths])
 
 
-def given_table(path: Path, exported: Exported) -> tuple[CalibrationTable, dict[str, Any]]:
+def given_table(path: Path, exported: Exported) -> tuple[CalibrationTable, CalibrationSource]:
     """A table that the user names, for `exported`, and what is to be said of it.
 
     Raises UsageError where it is of another graph or of images prepared otherwise, UntrustedArtifact where it is none.
@@ -267,15 +276,19 @@ def given_table(path: Path, exported: Exported) -> tuple[CalibrationTable, dict[
 
     table = CalibrationTable.from_json(read_text(path))
     table.require_graph(exported.digest)
-    how = {"said": table.preprocessing}
-    said = {"table": str(path), "data": f"those of the table {path}", "preprocessing": how}
-    facts = {"method": table.method, "images": table.images, **said}
+    source = CalibrationSource(
+        method=table.method,
+        images=table.images,
+        table=str(path),
+        data=f"those of the table {path}",
+        preprocessing=PreparationFacts(said=table.preprocessing),
+    )
     if table.preprocessing.startswith(NOISE):
-        return table, {**facts, "preprocessing": None, "note": SYNTHETIC}
+        return table, replace(source, preprocessing=None, note=SYNTHETIC)
     if table.preprocessing == PREPARED:
-        return table, facts
+        return table, source
     if takes_images(exported) and table.preprocessing != (wanted := str(preprocessing_of(exported))):
         raise UsageError(
             f"{path} was made of images prepared otherwise: {table.preprocessing}", hint=f"the network takes {wanted}"
         )
-    return table, facts
+    return table, source

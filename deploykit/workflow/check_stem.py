@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -12,10 +10,12 @@ from deploykit.data.preparation import preparation_of, takes_images
 from deploykit.errors import UsageError
 from deploykit.parity import Limits, ParityResult, joined, judge
 from deploykit.spec import Fusions, Precision, Preprocessing
+from deploykit.spec.reports import PassLedger
 from deploykit.store import Writer
 from deploykit.workflow.export import Exported
+from deploykit.workflow.facts import OptimizedFacts
 from deploykit.workflow.judge import reference_outputs
-from deploykit.workflow.workspace import Workspace, specs_of
+from deploykit.workflow.workspace import Workspace
 
 IMAGES = 4
 SEED = 1
@@ -36,7 +36,7 @@ def with_uint8_stem(workspace: Workspace, exported: Exported, fusions: Fusions) 
     """The same network for images of uint8 (N, H, W, C). Raises UsageError as `recipe_of`."""
     recipe = recipe_of(exported)
 
-    def make(writer: Writer) -> Mapping[str, Any]:
+    def make(writer: Writer) -> OptimizedFacts:
         from deploykit.workflow import transforms
 
         with workspace.timed("put the stem in front"):
@@ -46,16 +46,16 @@ def with_uint8_stem(workspace: Workspace, exported: Exported, fusions: Fusions) 
 
     parts = {"graph": exported.digest, "recipe": recipe, "fusions": fusions}
     entry, hit = workspace.get_or_make("stem", parts, make, request={"model": exported.model, **parts})
-    exported_passes = exported.facts["ledger"]["passes"]
-    ledger = {"passes": [*exported_passes, *entry.facts["ledger"]["passes"]]}
+    facts = entry.facts_as(OptimizedFacts)
+    ledger = PassLedger((*exported.facts.ledger.passes, *facts.ledger.passes))
     return replace(
         exported,
         path=entry.path("model.onnx"),
         digest=entry.files["model.onnx"].sha256,
-        inputs=specs_of(entry.facts["inputs"]),
-        preprocess=entry.facts.get("preprocess"),
-        normalizes=entry.facts.get("normalizes", ""),
-        facts={**exported.facts, **entry.facts, "ledger": ledger},
+        inputs=facts.inputs,
+        preprocess=facts.preprocess,
+        normalizes=facts.normalizes,
+        facts=replace(facts, ledger=ledger, notes=facts.notes or exported.facts.notes),
         hit=hit,
     )
 

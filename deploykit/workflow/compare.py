@@ -6,10 +6,9 @@ which every requested row has its state and its reason.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from deploykit.bench import (
     BenchSettings,
@@ -22,11 +21,13 @@ from deploykit.bench import (
     run_outputs,
     run_rows,
 )
+from deploykit.bench.environment import Machine
 from deploykit.data.inputs import require_feedable
 from deploykit.errors import UnsupportedGraph, UsageError
-from deploykit.results.document import Conditions, Report
+from deploykit.results.comparison import ComparisonEnvironment, Conditions, Report
 from deploykit.results.row import Row
 from deploykit.spec import BuildSpec, DataSource, Fusions, Precision
+from deploykit.spec.weights import NO_WEIGHTS
 from deploykit.workflow.batch import with_batch
 from deploykit.workflow.export import Exported, export
 from deploykit.workflow.parity_inputs import ParityInputs
@@ -74,7 +75,7 @@ def _compare(workspace: Workspace, request: Request, *, timed: bool) -> Report:
     lines = build_rows(workspace, asked, typed=_adopted(workspace, request))
     exported = next((line.built.exported for line in lines if line.built), None)
     if exported is None:
-        return Report(_conditions(request, None, None, [], machine), machine, tuple(map(row_of, lines)))
+        return _report(machine, _conditions(request, None, None, [], machine), map(row_of, lines))
     lines = _feedable(lines, exported, request.spec.data)
     inputs = ParityInputs(workspace, exported, request.spec, request.precisions, timed, settings.seed)
     jobs = [inputs.job(line) for line in lines if isinstance(line, BuiltRow) and line.runs]
@@ -83,7 +84,11 @@ def _compare(workspace: Workspace, request: Request, *, timed: bool) -> Report:
     rows = [_finished(line, next(samples) if line.runs else None, inputs) for line in lines]
     if measurement:
         rows = _with_ratios(rows, settings.seed)
-    return Report(_conditions(request, inputs, measurement, jobs, machine), machine, tuple(rows))
+    return _report(machine, _conditions(request, inputs, measurement, jobs, machine), rows)
+
+
+def _report(machine: Machine, conditions: Conditions, rows: Iterable[Row]) -> Report:
+    return Report(environment=ComparisonEnvironment(**machine.facts(), conditions=conditions), rows=tuple(rows))
 
 
 def _adopted(workspace: Workspace, request: Request) -> Typed | None:
@@ -136,11 +141,11 @@ def _conditions(
     inputs: ParityInputs | None,
     measurement: Measurement | None,
     jobs: Sequence[RowJob],
-    machine: Mapping[str, Any],
+    machine: Machine,
 ) -> Conditions:
     spec, settings = request.spec, request.settings
     said = str(spec.fusions) if spec.fusions != Fusions() else ""
-    model, weights = (inputs.exported.model, inputs.exported.weights.facts()) if inputs else (spec.model, {})
+    model, weights = (inputs.exported.model, inputs.exported.weights.facts()) if inputs else (spec.model, NO_WEIGHTS)
     return Conditions(
         model=model.label,
         **weights,
@@ -148,7 +153,7 @@ def _conditions(
         threads=settings.worker_threads,
         tf32=spec.tf32,
         fusions=request.fusions or said,
-        inputs=inputs.describe(jobs, machine["cpu"]["cache_bytes"]) if inputs else "",
+        inputs=inputs.describe(jobs, machine.cpu.cache_bytes) if inputs else "",
         preprocessing=inputs.preparation if inputs else "",
         int8=inputs.int8 if inputs else "",
         copies="none inside the timed region (inputs and outputs are bound)" if measurement else "",

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from deploykit.backends.device import find_gpu
 from deploykit.backends.protocol import Backend, Engine, Source, TypedGraph
+from deploykit.codec import decode
 from deploykit.errors import BackendMissing
 from deploykit.host import library_versions
 from deploykit.plan.model import EnginePlan
-from deploykit.spec import BuildSpec, Precision, Reason, WeightsOrigin
+from deploykit.spec import BuildSpec, Precision, WeightsOrigin
 from deploykit.store import Entry, Writer
 from deploykit.workflow.export import Exported, export
+from deploykit.workflow.facts import EngineFacts
 from deploykit.workflow.typed import Typed, type_graph
-from deploykit.workflow.workspace import COMPILERS, Workspace, specs_of
+from deploykit.workflow.workspace import COMPILERS, Workspace
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def build_with(workspace: Workspace, spec: BuildSpec, backend: Backend, *, typed
     if not (backend.compiles and isinstance(source, TypedGraph)):
         engine = backend.build(source, spec.engine_settings, workspace.progress)
         return Built(exported, typed, engine, entry=None, hit=False, seconds=None)
-    engine, entry, hit = _compile(workspace, spec, backend, source, exported.weights)
-    return Built(exported, typed, engine, entry, hit, entry.facts["seconds"])
+    engine, facts, entry, hit = _compile(workspace, spec, backend, source, exported.weights)
+    return Built(exported, typed, engine, entry, hit, facts.seconds)
 
 
 def stored_plan(entry: Entry) -> EnginePlan | None:
@@ -86,7 +86,8 @@ def stored_plan(entry: Entry) -> EnginePlan | None:
 def stored_weights(entry: Entry) -> WeightsOrigin | None:
     """Where the weights of a stored engine came from; None where its build did not say."""
     found = entry.facts.get("weights")
-    return WeightsOrigin.from_dict(found) if found else None
+    what = f"manifest of engine {entry.key[:12]} in the store"
+    return decode(WeightsOrigin, found, what=what, hint="build the engine again") if found else None
 
 
 def _source(backend: Backend, exported: Exported, precision: Precision) -> Source:
@@ -98,7 +99,7 @@ def _source(backend: Backend, exported: Exported, precision: Precision) -> Sourc
 
 def _compile(
     workspace: Workspace, spec: BuildSpec, backend: Backend, typed: TypedGraph, weights: WeightsOrigin
-) -> tuple[Engine, Entry, bool]:
+) -> tuple[Engine, EngineFacts, Entry, bool]:
     """The engine, where it is kept, and whether it was there: only then is it read back from what the store knows."""
     stage = f"compile with {backend.name}"
     fresh: list[Engine] = []
@@ -106,13 +107,13 @@ def _compile(
     def steps(phase: str, done: int, total: int) -> None:
         workspace.progress(f"{stage}: {phase}", done, total)
 
-    def make(writer: Writer) -> Mapping[str, Any]:
+    def make(writer: Writer) -> EngineFacts:
         with workspace.timed(stage):
             engine = backend.build(typed, spec.engine_settings, steps)
         if engine.layers is not None:
             engine = replace(engine, layers=_with_costs(engine.layers, typed))
         fresh.append(engine)
-        return {**_kept(engine, writer), "seconds": workspace.seconds[stage], "weights": weights.as_dict()}
+        return _kept(engine, writer, seconds=workspace.seconds[stage], weights=weights)
 
     parts = {
         "typed": typed.digest,
@@ -127,19 +128,29 @@ def _compile(
         "gpu": find_gpu(),
     }
     entry, hit = workspace.get_or_make("engine", parts, make, request={"spec": spec, "backend": backend.name})
+    facts = entry.facts_as(EngineFacts)
     if not fresh:
-        return _stored(entry, typed), entry, hit
-    return replace(fresh[0], path=entry.path("model.engine"), content=None, log=""), entry, hit
+        return _stored(entry, facts, typed), facts, entry, hit
+    return replace(fresh[0], path=entry.path("model.engine"), content=None, log=""), facts, entry, hit
 
 
-def _kept(engine: Engine, writer: Writer) -> dict[str, Any]:
+def _kept(engine: Engine, writer: Writer, *, seconds: float, weights: WeightsOrigin) -> EngineFacts:
     """Write the engine, its log and its plan; what else a later build reads of it."""
     writer.write("model.engine", engine.content or b"")
     writer.write("build.log", engine.log)
     if engine.layers is not None:
         writer.write("plan.json", engine.layers.to_json())
-    names = ("backend", "flavour", "inputs", "outputs", "reason", "note", "plan")
-    return {name: getattr(engine, name) for name in names}
+    return EngineFacts(
+        inputs=engine.inputs,
+        outputs=engine.outputs,
+        backend=engine.backend,
+        flavour=engine.flavour,
+        reason=engine.reason,
+        note=engine.note,
+        plan=engine.plan,
+        seconds=seconds,
+        weights=weights,
+    )
 
 
 def _with_costs(plan: EnginePlan, typed: TypedGraph) -> EnginePlan:
@@ -148,19 +159,17 @@ def _with_costs(plan: EnginePlan, typed: TypedGraph) -> EnginePlan:
     return plan_with_costs(plan, read_graph(typed.path))
 
 
-def _stored(entry: Entry, typed: TypedGraph) -> Engine:
+def _stored(entry: Entry, facts: EngineFacts, typed: TypedGraph) -> Engine:
     """The engine as its build left it, from the store's manifest."""
-    facts = entry.facts
-    reason = facts["reason"]
     return Engine(
-        backend=facts["backend"],
-        flavour=facts["flavour"],
+        backend=facts.backend,
+        flavour=facts.flavour,
         precision=typed.precision,
-        inputs=specs_of(facts["inputs"]),
-        outputs=specs_of(facts["outputs"]),
-        reason=Reason(reason["what"], reason["fix"]) if reason else None,
-        note=facts["note"],
+        inputs=facts.inputs,
+        outputs=facts.outputs,
+        reason=facts.reason,
+        note=facts.note,
         path=entry.path("model.engine"),
         typed_digest=typed.digest,
-        plan=facts["plan"],
+        plan=facts.plan,
     )

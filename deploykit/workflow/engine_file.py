@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploykit.backends.protocol import Engine
-from deploykit.codec import decode, encode, read
+from deploykit.codec import decode, read
 from deploykit.errors import UntrustedArtifact, UsageError
 from deploykit.io.files import copy_artifact, write_text
 from deploykit.io.loader import read_text
@@ -22,9 +22,9 @@ from deploykit.spec import Precision, Target, TensorSpec, WeightsOrigin
 from deploykit.store import Entry, Store
 from deploykit.store.key import file_digest
 from deploykit.workflow.engine import Built, stored_plan, stored_weights
-from deploykit.workflow.workspace import specs_of
 
 SCHEMA_VERSION = 1
+ENDS = ("inputs", "outputs")
 RECORD = "engine record"
 AGAIN = "build the engine again and save it with BuiltEngine.save or `deploykit build -o`"
 
@@ -81,7 +81,7 @@ def save_engine(built: Built, targets: tuple[Target, ...], path: Path) -> Path:
         weights=built.exported.weights,
         plan=built.plan,
     )
-    write_text(record_path(copy), to_json(encode(record)))
+    write_text(record_path(copy), to_json(record))
     return copy
 
 
@@ -157,16 +157,18 @@ def stored_records(store: Store, digest: str) -> Iterator[EngineRecord]:
 def _record_of(entry: Entry, digest: str) -> EngineRecord:
     spec = entry.request["spec"]
     targets = decode(tuple[Target, ...], spec["targets"], what=RECORD, hint=AGAIN)
+    facts = entry.facts
+    inputs, outputs = (decode(tuple[TensorSpec, ...], facts[each], what=RECORD, hint=AGAIN) for each in ENDS)
     return EngineRecord(
         model=spec["model"]["name"],
         digest=digest,
-        backend=entry.facts["backend"],
-        flavour=entry.facts["flavour"],
+        backend=facts["backend"],
+        flavour=facts["flavour"],
         precision=Precision(spec["precision"]),
-        inputs=specs_of(entry.facts["inputs"]),
-        outputs=specs_of(entry.facts["outputs"]),
+        inputs=inputs,
+        outputs=outputs,
         targets=tuple(map(str, targets)),
-        note=entry.facts["note"],
+        note=facts["note"],
         typed_digest=None,
         weights=stored_weights(entry),
         plan=stored_plan(entry),

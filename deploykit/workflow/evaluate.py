@@ -18,7 +18,7 @@ from deploykit.data.labeled import Labeled, classes_of, labeled_inputs, require_
 from deploykit.errors import DeploykitError, UsageError
 from deploykit.parity import GateMissed
 from deploykit.parity.accuracy import TOP, Flips, Predictions, Share
-from deploykit.report.accuracy import AccuracyConditions, AccuracyReport, AccuracyRow
+from deploykit.results.accuracy import AccuracyConditions, AccuracyEnvironment, AccuracyReport, AccuracyRow
 from deploykit.results.row import Row
 from deploykit.spec import BuildSpec, Feed, Precision, TensorSpec
 from deploykit.workflow.batch import with_batch
@@ -61,7 +61,8 @@ def evaluate(workspace: Workspace, request: EvaluationRequest) -> AccuracyReport
     asked = asked_rows(spec, request.backends, request.precisions, strict=request.strict)
     judged = [_judged(workspace, line, images, request) for line in build_rows(workspace, asked)]
     rows = tuple(_compared(judged, images, request.max_drop))
-    return AccuracyReport(_conditions(exported, spec, images, calibration, settings), machine, rows)
+    conditions = _conditions(exported, spec, images, calibration, settings)
+    return AccuracyReport(environment=AccuracyEnvironment(**machine.facts(), conditions=conditions), rows=rows)
 
 
 def _calibration(exported: Exported, spec: BuildSpec, precisions: Sequence[Precision]) -> Inputs | None:

@@ -12,8 +12,9 @@ from deploykit.data.preparation import require_inputs_of
 from deploykit.spec import Fusions, ModelSpec, Precision, Signature, WeightsOrigin
 from deploykit.store import Writer
 from deploykit.store.key import cache_key
+from deploykit.workflow.facts import OptimizedFacts
 from deploykit.workflow.networks import digests_of_onnx, live_graph, resolve
-from deploykit.workflow.workspace import Workspace, specs_of
+from deploykit.workflow.workspace import Workspace
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -29,7 +30,7 @@ class Exported(Signature):
     path: Path
     digest: str
     module: ModuleSource | None
-    facts: Mapping[str, Any]
+    facts: OptimizedFacts
     hit: bool
     weights: WeightsOrigin = WeightsOrigin(kind="own")  # noqa: RUF009 - a frozen value
 
@@ -40,7 +41,7 @@ class Exported(Signature):
     @property
     def quantized(self) -> bool:
         """Whether the file came with its own Q/DQ pairs, or with operators of integers."""
-        return "int8" in self.facts.get("computes_in", ())
+        return "int8" in self.facts.computes_in
 
     def as_typed(self, precision: Precision) -> TypedGraph:
         """This graph as the typed graph of FP32, and as a stand-in for one that is still to be made."""
@@ -53,7 +54,7 @@ def export(workspace: Workspace, model: ModelSpec, fusions: Fusions = Fusions())
     parts = {**identity(workspace, model), "fusions": fusions}
     module, weights = _origin(workspace, model, parts)
 
-    def make(writer: Writer) -> Mapping[str, Any]:
+    def make(writer: Writer) -> OptimizedFacts:
         from deploykit.workflow import transforms
 
         known = workspace.knows(_traced_key(model))
@@ -64,18 +65,19 @@ def export(workspace: Workspace, model: ModelSpec, fusions: Fusions = Fusions())
         return facts
 
     entry, hit = workspace.get_or_make("export", parts, make, request={"model": model, "fusions": fusions})
-    weights = replace(weights, warnings=(*weights.warnings, *entry.facts.get("nan", ())))
+    facts = entry.facts_as(OptimizedFacts)
+    weights = replace(weights, warnings=(*weights.warnings, *facts.nan))
     exported = Exported(
         model=module.model if module else model,
         path=entry.path("model.onnx"),
         digest=entry.files["model.onnx"].sha256,
-        inputs=specs_of(entry.facts["inputs"]),
-        outputs=specs_of(entry.facts["outputs"]),
-        preprocess=entry.facts.get("preprocess"),
-        normalizes=entry.facts.get("normalizes", ""),
+        inputs=facts.inputs,
+        outputs=facts.outputs,
+        preprocess=facts.preprocess,
+        normalizes=facts.normalizes,
         module=module,
         weights=weights,
-        facts=entry.facts,
+        facts=facts,
         hit=hit,
     )
     require_inputs_of(exported)

@@ -7,22 +7,22 @@ refused, unless the caller trusts it and a GPU is here to read it with.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from deploykit.backends.protocol import Backend
 from deploykit.errors import BackendMissing, BuildFailed, GateFailed, UnsupportedGraph, UntrustedArtifact
-from deploykit.plan.audit import Audit, Conversion, audit
-from deploykit.plan.diagnosis import WIDER, Diagnosis, diagnose
-from deploykit.plan.diff import PlanDiff, diff
+from deploykit.plan.audit import audit
+from deploykit.plan.diagnosis import WIDER, diagnose
+from deploykit.plan.diff import diff
 from deploykit.plan.gpus import Gpu
-from deploykit.plan.model import EnginePlan, PlanLayer
-from deploykit.plan.roofline import LayerTime, Roofline, roofline
+from deploykit.plan.model import EnginePlan
+from deploykit.plan.roofline import roofline
 from deploykit.plan.summary import summarize
-from deploykit.results.document import SCHEMA_VERSION
+from deploykit.precision.reports import Int8Report
+from deploykit.results.calibration import CalibrationSource
+from deploykit.results.inspection import Inspection, conversion_groups, kernel_groups, kernels_of
 from deploykit.spec import BuildSpec, Precision, WeightsOrigin
 from deploykit.workflow.engine import Built, build
 from deploykit.workflow.engine_file import digest_of_engine, read_record, stored_records
@@ -31,7 +31,6 @@ from deploykit.zoo import registry
 from deploykit.zoo.misnamed import KINDS
 
 ENGINE_SUFFIXES = {".engine", ".plan", ".trt", ".rtx"}
-NO_WEIGHTS: Mapping[str, Any] = {"weights": None, "weights_digest": None, "weights_notes": []}
 NOT_COMPARED = (BackendMissing, BuildFailed, GateFailed, UnsupportedGraph)
 
 
@@ -43,43 +42,7 @@ class Planned:
     plan: EnginePlan
     reasons: Mapping[str, str]
     weights: WeightsOrigin | None = None  # None for an engine from elsewhere
-    calibration: Mapping[str, Any] | None = None  # what INT8's ranges come from, where the graph was typed here
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inspection:
-    """One plan, audited, bounded on `gpu` where there is one, diagnosed, and beside another where that was asked."""
-
-    planned: Planned
-    audit: Audit
-    roofline: Roofline | None
-    diagnoses: tuple[Diagnosis, ...]
-    diff: PlanDiff | None
-    beside: str = ""  # what `diff` compares with
-
-    def as_dict(self) -> dict[str, Any]:
-        """What `--json` prints and the reports are written from; `layers` has the kernels, in order of execution."""
-        plan = self.planned.plan
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "title": self.planned.title,
-            **(self.planned.weights.facts() if self.planned.weights else NO_WEIGHTS),
-            "calibration": self.planned.calibration,
-            "compiler": plan.compiler,
-            "source": plan.source,
-            "precision": plan.precision.value,
-            "batch": plan.batch,
-            "targets": list(plan.targets),
-            "summary": summarize(plan).as_dict(),
-            "kernels_by_type": list(_by_type(plan)),
-            "conversions_by_kind": list(_by_kind(self.audit)),
-            "layers": list(_layers(plan, self.roofline)),
-            "audit": self.audit.as_dict(),
-            "roofline": self.roofline.as_dict() if self.roofline else None,
-            "diagnoses": [diagnosis.as_dict() for diagnosis in self.diagnoses],
-            "beside": self.beside or None,
-            "diff": self.diff.as_dict() if self.diff else None,
-        }
+    calibration: CalibrationSource | None = None  # what INT8's ranges come from, where the graph was typed here
 
 
 def is_engine(name: str) -> bool:
@@ -99,7 +62,7 @@ def planned_network(workspace: Workspace, spec: BuildSpec, backend: Backend) -> 
         )
     exported = built.exported
     title = f"{exported.model.label}, {spec.precision}"
-    calibration = built.typed.facts.get("calibration") if built.typed else None
+    calibration = built.typed.calibration if built.typed else None
     return Planned(title, plan, _reasons(built), exported.weights, calibration)
 
 
@@ -142,15 +105,31 @@ def inspect(
 
     Raises UsageError where `beside` is for another batch.
     """
-    plan, reasons = planned.plan, planned.reasons
+    plan, reasons, origin = planned.plan, planned.reasons, planned.weights
     compared = (*others, beside.plan) if beside else others
+    found, bounds = audit(plan, reasons), roofline(plan, gpu, tf32=tf32) if gpu else None
+    weights = origin.facts() if origin else None
     return Inspection(
-        planned=planned,
-        audit=audit(plan, reasons),
-        roofline=roofline(plan, gpu, tf32=tf32) if gpu else None,
+        plan=plan,
+        title=planned.title,
+        weights=weights["weights"] if weights else None,
+        weights_digest=weights["weights_digest"] if weights else None,
+        weights_notes=weights["weights_notes"] if weights else (),
+        calibration=planned.calibration,
+        compiler=plan.compiler,
+        source=plan.source,
+        precision=plan.precision.value,
+        batch=plan.batch,
+        targets=plan.targets,
+        summary=summarize(plan),
+        kernels_by_type=tuple(kernel_groups(plan)),
+        conversions_by_kind=tuple(conversion_groups(found)),
+        layers=tuple(kernels_of(plan, bounds)),
+        audit=found,
+        roofline=bounds,
         diagnoses=diagnose(plan, others=compared, gpu=gpu, tf32=tf32, reasons=reasons),
+        beside=beside.title if beside else None,
         diff=diff(beside.plan, plan) if beside else None,
-        beside=beside.title if beside else "",
     )
 
 
@@ -166,51 +145,8 @@ def wider_plans(workspace: Workspace, spec: BuildSpec, backend: Backend) -> tupl
 
 def _reasons(built: Built) -> dict[str, str]:
     """What the typing report says of the nodes that it left in float: out of INT8, or out of float16."""
-    report = (built.typed.facts.get("report") if built.typed else None) or {}
-    return {item["node"]: item["reason"] for item in (*report.get("left", ()), *report.get("float32", ()))}
-
-
-def _by_type(plan: EnginePlan) -> Iterator[dict[str, Any]]:
-    kernels: Counter[tuple[str, str]] = Counter()
-    moved: Counter[tuple[str, str]] = Counter()
-    for layer in plan.kernels:
-        kernels[layer.kind, layer.reads] += 1
-        moved[layer.kind, layer.reads] += layer.bytes_moved(plan.batch)
-    for (kind, reads), size in moved.most_common():
-        yield {"kind": kind, "reads": reads, "kernels": kernels[kind, reads], "bytes_moved": size}
-
-
-def _by_kind(found: Audit) -> Iterator[dict[str, Any]]:
-    groups: dict[str, list[Conversion]] = defaultdict(list)
-    for conversion in found.conversions:
-        groups[conversion.what].append(conversion)
-    for what, group in groups.items():
-        largest = max(group, key=lambda conversion: conversion.bytes_moved)
-        moved = sum(conversion.bytes_moved for conversion in group)
-        yield {"what": what, "kernels": len(group), "bytes_moved": moved, "largest": largest.layer}
-
-
-def _layers(plan: EnginePlan, bounds: Roofline | None) -> Iterator[dict[str, Any]]:
-    times = bounds.layers if bounds else (None,) * len(plan.kernels)
-    for layer, time in zip(plan.kernels, times, strict=True):
-        yield _layer(layer, time, plan.batch)
-
-
-def _layer(layer: PlanLayer, time: LayerTime | None, batch: int) -> dict[str, Any]:
-    return {
-        "name": layer.name,
-        "kind": layer.kind,
-        "reads": layer.reads,
-        "writes": layer.outputs[0].dtype if layer.outputs else "?",
-        "format": layer.inputs[0].format if layer.inputs else "",
-        "inputs": [tensor.name for tensor in layer.inputs],
-        "outputs": [tensor.name for tensor in layer.outputs],
-        "bytes_moved": layer.bytes_moved(batch),
-        "macs": layer.macs,
-        "nodes": list(layer.nodes),
-        "modules": list(layer.modules),
-        "tactic": layer.tactic,
-        "us": time.us if time else None,
-        "binds": time.binds if time else None,
-        "intensity": time.intensity if time else None,
-    }
+    report = built.typed.report if built.typed else None
+    if report is None:
+        return {}
+    left = report.left if isinstance(report, Int8Report) else report.float32
+    return {item.node: item.reason for item in left}

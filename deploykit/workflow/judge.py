@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -37,6 +36,7 @@ from deploykit.parity import (
 from deploykit.precision.emulate import emulate_rounding, find_overflow, literal_graph
 from deploykit.precision.int8.baseline import quantize_static
 from deploykit.precision.overflow import overflow
+from deploykit.precision.reports import Float16Report
 from deploykit.spec import (
     ORT_CPU,
     Feed,
@@ -80,7 +80,7 @@ class Nature:
 
 
 def nature_of(exported: Exported) -> Nature:
-    half = HALVES & set(exported.facts.get("computes_in", ()))
+    half = HALVES & set(exported.facts.computes_in)
     graph = read_graph(exported.path)
     return Nature(output_kinds(graph), exported.quantized, bool(half), coordinate_noise(graph))
 
@@ -230,14 +230,14 @@ class Judge:
 
         "" where it does nowhere, or where that cannot be told.
         """
-        report = typed.facts.get("report")
+        report = typed.report
         try:
             if report is None:
                 emulated = emulate_rounding(read_graph(typed.graph.path))
                 sites = (find_overflow(emulated, feed) for feed in self._feeds_of(typed)[:OVERFLOWING])
                 return next((f"float16 overflow in {site}" for site in sites if site), "")
             feeds = self.feeds(self.exported.inputs)[:OVERFLOWING]
-            kept = [item["node"] for item in report.get("float32", ())]
+            kept = [item.node for item in report.float32] if isinstance(report, Float16Report) else []
             found = overflow(read_graph(self.exported.path), feeds, keep=kept)
         except DeploykitError:
             return ""
@@ -266,12 +266,11 @@ class Judge:
     def _quantized_outputs(self, calibration: Inputs, *, symmetric: bool, seven_bits: bool) -> dict[str, Array]:
         """Run as it is written, in float between Q and DQ, so that it does not depend on this CPU's kernels."""
 
-        def make(writer: Writer) -> dict[str, Any]:
+        def make(writer: Writer) -> None:
             with self.workspace.timed("quantize with onnxruntime for comparison"):
                 network = read_graph(self.exported.path)
                 content = quantize_static(network, calibration.feeds(), symmetric=symmetric, seven_bits=seven_bits)
             writer.write("model.onnx", content)
-            return {}
 
         parts = {
             "graph": self.exported.digest,

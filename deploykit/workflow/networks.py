@@ -24,7 +24,8 @@ from deploykit.modules.live import taken
 from deploykit.spec import ModelSpec, TensorSpec, WeightsOrigin
 from deploykit.store import Entry, Writer
 from deploykit.store.key import file_digest
-from deploykit.workflow.workspace import Workspace, specs_of
+from deploykit.workflow.facts import OutputFacts, StateFacts
+from deploykit.workflow.workspace import Workspace
 from deploykit.zoo import registry
 from deploykit.zoo.own import repeatable
 from deploykit.zoo.sources import imported_names
@@ -100,7 +101,7 @@ def _digest_at(path: Path, _stamp: tuple[int, int, int]) -> str:
 def _of_zoo(workspace: Workspace, model: ModelSpec) -> Resolved:
     """Seeded weights and their BatchNorm statistics are made once; a checkpoint is read once."""
 
-    def make(writer: Writer) -> Mapping[str, Any]:
+    def make(writer: Writer) -> StateFacts:
         from deploykit.weights import load_network
 
         with workspace.timed("load the weights" if model.weights else "seed weights and estimate BatchNorm statistics"):
@@ -118,11 +119,12 @@ def _of_zoo(workspace: Workspace, model: ModelSpec) -> Resolved:
         "key": model.weights_key,
     }
     entry, _ = workspace.get_or_make("weights", parts, make, request={"model": model})
-    told = replace(model, **entry.facts["told"])
+    facts = entry.facts_as(StateFacts)
+    told = replace(model, num_classes=facts.num_classes, in_channels=facts.in_channels)
     inputs, outputs = registry.input_specs(told), registry.output_specs(told)
     source = ModuleSource(told, entry.path("weights.safetensors"), inputs, outputs)
-    weights = WeightsOrigin.from_dict(entry.facts["origin"])
-    return Resolved(source, weights, _identity({**made_of, **entry.facts["told"]}, entry, inputs))
+    said = {"num_classes": facts.num_classes, "in_channels": facts.in_channels}
+    return Resolved(source, facts.origin, _identity({**made_of, **said}, entry, inputs))
 
 
 def _of_factory(workspace: Workspace, model: ModelSpec) -> Resolved:
@@ -170,7 +172,7 @@ def _of_live(workspace: Workspace, model: ModelSpec) -> Resolved:
         "portable": snapshot.obstacle is None,
     }
 
-    def make(writer: Writer) -> Mapping[str, Any]:
+    def make(writer: Writer) -> StateFacts:
         if snapshot.obstacle is None:
             writer.write("module.pickle", snapshot.pickled())
         return _kept_state(loaded, writer, beside=traced)
@@ -230,15 +232,15 @@ def _answer_digest(module: nn.Module, model: ModelSpec, inputs: tuple[TensorSpec
 def _outputs(workspace: Workspace, model: ModelSpec, parts: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
     """What a factory's network returns: it has to be run for it once."""
 
-    def make(_: Writer) -> Mapping[str, Any]:
+    def make(_: Writer) -> OutputFacts:
         with workspace.timed(f"run {model.label} for its outputs"):
-            return {"outputs": registry.output_specs(model)}
+            return OutputFacts(outputs=registry.output_specs(model))
 
     entry, _ = workspace.get_or_make("outputs", parts, make, request={"model": model})
-    return specs_of(entry.facts["outputs"])
+    return entry.facts_as(OutputFacts).outputs
 
 
-def _kept_state(loaded: Loaded, writer: Writer, *, beside: str = "") -> Mapping[str, Any]:
+def _kept_state(loaded: Loaded, writer: Writer, *, beside: str = "") -> StateFacts:
     """Write a network's state; the facts are where it is from, and what a checkpoint told of the network.
 
     `beside` is the digest of what decides beside the state.
@@ -247,7 +249,8 @@ def _kept_state(loaded: Loaded, writer: Writer, *, beside: str = "") -> Mapping[
 
     model, state = loaded.model, state_of(loaded.module)
     write_state(state, writer.path("weights.safetensors"), beside=beside)
-    return {
-        "origin": replace(loaded.origin, digest=state_digest(state)).as_dict(),
-        "told": {"num_classes": model.num_classes, "in_channels": model.in_channels},
-    }
+    return StateFacts(
+        origin=replace(loaded.origin, digest=state_digest(state)),
+        num_classes=model.num_classes,
+        in_channels=model.in_channels,
+    )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 from deploykit.data.inputs import inputs_for, unprepared
 from deploykit.errors import DeploykitError, ExecutionFailed, UnsupportedGraph, UsageError
+from deploykit.results.build import OverflowResult
 from deploykit.spec import BuildSpec, Precision
 from deploykit.store import Writer
 from deploykit.workflow.export import Exported
@@ -15,7 +15,7 @@ from deploykit.workflow.workspace import Workspace
 IMAGES = 4  # what overflows does so on most images, and each costs a run of the graph
 
 
-def overflow_facts(workspace: Workspace, exported: Exported, spec: BuildSpec) -> dict[str, Any] | None:
+def overflow_result(workspace: Workspace, exported: Exported, spec: BuildSpec) -> OverflowResult | None:
     """What overflows on a few images, and the option that cures it; None where nothing becomes float16.
 
     Where the graph cannot be fed, `note` says why nothing was looked at. Raises UsageError for images that the user
@@ -33,7 +33,7 @@ def overflow_facts(workspace: Workspace, exported: Exported, spec: BuildSpec) ->
 
     workspace.warn_once(unprepared(exported.model, inputs.preparation))
 
-    def make(_: Writer) -> Mapping[str, Any]:
+    def make(_: Writer) -> OverflowResult:
         from deploykit.precision.overflow import cure, overflow
         from deploykit.workflow.transforms import read_graph
 
@@ -42,25 +42,20 @@ def overflow_facts(workspace: Workspace, exported: Exported, spec: BuildSpec) ->
                 found = overflow(read_graph(exported.path), list(inputs.feeds()), keep=spec.keep_fp32)
             except ExecutionFailed as error:
                 return _not_looked_for(error)
-        return {
-            "images": len(inputs),
-            "first": str(found.first) if found else None,
-            "keep_fp32": list(found.keep) if found else [],
-            "cure": cure(found.keep) if found else None,
-        }
+        return OverflowResult(
+            images=len(inputs),
+            first=str(found.first) if found else None,
+            keep_fp32=found.keep if found else (),
+            cure=cure(found.keep) if found else None,
+            note="",
+        )
 
     parts = {"graph": exported.digest, "data": inputs.digest, "keep_fp32": spec.keep_fp32}
     entry, _ = workspace.get_or_make("overflow", parts, make, request={"model": exported.model, "data": spec.data})
-    return {"note": f"on {len(inputs)} images: {inputs.source}", **entry.facts, **inputs.asked}
+    found, facts = entry.facts_as(OverflowResult), inputs.facts  # of this request: equal images may have other names
+    note = found.note or f"on {len(inputs)} images: {inputs.source}"
+    return replace(found, note=note, data=facts.data, preprocessing=facts.preprocessing)
 
 
-def overflow_warning(found: Mapping[str, Any] | None) -> str:
-    """One line that a person can act upon; "" where nothing overflows."""
-    if not found or not found["first"]:
-        return ""
-    return f"float16 overflow in {found['first']} ({found['note']}); {found['cure']}"
-
-
-def _not_looked_for(error: DeploykitError) -> dict[str, Any]:
-    note = f"overflow was not looked for: {error}"
-    return {"images": 0, "first": None, "keep_fp32": [], "cure": None, "note": note}
+def _not_looked_for(error: DeploykitError) -> OverflowResult:
+    return OverflowResult(images=0, first=None, keep_fp32=(), cure=None, note=f"overflow was not looked for: {error}")

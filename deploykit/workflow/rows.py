@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import Literal
 
 from deploykit.backends import get_backend
 from deploykit.backends.protocol import Backend
 from deploykit.errors import BackendMissing, BuildFailed, DeploykitError, GateFailed, UnsupportedGraph
 from deploykit.parity import GateMissed, Parity
+from deploykit.precision.reports import Int8Report
+from deploykit.results.build import TypingReport
 from deploykit.results.row import Row, State
 from deploykit.spec import BuildSpec, Precision
 from deploykit.workflow.engine import Built, build_with, lacking
@@ -128,7 +130,7 @@ def row_of(row: BuiltRow | RefusedRow, *, failure: DeploykitError | None = None,
         typed_digest=engine.typed_digest if engine else None,
         build_seconds=built.seconds if built else None,
         cache_hit=built.hit if built else False,
-        plan=engine.plan if engine else {},
+        plan=engine.plan if engine else None,
         parity=row.parity if isinstance(row, RefusedRow) else parity,
     )
 
@@ -169,29 +171,28 @@ def _holds(row: Row, *, compared: bool) -> bool:
 
 def _remarks(built: Built, spec: BuildSpec) -> Iterator[str]:
     """What a row must own up to that its name does not say."""
-    yield from (f"of the file: {note}" for note in built.exported.facts.get("notes", ()))
-    if built.typed is None:
+    yield from (f"of the file: {note}" for note in built.exported.facts.notes)
+    typed = built.typed
+    if typed is None:
         if spec.keep_fp32 and built.engine.precision is Precision.FP16:
             yield "all of it in float16: --keep-fp32 is for the typed graphs of the other backends"
         return
-    report = built.typed.facts.get("report") or {}
-    yield from _exceptions(report)
-    if built.plan is None and (left := report.get("left")):  # a plan says it of what was compiled
-        first = f"{left[0]['node']}: {left[0]['reason']}" + (", ..." if len(left) > 1 else "")
-        yield f"{len(left)} of {len(left) + len(report['quantized'])} weighted layers compute in float ({first})"
-    if note := built.typed.facts.get("note"):
-        yield note
-    if note := built.typed.facts.get("calibration", {}).get("note"):
-        yield note
+    if typed.report is not None:
+        yield from _exceptions(typed.report)
+    if built.plan is None and isinstance(typed.report, Int8Report) and (left := typed.report.left):
+        first = f"{left[0].node}: {left[0].reason}" + (", ..." if len(left) > 1 else "")
+        yield f"{len(left)} of {len(left) + len(typed.report.quantized)} weighted layers compute in float ({first})"
+    yield from filter(None, (typed.note, typed.calibration.note if typed.calibration else None))
 
 
-def _exceptions(report: Mapping[str, Any]) -> Iterator[str]:
+def _exceptions(report: TypingReport) -> Iterator[str]:
     """What the typing left in a wider type for a reason that is not the compiler's."""
-    half = report.get("rest") or report
-    if kept := half.get("float32", ()):
-        first = f"{kept[0]['node']}: {kept[0]['reason']}" + (", ..." if len(kept) > 1 else "")
-        yield f"{len(kept)} of {len(kept) + half['half_nodes']} nodes stay in float32 ({first})"
-    yield from (f"{item['node']} is not quantized: {item['reason']}" for item in report.get("floats", ()))
+    half = report.rest if isinstance(report, Int8Report) else report
+    if half and (kept := half.float32):
+        first = f"{kept[0].node}: {kept[0].reason}" + (", ..." if len(kept) > 1 else "")
+        yield f"{len(kept)} of {len(kept) + half.half_nodes} nodes stay in float32 ({first})"
+    if isinstance(report, Int8Report):
+        yield from (f"{item.node} is not quantized: {item.reason}" for item in report.floats)
 
 
 def _same_engine(one: BuiltRow | RefusedRow, other: BuiltRow | RefusedRow) -> bool:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from deploykit.backends import get_backend
 from deploykit.backends.torch import flavour_here
@@ -24,10 +22,11 @@ from deploykit.bench import (
     step_latency,
     time_steps,
 )
+from deploykit.bench.environment import Machine
 from deploykit.bench.torch_steps import Forward, ForwardBackward, Mode, describe_loss
 from deploykit.errors import BackendMissing, DeploykitError, UntrustedArtifact, UsageError
 from deploykit.modules.live import taken
-from deploykit.results.document import Conditions, Report
+from deploykit.results.comparison import ComparisonEnvironment, Conditions, Report
 from deploykit.results.row import Row, State
 from deploykit.spec import (
     MAX_BATCH,
@@ -37,6 +36,7 @@ from deploykit.spec import (
     WeightsOrigin,
     silent,
 )
+from deploykit.spec.weights import NO_WEIGHTS
 from deploykit.zoo import registry
 
 FLOAT32_BYTES = 4
@@ -70,13 +70,17 @@ def bench_mode(request: ModeRequest, progress: Progress = silent) -> Report:
     machine = fingerprint(threads=settings.worker_threads, seed=request.model.seed, tf32=False)
     if reason := get_backend("torch").unavailable():
         row = _row(request, state="unavailable", reason=str(reason))
-        return Report(_conditions(request, machine, 0.0, None), machine, (row,))
+        return _report(machine, _conditions(request, machine, 0.0, None), row)
     request, weights = _resolved(request)
     flavour, began = flavour_here(), time.perf_counter()
     samples = time_steps(_workload(request, flavour), settings, progress)
     seconds = time.perf_counter() - began
     row = _with_steps(_row(request, *_outcome(samples.failure), weights=str(weights), flavour=flavour), samples)
-    return Report(_conditions(request, machine, seconds, weights), machine, (row,))
+    return _report(machine, _conditions(request, machine, seconds, weights), row)
+
+
+def _report(machine: Machine, conditions: Conditions, row: Row) -> Report:
+    return Report(environment=ComparisonEnvironment(**machine.facts(), conditions=conditions), rows=(row,))
 
 
 def _row(request: ModeRequest, state: State, reason: str, *, weights: str = "", flavour: str = "") -> Row:
@@ -142,15 +146,13 @@ def _with_steps(row: Row, found: StepSamples) -> Row:
     )
 
 
-def _conditions(
-    request: ModeRequest, machine: Mapping[str, Any], seconds: float, weights: WeightsOrigin | None
-) -> Conditions:
+def _conditions(request: ModeRequest, machine: Machine, seconds: float, weights: WeightsOrigin | None) -> Conditions:
     model, settings = request.model, request.settings
     shape = registry.input_spec(model).at_batch(request.batch)
-    size = describe_size(FLOAT32_BYTES * math.prod(shape), machine["cpu"]["cache_bytes"])
+    size = describe_size(FLOAT32_BYTES * math.prod(shape), machine.cpu.cache_bytes)
     return Conditions(
         model=model.label,
-        **(weights.facts() if weights else {}),
+        **(weights.facts() if weights else NO_WEIGHTS),
         batch=request.batch,
         threads=settings.worker_threads,
         tf32=False,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deploykit import graph
 from deploykit.backends.protocol import ModuleSource
@@ -18,19 +18,18 @@ from deploykit.precision.int8.lint import lint
 from deploykit.precision.int8.quantize import own_quantization, quantize
 from deploykit.precision.repair.correct_bias import correct_biases
 from deploykit.precision.repair.equalize import equalize
-from deploykit.precision.reports import Int8Report
+from deploykit.precision.reports import EqualizationReport, Int8Report
 from deploykit.spec import (
     Feed,
     Placement,
 )
+from deploykit.workflow.facts import GraphFacts, OptimizedFacts, TypedFacts
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from deploykit.plan.model import EnginePlan
     from deploykit.spec import Fusions, InputShape, Preprocessing, QuantizationPolicy
-
-Facts = dict[str, Any]
 
 
 def read_graph(path: Path) -> ir.Model:
@@ -53,41 +52,39 @@ def trace(source: ModuleSource | Path, shapes: Sequence[InputShape] = ()) -> ir.
     return export_module(source.load(), source.inputs, output_names=names)
 
 
-def optimize(network: ir.Model, fusions: Fusions) -> tuple[bytes, Facts]:
-    """Clean-up and the fusions asked for, in place.
-
-    `computes_in` lists the types of a file that is not plainly float32; `normalizes` says what the graph does to its
-    input by itself, `preprocess` what the file notes of the preprocessing that it wants, `notes` what had to be put
-    right to read a file, `nan` the weights that hold NaN.
-    """
-    said = {
-        "nan": graph.weights_with_nan(network),
-        "notes": list(graph.notes_of(network)),
-        "normalizes": graph.own_normalization(network),
-        "preprocess": network.metadata_props.get(PREPROCESS),
-    }
+def optimize(network: ir.Model, fusions: Fusions) -> tuple[bytes, OptimizedFacts]:
+    """Clean-up and the fusions asked for, in place."""
+    nan, normalizes = graph.weights_with_nan(network), graph.own_normalization(network)
+    notes, preprocess = graph.notes_of(network), network.metadata_props.get(PREPROCESS)
     ledger = graph.optimize(network, passes=graph.cnn_passes(fusions))
     content, facts = write(network)
-    types = graph.computing_types(network) - {"float32"}
-    noted = {name: text for name, text in said.items() if text}
-    return content, {**facts, **noted, "ledger": ledger, **({"computes_in": sorted(types)} if types else {})}
+    return content, OptimizedFacts(
+        inputs=facts.inputs,
+        outputs=facts.outputs,
+        ledger=ledger,
+        nan=nan,
+        notes=notes,
+        normalizes=normalizes,
+        preprocess=preprocess or None,
+        computes_in=tuple(sorted(graph.computing_types(network) - {"float32"})),
+    )
 
 
-def prepend_stem(path: Path, recipe: Preprocessing, fusions: Fusions) -> tuple[bytes, Facts]:
+def prepend_stem(path: Path, recipe: Preprocessing, fusions: Fusions) -> tuple[bytes, OptimizedFacts]:
     """The optimized graph at `path` for bytes, channels last; what of the normalization can be folded is."""
     network = read_graph(path)
     prepend_uint8_stem(network, recipe)
     return optimize(network, fusions)
 
 
-def type_float16(path: Path, *, keep_io: bool, keep: tuple[str, ...]) -> tuple[bytes, Facts]:
+def type_float16(path: Path, *, keep_io: bool, keep: tuple[str, ...]) -> tuple[bytes, TypedFacts]:
     """Raises Float16Overflow with the layer's name, UnknownName for one of `keep` that the graph has not."""
     network = read_graph(path)
     was_float16 = any(value.dtype is not None and value.dtype.name == "FLOAT16" for value in _all_values(network))
     report = to_float16(network, keep_io=keep_io, keep=keep)
     content, facts = write(network)
-    note = {"note": "float16 by its author"} if was_float16 and not report.elements else {}
-    return content, {**facts, **note, "report": report}
+    note = "float16 by its author" if was_float16 and not report.elements else ""
+    return content, TypedFacts(inputs=facts.inputs, outputs=facts.outputs, report=report, note=note)
 
 
 def _all_values(network: ir.Model) -> Iterator[ir.Value]:
@@ -100,12 +97,11 @@ def quantized_layers(path: Path) -> Int8Report:
     return own_quantization(read_graph(path))
 
 
-def equalize_channels(path: Path, feeds: Iterable[Feed]) -> tuple[bytes, Facts]:
-    """The optimized graph at `path` with its channels evened out by what its activations are on `feeds`."""
+def equalize_channels(path: Path, feeds: Iterable[Feed]) -> tuple[bytes, EqualizationReport]:
+    """The optimized graph at `path` with its channels equalized by what its activations are on `feeds`."""
     network = read_graph(path)
     report = equalize(network, feeds)
-    content, facts = write(network)
-    return content, {**facts, "equalized": report}
+    return write(network)[0], report
 
 
 def type_int8(
@@ -117,7 +113,7 @@ def type_int8(
     clip: bool = False,
     keep_fp32: tuple[str, ...] = (),
     feeds: Callable[[], Iterable[Feed]] | None = None,
-) -> tuple[bytes, Facts]:
+) -> tuple[bytes, TypedFacts]:
     """Quantize `network` in place and write it.
 
     With `clip`, weights are cut off where that helps; with `feeds`, calibration batches, biases are corrected.
@@ -139,7 +135,7 @@ def type_int8(
     if faults := lint(network, placement, left={refusal.node for refusal in report.left}):
         raise BuildFailed(f"the INT8 graph breaks its own placement {placement.name}: {faults[0]}", hint="report this")
     content, facts = write(network)
-    return content, {**facts, "report": report, "correction": correction}
+    return content, TypedFacts(inputs=facts.inputs, outputs=facts.outputs, report=report, correction=correction)
 
 
 def plan_with_costs(plan: EnginePlan, network: ir.Model) -> EnginePlan:
@@ -148,10 +144,10 @@ def plan_with_costs(plan: EnginePlan, network: ir.Model) -> EnginePlan:
     return plan.with_costs({name: (macs.get(name, 0), module) for name, module in graph.node_modules(network).items()})
 
 
-def write(network: ir.Model) -> tuple[bytes, Mapping[str, Any]]:
+def write(network: ir.Model) -> tuple[bytes, GraphFacts]:
     """The graph as one checked file, and its inputs and outputs."""
     graph.separate_names(network)
     graph.check(network)
     content = graph.serialize(network)
     inputs, outputs = graph.tensor_specs(network)
-    return content, {"inputs": inputs, "outputs": outputs}
+    return content, GraphFacts(inputs=inputs, outputs=outputs)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deploykit.backends.protocol import TypedGraph
 from deploykit.data.inputs import calibration_inputs, grouped
 from deploykit.errors import BackendMissing, UsageError
-from deploykit.spec import BuildSpec, Placement, Precision
+from deploykit.precision.reports import Int8Report
+from deploykit.results.build import RepairResult, TypingReport
+from deploykit.results.calibration import CalibrationSource
+from deploykit.spec import BuildSpec, Placement, Precision, Repair
 from deploykit.store import Entry, Writer
 from deploykit.workflow.calibrate import calibrate, equalized
 from deploykit.workflow.export import Exported
+from deploykit.workflow.facts import GraphFacts, TypedFacts
 from deploykit.workflow.networks import digests_of_onnx
-from deploykit.workflow.workspace import Workspace, specs_of
+from deploykit.workflow.workspace import Workspace
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -24,19 +27,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Typed:
-    """A typed graph; `facts` holds the `report` of its making and, for INT8, the `calibration`."""
+    """A typed graph, what its typing was (`report`, `note`), and for INT8 the `calibration` and the `repair`.
+
+    `report` is None where nothing was to be typed, or somebody else did it.
+    """
 
     graph: TypedGraph
-    facts: Mapping[str, Any]
+    report: TypingReport | None = None
+    note: str = ""
+    calibration: CalibrationSource | None = None
+    repair: RepairResult | None = None
 
 
 def type_graph(workspace: Workspace, exported: Exported, spec: BuildSpec, placement: Placement | None) -> Typed:
     """The graph whose types are `spec.precision`. Raises Float16Overflow; UsageError without images for INT8."""
     match spec.precision:
         case Precision.FP32:
-            types = exported.facts.get("computes_in")
-            note = {"note": f"the file as it is, which computes in {', '.join(types)}"} if types else {}
-            return Typed(exported.as_typed(Precision.FP32), note)
+            types = exported.facts.computes_in
+            note = f"the file as it is, which computes in {', '.join(types)}" if types else ""
+            return Typed(exported.as_typed(Precision.FP32), note=note)
         case Precision.FP16:
             return _float16(workspace, exported, spec)
         case Precision.INT8:
@@ -53,7 +62,7 @@ def adopt(workspace: Workspace, path: Path, exported: Exported, precision: Preci
     Raises UntrustedArtifact for a file that is no graph, UsageError for one with other inputs or outputs.
     """
 
-    def make(writer: Writer) -> Mapping[str, Any]:
+    def make(writer: Writer) -> GraphFacts:
         from deploykit.workflow import transforms
 
         content, facts = transforms.write(transforms.read_foreign(path))
@@ -61,7 +70,7 @@ def adopt(workspace: Workspace, path: Path, exported: Exported, precision: Preci
         return facts
 
     entry, _ = workspace.get_or_make("adopted", {"file": digests_of_onnx(path)}, make, request={"file": path.name})
-    typed = _stored(entry, precision, None)
+    typed = Typed(_stored_graph(entry, entry.facts_as(GraphFacts), precision, None))
     for ours, theirs in ((exported.inputs, typed.graph.inputs), (exported.outputs, typed.graph.outputs)):
         if [(spec.name, spec.shape[1:]) for spec in ours] != [(spec.name, spec.shape[1:]) for spec in theirs]:
             raise UsageError(
@@ -72,7 +81,7 @@ def adopt(workspace: Workspace, path: Path, exported: Exported, precision: Preci
 
 
 def _float16(workspace: Workspace, exported: Exported, spec: BuildSpec) -> Typed:
-    def make(writer: Writer) -> Mapping[str, Any]:
+    def make(writer: Writer) -> TypedFacts:
         from deploykit.workflow import transforms
 
         with workspace.timed("type the graph as fp16"):
@@ -98,7 +107,7 @@ def _int8(workspace: Workspace, exported: Exported, spec: BuildSpec, placement: 
     table, calibration = calibrate(workspace, source, spec, read=read)
     shown = calibration_inputs(source, spec) if spec.repair.bias else None
 
-    def make(writer: Writer) -> Mapping[str, Any]:
+    def make(writer: Writer) -> TypedFacts:
         from deploykit.workflow import transforms
 
         with workspace.timed(f"type the graph as int8 for {placement.name}"):
@@ -112,8 +121,7 @@ def _int8(workspace: Workspace, exported: Exported, spec: BuildSpec, placement: 
                 feeds=(lambda: grouped(shown)) if shown else None,
             )
         writer.write("typed.onnx", content)
-        repaired = {"repair": str(spec.repair), "equalized": source.facts.get("equalized")}
-        return {**facts, "calibration": calibration, **repaired}
+        return facts
 
     parts = {
         "graph": source.digest,
@@ -126,7 +134,9 @@ def _int8(workspace: Workspace, exported: Exported, spec: BuildSpec, placement: 
     key = {**parts, "table": table.to_json(), "data": shown.digest if shown else None}
     entry, _ = workspace.get_or_make("typed", key, make, request={"model": exported.model, **parts})
     found = _stored(entry, Precision.INT8, placement)
-    return replace(found, facts={**found.facts, "calibration": calibration})
+    correction = entry.facts_as(TypedFacts).correction
+    repair = RepairResult(asked=str(spec.repair), equalized=source.facts.equalized, correction=correction)
+    return replace(found, calibration=calibration, repair=None if spec.repair == Repair() else repair)
 
 
 def _read(exported: Exported) -> ir.Model:
@@ -144,23 +154,28 @@ def _quantized(workspace: Workspace, exported: Exported, spec: BuildSpec) -> Typ
             hint="leave out the options of INT8 and of its calibration, or give the float network",
         )
 
-    def make(_: Writer) -> Mapping[str, Any]:
+    def make(_: Writer) -> Int8Report:
         from deploykit.workflow import transforms
 
-        return {"report": transforms.quantized_layers(exported.path), "note": "quantized by its author, not calibrated"}
+        return transforms.quantized_layers(exported.path)
 
     entry, _ = workspace.get_or_make("quantized", {"graph": exported.digest}, make, request={"model": exported.model})
-    return Typed(exported.as_typed(Precision.INT8), entry.facts)
+    note = "quantized by its author, not calibrated"
+    return Typed(exported.as_typed(Precision.INT8), entry.facts_as(Int8Report), note)
 
 
 def _stored(entry: Entry, precision: Precision, placement: Placement | None) -> Typed:
     """The typed graph of a store's entry, with the facts of its making."""
-    graph = TypedGraph(
+    facts = entry.facts_as(TypedFacts)
+    return Typed(_stored_graph(entry, facts, precision, placement), facts.report, facts.note)
+
+
+def _stored_graph(entry: Entry, facts: GraphFacts, precision: Precision, placement: Placement | None) -> TypedGraph:
+    return TypedGraph(
         path=entry.path("typed.onnx"),
         digest=entry.files["typed.onnx"].sha256,
         precision=precision,
         placement=placement.name if placement else None,
-        inputs=specs_of(entry.facts["inputs"]),
-        outputs=specs_of(entry.facts["outputs"]),
+        inputs=facts.inputs,
+        outputs=facts.outputs,
     )
-    return Typed(graph, entry.facts)

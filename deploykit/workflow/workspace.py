@@ -12,14 +12,14 @@ from typing import Any, TypeVar, cast
 
 from deploykit.errors import PACKAGE
 from deploykit.host import library_versions
-from deploykit.spec import Progress, SizeRange, TensorSpec, silent
+from deploykit.spec import Progress, silent
 from deploykit.store import Entry, Store, Writer
 from deploykit.store.key import cache_key, source_digest
 
 LIBRARIES = ("torch", "numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime-gpu", "onnxruntime")
 COMPILERS = ("tensorrt", "tensorrt-rtx", "pycuda")
 
-Make = Callable[[Writer], Mapping[str, Any]]
+Make = Callable[[Writer], object]  # its answer is kept, and comes back through `Entry.facts_as`
 T = TypeVar("T")
 
 
@@ -83,16 +83,3 @@ class Workspace:
 def source() -> str:
     """The digest of deploykit's own source, which is part of every key."""
     return source_digest(PACKAGE)
-
-
-def specs_of(found: list[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
-    """Tensor specifications as a manifest keeps them."""
-    return tuple(
-        TensorSpec(
-            item["name"],
-            tuple(item["shape"]),
-            item["dtype"],
-            tuple((name, SizeRange(**sizes)) for name, sizes in item.get("ranges", ())),
-        )
-        for item in found
-    )

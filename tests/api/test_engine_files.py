@@ -23,8 +23,8 @@ def test_an_engine_is_saved_with_its_record(saved, compiled):
 
 def test_a_store_that_did_not_build_it_reads_the_plan_from_the_record(saved, compiled, tmp_path):
     found = dk.inspect(saved, store=tmp_path / "elsewhere")
-    assert found.planned.plan == compiled.plan
-    assert found.planned.weights == compiled.weights
+    assert found.plan == compiled.plan
+    assert found.weights_digest == compiled.weights.digest
 
 
 def test_an_engine_of_another_store_is_opened_only_on_trust(saved, tmp_path):

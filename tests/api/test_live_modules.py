@@ -74,7 +74,7 @@ def test_it_is_taken_wherever_a_network_is(small, model, shared_store):
     table = dk.calibrate(graph, data="noise", images=8)
     engine = dk.build(graph, precision="int8", calibration=table, backend="trt-rtx", target="sm_89", batch=4)
     assert engine.plan.kernels
-    assert dk.inspect(small, example=IMAGES, target="sm_89", store=shared_store).planned.title == "Small, fp32"
+    assert dk.inspect(small, example=IMAGES, target="sm_89", store=shared_store).title == "Small, fp32"
     (row,) = dk.bench_steps(model, mode="forward-backward", batch=2, burn_in=1, steps=2).rows
     assert (row.state, row.per_batch_ms.n) == ("measured", 2)
     assert_unchanged(small, before)

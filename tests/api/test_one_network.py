@@ -58,7 +58,7 @@ def test_a_table_of_two_shards_is_that_of_one_pass(lenet, table, tmp_path):
     parts = [tmp_path / "one.json", tmp_path / "two.json"]
     for index, part in enumerate(parts, 1):
         found = dk.calibrate_shard(lenet, shard=(index, 2), output=part, data="noise", images=16)
-        assert found["shard"] == f"{index}/2"
+        assert found.shard == f"{index}/2"
     merged = dk.merge_shards(parts, output=tmp_path / "merged.json", method="entropy")
     assert merged.table == table.table
 
@@ -108,7 +108,7 @@ def test_evaluate_counts_right_answers(lenet, expected, tmp_path):
 
 def test_inspect_reads_the_plan_of_an_engine_and_of_a_network(compiled, shared_store):
     found = dk.inspect(compiled, target="rtx4090")
-    assert found.planned.plan == compiled.plan
+    assert found.plan == compiled.plan
     assert found.roofline.gpu.name == "rtx4090"
     beside = dk.inspect("lenet5", beside="fp16", target="sm_89", store=shared_store)
     assert beside.diff is not None

@@ -105,8 +105,8 @@ def test_the_substitute_says_what_it_is_and_cannot_run(tmp_path):
     assert engine.flavour.endswith(" (ahead of time)")
     assert engine.reason == why_no_gpu()
     assert engine.typed_digest == "0" * 64
-    assert engine.plan["kernels"] >= 4
-    assert round(len(engine.content) / 1e6, 1) == engine.plan["engine_mb"]
+    assert engine.plan.kernels >= 4
+    assert round(len(engine.content) / 1e6, 1) == engine.plan.engine_mb
     assert "LayerType:" in engine.log
     with pytest.raises(BackendMissing, match=r"cannot run here: no .*GPU"):
         backend.open(engine)
@@ -205,9 +205,9 @@ def test_full_tensorrt_builds_for_the_gpu_that_is_here_and_reads_what_its_inspec
     assert (engine.layers.compiler, engine.layers.source) == (engine.flavour, "engine inspector")
     assert (engine.layers.targets, engine.layers.batch) == (("sm_90",), 4)
     assert engine.layers.weighted == {"conv1": "Conv", "conv2": "Conv", "fc": "Gemm"}
-    assert engine.plan["kernels"] == 3
-    assert engine.plan["weighted_reads"] == {"Float": 3}
-    assert engine.plan["engine_mb"] == round(len(engine.content) / 1e6, 1)
+    assert engine.plan.kernels == 3
+    assert engine.plan.weighted_reads == {"Float": 3}
+    assert engine.plan.engine_mb == round(len(engine.content) / 1e6, 1)
 
 
 @needs_rtx
@@ -221,7 +221,7 @@ def test_the_note_of_full_tensorrt_says_where_another_type_is_computed_in(full_t
 def test_an_inspector_that_cannot_be_read_costs_the_plan_and_not_the_engine(full_tensorrt, monkeypatch, tmp_path):
     monkeypatch.setattr(nvinfer_session, "inspect_engine", lambda *arguments, **options: '{"Layers": []}')
     engine = build(TensorRTBackend(), tmp_path)
-    assert (engine.plan, engine.layers) == ({}, None)
+    assert (engine.plan, engine.layers) == (None, None)
     assert engine.note.startswith("no plan: TensorRT's engine inspector reports no layers")
     assert len(engine.content) > 10_000
 

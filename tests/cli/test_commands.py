@@ -276,5 +276,6 @@ def test_seeded_statistics_are_cached_and_reused(run, shared_store, exported):
 
 
 def _files(store, manifest):
-    for file in json.loads(manifest.read_text())["files"].values():
-        yield store / "objects" / file["sha256"][:2] / f"{file['sha256']}.safetensors"
+    for name, file in json.loads(manifest.read_text())["files"].items():
+        if name.endswith(".safetensors"):
+            yield store / "objects" / file["sha256"][:2] / f"{file['sha256']}.safetensors"

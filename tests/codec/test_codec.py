@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 import pytest
 
-from deploykit.codec import decode, encode, json_name, not_in_json, read
+from deploykit.codec import NOT_IN_JSON, decode, encode, json_name, read
 from deploykit.errors import UntrustedArtifact, UsageError
 
 
@@ -44,8 +44,8 @@ class Tree:
     share: float
     pair: tuple[int, str]
     size: int | str
-    with_it: bool = json_name("with", default=False)
-    scratch: object = not_in_json(default=None)
+    with_it: bool = field(default=False, metadata=json_name("with"))
+    scratch: object = field(default=None, metadata=NOT_IN_JSON)
     notes: list[str] = field(default_factory=list)
 
     @property

@@ -93,9 +93,9 @@ def test_what_is_assumed_is_said_and_what_is_given_is_not_assumed():
     assumed = preparation_of(exported(IMAGES, facts={"normalizes": "the graph divides by 255 itself"}))
     assert assumed.origin == "assumed"
     assert "--preprocess; the graph divides by 255 itself" in str(assumed)
-    assert assumed.as_dict()["warning"]
+    assert assumed.facts.warning
     given = preparation_of(exported(IMAGES, preprocess="unit", facts={"normalizes": "the graph divides by 255 itself"}))
-    assert (given.origin, given.warning, given.as_dict()["warning"]) == ("given", "", None)
+    assert (given.origin, given.warning, given.facts.warning) == ("given", "", None)
     assert given.recipe.values == "pixel / 255"
     assert preparation_of(exported(IMAGES, preprocess="resize=stretch")).origin == "assumed"
     noted = preparation_of(exported(replace(IMAGES, dtype="uint8"), facts={"preprocess": "bytes,order=bgr,resize=10"}))
@@ -135,7 +135,7 @@ def test_everything_else_is_shown_seeded_noise_and_says_so(inputs):
     found = shown(exported(*inputs))
     assert isinstance(found, NoiseInputs)
     assert found.source.startswith("seeded noise: the network takes x float")
-    assert found.facts["note"] == "calibrated on noise: speed only"
+    assert found.facts.note == "calibrated on noise: speed only"
     feeds = list(found.feeds())
     assert len(feeds) == 5
     for spec in inputs:

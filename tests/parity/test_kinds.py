@@ -5,6 +5,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from deploykit.codec import encode
 from deploykit.parity import Limits, Reference, judge, output_kinds
 from deploykit.parity.kinds import Kind
 from deploykit.parity.reference import joined
@@ -112,7 +113,7 @@ def test_whole_numbers_are_held_to_a_share_of_agreement(precision, wrong, expect
     result = judge({"map": found}, None, Reference({"map": exact}, {"map": exact}, "test"), limits)
     assert result.verdict == expected
     assert result.worst.agreement.wrong == wrong
-    assert result.as_dict()["agreement"]["share"] == pytest.approx(1 - wrong / 4096)
+    assert encode(result)["agreement"]["share"] == pytest.approx(1 - wrong / 4096)
 
 
 @pytest.mark.parametrize("precision", list(Precision))

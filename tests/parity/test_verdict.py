@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from deploykit.codec import encode
 from deploykit.parity import Kind, Limits, Reference, closeness_db, judge, too_weak
 from deploykit.spec import Precision
 
@@ -112,7 +113,7 @@ def test_the_worst_output_is_the_result():
     engine = {"a": EXACT, "b": EXACT * 2}
     result = judge(engine, engine, Reference(exact, exact, "test"), Limits(Precision.FP16, random_weights=False))
     assert result.verdict == "fail"
-    assert result.as_dict()["output"] == "b"
+    assert encode(result)["output"] == "b"
 
 
 def test_an_engine_that_cannot_run_is_judged_by_its_typed_graph_alone():

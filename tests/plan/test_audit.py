@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from deploykit.codec import encode
 from deploykit.plan.audit import UNCLAIMED, audit
 from deploykit.plan.rtx_log import read_log
 from deploykit.spec import Precision
@@ -165,7 +166,7 @@ def test_a_plan_that_moves_nothing_has_no_share(make_plan):
 
 
 def test_it_goes_into_json(golden):
-    found = json.loads(json.dumps(audit(golden).as_dict()))
+    found = json.loads(json.dumps(encode(audit(golden))))
     assert found["precision"] == "int8"
     assert [node["as_wanted"] for node in found["nodes"]] == [False, True]
     assert found["conversions"][1]["nodes"] == ["q"]

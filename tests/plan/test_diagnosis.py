@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from deploykit.codec import encode
 from deploykit.plan.diagnosis import diagnose, not_measured
 from deploykit.plan.gpus import Gpu
 from deploykit.spec import Precision, Target
@@ -229,4 +230,4 @@ def test_a_type_without_a_peak_is_doubted(half):
 
 
 def test_it_goes_into_json(half):
-    assert diagnose(half())[0].as_dict()["topic"] == "precision"
+    assert encode(diagnose(half())[0])["topic"] == "precision"

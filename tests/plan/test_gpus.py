@@ -1,5 +1,6 @@
 import pytest
 
+from deploykit.codec import encode
 from deploykit.errors import UnknownName, UsageError
 from deploykit.plan.gpus import FIGURES, find_gpu_spec, gpu_for, gpu_names
 from deploykit.spec import Target
@@ -128,5 +129,5 @@ def test_a_table_that_is_not_there_or_not_text(tmp_path):
 
 
 def test_it_goes_into_json():
-    found = find_gpu_spec("t4").as_dict()
+    found = encode(find_gpu_spec("t4"))
     assert (found["target"], found["tf32_tflops"], found["approximate"]) == ("sm_75", None, [])

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from deploykit.codec import encode
 from deploykit.errors import UsageError
 from deploykit.plan.diff import KernelCount, diff
 from deploykit.spec import Precision
@@ -133,6 +134,6 @@ def test_an_empty_plan_has_no_ratio(make_plan):
 
 
 def test_it_goes_into_json(half, int8):
-    found = json.loads(json.dumps(diff(half, int8).as_dict()))
+    found = json.loads(json.dumps(encode(diff(half, int8))))
     assert found["changed"][0]["retyped"]["conv2"] == ["Half", "Int8"]
     assert found["b"]["activation_bytes"] is None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from deploykit.codec import encode
 from deploykit.errors import BuildFailed
 from deploykit.plan.rtx_log import parse_layers, read_log, weighted_nodes
 from deploykit.plan.summary import summarize
@@ -94,7 +95,7 @@ def test_synchronization_is_no_kernel():
 
 
 def test_it_goes_into_json():
-    assert json.loads(json.dumps(plan().as_dict()))["kernels"] == 5
+    assert json.loads(json.dumps(encode(plan())))["kernels"] == 5
 
 
 @pytest.mark.parametrize(

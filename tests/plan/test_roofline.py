@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from deploykit.codec import encode
 from deploykit.plan.gpus import Gpu
 from deploykit.plan.model import PlanTensor
 from deploykit.plan.roofline import roofline
@@ -103,7 +104,7 @@ def test_a_plan_that_was_never_told_its_macs_says_so(product, make_plan):
 
 
 def test_it_goes_into_json_as_a_lower_bound(product, make_plan):
-    found = json.loads(json.dumps(roofline(make_plan(product("Int8"), weighted={"conv": "Conv"}), GPU).as_dict()))
+    found = json.loads(json.dumps(encode(roofline(make_plan(product("Int8"), weighted={"conv": "Conv"}), GPU))))
     assert found["lower_bound_us"] == 12.5
     assert found["ridges_flop_per_byte"] == {"Int8": 800}
     assert found["layers"][0]["binds"] == "compute"

@@ -1,86 +1,118 @@
 """The page of a compiled plan: whole, harmless, and true to the figures it is made from."""
 
-import copy
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
+from deploykit.plan.audit import Audit, AuditedNode
+from deploykit.plan.diagnosis import Diagnosis
+from deploykit.plan.diff import GroupDiff, KernelCount, LayerSide, PlanDiff, Totals
+from deploykit.plan.gpus import Gpu
+from deploykit.plan.model import EnginePlan
+from deploykit.plan.roofline import LayerTime, Roofline
+from deploykit.plan.summary import PlanSummary
 from deploykit.report.plan_html import plan_html
 from deploykit.report.plan_svg import kernel_graph, roofline_plot
+from deploykit.results.inspection import ConversionGroup, Inspection, Kernel, KernelGroup
+from deploykit.spec import Precision, Target
 
 VOID = {"meta", "br"}
 HOSTILE = "\"><script>alert(1)</script>\x1b[31m\u202e&'" + "n" * 10_000
 
 
 def layer(name, inputs, outputs, *, kind="correlation", reads="Half", moved=1_000_000, macs=0, us=None):
-    bound = {"us": us, "binds": "memory" if us else None, "intensity": 2 * macs / moved if us else None}
-    return {
-        "name": name,
-        "kind": kind,
-        "reads": reads,
-        "writes": "Half",
-        "format": "NHWC",
-        "inputs": inputs,
-        "outputs": outputs,
-        "bytes_moved": moved,
-        "macs": macs,
-        "nodes": [f"{name}.node"],
-        "modules": [name],
-        "tactic": "",
-        **bound,
-    }
+    return Kernel(
+        name=name,
+        kind=kind,
+        reads=reads,
+        writes="Half",
+        format="NHWC",
+        inputs=inputs,
+        outputs=outputs,
+        bytes_moved=moved,
+        macs=macs,
+        nodes=(f"{name}.node",),
+        modules=(name,),
+        tactic="",
+        us=us,
+        binds="memory" if us else None,
+        intensity=2 * macs / moved if us else None,
+    )
 
 
-LAYERS = [
-    layer("cast", ["x"], ["x16"], kind="kgen", reads="Float", us=2.0),
-    layer("left", ["x16"], ["joined"], macs=400_000_000, us=4.0),
-    layer("right", ["x16"], ["joined"], reads="Int8", moved=500_000, macs=100_000_000, us=3.0),
-    layer("head", ["joined"], ["y"], moved=3_000_000, macs=900_000_000, us=9.0),
-]
-ROOFLINE = {
-    "gpu": {"name": "card", "bandwidth_gbs": 1000.0, "approximate": ["int8_tops"]},
-    "lower_bound_us": 18.0,
-    "memory_bound_us": 18.0,
-    "has_macs": True,
-    "assumes": "nothing was measured",
-    "ridges_flop_per_byte": {"Half": 100.0, "Int8": 200.0},
-    "layers": LAYERS,
-}
-FOUND = {
-    "title": "net, fp16",
-    "compiler": "compiler 1.0",
-    "source": "build log (format v1)",
-    "precision": "fp16",
-    "batch": 8,
-    "targets": ["sm_89"],
-    "summary": {
-        "kernels": 4,
-        "mb_moved": 5.5,
-        "bytes_moved": 5_500_000,
-        "engine_mb": 1.0,
-        "weights_bytes": 700_000,
-        "activation_bytes": None,
-        "scratch_bytes": 0,
-        "weighted_nodes": 3,
-        "weighted_accounted": 3,
-    },
-    "kernels_by_type": [{"kind": "correlation", "reads": "Half", "kernels": 2, "bytes_moved": 4_000_000}],
-    "conversions_by_kind": [{"what": "cast", "kernels": 1, "bytes_moved": 1_000_000, "largest": "cast"}],
-    "layers": LAYERS,
-    "audit": {
-        "wanted": "Half",
-        "nodes": [
-            {"name": "a", "op": "Conv", "dtype": "Half", "as_wanted": True, "reason": ""},
-            {"name": "b", "op": "Conv", "dtype": "Float", "as_wanted": False, "reason": "the graph gives it Float"},
-        ],
-    },
-    "roofline": ROOFLINE,
-    "diagnoses": [{"level": "warning", "topic": "bytes", "text": "moves 2 times the bytes"}],
-    "beside": None,
-    "diff": None,
-}
+LAYERS = (
+    layer("cast", ("x",), ("x16",), kind="kgen", reads="Float", us=2.0),
+    layer("left", ("x16",), ("joined",), macs=400_000_000, us=4.0),
+    layer("right", ("x16",), ("joined",), reads="Int8", moved=500_000, macs=100_000_000, us=3.0),
+    layer("head", ("joined",), ("y",), moved=3_000_000, macs=900_000_000, us=9.0),
+)
+GPU = Gpu(name="card", target=Target(8, 9), fp32_tflops=50.0, bandwidth_gbs=1000.0, approximate=("int8_tops",))
+ROOFLINE = Roofline(
+    gpu=GPU,
+    tf32=False,
+    batch=8,
+    layers=tuple(
+        LayerTime(each.name, each.kind, each.reads, each.macs, each.bytes_moved, 0.0, each.us) for each in LAYERS
+    ),
+    has_macs=True,
+    ridges={"Half": 100.0, "Int8": 200.0},
+)
+PLAN = EnginePlan(
+    compiler="compiler 1.0",
+    source="build log (format v1)",
+    precision=Precision.FP16,
+    batch=8,
+    targets=("sm_89",),
+    layers=(),
+)
+FOUND = Inspection(
+    plan=PLAN,
+    title="net, fp16",
+    weights=None,
+    weights_digest=None,
+    weights_notes=(),
+    calibration=None,
+    compiler="compiler 1.0",
+    source="build log (format v1)",
+    precision="fp16",
+    batch=8,
+    targets=("sm_89",),
+    summary=PlanSummary(
+        kernels=4,
+        kinds={},
+        batch=8,
+        bytes_moved=5_500_000,
+        engine_bytes=1_000_000,
+        weights_bytes=700_000,
+        activation_bytes=None,
+        scratch_bytes=0,
+        weighted_nodes=3,
+        weighted_accounted=3,
+        weighted_reads={},
+        other_precision={},
+        unaccounted=(),
+    ),
+    kernels_by_type=(KernelGroup("correlation", "Half", 2, 4_000_000),),
+    conversions_by_kind=(ConversionGroup("cast", 1, 1_000_000, "cast"),),
+    layers=LAYERS,
+    audit=Audit(
+        precision=Precision.FP16,
+        wanted="Half",
+        nodes=(
+            AuditedNode("a", "Conv", "Half", "Half", "left", ""),
+            AuditedNode("b", "Conv", "Half", "Float", "head", "the graph gives it Float"),
+        ),
+        conversions=(),
+        bytes_moved=5_500_000,
+    ),
+    roofline=ROOFLINE,
+    diagnoses=(Diagnosis("warning", "bytes", "moves 2 times the bytes"),),
+    beside=None,
+    diff=None,
+)
 
 
 class Page(HTMLParser):
@@ -125,7 +157,7 @@ def test_the_page_is_well_formed_self_contained_and_the_same_each_time():
     assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
     assert not re.search(r"(?:href|src)=|url\(|@import", text)
     assert any(name == "content" and value.startswith("default-src 'none'") for name, value in page.attributes)
-    assert plan_html(copy.deepcopy(FOUND)) == text
+    assert plan_html(FOUND) == text
 
 
 def test_figures_stand_on_the_page():
@@ -144,18 +176,20 @@ def test_figures_stand_on_the_page():
 
 @pytest.mark.parametrize("place", ["title", "compiler", "layer", "node", "reason", "tensor"])
 def test_foreign_text_is_harmless(place):
-    found = copy.deepcopy(FOUND)
+    cast, left, right, head = LAYERS
     match place:
         case "layer":
-            found["layers"][1]["name"] = HOSTILE
+            found = replace(FOUND, layers=(cast, replace(left, name=HOSTILE), right, head))
         case "node":
-            found["layers"][1]["nodes"] = [HOSTILE]
+            found = replace(FOUND, layers=(cast, replace(left, nodes=(HOSTILE,)), right, head))
         case "reason":
-            found["audit"]["nodes"][1]["reason"] = HOSTILE
+            first, second = FOUND.audit.nodes
+            found = replace(FOUND, audit=replace(FOUND.audit, nodes=(first, replace(second, reason=HOSTILE))))
         case "tensor":
-            found["layers"][1]["outputs"] = found["layers"][3]["inputs"] = [HOSTILE]
+            ends = replace(left, outputs=(HOSTILE,)), replace(head, inputs=(HOSTILE,))
+            found = replace(FOUND, layers=(cast, ends[0], right, ends[1]))
         case _:
-            found[place] = HOSTILE
+            found = replace(FOUND, **{place: HOSTILE})
     text = plan_html(found)
     page = Page(text)
     assert page.open == []
@@ -188,35 +222,47 @@ def test_points_lie_on_the_roof():
 
 
 def test_without_macs_or_a_gpu_there_is_no_roofline():
-    for change in ({"roofline": None}, {"roofline": {**ROOFLINE, "has_macs": False}}):
-        assert Page(plan_html({**FOUND, **change})).tags.count("svg") == 1
-    unbounded = [{**each, "us": None, "binds": None, "intensity": None} for each in LAYERS]
-    assert "us at least" not in plan_html({**FOUND, "roofline": None, "layers": unbounded})
+    for bounds in (None, replace(ROOFLINE, has_macs=False)):
+        assert Page(plan_html(replace(FOUND, roofline=bounds))).tags.count("svg") == 1
+    unbounded = tuple(replace(each, us=None, binds=None, intensity=None) for each in LAYERS)
+    assert "us at least" not in plan_html(replace(FOUND, roofline=None, layers=unbounded))
 
 
 def test_a_comparison_is_shown_where_there_is_one():
     assert "this plan being b" not in plan_html(FOUND)
-    side = {"kernels": 4, "bytes_moved": 10, "engine_bytes": 1, "weights_bytes": 1, "activation_bytes": None}
-    group = {
-        "nodes": ["left.node"],
-        "a": [{"kind": "gemm", "reads": "Half", "bytes_moved": 2_000_000, "name": "g"}],
-        "b": [],
-        "bytes_difference": -2_000_000,
-        "retyped": {},
-        "fused_differently": True,
-    }
-    compared = {
-        "a": {**side, "scratch_bytes": 5},
-        "b": {**side, "kernels": 8, "scratch_bytes": None},
-        "ratios": {"kernels": 2.0},
-        "kinds": [{"kind": "gemm", "reads": "Half", "a": 1, "b": 0}],
-        "changed": [],
-        "only_a": [group],
-        "only_b": [],
-    }
-    said = " ".join(Page(plan_html({**FOUND, "beside": "net, fp32", "diff": compared})).text)
+    side = Totals(
+        compiler="compiler 1.0",
+        precision="fp16",
+        kernels=4,
+        bytes_moved=10,
+        macs=0,
+        engine_bytes=1,
+        weights_bytes=1,
+        activation_bytes=None,
+        scratch_bytes=5,
+    )
+    group = GroupDiff(
+        nodes=("left.node",),
+        a=(LayerSide("g", "gemm", "Half", 2_000_000),),
+        b=(),
+        retyped={},
+        fused_differently=True,
+    )
+    compared = PlanDiff(
+        a=side,
+        b=replace(side, kernels=8, scratch_bytes=None),
+        batch=8,
+        ratios={"kernels": 2.0},
+        kinds=(KernelCount("gemm", "Half", 1, 0),),
+        changed=(),
+        only_a=(group,),
+        only_b=(),
+        shared_nodes=0,
+        same=0,
+    )
+    said = " ".join(Page(plan_html(replace(FOUND, beside="net, fp32", diff=compared))).text)
     assert "Beside net, fp32 (a), this plan being b" in said
     assert "2.000" in said
     assert "-2.00" in said
-    assert "In a alone" in said
-    assert "In b alone" not in said
+    assert "Only in a" in said
+    assert "Only in b" not in said

@@ -5,10 +5,12 @@ import io
 import pytest
 
 from deploykit.bench import Interval, Latency, PerBatch, Ratio
+from deploykit.bench.environment import Cpu, Machine
 from deploykit.parity import Agreement, Distance, OutputParity, ParityResult, Undecided
+from deploykit.plan.summary import PlanSummary
 from deploykit.report.table import render_report
 from deploykit.report.text import printable, render_facts, render_table
-from deploykit.results.document import Conditions, Report
+from deploykit.results.comparison import ComparisonEnvironment, Conditions, Report
 from deploykit.results.row import Row
 
 CONDITIONS = Conditions(
@@ -22,8 +24,39 @@ CONDITIONS = Conditions(
     rounds=12,
     seconds=8.75,
 )
-ENVIRONMENT = {"cpu": {"model": "Some CPU", "cores": 2, "flags": ["avx512_vnni"]}, "gpu": None}
+MACHINE = Machine(
+    cpu=Cpu(model="Some CPU", cores=2, flags=("avx512_vnni",), governor=None, clock_mhz=None, cache_bytes=None),
+    memory_bytes=None,
+    os="Linux",
+    python="3.11",
+    libraries={},
+    gpu=None,
+    git_revision=None,
+    threads=2,
+    seed=0,
+    tf32=False,
+    load_average=None,
+)
 NO_GPU = "no NVIDIA GPU; install NVIDIA's driver"
+
+
+def plan(kernels, mb_moved, engine_mb):
+    return PlanSummary(
+        kernels=kernels,
+        kinds={},
+        batch=1,
+        bytes_moved=round(mb_moved * 1e6),
+        engine_bytes=round(engine_mb * 1e6),
+        weights_bytes=None,
+        activation_bytes=None,
+        scratch_bytes=None,
+        weighted_nodes=0,
+        weighted_accounted=0,
+        weighted_reads={},
+        other_precision={},
+        unaccounted=(),
+    )
+
 
 SNAPSHOT = """\
 model       lenet5
@@ -79,7 +112,8 @@ def timed(median, width, ratio, spread, **options):
 
 def shown(*rows, conditions=CONDITIONS):
     out = io.StringIO()
-    render_report(Report(conditions, ENVIRONMENT, rows), file=out)
+    environment = ComparisonEnvironment(**MACHINE.facts(), conditions=conditions)
+    render_report(Report(environment=environment, rows=tuple(rows)), file=out)
     return out.getvalue()
 
 
@@ -96,9 +130,9 @@ def test_the_whole_table_in_plain_text():
                     parity=parity("fail", 12.3, "logits: 12.3 dB; at least 20"))),
         row("torch", "int8", "unavailable", reason="eager PyTorch has no INT8 path here"),
         row("trt", "fp16", "built", flavour=rtx, reason=NO_GPU, build_seconds=0.4,
-            plan={"kernels": 58, "mb_moved": 518.4, "engine_mb": 51.2}),
+            plan=plan(58, 518.4, 51.2)),
         row("trt", "int8", "built", flavour=rtx, reason=NO_GPU, build_seconds=0.6, cache_hit=True,
-            typed_digest="8c11d2aabbbbbbbb", plan={"kernels": 106, "mb_moved": 946.0, "engine_mb": 26.1}),
+            typed_digest="8c11d2aabbbbbbbb", plan=plan(106, 946.0, 26.1)),
     )  # fmt: skip
     assert found == SNAPSHOT
     assert max(map(len, found.splitlines())) <= 120

@@ -1,16 +1,36 @@
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deploykit.bench import Interval, Latency, PerBatch, Ratio, TimedBlock
+from deploykit.bench.environment import fingerprint
+from deploykit.codec import encode
 from deploykit.parity import Undecided
-from deploykit.results.document import Conditions, Report, to_json
+from deploykit.plan.summary import PlanSummary
+from deploykit.results.comparison import ComparisonEnvironment, Conditions, Report
+from deploykit.results.document import to_json
 from deploykit.results.row import Row
 
 LATENCY = Latency(21.5, Interval(21.25, 21.75), 22.5, None, None, 100, 20, 1)
+
+
+PLAN = PlanSummary(
+    kernels=58,
+    kinds={"kgen": 58},
+    batch=1,
+    bytes_moved=2_500_000,
+    engine_bytes=1_234_567,
+    weights_bytes=None,
+    activation_bytes=None,
+    scratch_bytes=None,
+    weighted_nodes=2,
+    weighted_accounted=2,
+    weighted_reads={"Half": 2},
+    other_precision={},
+    unaccounted=(),
+)
 
 
 def row(**options):
@@ -26,13 +46,15 @@ def test_only_a_measured_row_carries_a_latency(state):
 
 
 def test_the_row_has_the_documented_shape():
-    found = row(
-        latency_ms=LATENCY,
-        ratio_to_first=Ratio(0.5, Interval(0.25, 0.75), 10),
-        blocks=(TimedBlock(0, (9, 1, 2)), TimedBlock(0, (8, 3))),
-        plan={"kernels": 58},
-        parity=Undecided("no reference"),
-    ).as_json()
+    found = encode(
+        row(
+            latency_ms=LATENCY,
+            ratio_to_first=Ratio(0.5, Interval(0.25, 0.75), 10),
+            blocks=(TimedBlock(0, (9, 1, 2)), TimedBlock(0, (8, 3))),
+            plan=PLAN,
+            parity=Undecided("no reference"),
+        )
+    )
     assert found["latency_ms"] == {
         "median": 21.5, "ci95": [21.25, 21.75], "p90": 22.5, "p95": None, "p99": None, "n": 100, "flagged": 20,
         "outliers": 1,
@@ -40,34 +62,44 @@ def test_the_row_has_the_documented_shape():
     assert found["ratio_to_first"] == {"value": 0.5, "ci95": [0.25, 0.75], "within_noise": False, "rounds": 10}
     assert found["samples_ns"] == [9, 1, 2, 8, 3]
     assert found["blocks"] == [{"round": 0, "runs": 3}, {"round": 0, "runs": 2}]
-    assert (found["plan"], found["parity"]) == ({"kernels": 58}, {"verdict": "inconclusive", "reason": "no reference"})
-    assert row().as_json()["latency_ms"] is None
+    assert (found["plan"]["kernels"], found["plan"]["mb_moved"], found["plan"]["engine_mb"]) == (58, 2.5, 1.2)
+    assert found["parity"] == {"verdict": "inconclusive", "reason": "no reference"}
+    assert (encode(row())["plan"], encode(row())["parity"]) == ({}, {})
+    assert encode(row())["latency_ms"] is None
 
 
 def test_a_row_of_single_steps_has_their_mode_their_mean_and_the_burn_in_apart():
-    found = row(
+    found = encode(
+        row(
         mode="forward", per_batch_ms=PerBatch(2.5, 0.5, 3, 2), burn_in_ns=(9, 8), steps_ns=(1, 2, 3)
-    ).as_json()  # fmt: skip
+    ))  # fmt: skip
     assert found["mode"] == "forward"
     assert found["per_batch_ms"] == {"mean": 2.5, "sd": 0.5, "n": 3, "burn_in": 2}
     assert (found["burn_in_ns"], found["samples_ns"], found["blocks"]) == ([9, 8], [1, 2, 3], [])
-    rest = row().as_json()
+    rest = encode(row())
     assert (rest["mode"], rest["per_batch_ms"], rest["burn_in_ns"]) == (None, None, [])
 
 
 def test_a_report_is_strict_json():
-    conditions = Conditions(model="lenet5", batch=1, threads=2, tf32=False)
-    plan = {"sqnr_db": math.inf, "floor": np.float32(0.5), "limits": [math.nan, -math.inf, np.int64(3)]}
-    report = Report(conditions, {"cpu": {"model": "x"}, "path": Path("engines")}, (row(plan=plan),))
+    conditions = Conditions(model="lenet5", batch=1, threads=2, tf32=False, seconds=math.nan)
+    machine = fingerprint(threads=2, seed=0, tf32=False)
+    environment = ComparisonEnvironment(**machine.facts(), conditions=conditions)
+    report = Report(environment=environment, rows=(row(cold_ms=math.inf, build_seconds=np.float32(0.5)),))
 
     def refuse(constant):
         raise AssertionError(constant)
 
-    found = json.loads(to_json(report.as_json()), parse_constant=refuse)
+    found = json.loads(report.to_json(), parse_constant=refuse)
     assert set(found) == {"schema_version", "environment", "rows"}
     assert found["environment"]["conditions"]["threads"] == 2
-    assert found["rows"][0]["parity"] == {}
-    assert found["rows"][0]["plan"] == {"sqnr_db": None, "floor": 0.5, "limits": [None, None, 3]}
+    assert found["environment"]["cpu"]["cores"] == machine.cpu.cores
+    assert found["environment"]["conditions"]["seconds"] is None
+    assert (found["rows"][0]["cold_ms"], found["rows"][0]["build_seconds"]) == (None, 0.5)
+
+
+def test_no_nan_and_no_infinity_is_written():
+    plan = {"sqnr_db": math.inf, "floor": np.float32(0.5), "limits": [math.nan, -math.inf, np.int64(3)]}
+    assert json.loads(to_json(plan)) == {"sqnr_db": None, "floor": 0.5, "limits": [None, None, 3]}
 
 
 def test_json_keeps_lists_of_numbers_on_one_line():

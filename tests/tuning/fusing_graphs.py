@@ -1,4 +1,4 @@
-"""ONNX files on which rewrites have a price: what TensorRT-RTX does not do by itself, and what costs it more."""
+"""ONNX files on which rewrites have a cost: what TensorRT-RTX does not do by itself, and what costs it more."""
 
 import numpy as np
 import onnx

@@ -1,17 +1,20 @@
 """`--fuse auto`: sites that pay are kept, one by one, whatever the group they are in does."""
 
 import dataclasses
+import json
 
 import pytest
 from fusing_graphs import scaled_residual, siblings
 
+from deploykit.codec import decode, encode
 from deploykit.errors import UsageError
 from deploykit.graph import CLEAN_UP, optimize
 from deploykit.plan.gpus import find_gpu_spec
+from deploykit.results.choices import FusionDecision
 from deploykit.spec import SAFE_FUSIONS, BatchRange, BuildSpec, Fusions, ModelSpec, Precision
 from deploykit.store import Store
-from deploykit.tuning.cost import PlanPricing
-from deploykit.tuning.fusions import STAGE, Decision, Goal, candidate, decide, decided, only_sites
+from deploykit.tuning.cost import PlanCostModel
+from deploykit.tuning.fusions import STAGE, Goal, candidate, decide, decided, only_sites
 from deploykit.workflow.export import traced
 from deploykit.workflow.workspace import Workspace
 
@@ -27,10 +30,10 @@ def goal_of(path, precision=Precision.FP16, **more):
     return Goal(spec=BuildSpec(ModelSpec(str(path)), precision, BatchRange(1, 8, 8), fusions=AUTO), **more)
 
 
-def price(workspace, goal, fusions):
+def cost(workspace, goal, fusions):
     network = traced(workspace, goal.spec.model)
     optimize(network, passes=CLEAN_UP)
-    return PlanPricing(goal.spec, goal.gpu).price(candidate(network, fusions).network)
+    return PlanCostModel(goal.spec, goal.gpu).cost(candidate(network, fusions).network)
 
 
 @pytest.mark.parametrize("gpu", [None, "rtx4090"])
@@ -43,7 +46,7 @@ def test_of_siblings_only_the_pair_that_pays_is_merged(workspace, tmp_path, gpu)
     assert [step.sites for step in (both, first, second)] == [("a0", "a1"), ("a0",), ("a1",)]
     assert [step.kept for step in (both, first, second)] == [False, False, True]
     assert "MB (+" in both.figures
-    chosen, safe = price(workspace, goal, decision.fusions), price(workspace, goal, Fusions())
+    chosen, safe = cost(workspace, goal, decision.fusions), cost(workspace, goal, Fusions())
     assert chosen.sign(safe) == -1
     assert decision.change == safe.change_to(chosen)
     assert not decision.ran_out
@@ -54,10 +57,10 @@ def test_a_safe_fusion_is_dropped_where_it_costs_more(workspace):
     decision = decide(workspace, goal)
     assert decision.fusions.sites_without("fold_batchnorm") == {"blocks.2.bn2/BatchNormalization"}
     assert decision.said == "safe, fold_batchnorm at 6 of 7 sites"
-    assert price(workspace, goal, decision.fusions).sign(price(workspace, goal, Fusions())) == -1
+    assert cost(workspace, goal, decision.fusions).sign(cost(workspace, goal, Fusions())) == -1
 
 
-def test_a_group_that_the_price_does_not_feel_is_not_cut(workspace, tmp_path):
+def test_a_group_that_leaves_the_cost_as_it_is_is_not_cut(workspace, tmp_path):
     decision = decide(workspace, goal_of(scaled_residual(tmp_path / "net.onnx")))
     assert [(step.fusion, step.sites, step.kept) for step in decision.steps] == [("fold_scale", ("m0", "m1"), False)]
     assert decision.fusions == Fusions()
@@ -79,7 +82,7 @@ def test_a_decision_survives_its_json(workspace, tmp_path):
     decision = decide(workspace, goal_of(siblings(tmp_path / "net.onnx")))
     (manifest,) = (workspace.store.root / "entries" / "fusing").glob("*.json")
     assert manifest.stat().st_size > 0
-    assert Decision.from_dict(decision.as_dict()) == decision
+    assert decode(FusionDecision, json.loads(json.dumps(encode(decision))), what="decision", hint="") == decision
 
 
 def test_the_budget_ends_the_search_and_the_answer_says_so(workspace, tmp_path):
@@ -112,8 +115,8 @@ def test_by_the_time_of_onnx_runtime(workspace, tmp_path):
     assert " ms, " in decision.steps[0].figures
 
 
-def test_a_backend_without_a_price_is_refused(workspace):
-    with pytest.raises(UsageError, match="cannot price rewrites for torch; it can for trt, trt-rtx, ort"):
+def test_a_backend_without_a_cost_is_refused(workspace):
+    with pytest.raises(UsageError, match="knows no cost for torch; it does for trt, trt-rtx, ort"):
         decide(workspace, goal_of("test_resnet", backend="torch"))
 
 

@@ -2,23 +2,23 @@
 
 import pytest
 
-from deploykit.tuning.cost import PlanPrice
-from deploykit.tuning.int8_layers import cheapest
+from deploykit.tuning.cost import PlanCost
+from deploykit.tuning.int8_layers import least_cost
 
 MB = 1_000_000
 
 
 @pytest.mark.parametrize(
-    ("prices", "chosen"),
+    ("costs", "chosen"),
     [
-        ([PlanPrice(57, 562 * MB), PlanPrice(91, 379 * MB)], 1),
-        ([PlanPrice(55, 381 * MB), PlanPrice(56, 380 * MB)], 0),
-        ([PlanPrice(55, 385 * MB), PlanPrice(56, 380 * MB)], 1),
-        ([PlanPrice(56, 381 * MB), PlanPrice(56, 380 * MB)], 1),
-        ([PlanPrice(10, 90 * MB, 20.0), PlanPrice(20, 95 * MB, 15.0)], 1),
+        ([PlanCost(57, 562 * MB), PlanCost(91, 379 * MB)], 1),
+        ([PlanCost(55, 381 * MB), PlanCost(56, 380 * MB)], 0),
+        ([PlanCost(55, 385 * MB), PlanCost(56, 380 * MB)], 1),
+        ([PlanCost(56, 381 * MB), PlanCost(56, 380 * MB)], 1),
+        ([PlanCost(10, 90 * MB, 20.0), PlanCost(20, 95 * MB, 15.0)], 1),
     ],
     ids=["fewest bytes", "nearly as few, fewer kernels", "not nearly as few", "as many kernels", "roofline first"],
 )
-def test_of_nearly_equal_plans_the_one_with_fewest_kernels_is_taken(prices, chosen):
-    named = {str(number): price for number, price in enumerate(prices)}
-    assert cheapest(named) == str(chosen)
+def test_of_nearly_equal_plans_the_one_with_fewest_kernels_is_taken(costs, chosen):
+    named = {str(number): cost for number, cost in enumerate(costs)}
+    assert least_cost(named) == str(chosen)

@@ -5,12 +5,12 @@ from fusing_graphs import write
 
 from deploykit.backends import get_backend
 from deploykit.backends.device import find_gpu
-from deploykit.bench import Interval, Ratio
+from deploykit.bench import Interval
 from deploykit.errors import BackendMissing
 from deploykit.plan.gpus import find_gpu_spec
 from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision
 from deploykit.tuning import precision as best
-from deploykit.tuning.cost import TimePrice
+from deploykit.tuning.cost import TimeCost
 
 NO_GPU = pytest.mark.skipif(find_gpu() is not None, reason="a GPU is here, so engines are timed")
 
@@ -29,7 +29,7 @@ def test_plans_decide_for_tensorrt_rtx(workspace, gpu):
     assert found.precision is Precision.FP16  # requantization is a kernel of its own there
     assert ("roofline of rtx4090, a lower bound" if gpu else "bytes moved, then kernels") in found.why
     assert "nothing was measured" in found.why
-    assert set(found.figures) == {"fp16", "int8"}
+    assert set(found.contenders) == {"fp16", "int8"}
 
 
 @NO_GPU
@@ -37,8 +37,8 @@ def test_full_tensorrt_is_undecided_without_a_gpu(workspace):
     found = choose(workspace, "trt")
     assert found.precision is None
     assert found.why.startswith("undecided: full TensorRT was not measured")
-    assert set(found.figures) == {"fp16", "int8"}
-    assert found.as_dict()["precision"] is None
+    assert set(found.contenders) == {"fp16", "int8"}
+    assert found.precision is None
 
 
 @NO_GPU
@@ -58,7 +58,7 @@ def test_what_cannot_be_built_loses_and_the_reason_is_kept(workspace, tmp_path):
     found = choose(workspace, "trt-rtx", name=path)
     assert found.precision is Precision.FP16
     assert found.why == "int8 cannot be built"
-    assert "no layer can read int8" in found.figures["int8"]
+    assert "no layer can read int8" in found.contenders["int8"]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_what_cannot_be_built_loses_and_the_reason_is_kept(workspace, tmp_path):
     ],
 )
 def test_int8_has_to_be_faster_beyond_noise_where_engines_run(workspace, monkeypatch, interval, chosen):
-    monkeypatch.setattr(best, "paired", lambda jobs, *, seconds: TimePrice(0.5, 1.0, Ratio(0.55, interval, 8)))
+    monkeypatch.setattr(best, "paired", lambda jobs, *, seconds: TimeCost(0.5, 1.0, 0.55, interval))
     found = choose(workspace, "ort")
     assert found.precision is chosen
     assert "measured here" in found.why
@@ -82,4 +82,4 @@ def test_engines_that_run_are_really_timed(workspace, monkeypatch):
     monkeypatch.setattr(best, "TIMED_SECONDS", 1.0)
     found = choose(workspace, "ort")
     assert found.precision in (Precision.FP16, Precision.INT8)
-    assert all(figure.endswith(" ms") and float(figure[:-3]) > 0 for figure in found.figures.values())
+    assert all(figure.endswith(" ms") and float(figure[:-3]) > 0 for figure in found.contenders.values())

@@ -7,6 +7,7 @@ import pytest
 from answering import write_network
 
 from deploykit.bench import BenchSettings
+from deploykit.codec import encode
 from deploykit.errors import UnknownName, UsageError
 from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision, QuantizationPolicy
 from deploykit.workflow.compare import Request, bench, verify
@@ -102,4 +103,4 @@ def test_photographs_and_noise_are_both_behind_a_verdict_of_fp32(workspace, ask,
     spec = replace(asked.spec, data=photographs)
     (row,) = verify(workspace, replace(asked, spec=spec)).rows
     assert row.parity.images > len(list(photographs.iterdir())) // 2
-    assert np.isfinite(row.parity.as_dict()["floor"])
+    assert np.isfinite(encode(row.parity)["floor"])

@@ -9,6 +9,7 @@ from answering import WEIGHTS, write_network
 
 from deploykit.backends import get_backend
 from deploykit.backends.null import NullBackend
+from deploykit.codec import encode
 from deploykit.errors import BackendMissing, UnknownName, UsageError
 from deploykit.spec import BatchRange, BuildSpec, Calibration, Feed, Fusions, ModelSpec, Precision, Reason, Synthetic
 from deploykit.store import Store
@@ -58,7 +59,7 @@ def test_a_table_is_of_the_graph_that_is_quantized(workspace, spec):
     exported = export(workspace, spec.model, spec.fusions)
     table, facts = calibrate(workspace, exported, spec)
     assert (table.graph_digest, table.images) == (exported.digest, 4)
-    assert facts["images"] == 4
+    assert facts.images == 4
 
 
 def test_a_fusion_that_is_still_to_be_decided_reaches_no_graph(workspace, spec):
@@ -113,7 +114,7 @@ def test_rows_that_were_built_and_rows_that_were_refused_stand_side_by_side(work
     assert (refused.state, refused.typed_digest) == ("unavailable", None)
     broken = row_of(rows[0], failure=BackendMissing("the device has left"))
     assert (broken.state, broken.reason, broken.flavour) == ("unavailable", "the device has left", ran.flavour)
-    json.dumps(ran.as_json())
+    json.dumps(encode(ran))
 
 
 def test_an_unknown_backend_is_refused_before_anything_is_built(workspace, spec):

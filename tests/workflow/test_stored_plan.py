@@ -33,7 +33,7 @@ def test_an_engine_that_was_just_compiled_is_the_one_that_is_found_again(tmp_pat
 
 def test_the_stored_plan_is_that_of_the_summary(built):
     assert built.hit
-    assert summarize(built.plan).as_dict() == built.engine.plan
+    assert summarize(built.plan) == built.engine.plan
 
 
 def test_every_multiply_accumulate_of_the_graph_stands_at_one_layer(built):

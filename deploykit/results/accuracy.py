@@ -1,0 +1,104 @@
+"""What `evaluate` answers: how often each row is right, and on which images it differs from the first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deploykit.bench.environment import Machine
+from deploykit.parity import Parity
+from deploykit.parity.accuracy import Flips, Share
+from deploykit.results.document import Document
+from deploykit.results.row import Nothing, Row, State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccuracyConditions:
+    """What all rows share.
+
+    `classes` is how many the data has, `network_classes` how many the network tells apart, `calibration` what INT8's
+    ranges come from, in words.
+    """
+
+    model: str
+    weights: str
+    weights_digest: str | None
+    weights_notes: tuple[str, ...]
+    data: str
+    preprocessing: str
+    classes: int
+    network_classes: int
+    skipped: tuple[str, ...]
+    calibration: str
+    batch: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccuracyEnvironment(Machine):
+    """The machine, and the conditions of the rows."""
+
+    conditions: AccuracyConditions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccuracyLine:
+    """A row of `evaluate` as JSON has it; shares are 0 to 1, drops in points of top-1."""
+
+    model: str
+    weights: str
+    backend: str
+    flavour: str
+    precision: str
+    state: State
+    reason: str
+    note: str
+    typed_digest: str | None
+    batch: int
+    gate: Parity | Nothing
+    images: int | None
+    top1: Share | None
+    top5: Share | None
+    against_first: Flips | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyRow:
+    """A row that did not run has nothing but its state. `flips` are against the first row that ran."""
+
+    row: Row
+    top1: Share | None = None
+    top5: Share | None = None
+    flips: Flips | None = None
+
+    def __json__(self) -> AccuracyLine:
+        row = self.row
+        return AccuracyLine(
+            model=row.model,
+            weights=row.weights,
+            backend=row.backend,
+            flavour=row.flavour,
+            precision=row.precision,
+            state=row.state,
+            reason=row.reason,
+            note=row.note,
+            typed_digest=row.typed_digest,
+            batch=row.batch,
+            gate=row.parity or Nothing(),
+            images=self.top1.n if self.top1 else None,
+            top1=self.top1,
+            top5=self.top5,
+            against_first=self.flips,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccuracyReport(Document):
+    """The rows in the order in which they were asked for."""
+
+    environment: AccuracyEnvironment
+    rows: tuple[AccuracyRow, ...]
+
+    @property
+    def conditions(self) -> AccuracyConditions:
+        """What all rows share."""
+        return self.environment.conditions

@@ -1,0 +1,62 @@
+"""What `bench` and `verify` answer: a table of rows, the conditions they share, and the machine's fingerprint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deploykit.bench.environment import Machine
+from deploykit.results.document import Document
+from deploykit.results.row import Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What every row of a table shares, stated above it. Empty text is left out.
+
+    `weights` says where they came from (`WeightsOrigin.facts`), `fusions` which rewrites the graphs have where those
+    are not the default ones. `inputs` describes the timed input tensors, `preprocessing` how images became them and who
+    says so, `int8` what gave INT8 its ranges and its layers, `copies` whether transfers are inside the timed region,
+    `stopped_by` what ended the measurement.
+
+    Under `bench --mode`: what one `step` does, its `loss` where it has one, and how many steps were burn-in and timed.
+    """
+
+    model: str
+    batch: int
+    threads: int
+    tf32: bool
+    weights: str = ""
+    weights_digest: str | None = None
+    weights_notes: tuple[str, ...] = ()
+    fusions: str = ""
+    inputs: str = ""
+    preprocessing: str = ""
+    int8: str = ""
+    copies: str = ""
+    stopped_by: str = ""
+    rounds: int = 0
+    seconds: float = 0.0
+    step: str = ""
+    loss: str = ""
+    burn_in: int = 0
+    steps: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonEnvironment(Machine):
+    """The machine, and the conditions of the rows."""
+
+    conditions: Conditions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report(Document):
+    """The rows in the order in which they were asked for."""
+
+    environment: ComparisonEnvironment
+    rows: tuple[Row, ...]
+
+    @property
+    def conditions(self) -> Conditions:
+        """What all rows share."""
+        return self.environment.conditions
