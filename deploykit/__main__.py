@@ -50,9 +50,9 @@ def _run() -> int:
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted; nothing half-written was left behind", INTERRUPTED)
+        return _fail("interrupted; no partial file was left behind", INTERRUPTED)
     except Terminated:
-        return _fail("terminated; nothing half-written was left behind", TERMINATED)
+        return _fail("terminated; no partial file was left behind", TERMINATED)
     except BrokenPipeError:  # the reader of stdout has left, as `head` does
         sys.stdout = None
         return 0

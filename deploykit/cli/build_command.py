@@ -10,7 +10,7 @@ from deploykit.cli.answers import answer
 from deploykit.cli.command import Command, backend, output, precision
 from deploykit.cli.given import defaults, given, require
 from deploykit.cli.idle import check_exceptions, note_unread, require_auto
-from deploykit.cli.options import ANSWER_OPTIONS, CALIBRATION, FUSE_BUDGET_OPTIONS, INT8, STRICT_OPTIONS
+from deploykit.cli.options import ANSWER_OPTIONS, CALIBRATION, COMPILER_HELP, FUSE_BUDGET_OPTIONS, INT8, STRICT_OPTIONS
 from deploykit.cli.requests import BATCH, ENGINE, TF32, build_spec, keywords, with_options
 from deploykit.cli.types import COMPILER, OUTPUT, Parsed, words
 from deploykit.errors import DeploykitError
@@ -52,7 +52,7 @@ def parse_precision(text: str) -> Precision | None:
         default="trt",
         show_default=True,
         common=True,
-        help="Compiler: trt (TensorRT; without a GPU, TensorRT-RTX compiles in its place) or trt-rtx.",
+        help=COMPILER_HELP,
     ),
 )
 @build_spec(BATCH, *ENGINE, TF32)

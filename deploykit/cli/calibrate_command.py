@@ -33,7 +33,7 @@ METHOD_OPTIONS = (
 )
 IMAGES_OPTION = int8(
     "--images",
-    type=click.IntRange(1, 1_000_000),
+    type=click.IntRange(min=1),
     default=Calibration().images,
     show_default=True,
     metavar="N",
@@ -180,7 +180,9 @@ def calibrate_merge(shards: tuple[Path, ...], method: str, percentile: float, ou
 def _require_read(spec: BuildSpec, shard: str | None, *, sensitivity: bool, output: Path | None) -> None:
     """Raises UsageError for options that are at odds with each other."""
     if spec.fusions.auto:
-        raise UsageError("a table belongs to one graph", hint="name the fusions with --fuse instead of auto")
+        raise UsageError(
+            "a calibration table belongs to one graph", hint="name the fusions with --fuse instead of auto"
+        )
     if shard and output is None:
         raise UsageError("--shard requires an output file", hint="name it with -o, such as -o shard1.json")
     if shard:

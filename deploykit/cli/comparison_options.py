@@ -62,10 +62,10 @@ class RowKeywords(EngineKeywords):
     strict: bool
 
 
-def comparison_options(command: Command, *, batch: str = "1", batch_default: str = "1") -> Command:
+def comparison_options(command: Command, *, batch: str = "1", batch_default: str | bool = True) -> Command:
     """Give `command` the shared options, as one `ComparisonOptions` in front of its own.
 
-    `batch` is the --batch that is not given, and `batch_default` what the help says of it.
+    `batch` is the --batch that is not given, and `batch_default` what the help says of it, True: the same.
     """
 
     @wraps(command)

@@ -64,7 +64,7 @@ BATCH_OPTION = graph(
         help="Image input of the graph: float32 (N, C, H, W), normalized before, or uint8 (N, H, W, C), normalized by "
         "the graph.",
     ),
-    output("-o", "--output", type=OUTPUT, common=True, help="Also copy the ONNX file to this place."),
+    output("-o", "--output", type=OUTPUT, common=True, help="Also copy the ONNX file to FILE."),
     output(
         "--check/--no-check",
         default=True,
@@ -88,7 +88,7 @@ def command(
     """Export MODEL to ONNX: opset 20, dynamic batch, cleaned up, BatchNorm folded.
 
     Unless --no-check is given, ONNX Runtime runs the file, and its error against the network (or .onnx file) in float64
-    may be 3 times that of plain float32. Exit code 3 when it is larger.
+    must stay within 3 times that of plain float32. Exit code 3 when it does not.
 
     --fusion-report compiles the graph with and without each fusion, and times both in ONNX Runtime. --fuse auto keeps
     the fusions that reduce the cost for --backend, --precision and --target, node by node: the roofline or memory

@@ -1,4 +1,4 @@
-"""What was meant by an option, argument or command that does not exist: what other tools call ours."""
+"""Hints for options and commands that do not exist: what other tools call ours."""
 
 from difflib import get_close_matches
 
@@ -26,13 +26,16 @@ OPTIONS = {
     **dict.fromkeys(("--workspace", "--memory"), "--workspace-mb"),
     **dict.fromkeys(("--cache", "--cache-dir", "--workdir"), "--store"),
     **dict.fromkeys(("--classes", "--nc", "--num-labels"), "--num-classes"),
+    **dict.fromkeys(("--warmup", "--warm-up", "--warmup-steps"), "--burn-in"),
+    **dict.fromkeys(("--exclude", "--exclude-nodes", "--nodes-to-exclude", "--skip-layers"), "--int8-exclude"),
+    **dict.fromkeys(("--fusions", "--fusion", "--optimize", "--passes"), "--fuse"),
     **dict.fromkeys(("--format", "--output-format"), "--json"),
 }
 SENTENCES = {
     **dict.fromkeys(
         ("--device", "--cuda", "--cpu"), "the GPU is used where there is one; CUDA_VISIBLE_DEVICES= hides it"
     ),
-    **dict.fromkeys(("--onnx", "--model", "--network", "--file"), "MODEL is an argument of its own, without an option"),
+    **dict.fromkeys(("--onnx", "--model", "--network", "--file"), "MODEL is an argument, not an option"),
     **dict.fromkeys(
         ("--verbose", "-v", "--debug", "--traceback"), "DEPLOYKIT_DEBUG=1 in the environment shows tracebacks"
     ),
@@ -43,11 +46,11 @@ COMMANDS = {
     **dict.fromkeys(("compile", "trtexec", "engine"), "build makes the engine"),
     **dict.fromkeys(("run", "benchmark", "perf", "profile", "time", "speed"), "bench times a network on every backend"),
     **dict.fromkeys(
-        ("quantize", "quantize", "ptq"), "build --precision int8 quantizes; calibrate makes the table alone"
+        ("quantize", "quantise", "ptq"), "build --precision int8 quantizes; calibrate makes the table alone"
     ),
     **dict.fromkeys(("check", "test", "validate", "diff"), "verify compares every backend with float64"),
     **dict.fromkeys(("compare",), "verify compares results, bench times, inspect --diff compares two plans"),
-    **dict.fromkeys(("eval", "accuracy", "score"), "evaluate counts right answers on labeled images"),
+    **dict.fromkeys(("eval", "accuracy", "score"), "evaluate measures accuracy on labeled images"),
     **dict.fromkeys(("models", "ls", "zoo"), "list shows the zoo"),
     **dict.fromkeys(("info", "show", "layers"), "summary shows a network layer by layer, inspect a compiled plan"),
     **dict.fromkeys(("help",), "deploykit --help"),
@@ -75,7 +78,7 @@ def explain(error: click.UsageError) -> str:
     if isinstance(error, click.MissingParameter) and error.param is not None and error.param.name == "model":
         return f"{said}: {MODEL}"
     if "unexpected extra argument" in said:
-        return f"{said}: one MODEL is taken, and a list is written with commas (--backends torch,ort)"
+        return f"{said}: give one MODEL, and write lists with commas (--backends torch,ort)"
     return said
 
 

@@ -1,8 +1,8 @@
-"""Options that have nothing to act on: nothing that was asked for is passed over in silence.
+"""Options without an effect: no option is ignored in silence.
 
-Where a command's own options are at odds, that is a usage error (`refuse`). What describes the network, its images or
-one of several precisions may stand in one list of options for several commands, of which only some read it: there a
-line on stderr says so (`note`).
+Options of one command that contradict each other are a usage error. Options that describe the network, its images or
+one of several precisions are often kept in one list for several commands, of which only some read them: those get a
+warning on stderr (`note`).
 """
 
 from collections.abc import Collection
@@ -84,14 +84,14 @@ def note_unread(spec: BuildSpec, precisions: Collection[Precision], *, quantized
     unread = {"data"} if table else {"data", "preprocess"}  # a table has to be of images prepared as asked
     if spec.model.is_onnx and not (spec.fusions.auto or spec.policy.auto):
         unread |= OF_INPUTS
-    note(unread, f"nothing is shown to the network {at}" + (" with --table" if table else ""))
+    note(unread, f"no input data is used {at}" + (" with --table" if table else ""))
 
 
 def note_unshown(model: ModelSpec, *, stem: bool, checked: bool, priced: bool) -> None:
     """Say which options an export does not read: it is `checked` on noise, and `priced` rewrites are timed on some."""
     if not stem:
-        note({"preprocess"}, "the graph takes images that are prepared already; --stem uint8 reads it")
+        note({"preprocess"}, "the graph takes preprocessed images; --stem uint8 preprocesses in the graph")
     if model.is_onnx and not priced:
-        note({"seed"}, "the file has its weights in it")
+        note({"seed"}, "the file contains its weights")
         if not checked:
-            note({"input_ranges"}, "nothing is shown to the network with --no-check")
+            note({"input_ranges"}, "no input data is used with --no-check")

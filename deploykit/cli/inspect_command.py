@@ -8,7 +8,7 @@ import click
 from deploykit.cli.command import Command, backend, output, precision
 from deploykit.cli.given import refuse, require
 from deploykit.cli.idle import check_exceptions, note_unread
-from deploykit.cli.options import ANSWER_OPTIONS, BUILDER, INT8
+from deploykit.cli.options import ANSWER_OPTIONS, BUILDER, COMPILER_HELP, INT8
 from deploykit.cli.requests import BATCH, ENGINE, TF32, build_spec, keywords, precision_group, with_options
 from deploykit.cli.types import COMPILER, OUTPUT, PRECISION
 from deploykit.spec import BuildSpec, Precision
@@ -35,7 +35,7 @@ PRECISION_OPTION = precision(
 
 
 @click.command("inspect", cls=Command)
-@backend("--backend", type=COMPILER, default="trt-rtx", show_default=True, common=True, help="Compiler.")
+@backend("--backend", type=COMPILER, default="trt-rtx", show_default=True, common=True, help=COMPILER_HELP)
 @build_spec(precision_group(PRECISION_OPTION), BATCH, *ENGINE, TF32)
 @with_options(
     output(

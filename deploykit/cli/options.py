@@ -18,11 +18,13 @@ from deploykit.cli.types import (
     WEIGHTS,
     ModelName,
 )
-from deploykit.spec import POLICY_TERMS, BuilderOptions, Calibration
+from deploykit.spec import BuilderOptions, Calibration
+from deploykit.spec.int8 import LAYER_KINDS
 
 MODEL_HELP = (
-    "A name from `deploykit list`, an .onnx file, or package.module:function, where function returns an nn.Module."
+    "A name from `deploykit list`, an .onnx file, or package.module:function, a function that returns an nn.Module."
 )
+COMPILER_HELP = "Compiler: trt is TensorRT, for which TensorRT-RTX stands in without a GPU; trt-rtx is TensorRT-RTX."
 MODEL_OPTIONS = (
     click.argument("model", cls=Argument, type=ModelName(), text=MODEL_HELP),
     model(
@@ -175,7 +177,7 @@ TABLE_OPTIONS = (
     ),
     int8(
         "--calibration-images",
-        type=click.IntRange(1, 1_000_000),
+        type=click.IntRange(min=1),
         default=Calibration().images,
         show_default=True,
         metavar="N",
@@ -213,8 +215,9 @@ LAYER_OPTIONS = (
         default="all",
         show_default=True,
         metavar="all|plan|TERMS",
-        help="Layers to quantize: all, plan (those that make TensorRT-RTX's plan cheaper), or comma-separated terms "
-        f"of {', '.join(term for term in POLICY_TERMS if term not in ('all', 'plan'))}.",
+        help="Layers to quantize: all, plan (build, inspect: those that make TensorRT-RTX's plan cheaper), or "
+        f"comma-separated terms: no-KIND excludes layers ({', '.join(LAYER_KINDS)}), min-channels=16 narrow ones; "
+        "rest=fp16 makes the excluded layers FP16 instead of FP32.",
     ),
 )
 CALIBRATION = ("calibration_images", "calibration_method", "percentile", "table")
@@ -253,7 +256,7 @@ STORE_OPTION = output(
     type=FILE,
     envvar="DEPLOYKIT_STORE",
     metavar="DIR",
-    help="Folder that keeps what was built. Default: $DEPLOYKIT_STORE, else engines.",
+    help="Folder of the artifact store. Default: $DEPLOYKIT_STORE, else engines.",
 )
 JSON_OPTION = output("--json", "as_json", is_flag=True, common=True, help="Print one JSON object on stdout.")
 ANSWER_OPTIONS = (STORE_OPTION, JSON_OPTION)

@@ -13,16 +13,15 @@ from deploykit.spec import ModelSpec
 UNREAD = {"weights", "init_from", "seed", "preprocess"}
 
 
-@click.command("summary", cls=Command)
+@click.command("summary", cls=Command, unread=UNREAD)
 @model_options
 @JSON_OPTION
 @output("--csv", "as_csv", is_flag=True, common=True, help="Print one line of CSV per layer on stdout, without totals.")
 def command(model: ModelSpec, as_json: bool, as_csv: bool) -> None:
     """Show each layer of MODEL: output shape, parameters, MACs, activations, receptive field.
 
-    All of it follows from shapes: no weights are read, and nothing is exported or stored. --weights, --init-from,
-    --seed and --preprocess are errors here. For MobileNet with --width-mult, the cost that the paper predicts stands
-    beside that of its blocks.
+    All of it follows from shapes: no weights are read, and nothing is exported or stored. For MobileNet with
+    --width-mult, the cost that its paper predicts is shown beside the counted one.
     """
     if as_json and as_csv:
         raise UsageError("--json cannot be combined with --csv", hint="give one of them")
@@ -33,7 +32,7 @@ def command(model: ModelSpec, as_json: bool, as_csv: bool) -> None:
 
     network = summarize(model)
     if model.is_onnx:
-        note({"input_ranges"}, "nothing is shown to the network")
+        note({"input_ranges"}, "no input data is used")
     if as_json:
         click.echo(to_json(network))
     elif as_csv:

@@ -141,7 +141,7 @@ def parse_compiler(text: str) -> str:
     from deploykit.api.choices import compiles
 
     if not compiles(text):
-        raise UsageError(f"backend {text} compiles no engine", hint="use trt or trt-rtx, or `deploykit export`")
+        raise UsageError(f"backend {text} does not compile engines", hint="use trt or trt-rtx, or `deploykit export`")
     return text
 
 

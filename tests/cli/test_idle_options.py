@@ -84,14 +84,14 @@ def test_one_list_of_options_serves_every_precision_and_each_build_says_what_it_
         "fp32": [
             "--calibration-images has no effect: nothing is quantized at --precision fp32",
             "--keep-io/--half-io has no effect: inputs and outputs stay float32 at --precision fp32",
-            "--seed, --preprocess, --data have no effect: nothing is shown to the network at --precision fp32",
+            "--seed, --preprocess, --data have no effect: no input data is used at --precision fp32",
         ],
         "fp16": ["--calibration-images has no effect: nothing is quantized at --precision fp16"],
         "int8": ["--keep-io/--half-io has no effect: inputs and outputs stay float32 at --precision int8"],
     }
     assert warnings(run("inspect", files / "images.onnx", *asked, "--precision", "fp16")) == [
         "--calibration-images has no effect: nothing is quantized at --precision fp16",
-        "--seed, --preprocess, --data have no effect: nothing is shown to the network at --precision fp16",
+        "--seed, --preprocess, --data have no effect: no input data is used at --precision fp16",
     ]
 
 
@@ -100,7 +100,7 @@ def test_a_table_leaves_images_nothing_to_do_but_their_preparation_is_held_again
     prepared = ("--data", photographs, "--preprocess", "unit")
     assert run("calibrate", files / "images.onnx", *prepared, "-o", table).returncode == 0
     done = run("build", files / "images.onnx", *prepared, "--precision", "int8", "--table", table)
-    assert warnings(done) == ["--data has no effect: nothing is shown to the network at --precision int8 with --table"]
+    assert warnings(done) == ["--data has no effect: no input data is used at --precision int8 with --table"]
     repaired = run("build", files / "images.onnx", *prepared, "--precision", "int8", "--table", table,
                    "--int8-repair", "bias")  # fmt: skip
     assert warnings(repaired) == []
@@ -110,16 +110,16 @@ def test_an_export_says_what_the_file_does_not_depend_on(run, files):
     path = files / "images.onnx"
     asked = ("--preprocess", "unit", "--seed", "3", "--input-range", "x=0:1")
     assert warnings(run("export", path, "--preprocess", "unit")) == [
-        "--preprocess has no effect: the graph takes images that are prepared already; --stem uint8 reads it"
+        "--preprocess has no effect: the graph takes preprocessed images; --stem uint8 preprocesses in the graph"
     ]
     assert run("export", path, *asked).returncode == USAGE  # numbers of a range are no images
-    assert warnings(run("export", path, *asked[2:4])) == ["--seed has no effect: the file has its weights in it"]
+    assert warnings(run("export", path, *asked[2:4])) == ["--seed has no effect: the file contains its weights"]
     assert warnings(run("export", path, *asked[4:], "--no-check")) == [
-        "--input-range has no effect: nothing is shown to the network with --no-check"
+        "--input-range has no effect: no input data is used with --no-check"
     ]
     assert warnings(run("export", "test_convnet", "--stem", "uint8", "--preprocess", "unit", "--seed", "3")) == []
     assert warnings(run("summary", path, "--input-range", "x=0:1")) == [
-        "--input-range has no effect: nothing is shown to the network"
+        "--input-range has no effect: no input data is used"
     ]
 
 

@@ -54,7 +54,7 @@ USAGE, GATE, MISSING, UNTRUSTED = 2, 3, 4, 5
             ["--keep-fp32 cannot be combined with --typed"],
         ),
         (["export", "x.onnx", "--image-size", "64", "--width-mult", "1"], ["leave out --image-size, --width-mult"]),
-        (["build", "test_convnet", "--backend", "ort"], ["compiles no engine", "trt"]),
+        (["build", "test_convnet", "--backend", "ort"], ["does not compile engines", "trt"]),
         (["build", "test_convnet", "-o", "no/such/folder/x.engine"], ["no/such/folder is not a folder"]),
         (["export", "test_convnet", "-o", "no/such/folder/x.onnx"], ["no/such/folder is not a folder"]),
         (["build", "test_convnet", "--calibration-images", "0"], ["--calibration-images", "range"]),
