@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.errors import CheckpointMismatch, UsageError
 from deploykit.io.checkpoint.fit import TOP, PrefixMatch, Wanted, candidates, named, nothing, preferred
-from deploykit.io.checkpoint.tensors import Found, dense_tensor, tensors_of
+from deploykit.io.checkpoint.tensors import StoredTensor, dense_tensor, tensors_of
 from deploykit.io.loader import read_checkpoint
 from deploykit.spec import ModelSpec, WeightsOrigin
 from deploykit.zoo.registry import build_module, card_of, cards, construct, own_module
@@ -54,20 +54,20 @@ def load_checkpoint(model: ModelSpec, weights: Path, *, training: bool = False) 
     misshapen, not of a float type or not finite; and whatever `loader.read_checkpoint` and `registry.card_of` raise.
     """
     card_of(model)
-    found = tensors_of(read_checkpoint(weights), weights)
+    stored = tensors_of(read_checkpoint(weights), weights)
     module = _constructed(model, training=training)
     wanted = _wanted(model, module, training=training)
-    fitting = candidates(found, wanted)
+    fitting = candidates(stored, wanted)
     notes: tuple[str, ...] = ()
     if not any(one.fits for one in fitting):
-        resized, notes = _resized(model, fitting, found)
+        resized, notes = _resized(model, fitting, stored)
         if resized != model:
             model, module = resized, _constructed(resized, training=training)
             wanted = _wanted(model, module, training=training)
-            fitting = candidates(found, wanted)
-    chosen, warnings = _chosen(model, weights, fitting, wanted, found)
+            fitting = candidates(stored, wanted)
+    chosen, warnings = _chosen(model, weights, fitting, wanted, stored)
     state = module.state_dict()
-    tensors = {name: dense_tensor(full, found[full], weights) for name, full in chosen.matched.items()}
+    tensors = {name: dense_tensor(full, stored[full], weights) for name, full in chosen.matched.items()}
     _require_values(model, weights, chosen, state, tensors)
     kinds = {str(one.dtype).removeprefix("torch.") for name, one in tensors.items() if state[name].is_floating_point()}
     _copy(state, tensors)
@@ -132,7 +132,7 @@ def _wanted(model: ModelSpec, module: "nn.Module", *, training: bool) -> Wanted:
 
 
 def _resized(
-    model: ModelSpec, closest: list[PrefixMatch], found: "Mapping[str, Found]"
+    model: ModelSpec, closest: list[PrefixMatch], stored: "Mapping[str, StoredTensor]"
 ) -> tuple[ModelSpec, tuple[str, ...]]:
     """The model with the classes and channels that a file's head and first layer have, and what was read off.
 
@@ -144,14 +144,14 @@ def _resized(
     for option, what in (("num_classes", "classes"), ("in_channels", "input channels")):
         if option not in card_of(model).options:
             continue
-        read = _sizes(model, option, closest[0], found)
+        read = _sizes(model, option, closest[0], stored)
         if not read:
             continue
         name, size = read
         given = getattr(model, option)
         if given is not None and given != size:
             raise CheckpointMismatch(
-                f"{model.weights} has {size} {what} ({name} is {_shape(found[closest[0].matched[name]].shape)}), "
+                f"{model.weights} has {size} {what} ({name} is {_shape(stored[closest[0].matched[name]].shape)}), "
                 f"not {given}",
                 hint=f"leave out --{option.replace('_', '-')}",
             )
@@ -165,7 +165,9 @@ def _with_size(model: ModelSpec, option: str, size: int) -> ModelSpec:
     return replace(model, num_classes=size) if option == "num_classes" else replace(model, in_channels=size)
 
 
-def _sizes(model: ModelSpec, option: str, closest: PrefixMatch, found: "Mapping[str, Found]") -> tuple[str, int] | None:
+def _sizes(
+    model: ModelSpec, option: str, closest: PrefixMatch, stored: "Mapping[str, StoredTensor]"
+) -> tuple[str, int] | None:
     """(tensor, size) of a file's tensors where the network's own size comes from `option`; None if it is the same.
 
     Which axes those are is seen by building the network, without numbers, with another size. All of those tensors must
@@ -181,7 +183,7 @@ def _sizes(model: ModelSpec, option: str, closest: PrefixMatch, found: "Mapping[
     for name, tensor in one.items():
         axes = [axis for axis, length in enumerate(tensor.shape) if length != other[name].shape[axis]]
         full = closest.matched.get(name)
-        if len(axes) == 1 and full is not None and (read := _read_size(found[full].shape, tensor.shape, axes[0])):
+        if len(axes) == 1 and full is not None and (read := _read_size(stored[full].shape, tensor.shape, axes[0])):
             told.setdefault(read, name)
     if len(told) != 1 or size in told:
         return None
@@ -198,12 +200,12 @@ def _read_size(shape: tuple[int, ...], wanted: tuple[int, ...], axis: int) -> in
 
 
 def _chosen(
-    model: ModelSpec, weights: Path, fitting: list[PrefixMatch], wanted: Wanted, found: "Mapping[str, Found]"
+    model: ModelSpec, weights: Path, fitting: list[PrefixMatch], wanted: Wanted, stored: "Mapping[str, StoredTensor]"
 ) -> tuple[PrefixMatch, tuple[str, ...]]:
     """The table that is meant, and a warning where others fit as well. Raises CheckpointMismatch where none fits."""
     usable = [one for one in fitting if one.fits and (model.weights_key or not one.for_training)]
     if not usable:
-        raise _mismatch(model, weights, fitting, wanted, found)
+        raise _mismatch(model, weights, fitting, wanted, stored)
     if model.weights_key is not None:
         if chosen := named(usable, model.weights_key):
             return preferred(chosen), ()
@@ -223,22 +225,22 @@ def _chosen(
 
 
 def _mismatch(
-    model: ModelSpec, weights: Path, closest: list[PrefixMatch], wanted: Wanted, found: "Mapping[str, Found]"
+    model: ModelSpec, weights: Path, closest: list[PrefixMatch], wanted: Wanted, stored: "Mapping[str, StoredTensor]"
 ) -> CheckpointMismatch:
     """How the closest table differs from the network."""
-    one = closest[0] if closest else nothing(wanted, found)
+    one = closest[0] if closest else nothing(wanted, stored)
     if one.for_training and one.fits:
         return CheckpointMismatch(
             f"{weights} has tensors of {model.label} under {one.where} alone, which is an optimizer's state",
             hint="give the checkpoint with the weights",
         )
     misshapen = [
-        f"{name} is {_shape(found[one.matched[name]].shape)} instead of {_shape(wanted.shapes[name])}"
+        f"{name} is {_shape(stored[one.matched[name]].shape)} instead of {_shape(wanted.shapes[name])}"
         for name in one.misshapen
     ]
     troubles = {"missing": list(one.missing), "extra": list(one.extra), "misshapen": misshapen}
     place = "" if one.where == TOP else f" under {one.where}"
-    table = {name: item for name, item in found.items() if not closest or item.container == one.container}
+    table = {name: item for name, item in stored.items() if not closest or item.container == one.container}
     return CheckpointMismatch(
         f"{weights} does not fit {model.label}: "
         + "; ".join(f"{len(names)} {kind} ({_first(names)})" for kind, names in troubles.items() if names)
@@ -248,16 +250,16 @@ def _mismatch(
 
 
 def _require_values(
-    model: ModelSpec, weights: Path, chosen: PrefixMatch, state: "Mapping[str, Tensor]", found: "Mapping[str, Tensor]"
+    model: ModelSpec, weights: Path, chosen: PrefixMatch, state: "Mapping[str, Tensor]", stored: "Mapping[str, Tensor]"
 ) -> None:
     troubles = {
         "not float": [
             f"{name} is {str(tensor.dtype).removeprefix('torch.')}"
-            for name, tensor in found.items()
+            for name, tensor in stored.items()
             if state[name].is_floating_point() and not tensor.is_floating_point()
         ],
         "with NaN, infinity or a negative variance": [
-            name for name, tensor in found.items() if not _computable(name, tensor)
+            name for name, tensor in stored.items() if not _computable(name, tensor)
         ],
     }
     if any(troubles.values()):
@@ -296,33 +298,33 @@ def _idle_seed(model: ModelSpec) -> Iterator[str]:
         yield f"--seed {model.seed} changes none of them"
 
 
-def _hint(model: ModelSpec, found: "Mapping[str, Found]") -> str:
-    alike = [name for name in _look_like(found) if name != model.name]
+def _hint(model: ModelSpec, stored: "Mapping[str, StoredTensor]") -> str:
+    alike = [name for name in _look_like(stored) if name != model.name]
     if alike:
         return f"it looks like weights of {' or '.join(alike)}"
     twin = card_of(model).twin
     return f"names and shapes are those of {twin.replace(':', ' ')}" if twin and model.width_mult is None else ""
 
 
-def _look_like(found: "Mapping[str, Found]") -> list[str]:
+def _look_like(stored: "Mapping[str, StoredTensor]") -> list[str]:
     """The networks of the zoo that a file's table fits, whatever their classes and channels.
 
     Those are tried whose number of parameters is not far from what lies in it.
     """
-    numbers = sum(math.prod(item.shape) for name, item in found.items() if not name.endswith(STATISTICS))
+    numbers = sum(math.prod(item.shape) for name, item in stored.items() if not name.endswith(STATISTICS))
     near = [card.name for card in cards().values() if card.params and 1 / ALIKE < numbers / card.params < ALIKE]
-    return [name for name in near if _fits_a_form_of(ModelSpec(name), found)]
+    return [name for name in near if _fits_a_form_of(ModelSpec(name), stored)]
 
 
-def _fits_a_form_of(model: ModelSpec, found: "Mapping[str, Found]") -> bool:
+def _fits_a_form_of(model: ModelSpec, stored: "Mapping[str, StoredTensor]") -> bool:
     import torch
 
     for _ in range(2):
         with torch.device("meta"):
-            close = candidates(found, _wanted(model, construct(model), training=False))
+            close = candidates(stored, _wanted(model, construct(model), training=False))
         if any(one.fits for one in close):
             return True
-        resized, _notes = _resized(model, close, found)
+        resized, _notes = _resized(model, close, stored)
         if resized == model:
             return False
         model = resized

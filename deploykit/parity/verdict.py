@@ -1,9 +1,10 @@
 """Is it still right? Two losses, judged apart because they have different cures.
 
-*Precision loss* is the typed graph, executed literally, against the float64 reference: what the types cost, on any
-backend. *Backend loss* is the engine against its typed graph: what the backend adds. Gates come first: NaN and Inf,
-shapes, values that collapse, an output that does not vary over its inputs and a floor that is none, of which nothing
-can be said. What is measured depends on what an output is made of (`kinds.py`); the limits stand in `limits.py`.
+*Precision loss* is the typed graph, executed without runtime optimizations, against the float64 reference: what the
+types cost, on any backend. *Backend loss* is the engine against its typed graph: what the backend adds. Gates come
+first: NaN and Inf, shapes, values that collapse, an output that does not vary over its inputs and a float32 noise floor
+that is too high to judge by. What is measured depends on what an output is made of (`kinds.py`); the limits stand in
+`limits.py`.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def judge(
     kinds: Mapping[str, Kind] | None = None,
     blame: str = "",
 ) -> ParityResult:
-    """Each output against float64: of the engine (None: it cannot run here) and of the typed graph run literally
+    """Each output against float64: of the engine (None: it cannot run here) and of the typed graph as written
     (None: the row runs no typed graph). `kinds` is what the graph says of its outputs, `blame` what is known of where
     NaN and Inf come from.
     """
@@ -121,25 +122,25 @@ def _judge_output(case: _Case, limits: Limits) -> OutputParity:
     return _judge_real(case, limits, found) if real else _judge_items(case, limits, found)
 
 
-def _judge_real(case: _Case, limits: Limits, found: OutputParity) -> OutputParity:
+def _judge_real(case: _Case, limits: Limits, output: OutputParity) -> OutputParity:
     if unlike := next(_shapes_and_infinities(case), None):
         verdict, reason = unlike
-        return replace(found, verdict=verdict, reason=reason)
+        return replace(output, verdict=verdict, reason=reason)
     case = _finite(case)
     floor = max(distance(case.float32, case.exact).relative_l2, case.least_floor)
     allowed, said = limits.of_output(floor)
-    found = replace(found, floor=floor, precision_limit=said)
-    found = _with_distances(case, found)
+    output = replace(output, floor=floor, precision_limit=said)
+    output = _with_distances(case, output)
     groups = find_groups(case.exact)
     own = {what: [measure_part(group, array, case.exact) for group in groups] for what, array in case.shown()}
-    found = replace(found, parts=tuple(own[case.scope]))
+    output = replace(output, parts=tuple(own[case.scope]))
     for what, parts in own.items():
         if collapsed := [_place(case.name, part, f"the {what}: {part.broken}") for part in parts if part.broken]:
-            return replace(found, verdict="fail", broken=True, reason=f"broken: {'; '.join(collapsed)}")
+            return replace(output, verdict="fail", broken=True, reason=f"broken: {'; '.join(collapsed)}")
     floors = [floor_of(group, case.float32, case.exact, case.least_floor) for group in groups]
     if doubt := next(_doubts(case, floor, [*zip(groups, floors, strict=True)], limits), None):
-        return replace(found, verdict="inconclusive", reason=doubt)
-    reasons = whole = [*_total_reasons(case, found, limits, allowed, said)]
+        return replace(output, verdict="inconclusive", reason=doubt)
+    reasons = whole = [*_total_reasons(case, output, limits, allowed, said)]
     for index, (group, floor_db) in enumerate(zip(groups, floors, strict=True)):
         limit = limits.of_part(case.name, group, case.exact, floor_db)
         reasons = [*reasons, *_part_reasons(case, index, own, limit)]
@@ -147,14 +148,14 @@ def _judge_real(case: _Case, limits: Limits, found: OutputParity) -> OutputParit
             added = measure_part(group, case.engine, case.literal)
             reasons = [*reasons, *_part_strays(case, added, own["typed graph"][index], limit, floor_db)]
     if reasons and not whole and (doubt := _answers_alike(case)):
-        return replace(found, verdict="inconclusive", reason="; ".join((*reasons, doubt)))
-    judged = found.precision or found.total
+        return replace(output, verdict="inconclusive", reason="; ".join((*reasons, doubt)))
+    judged = output.precision or output.total
     if reasons and limits.quantized and judged and judged.relative_l2 <= FLOOR_FACTOR * floor:
         reasons.append(
             f"two float executions of this quantized file differ by {floor:.2g} themselves, so it may be no fault"
         )
-        return replace(found, verdict="inconclusive", reason="; ".join(reasons))
-    return _concluded(found, reasons, limits)
+        return replace(output, verdict="inconclusive", reason="; ".join(reasons))
+    return _concluded(output, reasons, limits)
 
 
 def _answers_alike(case: _Case) -> str:
@@ -172,48 +173,48 @@ def _answers_alike(case: _Case) -> str:
     )
 
 
-def _concluded(found: OutputParity, reasons: list[str], limits: Limits) -> OutputParity:
+def _concluded(output: OutputParity, reasons: list[str], limits: Limits) -> OutputParity:
     if not reasons:
-        return found
-    return replace(found, verdict="inconclusive" if limits.no_baseline else "fail", reason="; ".join(reasons))
+        return output
+    return replace(output, verdict="inconclusive" if limits.no_baseline else "fail", reason="; ".join(reasons))
 
 
-def _with_distances(case: _Case, found: OutputParity) -> OutputParity:
+def _with_distances(case: _Case, output: OutputParity) -> OutputParity:
     """All distances of the whole output, and top-1."""
     total = None if case.engine is None else distance(case.engine, case.exact)
     own = None if case.literal is None else distance(case.literal, case.exact)
     added = None if case.engine is None or case.literal is None else distance(case.engine, case.literal)
     shown = case.engine if case.engine is not None else case.literal
     return replace(
-        found,
+        output,
         total=total,
         precision=own,
         backend=added,
-        backend_limit=BACKEND_FACTOR * own.relative_l2 + found.floor if own and added else None,
+        backend_limit=BACKEND_FACTOR * own.relative_l2 + output.floor if own and added else None,
         top1=top1(shown, case.exact) if shown is not None else None,
     )
 
 
-def _total_reasons(case: _Case, found: OutputParity, limits: Limits, allowed: float, said: str) -> Iterator[str]:
+def _total_reasons(case: _Case, output: OutputParity, limits: Limits, allowed: float, said: str) -> Iterator[str]:
     """The reasons why a whole output fails; an FP32 engine that is near float64 itself only rounds in another order."""
-    judged = found.precision or found.total
+    judged = output.precision or output.total
     if judged and judged.relative_l2 > allowed:
-        what = "typed graph against float64" if found.precision else "output against float64"
-        yield "; ".join((f"{case.name}: {what} is at {_figures(judged)}; {said}", *_where_it_lies(case, found)))
-    near = limits.precision is Precision.FP32 and found.total is not None and found.total.relative_l2 <= allowed
-    if found.backend and found.backend_limit and found.backend.relative_l2 > found.backend_limit and not near:
+        what = "typed graph against float64" if output.precision else "output against float64"
+        yield "; ".join((f"{case.name}: {what} is at {_figures(judged)}; {said}", *_where_it_lies(case, output)))
+    near = limits.precision is Precision.FP32 and output.total is not None and output.total.relative_l2 <= allowed
+    if output.backend and output.backend_limit and output.backend.relative_l2 > output.backend_limit and not near:
         yield (
-            f"{case.name}: the backend strays from its typed graph by {found.backend.relative_l2:.2g} relative L2, "
-            f"more than {found.backend_limit:.2g}"
+            f"{case.name}: the backend strays from its typed graph by {output.backend.relative_l2:.2g} relative L2, "
+            f"more than {output.backend_limit:.2g}"
         )
 
 
-def _where_it_lies(case: _Case, found: OutputParity) -> Iterator[str]:
+def _where_it_lies(case: _Case, output: OutputParity) -> Iterator[str]:
     """What tells a loss that is everywhere from one in few places: an image by itself, and the classes that changed."""
     _, judged = next(case.shown())
-    if distribution_axis(case.exact) is not None and found.top1 is not None:
-        agreeing = found.top1.of - len(found.top1.flip_margins)
-        yield f"the most probable class is the same in {agreeing} of {found.top1.of} places"
+    if distribution_axis(case.exact) is not None and output.top1 is not None:
+        agreeing = output.top1.of - len(output.top1.flip_margins)
+        yield f"the most probable class is the same in {agreeing} of {output.top1.of} places"
     each = sqnr_of_images(judged, case.exact)
     worst, median = int(each.argmin()), float(np.median(each))
     if len(each) >= FEWEST_IMAGES and each[worst] < median - ALONE_DB:
@@ -297,12 +298,12 @@ def _doubts(case: _Case, floor: float, parts: Sequence[tuple[Group, float]], lim
             )
 
 
-def _judge_items(case: _Case, limits: Limits, found: OutputParity) -> OutputParity:
+def _judge_items(case: _Case, limits: Limits, result: OutputParity) -> OutputParity:
     """Whole numbers place by place, items as sets."""
     for what, array in case.shown():
         if not comparable(array, case.exact):
             reason = f"{case.name}: the {what} gives shape {array.shape}, float64 {case.exact.shape}"
-            return replace(found, verdict="fail", reason=reason)
+            return replace(result, verdict="fail", reason=reason)
     floor = _agreement(case.float32, case, limits)
     baseline = limits.baseline.get(case.name)
     share = limits.of_agreement(
@@ -312,21 +313,21 @@ def _judge_items(case: _Case, limits: Limits, found: OutputParity) -> OutputPari
     noun = "values" if case.kind.name == "whole" else "items"
     said = f"at least {share:.1%} of {noun} the same"
     own = {what: _agreement(array, case, limits) for what, array in case.shown()}
-    found = replace(found, floor=1.0 - floor.share, precision_limit=said, agreement=own[case.scope])
+    result = replace(result, floor=1.0 - floor.share, precision_limit=said, agreement=own[case.scope])
     if case.kind.name != "fixed" and _all_alike(case.exact):
         reason = f"{case.name}: the output does not vary over the inputs; agreement says nothing"
-        return replace(found, verdict="inconclusive", reason=reason)
+        return replace(result, verdict="inconclusive", reason=reason)
     if floor.share < limits.least_floor_agreement and floor.wrong > 1:
         reason = (
             f"{case.name}: float32 itself agrees with float64 in {floor.share:.1%} only; no row can be judged by it"
         )
-        return replace(found, verdict="inconclusive", reason=reason)
+        return replace(result, verdict="inconclusive", reason=reason)
     reasons = [
         f"{case.name}: {agreed.share:.1%} of the {what}'s {agreed.of} {noun} are float64's; {said}"
         for what, agreed in own.items()
         if agreed.share < share - 1e-12
     ]
-    return _concluded(found, reasons, limits)
+    return _concluded(result, reasons, limits)
 
 
 def _agreement(candidate: Array, case: _Case, limits: Limits) -> Agreement:
@@ -362,8 +363,8 @@ def _at(name: str, channels: str) -> str:
     return f"{name}[{channels}]" if channels else name
 
 
-def _figures(found: Distance) -> str:
-    return f"{found.sqnr_db:.1f} dB ({found.relative_l2:.2g} relative L2)"
+def _figures(distance: Distance) -> str:
+    return f"{distance.sqnr_db:.1f} dB ({distance.relative_l2:.2g} relative L2)"
 
 
 def _ratio(decibel: float) -> float:

@@ -135,15 +135,15 @@ def _until_empty(lines: Sequence[str]) -> list[str]:
     return list(lines[: lines.index("")] if "" in lines else lines)
 
 
-def _layer(found: re.Match[str]) -> PlanLayer:
+def _layer(match: re.Match[str]) -> PlanLayer:
     return PlanLayer(
-        name=found["name"],
-        kind=found["kind"],
-        inputs=tuple(_tensors(found["inputs"], found[0])),
-        constants=tuple(_tensors(found["constants"], found[0])),
-        outputs=tuple(_tensors(found["outputs"], found[0])),
-        nodes=_nodes(found["metadata"], found[0]),
-        tactic=found["tactic"],
+        name=match["name"],
+        kind=match["kind"],
+        inputs=tuple(_tensors(match["inputs"], match[0])),
+        constants=tuple(_tensors(match["constants"], match[0])),
+        outputs=tuple(_tensors(match["outputs"], match[0])),
+        nodes=_nodes(match["metadata"], match[0]),
+        tactic=match["tactic"],
     )
 
 
@@ -160,10 +160,10 @@ def _tensors(text: str, line: str) -> Iterable[PlanTensor]:
 def _nodes(metadata: str, line: str) -> tuple[str, ...]:
     if not metadata:
         return ()
-    found = [ORIGIN.fullmatch(part) for part in metadata.split("\x1f")]
-    if not all(found):
+    matches = [ORIGIN.fullmatch(part) for part in metadata.split("\x1f")]
+    if not all(matches):
         raise _unreadable("names a layer's origin in a form that deploykit does not know", line)
-    return tuple(match[1] for match in found if match)
+    return tuple(match[1] for match in matches if match)
 
 
 def _parsed_nodes(log: str) -> dict[str, str]:
@@ -174,25 +174,25 @@ def _parsed_nodes(log: str) -> dict[str, str]:
 
 def _memory(log: str) -> dict[str, int]:
     """The sizes that the log states, in bytes."""
-    found = {name: _number(log, pattern, name.replace("_bytes", " memory")) for name, pattern in MEMORY.items()}
+    sizes = {name: _number(log, pattern, name.replace("_bytes", " memory")) for name, pattern in MEMORY.items()}
     listed = [int(size) for size in LISTED.findall(log)]
     skipped = _number(log, SKIPPED, "how many layers need no memory")
     layers = _number(log, BUILDER_LAYERS, "how many layers the builder has")
     if len(listed) + skipped != layers:
         raise _unreadable(f"lists the memory of {len(listed)} and skips {skipped} of {layers} layers")
-    if max(listed, default=0) != found["scratch_bytes"]:
-        raise _unreadable(f"states {found['scratch_bytes']} bytes of scratch memory, and its layers {listed}")
-    return found
+    if max(listed, default=0) != sizes["scratch_bytes"]:
+        raise _unreadable(f"states {sizes['scratch_bytes']} bytes of scratch memory, and its layers {listed}")
+    return sizes
 
 
 def _check_numbers(layers: Sequence[re.Match[str]]) -> None:
     """Layers are numbered as they stand, from 0 in every part."""
     expected: dict[str, int] = {}
-    for found in layers:
-        number = expected.get(found["part"], 0)
-        if int(found["number"]) != number:
-            raise _unreadable(f"has layer {found['number']} where layer {number} is due", found[0])
-        expected[found["part"]] = number + 1
+    for match in layers:
+        number = expected.get(match["part"], 0)
+        if int(match["number"]) != number:
+            raise _unreadable(f"has layer {match['number']} where layer {number} is due", match[0])
+        expected[match["part"]] = number + 1
 
 
 def _check_io(log: str, layers: Sequence[PlanLayer], tensors: Sequence[re.Match[str]]) -> None:
@@ -200,14 +200,14 @@ def _check_io(log: str, layers: Sequence[PlanLayer], tensors: Sequence[re.Match[
 
     An input may be idle: networks have inputs that their answer does not depend on.
     """
-    modes = [found[2] for found in tensors]
+    modes = [match[2] for match in tensors]
     detected = DETECTED.findall(log)
     if detected != [(str(modes.count("Input")), str(modes.count("Output")))]:
         raise _unreadable(f"lists {len(tensors)} I/O tensors, and detected {detected or 'none'} inputs and outputs")
     written = {tensor.name for layer in layers for tensor in layer.outputs}
-    for found in tensors:
-        if found[2] == "Output" and found[1] not in written:
-            raise _unreadable(f"has no layer that writes {found[1]!r}", found[0])
+    for match in tensors:
+        if match[2] == "Output" and match[1] not in written:
+            raise _unreadable(f"has no layer that writes {match[1]!r}", match[0])
 
 
 def _check_origins(layers: Iterable[PlanLayer], parsed: dict[str, str]) -> None:
@@ -219,18 +219,18 @@ def _check_origins(layers: Iterable[PlanLayer], parsed: dict[str, str]) -> None:
 
 
 def _match(pattern: re.Pattern[str], line: str, what: str) -> re.Match[str]:
-    found = pattern.fullmatch(line)
-    if found is None:
+    match = pattern.fullmatch(line)
+    if match is None:
         raise _unreadable(f"has {what} in a form that deploykit does not know", line)
-    return found
+    return match
 
 
 def _number(log: str, pattern: re.Pattern[str], what: str) -> int:
     """The number that the log states once."""
-    found = pattern.findall(log)
-    if len(found) != 1:
-        raise _unreadable(f"states {len(found)} times, not once: {what}")
-    return int(found[0])
+    numbers = pattern.findall(log)
+    if len(numbers) != 1:
+        raise _unreadable(f"states {len(numbers)} times, not once: {what}")
+    return int(numbers[0])
 
 
 def _report(compiler: str) -> str:

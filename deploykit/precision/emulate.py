@@ -1,4 +1,4 @@
-"""Execute a typed graph literally on a CPU: what its types alone lose, apart from any compiler.
+"""Execute a typed graph on a CPU without runtime optimizations: what its types alone lose, apart from any compiler.
 
 A float16 graph cannot simply be run here: ONNX Runtime has no float16 kernels for a CPU, so it inserts casts, hands
 float32 from one node to the next and, optimized or not, never narrows a result in between. Activations then keep bits

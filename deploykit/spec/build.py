@@ -10,8 +10,8 @@ from deploykit.spec.int8 import Calibration, QuantizationPolicy, Repair
 from deploykit.spec.network import ModelSpec
 from deploykit.spec.types import BatchRange, Precision, Target
 
-# The rewrites of deploykit/graph, in the order they run. The first group costs nothing wherever it applies; the second
-# trades bytes, kernels and multiply-accumulates against each other, so it is priced or asked for.
+# The rewrites of deploykit/graph, in the order they run. The first group is never worse where it applies; the second
+# trades bytes, kernels and multiply-accumulates, so it takes part in a cost-based search or is asked for by name.
 SAFE_FUSIONS = (
     "remove_no_ops",
     "fold_pad",
@@ -33,7 +33,7 @@ COST_BASED_FUSIONS = (
 class Fusions:
     """Which rewrites a graph gets: `names` in the order they run, all sites of each but those in `without`.
 
-    A site is written `fusion@node`. `auto` stands for a choice that is still to be made by price.
+    A site is written `fusion@node`. `auto` stands for a choice that the cost-based search has yet to make.
     """
 
     names: tuple[str, ...] = SAFE_FUSIONS
@@ -57,7 +57,7 @@ class Fusions:
         return cls(tuple(name for name in known if name in wanted))
 
     def require_decided(self) -> None:
-        """Raises UsageError for `auto`: which rewrites pay has to be decided before a graph gets them."""
+        """Raises UsageError for `auto`: which fusions are beneficial has to be decided before a graph gets them."""
         if self.auto:
             raise UsageError("--fuse auto is not decided yet", hint="name the fusions, or ask for safe")
 

@@ -136,4 +136,4 @@ def test_a_deconvolution_between_int8_convolutions_stays_float_and_is_said_to_be
         ("convtranspose1", "Float"),
         ("conv2", "Int8"),
     ]
-    assert found.other_type[0].reason == "the tensorrt placement has no integer kernel for ConvTranspose"
+    assert found.other_type[0].reason == "the tensorrt Q/DQ scheme has no integer kernel for ConvTranspose"

@@ -6,7 +6,7 @@
 within each group, where both have the same number of groups; strides and dilations multiply, as `composition` works
 out. The second keeps its name, and a chain is composed link by link, rounded at each. Networks factorise a convolution
 on purpose (a bottleneck of m channels costs fewer products than W), mostly with an activation between; so this is
-priced and never done unasked.
+cost-based, and never done unasked.
 
 Two kernels with several taps each are no pattern: their product is a larger kernel. A convolution in groups before a
 1x1 convolution of all channels is what `merge_depthwise_pointwise` looks for.

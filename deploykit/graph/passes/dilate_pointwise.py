@@ -10,8 +10,7 @@ Concat, into which the branches wrote their channels, is copied first, and the C
 get a kernel of its own. A dilation keeps the convolution a convolution. In FP32 there is no such matrix product, and
 the plan stays as it is. The figures are in docs/decisions/fp16-gemm.md.
 
-It is priced and never done unasked: a plan counts kernels and bytes, and does not say which of the two is faster on a
-GPU.
+It is cost-based, and never done unasked: a plan counts kernels and bytes, and does not say which is faster on a GPU.
 
 No site is what stays a convolution anyway: one with groups, strides, padding or a dilation, with fewer than 256 output
 channels, or whose result is added to a residual.

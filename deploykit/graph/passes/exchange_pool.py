@@ -9,10 +9,10 @@ passes where the weights a[i, .] of every window sum to 1: without padding, or w
 kernel and the taps lie side by side. Where they may not sum to 1, and with ceil_mode, where runtimes disagree about
 what hangs over the end, the bias leaves the convolution and is added behind the pooling.
 
-It pays where the convolution makes fewer channels than it reads, as in the pool branches of the Inception networks
-(Szegedy et al., arXiv 1512.00567, figure 5): the pooling then reads and writes fewer. An activation stays behind the
-pooling, with a bias that did not pass, and is no longer fused with the convolution; and in front of a pooling with
-strides the convolution sees more pixels. Hence it is priced and never done unasked.
+It is beneficial where the convolution makes fewer channels than it reads, as in the pool branches of the Inception
+networks (Szegedy et al., arXiv 1512.00567, figure 5): the pooling then reads and writes fewer. An activation stays
+behind the pooling, with a bias that did not pass, and is no longer fused with the convolution; and in front of a
+pooling with strides the convolution sees more pixels. Hence it is cost-based, and never done unasked.
 
 Both nodes keep their names; what comes last takes over the name of the result.
 

@@ -10,7 +10,7 @@ bias is the same at the border, since it is added behind the padding. The 1x1 co
 
 The two were split to save products (MobileNet: Howard et al., arXiv 1704.04861, section 3.1; Xception: Chollet, arXiv
 1610.02357), k k C of them for one of the dense kernel's k k C O; what is saved in turn is the intermediate image and a
-kernel that waits for memory. Hence it is priced and never done unasked.
+kernel that waits for memory. Hence it is cost-based, and never done unasked.
 
 Refuses, with the reason, when
 

@@ -8,7 +8,7 @@ read by one Relu alone, a single Relu stands in front of the Split.
 
 The three 1x1 convolutions that begin the branches of an Inception block (Szegedy et al., arXiv 1409.4842, figure 2b)
 are such siblings. One pass over the image replaces three, but a compiler that cannot let the branches read parts of one
-tensor copies them out: hence it is priced and never done unasked.
+tensor copies them out: hence it is cost-based, and never done unasked.
 
 A site is the first of them, whose name the merged one keeps; the results keep their names.
 

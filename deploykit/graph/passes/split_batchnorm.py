@@ -3,9 +3,9 @@
     BatchNorm(Concat(a, b); gamma, beta, mean, var)
       ->   Concat(BatchNorm(a; gamma[:k], ...), BatchNorm(b; gamma[k:], ...))      k channels in a
 
-A BatchNorm treats every channel by itself, so this is exact to the bit. It pays only because `fold_batchnorm`, which
-runs next, then folds every part into the convolution that makes the branch; a part left over would be a kernel more.
-Hence a site is split only when every part can be folded.
+A BatchNorm treats every channel by itself, so this is exact to the bit. It is beneficial only because
+`fold_batchnorm`, which runs next, then folds every part into the convolution that makes the branch; a part that
+remained would be a kernel more. Hence a site is split only when every part can be folded.
 
 The parts bear the BatchNorm's name and a number, and its module scope; the Concat keeps its own.
 

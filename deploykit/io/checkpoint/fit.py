@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from deploykit.io.checkpoint.tensors import Found, storage_key
+from deploykit.io.checkpoint.tensors import StoredTensor, storage_key
 
 Shape = tuple[int, ...]
 
@@ -85,27 +85,29 @@ class PrefixMatch:
         return self.prefix or self.container or TOP
 
 
-def candidates(found: Mapping[str, Found], wanted: Wanted) -> list[PrefixMatch]:
+def candidates(stored: Mapping[str, StoredTensor], wanted: Wanted) -> list[PrefixMatch]:
     """Every prefix behind which all of the network lies, in the order of the file; else the closest one, or nothing.
 
     The closest is that with the most tensors of the right name and shape, then of the right name.
     """
     all_of_them: list[PrefixMatch] = []
     for wrappers in (set(), WRAPPERS):
-        all_of_them += _behind_prefixes(found, wanted, wrappers)
-        fitting = _distinct([one for one in all_of_them if one.fits], found)
+        all_of_them += _behind_prefixes(stored, wanted, wrappers)
+        fitting = _distinct([one for one in all_of_them if one.fits], stored)
         if fitting:
             return fitting
     closest = max(all_of_them, key=lambda one: (one.right, len(one.matched), -len(one.extra)), default=None)
     if closest is None:
         return []
-    return [_put_together(found, wanted, closest) or closest]
+    return [_put_together(stored, wanted, closest) or closest]
 
 
-def _behind_prefixes(found: Mapping[str, Found], wanted: Wanted, wrappers: Collection[str]) -> Iterator[PrefixMatch]:
+def _behind_prefixes(
+    stored: Mapping[str, StoredTensor], wanted: Wanted, wrappers: Collection[str]
+) -> Iterator[PrefixMatch]:
     """One candidate for each prefix with as many names as the network needs, and for the one with the most."""
     plain = {_without(name, wrappers): name for name in wanted.shapes}
-    names = {full: _without(full, wrappers) for full in found}
+    names = {full: _without(full, wrappers) for full in stored}
     if len(plain) < len(wanted.shapes):
         return
     for own in _own_prefixes(plain):
@@ -120,15 +122,20 @@ def _behind_prefixes(found: Mapping[str, Found], wanted: Wanted, wrappers: Colle
         looked_at = {*likely[:1], *(prefix for prefix in likely if len(behind[prefix]) >= needed)}
         for prefix, matched in behind.items():
             if prefix in looked_at:
-                yield _candidate(found, wanted, prefix=prefix, matched=matched, names=names)
+                yield _candidate(stored, wanted, prefix=prefix, matched=matched, names=names)
 
 
 def _candidate(
-    found: Mapping[str, Found], wanted: Wanted, *, prefix: str, matched: Mapping[str, str], names: Mapping[str, str]
+    stored: Mapping[str, StoredTensor],
+    wanted: Wanted,
+    *,
+    prefix: str,
+    matched: Mapping[str, str],
+    names: Mapping[str, str],
 ) -> PrefixMatch:
-    tables = {found[full].container for full in matched.values()}
+    tables = {stored[full].container for full in matched.values()}
     taken = set(matched.values())
-    left = [full for full, item in found.items() if item.container in tables and full not in taken]
+    left = [full for full, item in stored.items() if item.container in tables and full not in taken]
     behind = [full for full in left if not prefix or names[full].startswith(f"{prefix}.")]
     own_parts = {name.partition(".")[0] for name in wanted.shapes}
     extra = [full for full in behind if not _known(_after(names[full], prefix), wanted, own_parts)]
@@ -144,7 +151,7 @@ def _candidate(
         prefix=_original_prefix(matched, prefix),
         container=tables.pop() if len(tables) == 1 else "",
         matched=matched,
-        misshapen=tuple(name for name in own_order if found[matched[name]].shape != wanted.shapes[name]),
+        misshapen=tuple(name for name in own_order if stored[matched[name]].shape != wanted.shapes[name]),
         missing=tuple(missing),
         extra=tuple(extra),
         beside=tuple(full for full in left if full not in extra and not _is_head(_after(names[full], prefix), wanted)),
@@ -152,19 +159,19 @@ def _candidate(
     )
 
 
-def _put_together(found: Mapping[str, Found], wanted: Wanted, closest: PrefixMatch) -> PrefixMatch | None:
+def _put_together(stored: Mapping[str, StoredTensor], wanted: Wanted, closest: PrefixMatch) -> PrefixMatch | None:
     """The network from several prefixes of one table: `backbone.conv.weight` and `head.fc.weight` for conv and fc.
 
     What `closest` lacks must lie behind one further prefix each time, with the right shapes, and behind no other.
     """
     matched, missing = dict(closest.matched), set(closest.missing)
     pieces = [closest.prefix]
-    left = [full for full in closest.beside if found[full].container == closest.container]
+    left = [full for full in closest.beside if stored[full].container == closest.container]
     while missing and len(pieces) < MAX_PIECES:
         behind: dict[str, dict[str, str]] = defaultdict(dict)
         for full in left:
             for prefix, rest in _splits(full):
-                if rest in missing and wanted.shapes[rest] == found[full].shape:
+                if rest in missing and wanted.shapes[rest] == stored[full].shape:
                     behind[prefix][rest] = full
         most = max(map(len, behind.values()), default=0)
         best = [prefix for prefix, names in behind.items() if len(names) == most]
@@ -185,11 +192,11 @@ def _put_together(found: Mapping[str, Found], wanted: Wanted, closest: PrefixMat
     )
 
 
-def nothing(wanted: Wanted, found: Mapping[str, Found]) -> PrefixMatch:
+def nothing(wanted: Wanted, stored: Mapping[str, StoredTensor]) -> PrefixMatch:
     """The match that stands in for the closest table where no name is the network's."""
     missing = tuple(name for name in wanted.shapes if name not in wanted.optional)
     return PrefixMatch(
-        prefix="", container="", matched={}, misshapen=(), missing=missing, extra=tuple(found), beside=()
+        prefix="", container="", matched={}, misshapen=(), missing=missing, extra=tuple(stored), beside=()
     )
 
 
@@ -212,15 +219,15 @@ def named(fitting: Iterable[PrefixMatch], key: str) -> list[PrefixMatch]:
     return exact or in_table or [one for one in listed if one.where.startswith(f"{key}.")]
 
 
-def _distinct(fitting: Iterable[PrefixMatch], found: Mapping[str, Found]) -> list[PrefixMatch]:
+def _distinct(fitting: Iterable[PrefixMatch], stored: Mapping[str, StoredTensor]) -> list[PrefixMatch]:
     """One of those that are the same tensors: a table under two keys, a prefix in two readings."""
     kept: dict[frozenset[object], PrefixMatch] = {}
     for one in fitting:
-        kept.setdefault(frozenset(_identity(found[full]) for full in one.matched.values()), one)
+        kept.setdefault(frozenset(_identity(stored[full]) for full in one.matched.values()), one)
     return list(kept.values())
 
 
-def _identity(item: Found) -> object:
+def _identity(item: StoredTensor) -> object:
     return storage_key(item.value)
 
 

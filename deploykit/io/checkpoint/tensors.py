@@ -22,7 +22,7 @@ MAX_TENSORS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StoredTensor:
     """A tensor where it lies: `container` is the full name of its table, "" at the top of the file."""
 
     container: str
@@ -34,27 +34,27 @@ class Found:
         return tuple(self.value.shape)
 
 
-def tensors_of(content: object, path: Path) -> dict[str, Found]:
+def tensors_of(content: object, path: Path) -> dict[str, StoredTensor]:
     """The tensors of what a checkpoint holds, by full name, in the order of the file.
 
     Raises UntrustedArtifact where there is none, or more than the bounds allow.
     """
     if not isinstance(content, Mapping | list | tuple):
         raise UntrustedArtifact(f"checkpoint {path} holds a {type(content).__name__}, not a table of tensors")
-    found: dict[str, Found] = {}
+    stored: dict[str, StoredTensor] = {}
     for name, item in _walk(content, path):
-        found.setdefault(name, item)
-        if len(found) > MAX_TENSORS:
+        stored.setdefault(name, item)
+        if len(stored) > MAX_TENSORS:
             raise UntrustedArtifact(f"checkpoint {path} holds more than {MAX_TENSORS} tensors")
-    if not found:
+    if not stored:
         raise UntrustedArtifact(
             f"checkpoint {path} holds no table of tensors",
             hint="save the network's: torch.save(model.state_dict(), path)",
         )
-    return found
+    return stored
 
 
-def _walk(content: object, path: Path) -> Iterator[tuple[str, Found]]:
+def _walk(content: object, path: Path) -> Iterator[tuple[str, StoredTensor]]:
     import torch
 
     pending: list[tuple[str, int, object]] = [("", 0, content)]
@@ -69,7 +69,7 @@ def _walk(content: object, path: Path) -> Iterator[tuple[str, Found]]:
         for key, value in _items(table):
             name = f"{container}.{key}" if container else key
             if torch.is_tensor(value) or (isinstance(value, PickledArray) and value.is_numeric):
-                yield name, Found(container, value)
+                yield name, StoredTensor(container, value)
             elif isinstance(value, Mapping | list | tuple):
                 nested.append((name, depth + 1, value))
         pending += reversed(nested)
@@ -91,16 +91,16 @@ def storage_key(tensor: "torch.Tensor | PickledArray") -> object:
     return tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape)
 
 
-def dense_tensor(name: str, found: Found, path: Path) -> "torch.Tensor":
+def dense_tensor(name: str, stored: StoredTensor, path: Path) -> "torch.Tensor":
     """The tensor, detached, once it lies wholly inside the storage that the file really has.
 
     Raises UntrustedArtifact for one that does not, or that is no plain dense tensor on the CPU.
     """
     import torch
 
-    if isinstance(found.value, PickledArray):
-        return found.value.to_tensor(name)
-    tensor = found.value
+    if isinstance(stored.value, PickledArray):
+        return stored.value.to_tensor(name)
+    tensor = stored.value
     dense = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
     if not dense or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise UntrustedArtifact(f"checkpoint {path}: {name} is not a plain tensor with all of its elements")

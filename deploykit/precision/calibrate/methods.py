@@ -25,44 +25,44 @@ ENTROPY_BINS = 2048  # what Migacz counts in, over the extreme
 ENTROPY_STRIDE = 16  # bins between the thresholds that are tried
 
 
-def range_of(found: Histogram, method: str, *, percentile: float = PERCENTILE) -> Range:
+def range_of(histogram: Histogram, method: str, *, percentile: float = PERCENTILE) -> Range:
     """The range to quantize, by one of `METHODS`."""
-    if max(-found.lo, found.hi) <= 0:
-        return Range(found.lo, found.hi)
-    return METHODS[method](found, percentile)
+    if max(-histogram.lo, histogram.hi) <= 0:
+        return Range(histogram.lo, histogram.hi)
+    return METHODS[method](histogram, percentile)
 
 
-def _minmax(found: Histogram, _percentile: float) -> Range:
-    return Range(found.lo, found.hi)
+def _minmax(histogram: Histogram, _percentile: float) -> Range:
+    return Range(histogram.lo, histogram.hi)
 
 
-def _percentile(found: Histogram, percentile: float) -> Range:
+def _percentile(histogram: Histogram, percentile: float) -> Range:
     """A bin is kept whole, so at least the share is left; never beyond the extremes."""
-    share, total, width = percentile / 100, found.total, found.width
-    reached = int(np.searchsorted(np.cumsum(found.magnitudes()), share * total))
-    threshold = min((reached + 1) * width, max(-found.lo, found.hi))
-    tails = (found.lo < 0) + (found.hi > 0)
+    share, total, width = percentile / 100, histogram.total, histogram.width
+    reached = int(np.searchsorted(np.cumsum(histogram.magnitudes()), share * total))
+    threshold = min((reached + 1) * width, max(-histogram.lo, histogram.hi))
+    tails = (histogram.lo < 0) + (histogram.hi > 0)
     outside = (1 - share) * total / tails
-    counts = np.cumsum(found.counts)
+    counts = np.cumsum(histogram.counts)
     first, last = np.searchsorted(counts, [outside, total - outside], side="left") - BINS
-    lo = max(found.lo, (int(first) - 1) * width) if found.lo < 0 else found.lo
-    hi = min(found.hi, (int(last) + 1) * width) if found.hi > 0 else found.hi
+    lo = max(histogram.lo, (int(first) - 1) * width) if histogram.lo < 0 else histogram.lo
+    hi = min(histogram.hi, (int(last) + 1) * width) if histogram.hi > 0 else histogram.hi
     return Range(min(lo, hi), hi, threshold)
 
 
-def _mse(found: Histogram, _percentile: float) -> Range:
-    kept = np.flatnonzero(found.counts)
-    counts, values = found.counts[kept].astype(np.float64), found.centers()[kept]
-    largest = max(-found.lo, found.hi)
+def _mse(histogram: Histogram, _percentile: float) -> Range:
+    kept = np.flatnonzero(histogram.counts)
+    counts, values = histogram.counts[kept].astype(np.float64), histogram.centers()[kept]
+    largest = max(-histogram.lo, histogram.hi)
     threshold = _best(SHARES * largest, lambda ends: _error(values, counts, -ends, ends, ends / 127))
-    lo, hi = min(found.lo, 0.0), max(found.hi, 0.0)
+    lo, hi = min(histogram.lo, 0.0), max(histogram.hi, 0.0)
     low, high = lo, hi
     for _ in range(2):  # each end in turn, the other held
         if hi > 0:
             high = _best(SHARES * hi, lambda ends: _error(values, counts, low, ends, (ends - low) / 255))  # noqa: B023
         if lo < 0:
             low = _best(SHARES * lo, lambda ends: _error(values, counts, ends, high, (high - ends) / 255))  # noqa: B023
-    return Range(low if lo < 0 else found.lo, high if hi > 0 else found.hi, threshold)
+    return Range(low if lo < 0 else histogram.lo, high if hi > 0 else histogram.hi, threshold)
 
 
 def _best(ends: Array, error: Callable[[Array], Array]) -> float:
@@ -78,16 +78,16 @@ def _error(values: Array, counts: Array, lo: Array | float, hi: Array | float, s
     return errors
 
 
-def _entropy(found: Histogram, _percentile: float) -> Range:
+def _entropy(histogram: Histogram, _percentile: float) -> Range:
     """One threshold of |x| cuts both sides; int8 has 128 levels of it, uint8 of a one-sided activation 256."""
-    magnitudes, width = found.magnitudes(), found.width
+    magnitudes, width = histogram.magnitudes(), histogram.width
     while np.flatnonzero(magnitudes)[-1] >= ENTROPY_BINS:
         magnitudes, width = magnitudes.reshape(-1, 2).sum(axis=1), 2 * width
-    largest = max(-found.lo, found.hi)
+    largest = max(-histogram.lo, histogram.hi)
     threshold = min(largest, _least_divergent(magnitudes, 128) * width)
-    one_sided = found.lo >= 0 or found.hi <= 0
+    one_sided = histogram.lo >= 0 or histogram.hi <= 0
     cut = min(largest, _least_divergent(magnitudes, 256) * width) if one_sided else threshold
-    return Range(max(found.lo, -cut), min(found.hi, cut), threshold)
+    return Range(max(histogram.lo, -cut), min(histogram.hi, cut), threshold)
 
 
 def _least_divergent(magnitudes: Array, levels: int) -> int:
@@ -122,8 +122,8 @@ def _divergences(counts: Array, candidates: Array, levels: int) -> Array:
     level = np.log(np.where(inside > 0, inside, 1) / np.maximum(shared_by, 1))
     of_p = own[candidates] - _x_log_x(last) + _x_log_x(last + outside)
     of_q = (inside * level).sum(axis=1) + outside * level[:, -1]
-    found: Array = (of_p - of_q) / mass[-1] - np.log(mass[-1]) + np.log(np.where(kept > 0, kept, 1))
-    return np.where((last == 0) & (outside > 0), np.inf, found)
+    divergence: Array = (of_p - of_q) / mass[-1] - np.log(mass[-1]) + np.log(np.where(kept > 0, kept, 1))
+    return np.where((last == 0) & (outside > 0), np.inf, divergence)
 
 
 def _running(values: Array) -> Array:
@@ -131,8 +131,8 @@ def _running(values: Array) -> Array:
 
 
 def _x_log_x(values: Array) -> Array:
-    found: Array = values * np.log(np.where(values > 0, values, 1))
-    return found
+    product: Array = values * np.log(np.where(values > 0, values, 1))
+    return product
 
 
 METHODS: Mapping[str, Callable[[Histogram, float], Range]] = MappingProxyType(

@@ -100,7 +100,9 @@ class Observations:
             data_digest=self.run.data_digest,
             method=named,
             images=self.images,
-            ranges={name: range_of(found, method, percentile=percentile) for name, found in self.histograms.items()},
+            ranges={
+                name: range_of(histogram, method, percentile=percentile) for name, histogram in self.histograms.items()
+            },
             preprocessing=self.run.preprocessing,
         )
 
@@ -117,7 +119,7 @@ class Observations:
             shard=(self.index, self.shards),
             done=self.done,
             images=self.images,
-            histograms={name: _counts_of(found) for name, found in self.histograms.items()},
+            histograms={name: _counts_of(histogram) for name, histogram in self.histograms.items()},
         )
         return json.dumps(encode(file), sort_keys=True, allow_nan=False) + "\n"
 
@@ -134,7 +136,7 @@ class Observations:
         index = _within("shard", file.shard[0], 0, shards - 1)
         done = _within("done", file.done, 0, len(shard_batches(batches, index, shards)))
         images = _within("images", file.images, 0, LARGEST_COUNT)
-        histograms = {name: _histogram(name, found) for name, found in file.histograms.items()}
+        histograms = {name: _histogram(name, counts) for name, counts in file.histograms.items()}
         return cls(run, index, shards, done, images, histograms)
 
 
@@ -152,12 +154,12 @@ def merge(parts: Sequence[Observations]) -> Observations:
         _require_same(first, part)
         if not part.finished:
             raise UsageError(f"{part.said} is not finished", hint="run its command again: it goes on where it stopped")
-    found = sorted(part.index for part in parts)
-    if missing := sorted(set(range(first.shards)) - set(found)):
+    indices = sorted(part.index for part in parts)
+    if missing := sorted(set(range(first.shards)) - set(indices)):
         named = ", ".join(f"{index + 1}/{first.shards}" for index in missing)
         raise UsageError(f"shards are missing: {named}", hint="name all of them")
-    if len(found) != first.shards:
-        twice = next(index for index, after in pairwise(found) if index == after)
+    if len(indices) != first.shards:
+        twice = next(index for index, after in pairwise(indices) if index == after)
         raise UsageError(f"shard {twice + 1}/{first.shards} is given twice", hint="name each once")
     whole = Observations(first.run, done=first.run.batches, images=sum(part.images for part in parts))
     for part in sorted(parts, key=lambda part: part.index):
@@ -186,27 +188,27 @@ def _short(value: object) -> str:
     return str(value)[:12] if re.fullmatch(r"[0-9a-f]{64}", str(value)) else repr(value)
 
 
-def _counts_of(found: Histogram) -> Counts:
-    filled = np.flatnonzero(found.counts)
+def _counts_of(histogram: Histogram) -> Counts:
+    filled = np.flatnonzero(histogram.counts)
     first, last = (int(filled[0]), int(filled[-1])) if filled.size else (BINS, BINS - 1)
-    counts = tuple(found.counts[first : last + 1].tolist())
-    return Counts(exponent=found.exponent, first=first - BINS, counts=counts, lo=found.lo, hi=found.hi)
+    counts = tuple(histogram.counts[first : last + 1].tolist())
+    return Counts(exponent=histogram.exponent, first=first - BINS, counts=counts, lo=histogram.lo, hi=histogram.hi)
 
 
-def _histogram(name: str, found: Counts) -> Histogram:
-    where, lo, hi = f"the histogram of {name!r}", found.lo, found.hi
+def _histogram(name: str, stored: Counts) -> Histogram:
+    where, lo, hi = f"the histogram of {name!r}", stored.lo, stored.hi
     if not (abs(lo) <= FLOAT32_MAX and abs(hi) <= FLOAT32_MAX):
         raise _malformed(f"{where} has the extremes {lo:g} and {hi:g}, which are not finite float32 numbers")
-    if found.exponent != exponent_for(max(-lo, hi)) or lo > hi:
+    if stored.exponent != exponent_for(max(-lo, hi)) or lo > hi:
         raise _malformed(f"{where} has bins that do not fit its extremes {lo:g} and {hi:g}")
-    if not found.counts:
+    if not stored.counts:
         raise _malformed(f"{where} has no counts")
-    if found.first <= -BINS or found.first + len(found.counts) > BINS:
+    if stored.first <= -BINS or stored.first + len(stored.counts) > BINS:
         raise _malformed(f"{where} has counts beyond its last bin")
-    for count in (min(found.counts), max(found.counts)):
+    for count in (min(stored.counts), max(stored.counts)):
         _within(where, count, 0, LARGEST_COUNT // BINS)
-    histogram = Histogram(found.exponent, lo=lo, hi=hi)
-    histogram.counts[BINS + found.first : BINS + found.first + len(found.counts)] = found.counts
+    histogram = Histogram(stored.exponent, lo=lo, hi=hi)
+    histogram.counts[BINS + stored.first : BINS + stored.first + len(stored.counts)] = stored.counts
     ends = [math.trunc(end / histogram.width) for end in (lo, hi)]
     filled = np.flatnonzero(histogram.counts) - BINS
     if filled.size == 0 or [int(filled[0]), int(filled[-1])] != ends:

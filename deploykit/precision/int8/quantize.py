@@ -56,7 +56,7 @@ def quantize(
     require_plain(model)
     if policy.rest is Precision.FP16 and placement.quantize_outputs:
         raise UnsupportedGraph(
-            f"the {placement.name} placement has no float16 beside int8", hint="leave rest=fp16 out of the policy"
+            f"the {placement.name} Q/DQ scheme has no float16 beside int8", hint="leave rest=fp16 out of the policy"
         )
     possible, impossible = weighted_ops(model, placement)
     ops, excluded = choose(possible, policy)

@@ -49,7 +49,7 @@ def weighted_ops(model: ir.Model, placement: Placement) -> tuple[list[WeightedOp
 def _describe(node: ir.Node, placement: Placement) -> WeightedOp | str:
     """The operator, or the first reason why it stays in float."""
     if node.op_type in placement.without_integer_kernel:
-        return f"the {placement.name} placement has no integer kernel for {node.op_type}"
+        return f"the {placement.name} Q/DQ scheme has no integer kernel for {node.op_type}"
     value, weight = node.inputs[0], constant(node.inputs[1])
     if weight is None:
         return "its weight is not a constant"

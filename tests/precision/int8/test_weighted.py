@@ -71,7 +71,7 @@ def test_an_operator_without_an_integer_kernel_stays_float(build, table_of, plac
     model = build(text)
     report = quantize(model, table_of(x=(-1, 1), y=(-1, 1)), placement)
     assert (report.quantized, report.pairs) == ((), 0)
-    assert [item.reason for item in report.left] == [f"the {placement.name} placement has no integer kernel for {op}"]
+    assert [item.reason for item in report.left] == [f"the {placement.name} Q/DQ scheme has no integer kernel for {op}"]
 
 
 @PLACEMENTS
