@@ -131,6 +131,8 @@ class BuildFailed(DeploykitError):
 class PrecisionUndecided(DeploykitError):
     """The faster precision is not known without a measurement; `result` has the figures of each contender."""
 
+    result: object = None  # lost on the way out of a worker process
+
     def __init__(self, message: str, *, hint: str = "", result: object) -> None:
         super().__init__(message, hint=hint)
         self.result = result

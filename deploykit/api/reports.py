@@ -37,7 +37,6 @@ from deploykit.spec import (
     Repair,
     silent,
 )
-from deploykit.workflow.rows import exit_code as exit_code
 
 if TYPE_CHECKING:
     from deploykit.bench.torch_steps import Mode

@@ -88,7 +88,6 @@ def comparison_options(command: Command, *, batch: str = "1", batch_default: str
 
 def finish(report: "Report", *, as_json: bool) -> None:
     """Print the report and leave with its exit code."""
-    from deploykit.api.reports import exit_code
     from deploykit.report.table import render_report
     from deploykit.results.document import to_json
 
@@ -96,4 +95,4 @@ def finish(report: "Report", *, as_json: bool) -> None:
         click.echo(to_json(report))
     else:
         render_report(report)
-    click.get_current_context().exit(exit_code(report.rows))
+    click.get_current_context().exit(report.failure.exit_code if report.failure else 0)

@@ -50,7 +50,6 @@ def command(
     All rows are evaluated on the same images, and INT8 is calibrated on none of them.
     """
     from deploykit.api import evaluate
-    from deploykit.api.reports import exit_code
     from deploykit.report.accuracy import render_accuracy
     from deploykit.results.document import to_json
 
@@ -69,4 +68,4 @@ def command(
         click.echo(to_json(found))
     else:
         render_accuracy(found)
-    click.get_current_context().exit(exit_code([line.row for line in found.rows], compared=False))
+    click.get_current_context().exit(found.failure.exit_code if found.failure else 0)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deploykit.bench.environment import Machine
+from deploykit.errors import DeploykitError
 from deploykit.parity import Parity
 from deploykit.parity.accuracy import Flips, Share
 from deploykit.results.document import Document
+from deploykit.results.failure import failure_of
 from deploykit.results.row import Nothing, Row, State
 
 
@@ -102,3 +104,19 @@ class AccuracyReport(Document):
     def conditions(self) -> AccuracyConditions:
         """What all rows share."""
         return self.environment.conditions
+
+    @property
+    def failure(self) -> DeploykitError | None:
+        """What keeps the table from holding, with the exit code of its kind; None where every row holds."""
+        return failure_of([line.row for line in self.rows], compared=False)
+
+    def raise_if_failed(self) -> None:
+        """Raise `failure`, where there is one.
+
+        Raises:
+            ExecutionFailed: A row failed.
+            GateFailed: No row failed, and a drop is too large.
+            BackendMissing: Nothing was available.
+        """
+        if failure := self.failure:
+            raise failure

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deploykit.bench.environment import Machine
+from deploykit.errors import DeploykitError
 from deploykit.results.document import Document
+from deploykit.results.failure import failure_of
 from deploykit.results.row import Row
 
 
@@ -60,3 +62,19 @@ class Report(Document):
     def conditions(self) -> Conditions:
         """What all rows share."""
         return self.environment.conditions
+
+    @property
+    def failure(self) -> DeploykitError | None:
+        """What keeps the table from holding, with the exit code of its kind; None where every row holds."""
+        return failure_of(self.rows)
+
+    def raise_if_failed(self) -> None:
+        """Raise `failure`, where there is one.
+
+        Raises:
+            ExecutionFailed: A row failed.
+            GateFailed: No row failed, and a verdict is not a pass.
+            BackendMissing: Nothing was available.
+        """
+        if failure := self.failure:
+            raise failure

@@ -19,8 +19,6 @@ from deploykit.workflow.engine import Built, build_with, lacking
 from deploykit.workflow.typed import Typed
 from deploykit.workflow.workspace import Workspace
 
-FAILED, PARITY_FAILED, NOTHING_AVAILABLE = 1, GateFailed.exit_code, BackendMissing.exit_code
-
 
 @dataclass(frozen=True, slots=True)
 class AskedRow:
@@ -147,26 +145,6 @@ def _outcome(row: BuiltRow | RefusedRow, failure: DeploykitError | None) -> tupl
 def _notes(row: BuiltRow | RefusedRow) -> Iterator[str]:
     if isinstance(row, BuiltRow):
         yield from filter(None, (row.built.engine.note, *_remarks(row.built, row.asked.spec)))
-
-
-def exit_code(rows: Sequence[Row], *, compared: bool = True) -> int:
-    """1 when a row failed, 3 when parity or another gate did not hold, 4 when nothing was available, else 0.
-
-    A verdict that is missing did not hold either, where rows are `compared` with the reference: those that were built
-    or measured have one each.
-    """
-    if any(row.state == "failed" and row.parity is None for row in rows):
-        return FAILED
-    if any(not _holds(row, compared=compared) for row in rows):
-        return PARITY_FAILED
-    return NOTHING_AVAILABLE if {row.state for row in rows} == {"unavailable"} else 0
-
-
-def _holds(row: Row, *, compared: bool) -> bool:
-    """Whether a row's verdict is a pass, or it needs none: it has no engine, or steps that nothing is compared with."""
-    if row.parity is not None:
-        return row.parity.verdict == "pass"
-    return not compared or row.mode is not None or row.state not in ("measured", "built")
 
 
 def _remarks(built: Built, spec: BuildSpec) -> Iterator[str]:

@@ -10,10 +10,10 @@ import pytest
 from digits import digits, folds, train, write_archive
 
 from deploykit.bench import BenchSettings
+from deploykit.results.failure import exit_code
 from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision
 from deploykit.store import Store
 from deploykit.workflow.evaluate import EvaluationRequest, evaluate
-from deploykit.workflow.rows import exit_code
 from deploykit.workflow.workspace import Workspace
 
 FOLDS = 5

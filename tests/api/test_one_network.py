@@ -87,6 +87,7 @@ def test_verify_judges_each_row(lenet, table):
         ("ort int8", "measured"),
     ]
     assert report.rows[0].parity.verdict == "pass"
+    assert len(json.loads(report.to_json())["rows"]) == 4
 
 
 def test_bench_times_rows_and_steps(lenet):

@@ -9,9 +9,9 @@ from answering import write_network
 from deploykit.bench import BenchSettings
 from deploykit.codec import encode
 from deploykit.errors import UnknownName, UsageError
+from deploykit.results.failure import exit_code
 from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision, QuantizationPolicy
 from deploykit.workflow.compare import Request, bench, verify
-from deploykit.workflow.rows import exit_code
 
 QUICK = BenchSettings(threads=1, max_seconds=0.5, gap_ms=0.0)
 

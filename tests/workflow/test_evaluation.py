@@ -8,9 +8,9 @@ from answering import BIAS, WEIGHTS, write_network
 
 from deploykit.bench import BenchSettings
 from deploykit.errors import UsageError
+from deploykit.results.failure import exit_code
 from deploykit.spec import BatchRange, BuildSpec, Calibration, Fusions, ModelSpec, Precision
 from deploykit.workflow.evaluate import EvaluationRequest, evaluate
-from deploykit.workflow.rows import exit_code
 
 IMAGES = 21  # not a multiple of the batch
 QUICK = BenchSettings(threads=1)

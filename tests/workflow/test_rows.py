@@ -4,10 +4,11 @@ import onnx
 import pytest
 
 from deploykit.parity import GateMissed, OutputParity, ParityResult, Undecided
+from deploykit.results.failure import exit_code
 from deploykit.results.row import Row
 from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision
 from deploykit.store import Store
-from deploykit.workflow.rows import asked_rows, build_rows, exit_code, row_of
+from deploykit.workflow.rows import asked_rows, build_rows, row_of
 from deploykit.workflow.workspace import Workspace
 
 

@@ -6,9 +6,9 @@ from deploykit.bench import StepSettings
 from deploykit.bench.torch_steps import Mode
 from deploykit.errors import CheckpointMismatch, UnknownName, UsageError
 from deploykit.modules.state import write_state
+from deploykit.results.failure import exit_code
 from deploykit.spec import ModelSpec
 from deploykit.weights import seeded_state
-from deploykit.workflow.rows import exit_code
 from deploykit.workflow.torch_modes import ModeRequest, bench_mode
 
 QUICK = StepSettings(burn_in=2, steps=4, threads=1)
