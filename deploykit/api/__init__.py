@@ -18,6 +18,7 @@ from deploykit.api.plans import doctor, inspect, list_models, summarize
 from deploykit.api.reports import bench, bench_steps, evaluate, verify
 from deploykit.api.tables import CalibratedTable, calibrate, calibrate_shard, merge_shards, sensitivity
 from deploykit.backends.protocol import Session
+from deploykit.doctor import Finding
 from deploykit.errors import (
     BackendMissing,
     BuildFailed,
@@ -41,9 +42,15 @@ from deploykit.errors import (
 from deploykit.parity import ParityResult
 from deploykit.plan.gpus import Gpu
 from deploykit.plan.model import EnginePlan
+from deploykit.results.accuracy import AccuracyReport, AccuracyRow
+from deploykit.results.build import BuildResult, ExportResult, UndecidedResult
+from deploykit.results.calibration import CalibrationResult, ShardResult
+from deploykit.results.choices import FusionDecision, Int8LayerDecision, PrecisionChoice
 from deploykit.results.comparison import Report
+from deploykit.results.fusions import FusionReport
 from deploykit.results.inspection import Inspection
 from deploykit.results.row import Row
+from deploykit.results.sensitivity import Sensitivity
 from deploykit.spec import (
     BatchRange,
     BuilderOptions,
@@ -68,16 +75,23 @@ from deploykit.spec import (
     TensorSpec,
     WeightsOrigin,
 )
+from deploykit.summary import NetworkSummary
+from deploykit.zoo.registry import Card
 
 __all__ = [
+    "AccuracyReport",
+    "AccuracyRow",
     "BackendMissing",
     "BatchRange",
     "BuildFailed",
+    "BuildResult",
     "BuildSpec",
     "BuilderOptions",
     "BuiltEngine",
     "CalibratedTable",
     "Calibration",
+    "CalibrationResult",
+    "Card",
     "CheckpointMismatch",
     "DeploykitError",
     "DeploykitWarning",
@@ -86,20 +100,27 @@ __all__ = [
     "EngineSettings",
     "ExecutionFailed",
     "ExportFailed",
+    "ExportResult",
     "ExportedGraph",
     "Feed",
+    "Finding",
     "Float16Overflow",
+    "FusionDecision",
+    "FusionReport",
     "Fusions",
     "GateFailed",
     "Gpu",
     "InputRange",
     "InputShape",
     "Inspection",
+    "Int8LayerDecision",
     "InvalidFeed",
     "Model",
     "ModelSpec",
+    "NetworkSummary",
     "ParityResult",
     "Precision",
+    "PrecisionChoice",
     "PrecisionUndecided",
     "PreprocessRequest",
     "Preprocessing",
@@ -109,12 +130,15 @@ __all__ = [
     "Repair",
     "Report",
     "Row",
+    "Sensitivity",
     "Session",
+    "ShardResult",
     "SizeRange",
     "StoreFailed",
     "Synthetic",
     "Target",
     "TensorSpec",
+    "UndecidedResult",
     "UnknownName",
     "UnsupportedGraph",
     "UntrustedArtifact",

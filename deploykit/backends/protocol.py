@@ -121,7 +121,11 @@ class Bound(Protocol):
 
 
 class Session(Protocol):
-    """`remark`, where a session has it, says what its row has to own up to; "" for nothing."""
+    """An engine that is open: a context manager, which frees what it holds when it is left.
+
+    `inputs` and `outputs` name its arrays with shape and type. `remark`, where a session has it, says what its row has
+    to own up to; "" for nothing.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]

@@ -55,6 +55,12 @@ def test_every_error_and_specification_is_exported():
     assert classes(spec) - {"Placement", "Signature", "ImageAxes"} <= set(dk.__all__)
 
 
+def test_every_answer_of_a_command_is_exported():
+    from deploykit.results.document import Document
+
+    assert {kind.__name__ for kind in Document.__subclasses__()} <= set(dk.__all__)
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_options_are_keyword_only_and_documented_in_the_order_of_the_signature(name):
     function = getattr(api, name)
