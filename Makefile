@@ -26,8 +26,9 @@ int8-report: $(VENV)/.demo ## Set up, train small networks on Fashion-MNIST, the
 docs: $(VENV)/.docs ## Set up, then build the documentation into build/site; any warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-docs-pages: $(VENV)/.dev ## Write again the reference pages that are generated from the zoo's cards and the error classes
+docs-pages: $(VENV)/.dev ## Write again the reference pages that are generated from the zoo's cards, the error classes and the result types
 	$(BIN)/python docs/generate.py
+	$(BIN)/python -m deploykit.results.schema > docs/reference/json-schema.json
 
 results-digest: $(VENV)/.dev ## Record, in results pages whose code has changed, what was rerun: NOTE="..."
 	$(BIN)/python benchmarks/sources.py --note "$(NOTE)"

@@ -47,6 +47,8 @@ class KernelCount:
 
 @dataclass(frozen=True, slots=True)
 class LayerSide:
+    """A layer of one of the two plans."""
+
     name: str
     kind: str
     reads: str
