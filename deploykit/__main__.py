@@ -17,6 +17,9 @@ from deploykit.cli import deploykit
 from deploykit.errors import DEBUG_VARIABLE, DeploykitError, debugging, unforeseen
 
 INTERRUPTED, TERMINATED = 130, 143
+STOPPED = {signal.SIGINT: (INTERRUPTED, "interrupted"), signal.SIGTERM: (TERMINATED, "terminated")}
+
+_signals: list[int] = []  # those that have arrived, in order
 
 
 class Terminated(BaseException):
@@ -26,7 +29,10 @@ class Terminated(BaseException):
 def main() -> NoReturn:
     if sys.stdout is None:  # closed by the caller: results go nowhere, as asked
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the life of the process
-    signal.signal(signal.SIGTERM, _terminate)
+    _signals.clear()
+    signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where the parent had it ignored
+        signal.signal(signal.SIGINT, _stop)
     sys.exit(_run())
 
 
@@ -49,10 +55,8 @@ def _run() -> int:
         return _fail(f"{explain(error)} (see `{where} --help`)", error.exit_code)
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted; no partial file was left behind", INTERRUPTED)
-    except Terminated:
-        return _fail("terminated; no partial file was left behind", TERMINATED)
+    except (click.Abort, KeyboardInterrupt, Terminated) as error:
+        return _stopped(signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
     except BrokenPipeError:  # the reader of stdout has left, as `head` does
         sys.stdout = None
         return 0
@@ -67,7 +71,12 @@ def _run() -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    """Called while the exception is handled, so that its traceback can be shown."""
+    """Called while the exception is handled, so that its traceback can be shown.
+
+    A signal may come up as the error of a library that it reached in the middle of its work: it is still what happened.
+    """
+    if _signals and code not in (INTERRUPTED, TERMINATED):
+        return _stopped(_signals[0])
     if debugging():
         import traceback
 
@@ -76,9 +85,15 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """SIGTERM unwinds the stack as an exception does, so that temporary files are removed on the way."""
-    raise Terminated
+def _stopped(number: int) -> int:
+    code, word = STOPPED[signal.Signals(number)]
+    return _fail(f"{word}; no partial file was left behind", code)
+
+
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    """A signal unwinds the stack as an exception does, so that temporary files are removed on the way."""
+    _signals.append(number)
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -229,6 +229,23 @@ def test_an_interrupted_build_leaves_no_partial_artifact(tmp_path, number, code,
     assert not list(store.glob("work/*/*"))
 
 
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_that_a_library_turns_into_its_own_error_is_still_a_signal(run_process, tmp_path, number, code):
+    (tmp_path / "clumsy.py").write_text(f"""
+import os, signal, time
+
+def network():
+    try:
+        os.kill(os.getpid(), signal.{number})
+        time.sleep(10)
+    except BaseException:
+        raise RuntimeError("could not determine the shape")
+""")
+    done = run_process("export", "clumsy:network", "--input-shape", "3,8,8", path=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert "no partial file was left behind" in complaint(done)
+
+
 def test_two_builds_of_the_same_thing_at_once_both_end_well(tmp_path):
     command = [sys.executable, "-m", "deploykit", "build", "test_resnet", "--store", str(tmp_path / "store"), "--json"]
     builds = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
