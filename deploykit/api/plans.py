@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from fnmatch import fnmatch
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -15,7 +14,7 @@ from deploykit.api.graphs import ExportedGraph, network_of
 from deploykit.api.models import Model, Network, model_of
 from deploykit.api.modules import Example
 from deploykit.api.workspace import StorePath, open_workspace, warn
-from deploykit.errors import UnknownName, UsageError
+from deploykit.errors import UsageError
 from deploykit.spec import (
     BuilderOptions,
     BuildSpec,
@@ -177,20 +176,9 @@ def list_models(pattern: str = "", *, miniatures: bool = False) -> tuple[Card, .
     Raises:
         UnknownName: No name matches; the message has the nearest ones.
     """
-    from deploykit.zoo.registry import cards, find_card, foreign_names
+    from deploykit.zoo.listing import list_cards
 
-    listed = list(cards().values())
-    for name in foreign_names():
-        try:
-            listed.append(find_card(name))
-        except UsageError as error:
-            warn(str(error))
-    found = [card for card in listed if miniatures or not card.is_miniature]
-    wanted = pattern.lower()
-    kept = [card for card in found if not wanted or wanted in card.name or fnmatch(card.name, wanted)]
-    if not kept:
-        raise UnknownName("model or pattern", pattern, [card.name for card in found])
-    return tuple(kept)
+    return list_cards(pattern, miniatures=miniatures, warn=warn)
 
 
 def doctor(*, store: StorePath = None) -> tuple[Finding, ...]:

@@ -23,9 +23,14 @@ def answer(found: Result, describe: Callable[[Result], Mapping[str, str]], *, as
         render_facts(describe(found))
 
 
+def warn(text: str) -> None:
+    """One line on stderr, beside the progress and never among the results."""
+    click.echo(f"deploykit: warning: {text}", err=True)
+
+
 @contextmanager
 def warnings_as_lines() -> Iterator[None]:
-    """Each warning of the API is one line on stderr, beside the progress and never among the results."""
+    """Each warning of the API is one line on stderr."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", DeploykitWarning)
         shown_elsewhere = warnings.showwarning
@@ -39,7 +44,7 @@ def warnings_as_lines() -> Iterator[None]:
             line: str | None = None,
         ) -> None:
             if issubclass(category, DeploykitWarning):
-                click.echo(f"deploykit: warning: {message}", err=True)
+                warn(str(message))
             else:
                 shown_elsewhere(message, category, filename, lineno, file, line)
 

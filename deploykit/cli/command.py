@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploykit.cli.answers import warn
+
 if TYPE_CHECKING:
     from click.types import OptionHelpExtra
 
@@ -125,7 +127,7 @@ class Command(click.Command):
                 return [*found, *args[index:]]
             name, equals, value = arg.partition("=")
             if name in present:
-                click.echo(f"deploykit: warning: {name} is now called {present[name]}", err=True)
+                warn(f"{name} is now called {present[name]}")
             found.append(f"{present.get(name, name)}{equals}{value}")
         return found
 

@@ -7,8 +7,7 @@ warning on stderr (`note`).
 
 from collections.abc import Collection
 
-import click
-
+from deploykit.cli.answers import warn
 from deploykit.cli.given import given, require
 from deploykit.cli.options import BUILDER, INT8, TARGETS
 from deploykit.errors import UsageError
@@ -21,7 +20,7 @@ def note(names: Collection[str], why: str) -> None:
     """Say on stderr of those of the options that were given that they have no effect."""
     if idle := given(names):
         verb = "have" if ", " in idle else "has"
-        click.echo(f"deploykit: warning: {idle} {verb} no effect: {why}", err=True)
+        warn(f"{idle} {verb} no effect: {why}")
 
 
 def check_exceptions(

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from deploykit.cli.answers import warn
 from deploykit.errors import UnknownName, UsageError
 from deploykit.spec import (
     CALIBRATION_METHODS,
@@ -115,7 +116,7 @@ def parse_output(text: str) -> Path:
 
 def parse_repair(text: str) -> Repair:
     if "equalise" in text:
-        click.echo("deploykit: warning: --int8-repair equalise is now called equalize", err=True)
+        warn("--int8-repair equalise is now called equalize")
     return Repair.parse(text.replace("equalise", "equalize"))
 
 

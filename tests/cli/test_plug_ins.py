@@ -36,7 +36,7 @@ def test_list_shows_them_and_a_broken_one_hides_no_other(run, plugged):
     assert models["pluggednet"]["params"] is None
     assert "resnet50" in models
     assert "brokennet" not in models
-    assert done.stderr == "deploykit: model brokennet: its card is not complete: 'preprocessing'\n"
+    assert done.stderr == "deploykit: warning: model brokennet: its card is not complete: 'preprocessing'\n"
     assert "pluggednet" in run("list", "plugged*", path=plugged).stdout
 
 
