@@ -98,10 +98,10 @@ def measured(name: str, workspace: Workspace) -> Line:
     found = {placement: answers(read_graph(each.graph.path), feeds) for placement, each in typed.items()}
     found["quantize_static"] = answers(static, feeds)
     unread = [f"{node} reads {kind}" for node, kind in plan.other_precision.items()]
-    left = [f"{item.node}: {item.reason}" for each in typed.values() for item in each.report.left]
+    left = [f"{item.node}: {item.reason}" for each in typed.values() for item in each.report.excluded]
     return Line(
         name=name,
-        weighted=len(report.quantized) + len(report.left),
+        weighted=len(report.quantized) + len(report.excluded),
         quantized={placement: len(each.report.quantized) for placement, each in typed.items()},
         left=tuple(dict.fromkeys([*unread, *left])),
         reads=", ".join(f"{count} {kind}" for kind, count in plan.weighted_reads.items()),

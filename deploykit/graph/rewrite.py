@@ -1,4 +1,4 @@
-"""What every graph pass shares: its result, its refusals, and safe access to constants."""
+"""What every graph pass shares: its result, the nodes it skips, and safe access to constants."""
 
 import ast
 from collections.abc import Callable, Collection, Container
@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from deploykit.spec.arrays import Array
-from deploykit.spec.reports import Refusal
+from deploykit.spec.reports import SkippedNode
 
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"  # the exporter's record of the module path that made a node
 FOLDED_SCOPE = "deploykit.folded_scope"  # the module whose output a convolution computes since it was folded into it
@@ -16,11 +16,11 @@ FOLDED_SCOPE = "deploykit.folded_scope"  # the module whose output a convolution
 
 @dataclass(slots=True)
 class PassResult:
-    """What a pass did to the model it was given: outputs it rewrote, and nodes it left alone with the reason."""
+    """What a pass did to the model it was given: outputs it rewrote, and nodes it skipped, with the reason."""
 
     name: str
     rewritten: list[str] = field(default_factory=list)
-    refused: list[Refusal] = field(default_factory=list)
+    skipped: list[SkippedNode] = field(default_factory=list)
 
 
 GraphPass = Callable[[ir.Model], PassResult]
@@ -48,11 +48,11 @@ class Fusion:
             if node.graph is None or node_name(node) in without:  # an earlier rewrite took it away, or it is not wanted
                 continue
             if node.graph is not model.graph:
-                result.refused.append(refuse(node, "it lies in the body of a control-flow node"))
+                result.skipped.append(skip(node, "it lies in the body of a control-flow node"))
                 continue
             name, found = node_name(node), self.attempt(node, model.graph)
             if isinstance(found, str):
-                result.refused.append(Refusal(name, found))
+                result.skipped.append(SkippedNode(name, found))
             elif found is not None:
                 found()
                 result.rewritten.append(name)
@@ -64,8 +64,8 @@ def node_name(node: ir.Node) -> str:
     return node.name or node.outputs[0].name or node.op_type
 
 
-def refuse(node: ir.Node, reason: str) -> Refusal:
-    return Refusal(node_name(node), reason)
+def skip(node: ir.Node, reason: str) -> SkippedNode:
+    return SkippedNode(node_name(node), reason)
 
 
 def constant(value: ir.Value | None) -> Array | None:

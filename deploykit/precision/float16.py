@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.graph.rewrite import NAME_SCOPES, constant, names_in_use, new_initializer, refuse, unused
+from deploykit.graph.rewrite import NAME_SCOPES, constant, names_in_use, new_initializer, skip, unused
 from deploykit.graph.upgrade import TARGET, upgrade
 from deploykit.precision.halves import Use, rounded, to_half
 from deploykit.precision.int8.preconditions import require_plain
@@ -200,6 +200,6 @@ def _report(
         subnormal=subnormal,
         kept=tuple(sorted(str(value.name) for value in operands if value is not None and constant(value) is not None)),
         half_nodes=sum(node not in kept for node in floating),
-        float32=tuple(refuse(node, reason) for node, reason in kept.items()),
+        float32=tuple(skip(node, reason) for node, reason in kept.items()),
         clamped=tuple(clamped),
     )

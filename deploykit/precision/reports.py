@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from deploykit.spec.reports import Refusal
+from deploykit.spec.reports import SkippedNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,13 @@ class Float16Report:
     subnormal: int
     kept: tuple[str, ...]
     half_nodes: int = 0
-    float32: tuple[Refusal, ...] = ()
+    float32: tuple[SkippedNode, ...] = ()
     clamped: tuple[Clamped, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Int8Report:
-    """`quantized` names the weighted nodes that read int8, `left` those that stay in float, with the reason.
+    """`quantized` names the weighted nodes that read int8, `excluded` those that stay in float, with the reason.
 
     `pairs` counts activations behind a Q/DQ pair; weights and biases are stored as integers behind a DQ alone. `floats`
     are activations that have no pair for what they hold: parts of unlike size. `rest` is what became of the rest where
@@ -49,9 +49,9 @@ class Int8Report:
 
     placement: str
     quantized: tuple[str, ...]
-    left: tuple[Refusal, ...]
+    excluded: tuple[SkippedNode, ...]
     pairs: int
-    floats: tuple[Refusal, ...] = ()
+    floats: tuple[SkippedNode, ...] = ()
     rest: Float16Report | None = None
 
 
@@ -64,7 +64,7 @@ class CorrectionReport:
     """
 
     corrected: tuple[str, ...]
-    left: tuple[Refusal, ...]
+    skipped: tuple[SkippedNode, ...]
     largest: float
     kept: bool
     error_before: float
@@ -76,5 +76,5 @@ class EqualizationReport:
     """`pairs` are the layers between which channels were evened out, `largest_factor` the largest ratio of two."""
 
     pairs: tuple[str, ...]
-    left: tuple[Refusal, ...]
+    skipped: tuple[SkippedNode, ...]
     largest_factor: float

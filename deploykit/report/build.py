@@ -119,7 +119,7 @@ def _decision(found: FusionDecision | None) -> str:
 
 def _rewrites(record: PassRecord) -> str:
     """ "" for a fusion that found no site."""
-    refused = [f"{item.node}: {item.reason}" for item in record.refused]
+    refused = [f"{item.node}: {item.reason}" for item in record.skipped]
     done = f"{len(record.rewritten)} rewritten" if record.rewritten or refused else ""
     return done + (f", {_left(refused)}" if refused else "")
 
@@ -170,7 +170,7 @@ def _typing(report: TypingReport | None) -> str:
     if not report:
         return ""
     if isinstance(report, Int8Report):
-        left = [f"{item.node}: {item.reason}" for item in report.left]
+        left = [f"{item.node}: {item.reason}" for item in report.excluded]
         said = f"{len(report.quantized)} weighted layers read int8, {report.pairs} Q/DQ pairs"
         said += f", placement {report.placement}" + (f", {_left(left)}" if left else "")
         floats = [f"{item.node}: {item.reason}" for item in report.floats]

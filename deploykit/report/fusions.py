@@ -36,7 +36,7 @@ def _cells(line: FusionLine, *, bound: bool) -> list[str]:
     cells = [
         line.name,
         sites,
-        str(sum(item.count for item in line.refused)),
+        str(sum(item.count for item in line.skipped)),
         _change(line.params),
         _change(line.macs, 1e6, 1),
         f"{line.error:.1e}" if line.error is not None else NONE,
@@ -79,7 +79,7 @@ def _time(cost: TimeCost | None) -> str:
 
 
 def _remarks(line: FusionLine) -> Sequence[str]:
-    skipped, name = line.refused, line.name
+    skipped, name = line.skipped, line.name
     shown = [f"{item.reason} ({item.count})" for item in skipped[:REASONS]]
     more = sum(item.count for item in skipped[REASONS:])
     said = [f"{name} skipped: {'; '.join(shown)}{f'; and {more} more' if more else ''}"] if skipped else []

@@ -43,7 +43,7 @@ class FusionLine:
     wanted: bool
     sites: int
     kept: int
-    refused: tuple[ReasonCount, ...] = ()
+    skipped: tuple[ReasonCount, ...] = ()
     params: Change | None = None
     macs: Change | None = None
     error: float | None = None

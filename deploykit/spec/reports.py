@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class SkippedNode:
     """A node that a step left as it was, and why."""
 
     node: str
@@ -13,11 +13,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class PassRecord:
-    """One pass over one graph: the outputs it rewrote, what it refused and why, and what it cost."""
+    """One pass over one graph: the outputs it rewrote, what it skipped and why, and what it cost."""
 
     name: str
     rewritten: tuple[str, ...]
-    refused: tuple[Refusal, ...]
+    skipped: tuple[SkippedNode, ...]
     nodes_before: int
     nodes_after: int
     seconds: float

@@ -106,9 +106,7 @@ class _FusionCosts:
             wanted=bool(kept),
             sites=max(len(record.rewritten), len(kept)),
             kept=len(kept),
-            refused=tuple(
-                ReasonCount(*each) for each in Counter(refusal.reason for refusal in record.refused).most_common()
-            ),
+            skipped=tuple(ReasonCount(*each) for each in Counter(item.reason for item in record.skipped).most_common()),
         )
         if not found.sites:
             return found

@@ -148,5 +148,5 @@ def _reasons(built: Built) -> dict[str, str]:
     report = built.typed.report if built.typed else None
     if report is None:
         return {}
-    left = report.left if isinstance(report, Int8Report) else report.float32
+    left = report.excluded if isinstance(report, Int8Report) else report.float32
     return {item.node: item.reason for item in left}

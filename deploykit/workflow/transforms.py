@@ -128,11 +128,11 @@ def type_int8(
     correction = correct_biases(network, typed, feeds) if feeds else None
     report = typed(network)
     if not report.quantized:
-        first = next((f"{refusal.node}: {refusal.reason}" for refusal in report.left), "")
+        first = next((f"{item.node}: {item.reason}" for item in report.excluded), "")
         raise UnsupportedGraph(
             f"no layer can read int8: {first or 'there is no convolution or matrix product'}", hint="use fp32 or fp16"
         )
-    if faults := lint(network, placement, left={refusal.node for refusal in report.left}):
+    if faults := lint(network, placement, excluded={item.node for item in report.excluded}):
         raise BuildFailed(f"the INT8 graph breaks its own placement {placement.name}: {faults[0]}", hint="report this")
     content, facts = write(network)
     return content, TypedFacts(inputs=facts.inputs, outputs=facts.outputs, report=report, correction=correction)

@@ -129,7 +129,7 @@ def test_a_deconvolution_between_int8_convolutions_stays_float_and_is_said_to_be
     }}""")
     report = quantize(model, table_of(x=(-3, 3), a=(-9, 9), b=(-9, 9)), TENSORRT)
     assert report.quantized == ("conv0", "conv2")
-    reasons = {item.node: item.reason for item in report.left}
+    reasons = {item.node: item.reason for item in report.excluded}
     found = audit(compiled(model, tmp_path, Precision.INT8), reasons)
     assert [(node.name, node.dtype) for node in found.nodes] == [
         ("conv0", "Int8"),

@@ -17,7 +17,7 @@ def test_a_policy_reaches_the_engine_and_the_audit(run, photographs):
     asked = ["test_mobilenet", *RTX, "--data", photographs, "--int8-policy", "no-depthwise,rest=fp16"]
     found = answer(run("build", *asked, "--json"))
     assert set(found["plan"]["weighted_reads"]) == {"Half", "Int8"}
-    left = {item["node"]: item["reason"] for item in found["typing"]["left"]}
+    left = {item["node"]: item["reason"] for item in found["typing"]["excluded"]}
     assert left
     assert set(found["plan"]["other_precision"]) == set(left)
     audit = answer(run("inspect", *asked, "--json"))["audit"]["nodes"]
@@ -140,5 +140,5 @@ def test_a_mixed_graph_is_found_and_can_be_pasted(run, photographs):
     assert done.returncode == 0, done.stderr
     options = done.stdout.split("To build the chosen one: ")[1].split()
     built = answer(run("build", *common, *RTX, *options, "--json"))
-    assert {item["node"] for item in built["typing"]["left"]} == set(options[3::2])
+    assert {item["node"] for item in built["typing"]["excluded"]} == set(options[3::2])
     assert set(built["plan"]["weighted_reads"]) == {"Half", "Int8"}

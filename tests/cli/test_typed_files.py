@@ -64,7 +64,7 @@ def test_a_quantized_file_is_its_own_int8_graph(run, quantized):
     assert found["calibration"] is None
     assert "quantized by its author, not calibrated" in found["note"]
     assert found["typing"]["quantized"] == ["first"]
-    assert [item["node"] for item in found["typing"]["left"]] == ["last"]
+    assert [item["node"] for item in found["typing"]["excluded"]] == ["last"]
     assert found["plan"]["weighted_reads"] == {"Float": 1, "Int8": 1}
     assert found["plan"]["other_precision"] == {"last": "Float"}
 

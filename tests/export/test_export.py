@@ -79,7 +79,7 @@ def test_optimizing_folds_every_batchnorm_into_the_convolution_before_it(network
     norms = paths(module, nn.BatchNorm2d)
     assert "BatchNormalization" not in {node.op_type for node in graph.graph}
     assert len(ledger["fold_batchnorm"].rewritten) == len(norms)
-    assert not ledger["fold_batchnorm"].refused
+    assert not ledger["fold_batchnorm"].skipped
     assert sorted(node.metadata_props[FOLDED_SCOPE] for node in graph.graph if node.op_type == "Conv") == sorted(norms)
 
 

@@ -50,10 +50,15 @@ def test_which_layers_its_author_quantized(build, calibrated, images):
     x = images(2, 3, 6, 6)
     model = quantized(build, calibrated, x, TENSORRT)
     found = own_quantization(model)
-    assert (found.placement, found.quantized, found.left, found.pairs) == ("its author's", ("conv0", "conv3"), (), 2)
+    assert (found.placement, found.quantized, found.excluded, found.pairs) == (
+        "its author's",
+        ("conv0", "conv3"),
+        (),
+        2,
+    )
     floats = own_quantization(build(NETWORK))
     assert floats.quantized == ()
-    assert [item.reason for item in floats.left] == ["not quantized by its author"] * 2
+    assert [item.reason for item in floats.excluded] == ["not quantized by its author"] * 2
 
 
 QLINEAR = """g (float[N, 3, 6, 6] x) => (float[N, 4, 6, 6] y)

@@ -60,7 +60,7 @@ def quantized(network, placement):
     _, model, table, *_ = network
     typed = model.clone()
     report = quantize(typed, table, placement)
-    assert report.left == ()
+    assert report.excluded == ()
     assert lint(typed, placement) == []
     return typed
 

@@ -107,7 +107,7 @@ def test_refusals_are_counted_by_reason(workspace, tmp_path):
     path = write(tmp_path / "n.onnx", body, weights, channels=3, side=8, output="float[N, 3, 8, 8] y")
     line = line_of(ledger_of(workspace, path), "fold_scale")
     assert line.verdict == NOTHING
-    (skipped,) = line.refused
+    (skipped,) = line.skipped
     assert "another node reads" in skipped.reason
     assert skipped.count == 2
 

@@ -30,9 +30,9 @@ from deploykit.graph.rewrite import (
     constant,
     discard_unused,
     is_public,
-    refuse,
+    skip,
 )
-from deploykit.spec.reports import Refusal
+from deploykit.spec.reports import SkippedNode
 
 Definition = tuple[str, ...]
 
@@ -53,18 +53,18 @@ class CleanUpRule:
         before = _definitions(model)
         if self.enters_bodies:
             self.run(model)
-            refused = []
+            skipped = []
         else:
-            with _bodies_out_of_sight(model.graph) as refused:
+            with _bodies_out_of_sight(model.graph) as skipped:
                 self.run(model)
         after = _definitions(model)
         return PassResult(
-            self.name, rewritten=[name for name in before if after.get(name) != before[name]], refused=refused
+            self.name, rewritten=[name for name in before if after.get(name) != before[name]], skipped=skipped
         )
 
 
 @contextmanager
-def _bodies_out_of_sight(graph: ir.Graph) -> Iterator[list[Refusal]]:
+def _bodies_out_of_sight(graph: ir.Graph) -> Iterator[list[SkippedNode]]:
     """Take the bodies off their nodes for a while; a mark in their place keeps two such nodes from looking the same.
 
     What a body reads from outside still counts as used: its nodes exist, and hold on to their operands.
@@ -75,7 +75,7 @@ def _bodies_out_of_sight(graph: ir.Graph) -> Iterator[list[Refusal]]:
             held.append((node, node.attributes[name]))
             node.attributes[name] = ir.AttrString(name, f"body {len(held)}")
     try:
-        yield [refuse(node, f"its {attribute.name} is left as it is") for node, attribute in held]
+        yield [skip(node, f"its {attribute.name} is left as it is") for node, attribute in held]
     finally:
         for node, attribute in held:
             node.attributes[attribute.name] = attribute

@@ -95,7 +95,7 @@ def _record(graph_pass: GraphPass, model: ir.Model, interface: Interface) -> Pas
     return PassRecord(
         name=result.name,
         rewritten=tuple(result.rewritten),
-        refused=tuple(result.refused),
+        skipped=tuple(result.skipped),
         nodes_before=nodes_before,
         nodes_after=len(model.graph),
         seconds=time.perf_counter() - started,

@@ -11,17 +11,17 @@ from deploykit.spec import Placement
 from deploykit.spec.operators import WEIGHTED_OPS
 
 
-def lint(model: ir.Model, placement: Placement, *, left: Collection[str] = ()) -> list[str]:
+def lint(model: ir.Model, placement: Placement, *, excluded: Collection[str] = ()) -> list[str]:
     """What is wrong with `model` as a graph of `placement`, one line each; empty when all is well.
 
-    `left` names the weighted nodes known to stay in float (`Int8Report.left`). Checked: every other weighted node
+    `excluded` names weighted nodes known to stay in float (`Int8Report.excluded`). Checked: every other weighted node
     reads a quantized activation and an int8 weight with one scale per output channel; scales are finite and positive,
     zero-points of the placement's type; a bias is int32 at s_x * s_w or float, as the placement says; a value has one
     QuantizeLinear, and a QuantizeLinear one DequantizeLinear with the same scale.
     """
     complaints: list[str] = []
     for node in model.graph:
-        if node.op_type in WEIGHTED_OPS and node.domain == "" and node_name(node) not in left:
+        if node.op_type in WEIGHTED_OPS and node.domain == "" and node_name(node) not in excluded:
             complaints += [f"{node_name(node)}: {what}" for what in _weighted_faults(node, placement)]
         elif node.op_type == "QuantizeLinear":
             complaints += [f"{node_name(node)}: {what}" for what in _pair_faults(node, placement)]

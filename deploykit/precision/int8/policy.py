@@ -1,15 +1,15 @@
-"""Which of the layers that INT8 can express it is to express: the choice, and a reason for each that is left."""
+"""Which of the layers that INT8 can express it is to express: the choice, and a reason for each that is excluded."""
 
 from collections.abc import Iterator, Sequence
 
 from deploykit.errors import UnknownName
-from deploykit.graph.rewrite import node_name, refuse
+from deploykit.graph.rewrite import node_name, skip
 from deploykit.precision.int8.weighted import WeightedOp
 from deploykit.spec import QuantizationPolicy
-from deploykit.spec.reports import Refusal
+from deploykit.spec.reports import SkippedNode
 
 
-def choose(ops: Sequence[WeightedOp], policy: QuantizationPolicy) -> tuple[list[WeightedOp], list[Refusal]]:
+def choose(ops: Sequence[WeightedOp], policy: QuantizationPolicy) -> tuple[list[WeightedOp], list[SkippedNode]]:
     """Those of `ops`, in graph order, that `policy` quantizes, and the others with the term that leaves them.
 
     Raises UnknownName for a node in `policy.exclude` that is none of them.
@@ -18,14 +18,14 @@ def choose(ops: Sequence[WeightedOp], policy: QuantizationPolicy) -> tuple[list[
     for node in policy.exclude:
         if node not in names:
             raise UnknownName("weighted layer", node, names)
-    kept, left = [], []
+    kept, excluded = [], []
     for index, op in enumerate(ops):
         terms = _terms(op, policy, is_first=index == 0, is_last=index == len(ops) - 1)
         if term := next(terms, ""):
-            left.append(refuse(op.node, f"excluded by the policy: {term}"))
+            excluded.append(skip(op.node, f"excluded by the policy: {term}"))
         else:
             kept.append(op)
-    return kept, left
+    return kept, excluded
 
 
 def kind(op: WeightedOp) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from deploykit.errors import UnsupportedGraph
-from deploykit.graph.rewrite import NAME_SCOPES, discard_unused, new_initializer, node_name, refuse
+from deploykit.graph.rewrite import NAME_SCOPES, discard_unused, new_initializer, node_name, skip
 from deploykit.precision.calibrate.table import CalibrationTable
 from deploykit.precision.float16 import to_float16
 from deploykit.precision.int8.policy import choose
@@ -32,7 +32,7 @@ from deploykit.precision.int8.weighted import WeightedOp, weighted_ops
 from deploykit.precision.reports import Int8Report
 from deploykit.spec import Placement, Precision, QuantizationPolicy
 from deploykit.spec.operators import INTEGER_OPS, WEIGHTED_OPS
-from deploykit.spec.reports import Refusal
+from deploykit.spec.reports import SkippedNode
 
 
 def quantize(
@@ -59,8 +59,8 @@ def quantize(
             f"the {placement.name} Q/DQ scheme has no float16 beside int8", hint="leave rest=fp16 out of the policy"
         )
     possible, impossible = weighted_ops(model, placement)
-    ops, excluded = choose(possible, policy)
-    left = [*impossible, *excluded]
+    ops, unwanted = choose(possible, policy)
+    excluded = [*impossible, *unwanted]
     unlike = unlike_values(model, [op.node for op in ops], table) if placement.quantize_outputs else {}
     sites = activation_sites(model, ops, placement, table, unlike)
     scales = {site: activation_scale(site.range(table), symmetric=placement.symmetric) for site in sites}
@@ -72,17 +72,17 @@ def quantize(
         _insert_pair(model.graph, site, scale)
     quantized = tuple(node_name(op.node) for op in ops)
     rest = to_float16(model, keep=keep_fp32) if policy.rest is Precision.FP16 and quantized else None
-    floats = tuple(Refusal(str(value.name), reason) for value, reason in unlike.items())
-    return Int8Report(placement.name, quantized, tuple(left), len(sites), floats, rest)
+    floats = tuple(SkippedNode(str(value.name), reason) for value, reason in unlike.items())
+    return Int8Report(placement.name, quantized, tuple(excluded), len(sites), floats, rest)
 
 
 def own_quantization(model: ir.Model) -> Int8Report:
     """What a graph that came quantized computes in INT8: weighted nodes that read integers, or what was integers."""
     weighted = [node for node in model.graph if node.op_type in (*WEIGHTED_OPS, *INTEGER_OPS)]
     integer = [node for node in weighted if node.op_type in INTEGER_OPS or _reads_quantized(node)]
-    left = [refuse(node, "not quantized by its author") for node in weighted if node not in integer]
+    excluded = [skip(node, "not quantized by its author") for node in weighted if node not in integer]
     pairs = sum(node.op_type == "QuantizeLinear" for node in model.graph)
-    return Int8Report("its author's", tuple(map(node_name, integer)), tuple(left), pairs)
+    return Int8Report("its author's", tuple(map(node_name, integer)), tuple(excluded), pairs)
 
 
 def _reads_quantized(node: ir.Node) -> bool:

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.graph.rewrite import constant, refuse
+from deploykit.graph.rewrite import constant, skip
 from deploykit.spec import Placement
 from deploykit.spec.arrays import Array
 from deploykit.spec.operators import WEIGHTED_OPS
-from deploykit.spec.reports import Refusal
+from deploykit.spec.reports import SkippedNode
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,17 +33,17 @@ class WeightedOp:
     bias: Array | None
 
 
-def weighted_ops(model: ir.Model, placement: Placement) -> tuple[list[WeightedOp], list[Refusal]]:
+def weighted_ops(model: ir.Model, placement: Placement) -> tuple[list[WeightedOp], list[SkippedNode]]:
     """Every weighted node of a float graph: those that INT8 can express under `placement`, and the others with why."""
-    quantizable, left = [], []
+    quantizable, excluded = [], []
     for node in model.graph:
         if node.op_type in WEIGHTED_OPS and node.domain == "":
             found = _describe(node, placement)
             if isinstance(found, str):
-                left.append(refuse(node, found))
+                excluded.append(skip(node, found))
             else:
                 quantizable.append(found)
-    return quantizable, left
+    return quantizable, excluded
 
 
 def _describe(node: ir.Node, placement: Placement) -> WeightedOp | str:

@@ -18,14 +18,14 @@ import numpy as np
 import onnx_ir as ir
 
 from deploykit.graph.algebra.linear import Linear, Parameters, checked, is_linear, read_linear, write
-from deploykit.graph.rewrite import constant, new_initializer, refuse
+from deploykit.graph.rewrite import constant, new_initializer, skip
 from deploykit.ort_session import compute, open_session
 from deploykit.precision.repair.channels import add_channel_output
 from deploykit.precision.reports import CorrectionReport
 from deploykit.spec import Feed
 from deploykit.spec.arrays import Array
 from deploykit.spec.operators import WEIGHTED_OPS
-from deploykit.spec.reports import Refusal
+from deploykit.spec.reports import SkippedNode
 
 Feeds = Callable[[], Iterable[Feed]]
 
@@ -41,7 +41,7 @@ def correct_biases(model: ir.Model, quantize: Callable[[ir.Model], object], feed
     """
     quantized = _quantized(model, quantize)
     twins = {str(node.name): node for node in quantized.graph if node.op_type in WEIGHTED_OPS and _is_quantized(node)}
-    probe, layers, left = _probe(model, twins)
+    probe, layers, skipped = _probe(model, twins)
     shifts = _means(probe, layers, feeds)
     corrected = model.clone()
     _correct(corrected, shifts)
@@ -50,7 +50,7 @@ def correct_biases(model: ir.Model, quantize: Callable[[ir.Model], object], feed
     if kept:
         _correct(model, shifts)
     largest = max((float(np.abs(shift).max()) for shift in shifts.values()), default=0.0)
-    return CorrectionReport(tuple(shifts) if kept else (), tuple(left), largest, kept, before, after)
+    return CorrectionReport(tuple(shifts) if kept else (), tuple(skipped), largest, kept, before, after)
 
 
 def _correct(model: ir.Model, shifts: dict[str, Array]) -> None:
@@ -78,7 +78,7 @@ def _producer(value: ir.Value | None) -> str:
     return node.op_type if node is not None else ""
 
 
-def _probe(model: ir.Model, twins: dict[str, ir.Node]) -> tuple[ir.Model, list[str], list[Refusal]]:
+def _probe(model: ir.Model, twins: dict[str, ir.Node]) -> tuple[ir.Model, list[str], list[SkippedNode]]:
     """The float graph with each layer's quantized twin beside it, and the mean of their difference as an output.
 
     Also the layers that have one, in the order of these outputs.
@@ -87,21 +87,21 @@ def _probe(model: ir.Model, twins: dict[str, ir.Node]) -> tuple[ir.Model, list[s
     graph = probe.graph
     graph.outputs.clear()
     layers: list[str] = []
-    left: list[Refusal] = []
+    skipped: list[SkippedNode] = []
     for node in [node for node in graph if node.name in twins]:
         if not is_linear(node):
-            left.append(refuse(node, f"a {node.op_type} has no bias"))
+            skipped.append(skip(node, f"a {node.op_type} has no bias"))
             continue
         linear = read_linear(node)
         if isinstance(linear, str):
-            left.append(refuse(node, linear))
+            skipped.append(skip(node, linear))
             continue
         if node.op_type == "Gemm" and linear.bias.ndim > 1 and linear.bias.shape[0] > 1:
-            left.append(refuse(node, "its bias differs from row to row"))
+            skipped.append(skip(node, "its bias differs from row to row"))
             continue
         _add_mean_difference(graph, node, twins[str(node.name)])
         layers.append(str(node.name))
-    return probe, layers, left
+    return probe, layers, skipped
 
 
 def _add_mean_difference(graph: ir.Graph, node: ir.Node, twin: ir.Node) -> None:

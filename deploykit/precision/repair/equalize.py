@@ -35,14 +35,14 @@ from deploykit.graph.algebra.linear import (
     scale_outputs,
     write,
 )
-from deploykit.graph.rewrite import constant, new_initializer, other_use, refuse
+from deploykit.graph.rewrite import constant, new_initializer, other_use, skip
 from deploykit.ort_session import compute, open_session
 from deploykit.precision.int8.preconditions import require_plain
 from deploykit.precision.repair.channels import add_channel_output
 from deploykit.precision.reports import EqualizationReport
 from deploykit.spec import Feed
 from deploykit.spec.arrays import Array
-from deploykit.spec.reports import Refusal
+from deploykit.spec.reports import SkippedNode
 
 COMMUTING = ("Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool")
 LARGEST_POWER = 8  # factors lie within 2**-8 ... 2**8
@@ -75,48 +75,48 @@ def equalize(model: ir.Model, feeds: Iterable[Feed]) -> EqualizationReport:
     require_plain(model)
     found = [_find(node) for node in model.graph if is_linear(node)]
     pairs = [pair for pair in found if isinstance(pair, _Pair)]
-    left = [refusal for refusal in found if isinstance(refusal, Refusal)]
+    skipped = [item for item in found if isinstance(item, SkippedNode)]
     done, largest = [], 1.0
     for pair, extents in zip(pairs, _extents(model, pairs, feeds), strict=True):
         factors = _factors(pair, extents)
         spread = float(factors.max() / factors.min())
         clips = [node for node in pair.between if node.op_type == "Clip"]
         if spread == 1 or (clips and spread < WORTH):
-            left.append(refuse(pair.first.node, "its channels are even enough"))
+            skipped.append(skip(pair.first.node, "its channels are even enough"))
         elif reason := _rewrite(model.graph, pair, factors):
-            left.append(refuse(pair.first.node, reason))
+            skipped.append(skip(pair.first.node, reason))
         else:
             done.append(pair.name)
             largest = max(largest, spread)
-    return EqualizationReport(tuple(done), tuple(left), largest)
+    return EqualizationReport(tuple(done), tuple(skipped), largest)
 
 
-def _find(first: ir.Node) -> _Pair | Refusal | None:
+def _find(first: ir.Node) -> _Pair | SkippedNode | None:
     """The pair that starts with `first`; None where no layer follows it directly."""
     value, between = first.outputs[0], []
     while True:
         readers = [use.node for use in value.uses()]
         if len(readers) != 1 or value.is_graph_output():
-            return refuse(first, str(other_use(value, called="unscaled"))) if readers else None
+            return skip(first, str(other_use(value, called="unscaled"))) if readers else None
         (reader,) = readers
         if is_linear(reader):
             break
         if reason := _obstacle(reader, value):
-            return refuse(first, reason)
+            return skip(first, reason)
         between.append(reader)
         value = reader.outputs[0]
     if reader.inputs[0] is not value:
-        return refuse(first, "the next layer reads it as its weight")
+        return skip(first, "the next layer reads it as its weight")
     layers = [read_linear(node) for node in (first, reader)]
     for layer in layers:
         if isinstance(layer, str):
-            return refuse(first, layer)
+            return skip(first, layer)
     one, two = layers
     assert isinstance(one, Linear) and isinstance(two, Linear)  # noqa: S101, PT018 - strings were refused above
     if reader.attributes.get_int("transA", 0):
-        return refuse(first, "the next layer transposes it")
+        return skip(first, "the next layer transposes it")
     if one.channels_out != two.channels_in:
-        return refuse(first, "the next layer counts channels otherwise")
+        return skip(first, "the next layer counts channels otherwise")
     return _Pair(one, two, tuple(between))
 
 

@@ -9,6 +9,6 @@ def assert_refused(fusion: Fusion, model: ir.Model, reason: str) -> None:
     """`fusion` gives `reason` for the one site of `model`, which stays the same to the byte."""
     before = ir.to_proto(model).SerializeToString(deterministic=True)
     result = fusion(model)
-    assert [refusal.reason for refusal in result.refused] == [reason]
+    assert [item.reason for item in result.skipped] == [reason]
     assert not result.rewritten
     assert ir.to_proto(model).SerializeToString(deterministic=True) == before

@@ -78,7 +78,7 @@ def test_two_become_one(build, run, relative_l2, case, first_bias, second_bias, 
     result = compose_convolutions(model)
     assert ops(model) == ["Conv"]
     assert result.rewritten == ["y"]
-    assert not result.refused
+    assert not result.skipped
     after = run(model, x=x)[0]
     assert after.shape == before.shape
     assert relative_l2(after, before) < 1e-12
@@ -88,7 +88,7 @@ def test_two_become_one(build, run, relative_l2, case, first_bias, second_bias, 
 def test_refuses_a_bias_behind_which_zeros_are_padded(build, case):
     result = compose_convolutions(build(pair(case, first_bias=True)))
     reason = "the second pads with zeros, which the bias of the first does not reach"
-    assert [refusal.reason for refusal in result.refused] == [reason]
+    assert [item.reason for item in result.skipped] == [reason]
 
 
 def test_a_bias_of_zeros_may_be_padded(build, run, relative_l2):
@@ -174,7 +174,7 @@ def test_is_no_site(build, text):
     model = build(HEADER + text)
     result = compose_convolutions(model)
     assert not result.rewritten
-    assert not result.refused
+    assert not result.skipped
 
 
 REFUSALS = {
@@ -224,13 +224,13 @@ def test_refuses_by_structure(build, case):
 @pytest.mark.parametrize(("name", "role"), [("w", "weight"), ("a", "bias"), ("v", "weight"), ("b", "bias")])
 def test_refuses_what_the_caller_may_feed(build, name, role):
     result = compose_convolutions(build(HEADER + SMALL, free=("x", name)))
-    assert [refusal.reason for refusal in result.refused] == [f"the {role} {name!r} is not a constant"]
+    assert [item.reason for item in result.skipped] == [f"the {role} {name!r} is not a constant"]
 
 
 def test_refuses_what_does_not_fit_together(build):
     text = SMALL.replace("float[5, 3, 3, 3] v", "float[5, 4, 3, 3] v")
     result = compose_convolutions(build(HEADER + text))
-    assert [refusal.reason for refusal in result.refused] == ["the first makes 3 channels, the second reads 4"]
+    assert [item.reason for item in result.skipped] == ["the first makes 3 channels, the second reads 4"]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_refuses_what_is_not_finite_and_writes_nothing(build, values, role):
     model = build(HEADER + SMALL, values=values)
     before = set(model.graph.initializers)
     result = compose_convolutions(model)
-    assert [refusal.reason for refusal in result.refused] == [f"the folded {role} is not finite in float32"]
+    assert [item.reason for item in result.skipped] == [f"the folded {role} is not finite in float32"]
     assert set(model.graph.initializers) == before
 
 
@@ -256,4 +256,4 @@ def test_refuses_the_body_of_a_branch(build):
                   else_branch = e () => (float[1, 3, 4, 4] q) { q = Relu (c) }>
     }"""
     result = compose_convolutions(build(HEADER + text, free=("x", "k")))
-    assert [refusal.reason for refusal in result.refused] == ["it lies in the body of a control-flow node"]
+    assert [item.reason for item in result.skipped] == ["it lies in the body of a control-flow node"]

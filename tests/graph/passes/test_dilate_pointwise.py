@@ -26,7 +26,7 @@ def test_the_numbers_stay_the_same_to_the_last_bit(build, run, attributes):
     before = run(model, x=x)[0]
     result = dilate_pointwise(model)
     assert result.rewritten == ["y"]
-    assert not result.refused
+    assert not result.skipped
     assert model.graph[-1].attributes.get_ints("dilations") == (2, 2)
     assert np.array_equal(run(model, x=x)[0], before)
 
@@ -47,7 +47,7 @@ def test_a_second_run_finds_nothing(build):
     model = build(text())
     dilate_pointwise(model)
     again = dilate_pointwise(model)
-    assert (again.rewritten, again.refused) == ([], [])
+    assert (again.rewritten, again.skipped) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_other_convolutions_are_no_site(build, parts):
     model = build(text(**parts))
     before = dict(model.graph[-1].attributes)
     result = dilate_pointwise(model)
-    assert (result.rewritten, result.refused) == ([], [])
+    assert (result.rewritten, result.skipped) == ([], [])
     assert dict(model.graph[-1].attributes) == before
 
 
@@ -81,7 +81,7 @@ def test_a_convolution_that_is_added_to_a_residual_is_no_site(build):
         }"""
     )
     result = dilate_pointwise(model)
-    assert (result.rewritten, result.refused) == ([], [])
+    assert (result.rewritten, result.skipped) == ([], [])
 
 
 def test_refuses_a_weight_of_unknown_size(build):
@@ -89,4 +89,4 @@ def test_refuses_a_weight_of_unknown_size(build):
     model.graph[-1].inputs[1].shape = None
     result = dilate_pointwise(model)
     assert not result.rewritten
-    assert [refusal.reason for refusal in result.refused] == ["the size of the weight is not known"]
+    assert [item.reason for item in result.skipped] == ["the size of the weight is not known"]

@@ -62,7 +62,7 @@ def test_they_change_places_and_the_relu_stays_behind(build, run, infer, relativ
     assert ops(model) == ["Conv", "AveragePool", *behind, "Relu"]
     assert len(model.graph[0].inputs) == 2 + (bias and not behind)
     assert result.rewritten == ["y"]
-    assert not result.refused
+    assert not result.skipped
     after = run(model, x=x)[0]
     assert after.shape == before.shape
     assert relative_l2(after, before) < 1e-12
@@ -131,7 +131,7 @@ def test_both_keep_name_and_scope_and_the_result_its_name(build):
 def test_is_no_site(build, text):
     result = exchange_pool(build(HEADER + text))
     assert not result.rewritten
-    assert not result.refused
+    assert not result.skipped
 
 
 REFUSALS = {
@@ -163,7 +163,7 @@ def test_refuses_by_structure(build, case):
     text, reason = REFUSALS[case]
     model = build(HEADER + text)
     result = exchange_pool(model)
-    assert [refusal.reason for refusal in result.refused] == [reason]
+    assert [item.reason for item in result.skipped] == [reason]
     assert not result.rewritten
     assert ops(model)[:2] == ["AveragePool", "Conv"]
 
@@ -171,7 +171,7 @@ def test_refuses_by_structure(build, case):
 @pytest.mark.parametrize(("name", "role"), [("w", "weight"), ("b", "bias")])
 def test_refuses_what_the_caller_may_feed(build, name, role):
     result = exchange_pool(build(HEADER + SMALL, free=("x", name)))
-    assert [refusal.reason for refusal in result.refused] == [f"the {role} {name!r} is not a constant"]
+    assert [item.reason for item in result.skipped] == [f"the {role} {name!r} is not a constant"]
 
 
 def test_refuses_the_body_of_a_branch(build):
@@ -181,4 +181,4 @@ def test_refuses_the_body_of_a_branch(build):
                   else_branch = e () => (float[1, 1, 4, 4] q) { q = Conv (x, w) }>
     }"""
     result = exchange_pool(build(HEADER + text, free=("x", "k")))
-    assert [refusal.reason for refusal in result.refused] == ["it lies in the body of a control-flow node"] * 2
+    assert [item.reason for item in result.skipped] == ["it lies in the body of a control-flow node"] * 2

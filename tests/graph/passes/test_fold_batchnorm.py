@@ -46,7 +46,7 @@ def holds_in_double(model, run, relative_l2, shape, op):
     result = fold_batchnorm(model)
     assert ops(model) == [op]
     assert result.rewritten == ["y"]
-    assert not result.refused
+    assert not result.skipped
     assert relative_l2(run(model, x=x)[0], before) < 1e-12
 
 
@@ -196,7 +196,7 @@ def test_refuses_by_structure(build, case):
 )
 def test_refuses_what_the_caller_may_feed(build, name, role):
     result = fold_batchnorm(build(HEADER + PLAIN, free=("x", name)))
-    assert [refusal.reason for refusal in result.refused] == [f"the {role} {name!r} is not a constant"]
+    assert [item.reason for item in result.skipped] == [f"the {role} {name!r} is not a constant"]
 
 
 IN_A_BRANCH = """g (float[1, 2, 4, 4] x, bool k, float[3, 2, 1, 1] w, float[3] g, float[3] b, float[3] m, float[3] v)
@@ -209,7 +209,7 @@ IN_A_BRANCH = """g (float[1, 2, 4, 4] x, bool k, float[3, 2, 1, 1] w, float[3] g
 
 def test_refuses_the_body_of_a_branch(build):
     result = fold_batchnorm(build(HEADER + IN_A_BRANCH, free=("x", "k")))
-    assert [refusal.reason for refusal in result.refused] == ["it lies in the body of a control-flow node"]
+    assert [item.reason for item in result.skipped] == ["it lies in the body of a control-flow node"]
 
 
 @pytest.mark.parametrize(
@@ -226,16 +226,14 @@ def test_refuses_what_is_not_finite_and_writes_nothing(build, values, reason):
     model = build(HEADER + PLAIN, values={name: np.asarray(array) for name, array in values.items()})
     before = set(model.graph.initializers)
     result = fold_batchnorm(model)
-    assert [refusal.reason for refusal in result.refused] == [reason]
+    assert [item.reason for item in result.skipped] == [reason]
     assert set(model.graph.initializers) == before
 
 
 def test_refuses_a_float16_weight_that_folding_lifts_out_of_range(build):
     values = {"v": np.full(3, 1e-6), "w": np.full((3, 2, 1, 1), 6e4), "g": np.ones(3)}
     model = build(HEADER + PLAIN.replace("float[", "float16["), values=values)
-    assert [refusal.reason for refusal in fold_batchnorm(model).refused] == [
-        "the folded weight is not finite in float16"
-    ]
+    assert [item.reason for item in fold_batchnorm(model).skipped] == ["the folded weight is not finite in float16"]
 
 
 def test_refuses_another_number_of_channels(build):
@@ -243,4 +241,4 @@ def test_refuses_another_number_of_channels(build):
     for name in "gbmv":
         text = text.replace(f"float[3] {name},", f"float[1] {name},").replace(f"float[3] {name})", f"float[1] {name})")
     model = build(HEADER + text)
-    assert [refusal.reason for refusal in fold_batchnorm(model).refused] == ["it has 1 channels, its neighbor 3"]
+    assert [item.reason for item in fold_batchnorm(model).skipped] == ["it has 1 channels, its neighbor 3"]

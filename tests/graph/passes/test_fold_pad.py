@@ -84,7 +84,7 @@ def test_folds_and_keeps_the_result(build, infer, run, case):
     result = fold_pad(model)
     reader = model.graph[-1]
     assert result.rewritten == ["b"]
-    assert not result.refused
+    assert not result.skipped
     assert [node.op_type for node in model.graph][1:] == [reader.op_type]
     assert list(reader.attributes.get_ints("pads")) == pads
     assert not {"q", "i", "v"} & set(model.graph.initializers)
@@ -213,7 +213,7 @@ def test_refuses(build, infer, case):
     model = prepared(build, infer, text, **values)
     before = [(node.op_type, dict(node.attributes)) for node in model.graph]
     result = fold_pad(model)
-    assert [refusal.reason for refusal in result.refused] == [reason]
+    assert [item.reason for item in result.skipped] == [reason]
     assert not result.rewritten
     assert [(node.op_type, dict(node.attributes)) for node in model.graph] == before
 
@@ -222,12 +222,12 @@ def test_refuses(build, infer, case):
 def test_refuses_what_the_caller_may_feed(build, infer, name, role):
     text = graph(CONV, pad="Pad (a, p, v, i)", constants=", double v, int64[4] i")
     model = prepared(build, infer, text, free=("x", name), v=0.0, i=[0, 1, 2, 3])
-    assert [refusal.reason for refusal in fold_pad(model).refused] == [f"'{name}', its {role}, is not a constant"]
+    assert [item.reason for item in fold_pad(model).skipped] == [f"'{name}', its {role}, is not a constant"]
 
 
 def test_refuses_without_a_shape(build):
     model = build(graph(CONV), values={"p": np.asarray(PADS)})
-    assert [refusal.reason for refusal in fold_pad(model).refused] == ["the shape of what it pads is not known"]
+    assert [item.reason for item in fold_pad(model).skipped] == ["the shape of what it pads is not known"]
 
 
 @pytest.mark.parametrize(
@@ -243,4 +243,4 @@ def test_refuses_the_body_of_a_branch(build, infer, then, reason):
         y = If (k) <then_branch = t () => (float r) {{ {then} }}, else_branch = e () => (float s) {{ s = Relu (x) }}>
     }}"""
     model = infer(build(text, free=("x", "k"), values={"p": np.asarray(PADS)}))
-    assert [refusal.reason for refusal in fold_pad(model).refused] == [reason]
+    assert [item.reason for item in fold_pad(model).skipped] == [reason]

@@ -43,7 +43,7 @@ def holds_in_double(model, run, relative_l2, shape, op):
     result = fold_scale(model)
     assert ops(model) == [op]
     assert result.rewritten == ["y"]
-    assert not result.refused
+    assert not result.skipped
     assert relative_l2(run(model, x=x)[0], before) < 1e-12
 
 
@@ -172,23 +172,21 @@ def test_refuses_a_constant_along_another_axis_even_of_as_many_numbers_as_channe
       => (float y) {{ c = Conv (x, w) y = {op} (c, s) }}"""
     model = build(HEADER + text)
     result = fold_scale(model)
-    assert [refusal.reason for refusal in result.refused] == [NOT_PER_CHANNEL.format(shape)]
+    assert [item.reason for item in result.skipped] == [NOT_PER_CHANNEL.format(shape)]
     assert ops(model) == ["Conv", op]
 
 
 @pytest.mark.parametrize("shape", [[3, 1], [3, 6], [1, 1, 6]])
 def test_refuses_rows_behind_a_matrix_product(build, shape):
     text = f"g (float[3, 4] x, float[4, 6] w, float{shape} s) => (float y) {{ c = Gemm (x, w) y = Mul (c, s) }}"
-    assert [refusal.reason for refusal in fold_scale(build(HEADER + text)).refused] == [NOT_PER_CHANNEL.format(shape)]
+    assert [item.reason for item in fold_scale(build(HEADER + text)).skipped] == [NOT_PER_CHANNEL.format(shape)]
 
 
 def test_refuses_a_constant_that_multiplies_the_channels(build):
     text = (
         "g (float[2, 2, 4, 4] x, float[1, 2, 1, 1] w, float[3, 1, 1] s) => (float y) { c = Conv (x, w) y = Add (c, s) }"
     )
-    assert [refusal.reason for refusal in fold_scale(build(HEADER + text)).refused] == [
-        NOT_PER_CHANNEL.format([3, 1, 1])
-    ]
+    assert [item.reason for item in fold_scale(build(HEADER + text)).skipped] == [NOT_PER_CHANNEL.format([3, 1, 1])]
 
 
 REFUSALS = {
@@ -222,7 +220,7 @@ def test_refuses_by_structure(build, case):
 @pytest.mark.parametrize(("name", "role"), [("w", "weight"), ("b", "bias")])
 def test_refuses_what_the_caller_may_feed(build, name, role):
     result = fold_scale(build(HEADER + PLAIN, free=("x", name)))
-    assert [refusal.reason for refusal in result.refused] == [f"the {role} {name!r} is not a constant"]
+    assert [item.reason for item in result.skipped] == [f"the {role} {name!r} is not a constant"]
 
 
 @pytest.mark.parametrize(
@@ -235,13 +233,13 @@ def test_refuses_what_the_caller_may_feed(build, name, role):
 )
 def test_other_arithmetic_is_not_the_pattern(build, text):
     result = fold_scale(build(HEADER + text))
-    assert not result.refused
+    assert not result.skipped
     assert not result.rewritten
 
 
 def test_a_scale_that_the_caller_may_feed_is_not_the_pattern(build):
     result = fold_scale(build(HEADER + PLAIN, free=("x", "s")))
-    assert not result.refused
+    assert not result.skipped
     assert not result.rewritten
 
 
@@ -252,7 +250,7 @@ def test_refuses_the_body_of_a_branch(build):
                     else_branch = e () => (float[1, 3, 4, 4] q) { q = Relu (c) }>
     }"""
     result = fold_scale(build(HEADER + text, free=("x", "k")))
-    assert [refusal.reason for refusal in result.refused] == ["it lies in the body of a control-flow node"]
+    assert [item.reason for item in result.skipped] == ["it lies in the body of a control-flow node"]
 
 
 @pytest.mark.parametrize(
@@ -271,5 +269,5 @@ def test_refuses_what_is_not_finite_and_writes_nothing(build, op, values, reason
     }
     model = build(HEADER + PLAIN.replace("Mul", op), values=arrays)
     before = set(model.graph.initializers)
-    assert [refusal.reason for refusal in fold_scale(model).refused] == [reason]
+    assert [item.reason for item in fold_scale(model).skipped] == [reason]
     assert set(model.graph.initializers) == before

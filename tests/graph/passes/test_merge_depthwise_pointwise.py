@@ -57,7 +57,7 @@ def test_two_become_one_without_groups(build, run, relative_l2, groups, window, 
     result = merge_depthwise_pointwise(model)
     assert ops(model) == ["Conv"]
     assert result.rewritten == ["y"]
-    assert not result.refused
+    assert not result.skipped
     assert model.graph[0].inputs[1].shape == (5, 4, 3, 2)
     assert model.graph[0].attributes.get_int("group", 1) == 1
     after = run(model, x=x)[0]
@@ -105,7 +105,7 @@ def test_is_no_site(build, text):
     model = build(HEADER + text)
     result = merge_depthwise_pointwise(model)
     assert not result.rewritten
-    assert not result.refused
+    assert not result.skipped
 
 
 REFUSALS = {
@@ -137,7 +137,7 @@ def test_refuses_by_structure(build, case):
     text, reason = REFUSALS[case]
     model = build(HEADER + text)
     result = merge_depthwise_pointwise(model)
-    assert [refusal.reason for refusal in result.refused] == [reason]
+    assert [item.reason for item in result.skipped] == [reason]
     assert not result.rewritten
     assert ops(model)[:2] == ["Conv", "Conv"]
 
@@ -145,7 +145,7 @@ def test_refuses_by_structure(build, case):
 @pytest.mark.parametrize(("name", "role"), [("w", "weight"), ("a", "bias"), ("v", "weight"), ("b", "bias")])
 def test_refuses_what_the_caller_may_feed(build, name, role):
     result = merge_depthwise_pointwise(build(HEADER + SMALL, free=("x", name)))
-    assert [refusal.reason for refusal in result.refused] == [f"the {role} {name!r} is not a constant"]
+    assert [item.reason for item in result.skipped] == [f"the {role} {name!r} is not a constant"]
 
 
 def test_refuses_a_float16_weight_that_merging_lifts_out_of_range(build):
@@ -153,7 +153,7 @@ def test_refuses_a_float16_weight_that_merging_lifts_out_of_range(build):
     model = build(HEADER + SMALL.replace("float[", "float16["), values=values)
     before = set(model.graph.initializers)
     result = merge_depthwise_pointwise(model)
-    assert [refusal.reason for refusal in result.refused] == ["the folded weight is not finite in float16"]
+    assert [item.reason for item in result.skipped] == ["the folded weight is not finite in float16"]
     assert set(model.graph.initializers) == before
 
 
@@ -164,4 +164,4 @@ def test_refuses_the_body_of_a_branch(build):
                   else_branch = e () => (float[1, 2, 4, 4] q) { q = Relu (c) }>
     }"""
     result = merge_depthwise_pointwise(build(HEADER + text, free=("x", "k")))
-    assert [refusal.reason for refusal in result.refused] == ["it lies in the body of a control-flow node"]
+    assert [item.reason for item in result.skipped] == ["it lies in the body of a control-flow node"]

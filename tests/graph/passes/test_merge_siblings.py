@@ -57,7 +57,7 @@ def holds_in_double(model, run, relative_l2, infer):
     infer(model)
     result = merge_siblings(model)
     assert len(result.rewritten) == 1
-    assert not result.refused
+    assert not result.skipped
     after = run(model, x=x)
     for got, wanted in zip(after, before, strict=True):
         assert got.shape == wanted.shape
@@ -163,7 +163,7 @@ def test_a_site_left_out_leaves_all_of_them(build):
 def test_is_no_site(build, text):
     result = merge_siblings(build(HEADER.format(opset=20) + text))
     assert not result.rewritten
-    assert not result.refused
+    assert not result.skipped
 
 
 @pytest.mark.parametrize(
@@ -172,14 +172,14 @@ def test_is_no_site(build, text):
 )
 def test_refuses_what_the_caller_may_feed(build, name, said):
     model = build(HEADER.format(opset=20) + SMALL, free=("x", name))
-    assert [refusal.reason for refusal in merge_siblings(model).refused] == [f"{said} {name!r} is not a constant"]
+    assert [item.reason for item in merge_siblings(model).skipped] == [f"{said} {name!r} is not a constant"]
     assert ops(model) == ["Conv", "Conv"]
 
 
 @pytest.mark.parametrize(("name", "shape", "role"), [("v", (5, 2, 1, 1), "weight"), ("b", (5,), "bias")])
 def test_refuses_what_is_not_finite(build, name, shape, role):
     model = build(HEADER.format(opset=20) + SMALL, values={name: np.full(shape, np.nan)})
-    reasons = [refusal.reason for refusal in merge_siblings(model).refused]
+    reasons = [item.reason for item in merge_siblings(model).skipped]
     assert reasons == [f"the folded {role} is not finite in float32"]
 
 
@@ -191,5 +191,5 @@ def test_refuses_the_body_of_a_branch(build):
     }"""
     model = build(HEADER.format(opset=20) + text, free=("x", "k"))
     result = merge_siblings(model)
-    assert [refusal.reason for refusal in result.refused] == ["it lies in the body of a control-flow node"]
+    assert [item.reason for item in result.skipped] == ["it lies in the body of a control-flow node"]
     assert ops(model) == ["Conv", "If"]

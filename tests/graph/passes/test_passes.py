@@ -29,7 +29,7 @@ def test_the_ledger_accounts_for_every_pass(build):
     assert (ledger.nodes_before, ledger.nodes_after) == (5, 4)
     record = ledger["fold_batchnorm"]
     assert record.rewritten == ("n",)
-    assert [refusal.node for refusal in record.refused] == ["y"]
+    assert [item.node for item in record.skipped] == ["y"]
     assert (record.nodes_before, record.nodes_after) == (5, 4)
     assert record.seconds > 0
     assert all(before.nodes_after == after.nodes_before for before, after in pairwise(ledger.passes))
@@ -134,7 +134,7 @@ def test_names_are_the_modules_unique_and_stable(build):
             node.metadata_props[NAME_SCOPES] = scope
     ledger = optimize(model)
     assert [node.name for node in model.graph] == ["l.conv", "l/Relu", "add_3", "same"]
-    assert [refusal.node for refusal in ledger["fold_batchnorm"].refused] == ["same"]
+    assert [item.node for item in ledger["fold_batchnorm"].skipped] == ["same"]
     optimize(model)
     assert [node.name for node in model.graph] == ["l.conv", "l/Relu", "add_3", "same"]
 

@@ -115,7 +115,7 @@ def test_what_changes_nothing_goes(build, infer, run, case):
     result = remove_no_ops(model)
     assert [node.op_type for node in model.graph] == ["Relu", "Neg"]
     assert result.rewritten == ["b"]
-    assert not result.refused
+    assert not result.skipped
     assert not model.graph.initializers
     np.testing.assert_array_equal(run(model, x=x)[0], before)
 
@@ -126,7 +126,7 @@ def test_what_changes_something_stays(build, infer, case):
     model = infer(build(text, values=values))
     result = remove_no_ops(model)
     assert not result.rewritten
-    assert not result.refused
+    assert not result.skipped
     assert len(model.graph) == 3
 
 
@@ -204,7 +204,7 @@ def test_refuses(build, infer, case):
     model = infer(build(text, **options))
     before = [node.op_type for node in model.graph]
     result = remove_no_ops(model)
-    assert [refusal.reason for refusal in result.refused] == [reason]
+    assert [item.reason for item in result.skipped] == [reason]
     assert not result.rewritten
     assert [node.op_type for node in model.graph] == before
 

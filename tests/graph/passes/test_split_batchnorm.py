@@ -36,7 +36,7 @@ def test_splits_and_then_folds(build, run, relative_l2, axis):
     before = run(model, x=x)[0]
     result = split_batchnorm(model)
     assert result.rewritten == ["y"]
-    assert not result.refused
+    assert not result.skipped
     assert sorted(ops(model)) == ["BatchNormalization"] * 3 + ["Concat", "Conv", "Conv", "ConvTranspose"]
     assert model.graph.outputs[0].producer().op_type == "Concat"
     assert not {"g", "b", "m", "v"} & set(model.graph.initializers)
@@ -124,12 +124,12 @@ def test_refuses_by_structure(build, case):
 )
 def test_refuses_what_the_caller_may_feed(build, name, role):
     result = split_batchnorm(build(graph(), free=("x", name)))
-    assert [refusal.reason for refusal in result.refused] == [f"the {role} {name!r} is not a constant"]
+    assert [item.reason for item in result.skipped] == [f"the {role} {name!r} is not a constant"]
 
 
 def test_refuses_another_number_of_channels(build):
     model = build(graph(joined="p, q", branches=BRANCHES.partition("r =")[0]))
-    assert [refusal.reason for refusal in split_batchnorm(model).refused] == ["it has 9 channels, its neighbor 7"]
+    assert [item.reason for item in split_batchnorm(model).skipped] == ["it has 9 channels, its neighbor 7"]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_refuses_another_number_of_channels(build):
 )
 def test_refuses_where_one_part_could_not_be_folded(build, values, reason):
     model = build(graph(), values={name: np.asarray(array) for name, array in values.items()})
-    assert [refusal.reason for refusal in split_batchnorm(model).refused] == [reason]
+    assert [item.reason for item in split_batchnorm(model).skipped] == [reason]
     assert ops(model).count("BatchNormalization") == 1
 
 
@@ -149,7 +149,7 @@ def test_a_batchnorm_behind_something_else_is_not_the_pattern(build):
     text = f"""{HEADER}g (float[1, 3, 4, 4] x, float[3] g, float[3] b, float[3] m, float[3] v) => (float y) {{
         c = Relu (x) y = BatchNormalization (c, g, b, m, v) }}"""
     result = split_batchnorm(build(text))
-    assert not result.refused
+    assert not result.skipped
     assert not result.rewritten
 
 
@@ -161,4 +161,4 @@ def test_refuses_the_body_of_a_branch(build):
                     else_branch = e () => (float q) {{ q = Relu (j) }}>
     }}"""
     result = split_batchnorm(build(text, free=("x", "k")))
-    assert [refusal.reason for refusal in result.refused] == ["it lies in the body of a control-flow node"]
+    assert [item.reason for item in result.skipped] == ["it lies in the body of a control-flow node"]

@@ -42,7 +42,7 @@ def test_a_float_operator_is_listed_unless_it_is_known(build):
         "conv0: its activation is not quantized",
         "conv0: its weight is not behind DequantizeLinear",
     ]
-    assert lint(model, TENSORRT, left=["conv0"]) == []
+    assert lint(model, TENSORRT, excluded=["conv0"]) == []
 
 
 def test_an_operator_of_another_domain_is_none_of_its_business(build):

@@ -62,10 +62,10 @@ def table(model, images):
 def test_each_term_leaves_its_layers_with_a_reason(model, table, text, left, placement):
     report = quantize(model, table, placement, QuantizationPolicy.parse(text))
     assert set(report.quantized) == NAMES - left
-    assert {refusal.node for refusal in report.left} == left
-    for refusal in report.left:
-        assert refusal.reason.removeprefix("excluded by the policy: ") in text
-    assert lint(model, placement, left=left) == []
+    assert {item.node for item in report.excluded} == left
+    for item in report.excluded:
+        assert item.reason.removeprefix("excluded by the policy: ") in text
+    assert lint(model, placement, excluded=left) == []
     assert lint(model, placement) == [] if not left else lint(model, placement) != []
 
 
@@ -78,7 +78,7 @@ def test_no_pair_stands_where_no_integer_layer_reads(model, table):
 def test_named_layers_are_left_and_a_wrong_name_is_an_error(model, table):
     policy = QuantizationPolicy.parse("all", exclude=("pw", "fc"))
     report = quantize(model.clone(), table, TENSORRT, policy)
-    assert [(refusal.node, refusal.reason) for refusal in report.left] == [
+    assert [(item.node, item.reason) for item in report.excluded] == [
         ("pw", "excluded by the policy: named"),
         ("fc", "excluded by the policy: named"),
     ]
@@ -90,7 +90,7 @@ def test_the_rest_is_float16_scales_too(model, table, run, images):
     x = images(3, 8, 8, 8)
     (exact,) = run(model, x=x)
     report = quantize(model, table, TENSORRT, QuantizationPolicy.parse("rest=fp16,no-first"))
-    assert lint(model, TENSORRT, left={refusal.node for refusal in report.left}) == []
+    assert lint(model, TENSORRT, excluded={item.node for item in report.excluded}) == []
     nodes = {node.name: node for node in model.graph}
     assert nodes["stem"].outputs[0].dtype == nodes["pw"].outputs[0].dtype == ir.DataType.FLOAT16
     for node in model.graph:

@@ -36,7 +36,7 @@ def check(model, placement, run, calibrated, x, axis):
     weight = next(iter(model.graph.initializers.values())).const_value.numpy()
     others = tuple(dimension for dimension in range(weight.ndim) if dimension != axis)
     report = quantize(model, calibrated(model, x), placement)
-    assert (len(report.quantized), report.left) == (1, ())
+    assert (len(report.quantized), report.excluded) == (1, ())
     assert lint(model, placement) == []
     found_axis, scales = scales_of_weight(model)
     assert found_axis == axis
@@ -71,7 +71,9 @@ def test_an_operator_without_an_integer_kernel_stays_float(build, table_of, plac
     model = build(text)
     report = quantize(model, table_of(x=(-1, 1), y=(-1, 1)), placement)
     assert (report.quantized, report.pairs) == ((), 0)
-    assert [item.reason for item in report.left] == [f"the {placement.name} Q/DQ scheme has no integer kernel for {op}"]
+    assert [item.reason for item in report.excluded] == [
+        f"the {placement.name} Q/DQ scheme has no integer kernel for {op}"
+    ]
 
 
 @PLACEMENTS
@@ -133,8 +135,8 @@ def test_what_int8_cannot_express_stays_float_with_the_reason(build, table_of, t
     before = [node.op_type for node in model.graph]
     report = quantize(model, table_of(x=(-1, 1), y=(-1, 1)), placement)
     assert report.quantized == ()
-    assert len(report.left) == 1
-    assert report.left[0].reason.startswith(reason)
+    assert len(report.excluded) == 1
+    assert report.excluded[0].reason.startswith(reason)
     assert [node.op_type for node in model.graph] == before
 
 
@@ -149,7 +151,7 @@ def test_a_weight_with_nan_stays_float(build, table_of):
     report = quantize(
         build(GEMM.format(shape="4, 8", attributes="transB=0", bias="[8]"), w=weight), table_of(x=(-1, 1)), TENSORRT
     )
-    assert report.left[0].reason == "its weight holds NaN or infinity"
+    assert report.excluded[0].reason == "its weight holds NaN or infinity"
 
 
 def test_a_dead_channel_keeps_the_precision_of_its_bias(build, run, calibrated, images):
@@ -157,7 +159,7 @@ def test_a_dead_channel_keeps_the_precision_of_its_bias(build, run, calibrated, 
     weight[3] = 0
     model = build(CONV.format(per=4, g=1, b=", float[8] b", c=", b"), w=weight, b=np.full(8, 0.333, np.float32))
     x = images(2, 4, 6, 6)
-    assert quantize(model, calibrated(model, x), ORT_CPU).left == ()
+    assert quantize(model, calibrated(model, x), ORT_CPU).excluded == ()
     (found,) = run(model, x=x)
     assert "y_scale" not in model.graph.initializers  # the answer stays float: channel 3 is unlike the others
     np.testing.assert_allclose(found[:, 3], 0.333, atol=1e-3)

@@ -92,4 +92,4 @@ def test_a_product_without_a_bias_is_left(build, calibrated, images):
     table = calibrated(model, x)
     report = correct_biases(model, lambda graph: quantize(graph, table, TENSORRT), lambda: [{"x": x}])
     assert report.corrected == ()
-    assert report.left[0].reason == "a MatMul has no bias"
+    assert report.skipped[0].reason == "a MatMul has no bias"

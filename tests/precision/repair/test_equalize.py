@@ -37,7 +37,7 @@ def test_a_planted_channel_is_evened_out_and_nothing_else_changes(build, run, im
     before = run(model, x=x)[0]
     uneven = largest(run, model, "r", x)
     report = equalize(model, [{"x": x[:2]}, {"x": x[2:]}])
-    assert (report.pairs, report.left) == (("conv0 -> conv2",), ())
+    assert (report.pairs, report.skipped) == (("conv0 -> conv2",), ())
     assert report.largest_factor >= 256
     np.testing.assert_array_equal(run(model, x=x)[0], before)  # powers of two round nothing
     even = largest(run, model, "r", x)
@@ -66,7 +66,7 @@ def test_a_relu6_whose_channels_are_even_stays(build, images):
     model = build(DEPTHWISE, **LIMITS)
     x = images(2, 4, 9, 9)
     report = equalize(model, [{"x": x}])
-    even = [refusal.node for refusal in report.left if refusal.reason == "its channels are even enough"]
+    even = [item.node for item in report.skipped if item.reason == "its channels are even enough"]
     clips = [node for node in model.graph if node.op_type == "Clip"]
     assert len(clips) + len([name for name in report.pairs if name.startswith(("conv0", "conv2"))]) == 2
     assert len(even) >= len(clips)
@@ -90,7 +90,7 @@ def test_what_does_not_commute_is_left(build, run, images, tail, reason):
     before = run(model, **feed)
     report = equalize(model, [feed])
     assert report.pairs == ()
-    assert reason in report.left[0].reason
+    assert reason in report.skipped[0].reason
     for ours, theirs in zip(run(model, **feed), before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
