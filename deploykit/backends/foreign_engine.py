@@ -4,10 +4,10 @@ An engine is native code, so this is for files that the user trusts by name. It 
 JSON is read by `plan/inspector.py`.
 """
 
-from importlib import import_module
 from importlib.util import find_spec
 
 from deploykit.backends.device import find_gpu
+from deploykit.backends.nvinfer import load_library
 from deploykit.backends.nvinfer_session import inspect_engine
 from deploykit.backends.tensorrt_rtx import no_device
 from deploykit.errors import UntrustedArtifact
@@ -25,7 +25,7 @@ def read_foreign_engine(content: bytes, *, precision: Precision, batch: int) -> 
             f"there is no stored plan, and the engine cannot be opened: {reason.what}", hint=reason.fix
         )
     name = next(name for name in LIBRARIES if find_spec(name))
-    trt = import_module(name)
+    trt = load_library(name)
     gpu = find_gpu()
     return read_inspector(
         inspect_engine(trt, content, batch=batch),

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
 from deploykit.backends.protocol import TypedGraph
@@ -110,6 +111,15 @@ def held_back() -> Iterator[_Held]:
             signal.raise_signal(held.signal)
     if held.error is not None:
         raise held.error
+
+
+def load_library(name: str) -> Any:
+    """The Python module `tensorrt` or `tensorrt_rtx`.
+
+    Signals wait until it is imported: a Ctrl-C in the middle of that comes out of the bindings as an ImportError.
+    """
+    with held_back():
+        return import_module(name)
 
 
 def new_log(trt: Any, *, verbose: bool = False) -> Any:

@@ -89,11 +89,10 @@ class TensorRTBackend:
     def open(self, engine: Engine, *, threads: int = 0) -> Session:  # noqa: ARG002 - no CPU threads are involved
         if reason := engine.reason or self.lacking() or no_device():
             raise BackendMissing(f"this engine cannot run here: {reason.what}", hint=reason.fix)
-        import tensorrt
-
+        from deploykit.backends.nvinfer import load_library
         from deploykit.backends.nvinfer_session import NvinferSession
 
-        return NvinferSession(tensorrt, engine)
+        return NvinferSession(load_library("tensorrt"), engine)
 
 
 def _build_here(typed: TypedGraph, settings: EngineSettings, progress: Progress | None) -> Engine:
@@ -101,10 +100,9 @@ def _build_here(typed: TypedGraph, settings: EngineSettings, progress: Progress 
 
     An inspector that cannot be read costs the plan, not the engine: `note` says what it was.
     """
-    import tensorrt
+    from deploykit.backends.nvinfer import compile_engine, load_library
 
-    from deploykit.backends.nvinfer import compile_engine
-
+    tensorrt = load_library("tensorrt")
     compiled = compile_engine(tensorrt, typed, settings, progress=progress)
     flavour = f"tensorrt {'.'.join(tensorrt.__version__.split('.')[:3])}"
     layers, missing = None, ""

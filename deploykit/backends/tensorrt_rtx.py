@@ -60,21 +60,19 @@ class TensorRTRTXBackend:
     def open(self, engine: Engine, *, threads: int = 0) -> Session:  # noqa: ARG002 - no CPU threads are involved
         if reason := engine.reason or self.unavailable() or no_device():
             raise BackendMissing(f"this engine cannot run here: {reason.what}", hint=reason.fix)
-        import tensorrt_rtx
-
+        from deploykit.backends.nvinfer import load_library
         from deploykit.backends.nvinfer_session import NvinferSession
 
-        return NvinferSession(tensorrt_rtx, engine)
+        return NvinferSession(load_library("tensorrt_rtx"), engine)
 
 
 def compile_with_rtx(
     typed: TypedGraph, settings: EngineSettings, progress: Progress | None, *, backend: str, reason: Reason | None
 ) -> Engine:
     """An engine and its plan; `reason` says why it cannot run here, and marks it as compiled ahead of time."""
-    import tensorrt_rtx
+    from deploykit.backends.nvinfer import compile_engine, load_library
 
-    from deploykit.backends.nvinfer import compile_engine
-
+    tensorrt_rtx = load_library("tensorrt_rtx")
     compile_typed = partial(compile_engine, tensorrt_rtx, typed, settings, targets=settings.targets, verbose=True)
     compiled = compile_typed(progress=progress)
     flavour = f"tensorrt-rtx {'.'.join(tensorrt_rtx.__version__.split('.')[:3])}"

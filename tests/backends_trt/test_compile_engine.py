@@ -11,7 +11,7 @@ import pytest
 import small_graphs
 from small_graphs import FLOAT, HALF, INT8, INT8_WITH_INT32_BIAS, UNKNOWN_OP, spec
 
-from deploykit.backends.nvinfer import compile_engine
+from deploykit.backends.nvinfer import compile_engine, load_library
 from deploykit.errors import BuildFailed, UsageError
 from deploykit.plan.rtx_log import parse_layers, read_log
 from deploykit.plan.summary import summarize
@@ -207,7 +207,7 @@ BUILD_AND_SIGNAL = """
     from pathlib import Path
     sys.path.insert(0, {tests!r})
     import small_graphs, tensorrt_rtx
-    from deploykit.backends.nvinfer import compile_engine
+    from deploykit.backends.nvinfer import compile_engine, load_library
 
     def terminated(number, frame):
         raise SystemExit(128 + number)
@@ -260,3 +260,13 @@ def test_the_layers_name_the_nodes_fused_into_them(tmp_path):
     compiled, _ = compile_small(tmp_path)
     fused = {node: layer.kind for layer in parse_layers(compiled.log) for node in layer.nodes}
     assert {"conv1", "relu1", "conv2", "sum", "fc"} <= set(fused)
+
+
+def test_a_signal_waits_until_the_library_is_loaded(tmp_path, monkeypatch):
+    (tmp_path / "interrupted_library.py").write_text(
+        "import signal\nsignal.raise_signal(signal.SIGINT)\nloaded = True\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        load_library("interrupted_library")
+    assert sys.modules.pop("interrupted_library").loaded

@@ -59,4 +59,4 @@ def test_a_driver_that_does_not_start_is_quoted(monkeypatch, fresh_probe):
 def test_a_driver_without_devices(monkeypatch, fresh_probe):
     monkeypatch.setattr(device.ctypes, "CDLL", lambda name: BrokenDriver(count=0))
     assert device.find_gpu() is None
-    assert "counts none" in device.why_no_gpu().what
+    assert "the driver reports none" in device.why_no_gpu().what

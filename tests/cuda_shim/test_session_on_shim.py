@@ -413,7 +413,7 @@ def test_full_tensorrt_builds_with_a_plan(driver, tmp_path, monkeypatch, text, p
 
 def test_a_foreign_engine_has_the_plan_that_its_inspector_tells(driver, case, monkeypatch):
     monkeypatch.setattr(foreign_engine, "find_spec", lambda name: name == "tensorrt")
-    monkeypatch.setattr(foreign_engine, "import_module", lambda name: fake_tensorrt.FakeTensorRT(trt))
+    monkeypatch.setattr(foreign_engine, "load_library", lambda name: fake_tensorrt.FakeTensorRT(trt))
     plan = foreign_engine.read_foreign_engine(case.engine.content, precision=Precision.FP32, batch=2)
     assert plan.compiler.startswith("tensorrt ")
     assert plan.layers[0].inputs[0].shape == (2, 8, 16, 16)
