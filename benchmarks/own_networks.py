@@ -85,7 +85,7 @@ def small(workspace: Workspace, names: list[str]) -> Iterator[str]:
     remarks = []
     for name in names:
         model = ModelSpec(f"small_networks:{name}", input_shape=tuple(map(parse_input_shape, NETWORKS[name])))
-        data = Synthetic.NOISE if len(NETWORKS[name]) > 1 else None  # photographs fill one input only
+        data = Synthetic.NOISE if len(NETWORKS[name]) > 1 else None  # images fill one input only
         spec = BuildSpec(model, batch=BatchRange.parse("1"), data=data)
         found = verify(workspace, Request(spec, BACKENDS, tuple(Precision), BenchSettings())).rows
         rows = {row.label: row for row in found}

@@ -207,7 +207,7 @@ def _parse_onnx(path: Path, limits: "OnnxLimits") -> "onnx.ModelProto":
 
 
 def read_image(path: Path) -> "Image.Image":
-    """A photograph as 8-bit RGB, turned the way its EXIF orientation says.
+    """An image as 8-bit RGB, turned the way its EXIF orientation says.
 
     Raises UsageError where there is no such file, and UntrustedArtifact where it is no image, is cut short, has
     more than `MAX_IMAGE_PIXELS` pixels or holds floating-point values.

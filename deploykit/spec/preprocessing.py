@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 
 from deploykit.errors import UnknownName, UsageError
 
-CROP_SHARE = 0.875  # 224 of 256: the part of a resized photograph that a network without a card is shown
+CROP_SHARE = 0.875  # 224 of 256: the part of a resized image that a network without a card is shown
 UNCUT = 64  # pixels
 WHITE = 255.0
 GREY = (0.5,)
@@ -29,9 +29,9 @@ SYNTAX = f"write {', '.join(PRESETS)}, or key=value of {', '.join(KEYS)}, with c
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How a photograph becomes a network's input: brought to size, scaled, normalized.
+    """How an image becomes a network's input: brought to size, scaled, normalized.
 
-    `crop` is the input's side, or its (height, width), pixels. `fit` says how a photograph comes to it: `crop` resizes
+    `crop` is the input's side, or its (height, width), pixels. `fit` says how an image comes to it: `crop` resizes
     it, at its own ratio, until a square input's crop is `resize` on the short side, then cuts the middle; `stretch`
     resizes to the input whatever the ratio; `letterbox` resizes until all of it fits and fills up with grey `pad`.
 

@@ -20,7 +20,7 @@ SEED = 1  # other images than those that BatchNorm statistics were estimated on
 
 
 def check_export(workspace: Workspace, exported: Exported) -> ParityResult:
-    """The verdict on seeded noise: no photographs are needed for it.
+    """The verdict on seeded noise: no images are needed for it.
 
     Of a network that cannot be fed, run or evaluated it is inconclusive: the exported graph is there nonetheless.
     """

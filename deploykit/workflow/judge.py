@@ -87,8 +87,8 @@ def nature_of(exported: Exported) -> Nature:
 
 @dataclass
 class Judge:
-    """Judges rows of one network on the same `images`: photographs first, `photographs` of them (or what stands for
-    them), then white noise.
+    """Judges rows of one network on the same `images`, `count` in all: the first `without_noise` of them are those of
+    the data, or what stands in for it, and white noise follows.
 
     The reference and each typed graph are run once, whatever the number of rows. `calibration` gives the images that
     INT8 was calibrated on.
@@ -98,7 +98,7 @@ class Judge:
     exported: Exported
     images: Feed
     count: int
-    photographs: int
+    without_noise: int
     batch: int
     calibration: Inputs | None
     literal: dict[str, dict[str, Array]] = field(default_factory=dict)  # by digest of the typed graph
@@ -106,12 +106,12 @@ class Judge:
     """What ONNX Runtime's quantizer answers, by symmetric activations and seven bits."""
 
     def verdict(self, built: Built, outputs: Sequence[Feed] | None) -> ParityResult:
-        """Of the engine's `outputs`, or of its typed graph alone where they are None.
+        """The verdict on the engine's `outputs`, or on its typed graph alone where they are None.
 
-        FP32 and FP16 answer for all images, INT8 for photographs: it was calibrated on such.
+        FP32 and FP16 are judged on all images, INT8 on those of the data: it was calibrated on such.
         """
         precision = self._nature.computes(built.engine.precision)
-        shown = self.photographs if built.engine.precision is Precision.INT8 else self.count
+        shown = self.without_noise if built.engine.precision is Precision.INT8 else self.count
         reference = self.reference
         engine = literal = None
         blame = ""
@@ -282,7 +282,7 @@ class Judge:
         session = open_session(entry.path("model.onnx"), optimize=False)
         names = list(self.reference.exact)
         answers = [compute(session, names, feed) for feed in self.feeds(self.exported.inputs)]
-        return self._first(joined(answers, self.exported.batch_axes, self._apart), self.photographs)
+        return self._first(joined(answers, self.exported.batch_axes, self._apart), self.without_noise)
 
 
 def reference_outputs(

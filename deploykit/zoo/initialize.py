@@ -2,7 +2,7 @@
 
 A network with random weights stands in for a trained one wherever no checkpoint is at hand. For speed any numbers
 would do; for parity they must not vanish, explode, or give every image the same logits. Three steps see to that:
-weights scaled by fan-in, BatchNorm statistics estimated on images, and images whose spectrum is a photograph's.
+weights scaled by fan-in, BatchNorm statistics estimated on images, and noise with the spectrum of natural images.
 Importing this module imports no torch; noise needs none.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BATCHNORM_SHIFT = 1.0
 BATCHNORM_SPREAD = 0.1  # standard deviation of BatchNorm's scale and shift around their means
 BIAS_SPREAD = 0.05  # more would drown what VGG-16 without BatchNorm makes of small images
-SHARED_LUMINANCE = 0.9  # of the variance: the color channels of photographs correlate about this much
+SHARED_LUMINANCE = 0.9  # of the variance: the color channels of natural images correlate about this much
 
 
 def initialize(module: "nn.Module", *, seed: int) -> None:
@@ -99,7 +99,7 @@ def calibration_noise(
 ) -> "Iterator[np.ndarray[Any, np.dtype[np.float32]]]":
     """`batches` arrays of `batch` images shaped as `spec` says, mean 0 and variance 1 per channel over all images.
 
-    The amplitude of spatial frequency f falls as 1/f, as in photographs (Field, "Relations between the statistics of
+    The amplitude of spatial frequency f falls as 1/f, as in natural images (Field, "Relations between the statistics of
     natural images and the response properties of cortical cells", 1987); channels share most of their variance.
     Single images differ in brightness and contrast. The same arguments give the same bits.
 

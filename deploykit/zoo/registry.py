@@ -252,7 +252,7 @@ def output_specs(spec: ModelSpec) -> tuple[TensorSpec, ...]:
 
 
 def preprocessing(spec: ModelSpec) -> Preprocessing:
-    """How photographs become this network's input at the size that `spec` asks for."""
+    """How images become this network's input at the size that `spec` asks for."""
     card = card_of(spec)
     if (axes := ImageAxes.of(input_spec(spec))) is None:
         raise UsageError(f"{spec.name} takes {input_spec(spec)}, which is not an image")
