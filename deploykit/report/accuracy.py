@@ -48,7 +48,9 @@ def render_accuracy(report: AccuracyReport, *, file: TextIO | None = None) -> No
     said = remarks((line.row, _said(line)) for line in rows)
     below = [f"{', '.join(names)}: {text}" for text, names in said.items()]
     if any(row.flips for row in rows):
-        below.append("lost, gained: images that only the first row, only this row gets right; p: exact McNemar test.")
+        below.append(
+            "lost: right in the baseline (the first row), wrong here; gained: the reverse; p: exact McNemar test."
+        )
     render_lines(["", *below] if below else [], file=file)
 
 

@@ -24,8 +24,8 @@ from deploykit.spec.reports import PassRecord
 
 FUSIONS = (*SAFE_FUSIONS, *COST_BASED_FUSIONS)
 NO_OWN_KERNEL = (
-    "no convolution or matrix product of the plan is named after it; small ones are computed inside generated kernels, "
-    "constant ones not at all"
+    "no convolution or matrix product of the plan has its name: small ones are computed inside generated kernels, "
+    "constant ones are folded"
 )
 NAMED = 6  # nodes listed by name before "and n more"
 
@@ -36,7 +36,7 @@ def describe_export(facts: ExportResult) -> dict[str, str]:
         "weights": with_notes(facts.weights, facts.weights_notes),
         "onnx": f"{facts.onnx}{_kept(facts)}",
         "digest": facts.digest,
-        "the file": "\n".join(facts.notes),
+        "file notes": "\n".join(facts.notes),
         "inputs": ", ".join(facts.inputs),
         "nodes": f"{facts.nodes_exported} exported, {facts.nodes} after clean-up and fusions",
         "fusions": _decision(facts.decision),
@@ -112,7 +112,7 @@ def _decision(found: FusionDecision | None) -> str:
     if not found:
         return ""
     tried = f"{len(found.steps)} candidates in {found.seconds:.0f} s"
-    ended = f"the budget of {found.budget_seconds:g} s ran out, the rest stays as it was" if found.ran_out else ""
+    ended = f"stopped by the budget of {found.budget_seconds:g} s, with candidates untried" if found.ran_out else ""
     lines = [found.said, f"chosen by {found.objective}", f"{found.change}; {tried}", ended]
     return "\n".join(filter(None, lines))
 
@@ -137,7 +137,7 @@ def describe_build(facts: BuildResult) -> dict[str, str]:
         "inputs": ", ".join(facts.inputs),
         "batch": f"{facts.batch}, TF32 {'on' if facts.tf32 else 'off'}",
         "onnx": str(facts.onnx),
-        "the file": "\n".join(facts.notes),
+        "file notes": "\n".join(facts.notes),
         "typed onnx": str(facts.typed_onnx) if facts.typed_onnx != facts.onnx else "",
         "typing": _typing(facts.typing),
         "overflow": _overflow(facts.overflow),
@@ -162,7 +162,7 @@ def _layers(found: Int8LayerDecision | None) -> str:
     if not found:
         return ""
     tried = [f"{name}: {figure}" for name, figure in found.candidates.items()]
-    half = f"without INT8, all in fp16: {found.fp16}"
+    half = f"fp16, no INT8: {found.fp16}"
     return "\n".join([found.policy, f"chosen by {found.objective}", *tried, half])
 
 
@@ -171,8 +171,8 @@ def _typing(report: TypingReport | None) -> str:
         return ""
     if isinstance(report, Int8Report):
         left = [f"{item.node}: {item.reason}" for item in report.excluded]
-        said = f"{len(report.quantized)} weighted layers read int8, {report.pairs} Q/DQ pairs"
-        said += f", placement {report.placement}" + (f", {_left(left)}" if left else "")
+        said = f"{len(report.quantized)} Conv/Gemm layers in INT8, {report.pairs} Q/DQ pairs"
+        said += f", Q/DQ scheme {report.placement}" + (f", {_left(left)}" if left else "")
         floats = [f"{item.node}: {item.reason}" for item in report.floats]
         said += f"\nnot quantized: {_some(floats)}" if floats else ""
         return said + (f"\nthe rest: {_float16(report.rest)}" if report.rest else "")
@@ -209,14 +209,14 @@ def _repair(found: RepairResult | None) -> str:
     said = [found.asked]
     if (even := found.equalized) is not None:
         factor = f", by factors up to {even.largest_factor:g}" if even.pairs else ""
-        said.append(f"channels evened out between {len(even.pairs)} pairs of layers{factor}")
+        said.append(f"cross-layer equalization of {len(even.pairs)} pairs of layers{factor}")
     if (bias := found.correction) is not None:
         before, after = bias.error_before, bias.error_after
-        change = f"squared error of the outputs on the calibration images times {after / before:.2f}" if before else ""
+        change = f"squared output error on the calibration images x {after / before:.2f}" if before else ""
         said.append(
-            f"biases of {len(bias.corrected)} layers corrected: {change}"
+            f"bias correction of {len(bias.corrected)} layers: {change}"
             if bias.kept
-            else f"biases left as they were: corrected, {change}"
+            else f"bias correction discarded: {change}"
         )
     return "\n".join(said)
 
@@ -243,10 +243,10 @@ def _plan(plan: PlanSummary) -> dict[str, str]:
     counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     reads = ", ".join(f"{count} {kind}" for kind, count in plan.weighted_reads.items())
     other = [f"{node} reads {kind}" for node, kind in plan.other_precision.items()]
-    accounted = f"{plan.weighted_accounted} of {plan.weighted_nodes} weighted nodes found in the plan"
+    accounted = f"{plan.weighted_accounted} of {plan.weighted_nodes} Conv/Gemm nodes matched to kernels"
     return {
         "kernels": f"{plan.kernels} ({counted})",
-        "MB moved": f"{plan.mb_moved:.1f} for a batch of {plan.batch}",
+        "traffic": f"{plan.mb_moved:.1f} MB for a batch of {plan.batch} (computed)",
         "engine MB": f"{plan.engine_mb:.1f}",
         "precision": f"{accounted}; kernels read {reads}" if reads else accounted,
         "other types": _some(other),
@@ -256,7 +256,7 @@ def _plan(plan: PlanSummary) -> dict[str, str]:
 
 def _left(items: Iterable[str]) -> str:
     listed = list(items)
-    return f"{len(listed)} left as they are ({_some(listed)})"
+    return f"{len(listed)} skipped ({_some(listed)})"
 
 
 def _some(listed: Sequence[str]) -> str:

@@ -56,11 +56,11 @@ def _facts(found: Inspection) -> dict[str, str]:
         "weights": with_notes(found.weights, found.weights_notes) or "not known: the engine is from elsewhere",
         "calibration": describe_ranges(found.calibration),
         "preprocessing": describe_preprocessing(found.calibration.preprocessing if found.calibration else None),
-        "compiler": f"{found.compiler}{targets}; read from its {found.source}",
+        "compiler": f"{found.compiler}{targets}; parsed from the {found.source}",
         "kernels": f"{summary.kernels}",
-        "MB moved": f"{summary.mb_moved:.1f} for a batch of {found.batch}",
+        "traffic": f"{summary.mb_moved:.1f} MB for a batch of {found.batch} (computed)",
         "MB": ", ".join([f"engine {summary.engine_mb:.1f}", *sizes]),
-        "precision": f"{summary.weighted_accounted} of {summary.weighted_nodes} weighted nodes accounted for",
+        "precision": f"{summary.weighted_accounted} of {summary.weighted_nodes} Conv/Gemm nodes matched to kernels",
         "roofline": _bound(found.roofline),
     }
 
@@ -93,7 +93,7 @@ def _kinds(found: Inspection) -> None:
 
 def _most_traffic(found: Inspection, top: int) -> None:
     layers, total = found.layers, found.summary.bytes_moved
-    _heading(f"{_most(layers, top)} kernels that move the most bytes")
+    _heading(f"{_most(layers, top)} kernels with the most memory traffic")
     _kernels(layers, top, by=_bytes_moved, part=lambda each: share(each.bytes_moved, total))
 
 
@@ -157,9 +157,9 @@ def _audit(found: Audit, top: int) -> None:
 def _conversions(found: Inspection) -> None:
     groups, total = found.conversions_by_kind, found.summary.bytes_moved
     if not groups:
-        render_lines(["No kernel only converts."])
+        render_lines(["No kernel only converts types or layouts."])
         return
-    _heading("Kernels that only convert, with what rides in them")
+    _heading("Kernels that only convert, with the operators fused into them")
     lines = [
         [
             group.what,

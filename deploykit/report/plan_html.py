@@ -26,7 +26,7 @@ SIZES = {
     "activation_bytes": "activations",
     "scratch_bytes": "scratch",
 }
-AHEAD = "An ahead-of-time plan: it settles kernels, types and bytes. No time in it was measured."
+AHEAD = "An ahead-of-time plan: kernels, types and bytes are those of the engine. No time in it was measured."
 STYLE = """
 :root{--ink:#1d2430;--soft:#5c6675;--page:#fff;--panel:#f5f6f8;--line:#dde1e7;--warn:#a8480a;
 --float:#c98a1b;--half:#2f74b5;--int8:#2c8a6b;--other:#8a8f99}
@@ -91,14 +91,14 @@ def _facts(found: Inspection) -> str:
     known = {said: getattr(summary, name) for name, said in SIZES.items()}
     sizes = [f"{said} {size / 1e6:.1f}" for said, size in known.items() if size is not None]
     facts = {
-        "compiler": f"{found.compiler}, read from its {found.source}",
+        "compiler": f"{found.compiler}, parsed from the {found.source}",
         "target": ", ".join(found.targets),
         "precision": found.precision,
         "batch": found.batch,
         "kernels": summary.kernels,
-        "MB moved": f"{summary.mb_moved:.1f} a batch",
+        "memory traffic": f"{summary.mb_moved:.1f} MB a batch (computed)",
         "MB": ", ".join([f"engine {summary.engine_mb:.1f}", *sizes]),
-        "weighted nodes": f"{summary.weighted_accounted} of {summary.weighted_nodes} accounted for",
+        "Conv/Gemm nodes": f"{summary.weighted_accounted} of {summary.weighted_nodes} matched to kernels",
     }
     pairs = "".join(f"<dt>{name}</dt><dd>{_text(value)}</dd>" for name, value in facts.items() if value != "")
     return f"<dl>{pairs}</dl>"
@@ -138,7 +138,7 @@ def _roofline(found: Roofline | None) -> str:
     doubts = f" Approximate figures: {', '.join(approximate)}." if approximate else ""
     note = (
         f"At least {found.total_us:.1f} us a batch on {found.gpu.name}: {found.assumes}.{doubts} "
-        "A circle is a kernel that computes products, the larger the dearer."
+        "A circle is a kernel that computes products, its area the lower bound of its time."
     )
     return _section("Roofline", f"<p class=soft>{_text(note)}</p><div class='scroll wide'>{roofline_plot(found)}</div>")
 
@@ -183,7 +183,7 @@ def _kernels(found: Inspection) -> str:
         for number, layer in enumerate(layers, start=1)
     ]
     most = {number for number, layer in enumerate(layers) if layer.bytes_moved >= floor[0]}
-    note = f"<p class=soft>In the order of execution; the {MARKED} that move the most bytes are tinted.</p>"
+    note = f"<p class=soft>In the order of execution; the {MARKED} with the most memory traffic are tinted.</p>"
     numbers = (0, 5, 6, *((7,) if bounded else ()))
     return note + _table((*headings, "ONNX nodes", "PyTorch modules"), rows, numbers=numbers, most=most)
 

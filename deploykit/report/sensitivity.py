@@ -21,24 +21,29 @@ def render_sensitivity(found: Sensitivity, *, file: TextIO | None = None) -> Non
             "weights": with_notes(found.weights, found.weights_notes),
             "ranges": f"{found.method} over {found.images} images ({found.data})",
             "preprocessing": describe_preprocessing(found.preprocessing),
-            "judged by": f"{found.judged_by}; TensorRT's placement, run literally",
+            "judged by": f"{found.judged_by}; TensorRT's Q/DQ graph, executed without runtime optimizations",
             "plans": found.objective,
         },
         file=file,
     )
-    render_lines(["", f"One layer alone in INT8, the worst {len(shown)} of {len(found.layers)}:", ""], file=file)
+    render_lines(
+        [
+            "",
+            f"One layer in INT8, all others in float: the {len(shown)} of {len(found.layers)} with the largest loss:",
+            "",
+        ],
+        file=file,
+    )
     headings = ["layer", "kind", "SQNR dB", *(["top-1 lost, points [95 % CI]"] if labeled else [])]
     lines = [[layer.node, layer.kind, *_loss(layer.loss)][: len(headings)] for layer in shown]
     render_table(headings, lines, right=("SQNR dB",), file=file)
-    render_lines(["", "Mixed graphs, the most harmful layers in FP16:", ""], file=file)
+    render_lines(["", "Mixed graphs, the layers with the largest loss in FP16:", ""], file=file)
     headings = ["in FP16", "SQNR dB", *(["top-1 lost, points [95 % CI]"] if labeled else []), "plan", ""]
     rows = [_stop(stop, len(found.layers), labeled=labeled) for stop in found.stops]
     render_table(headings, rows, right=("SQNR dB",), file=file)
     if stop := found.chosen:
         options = " ".join(["--int8-policy rest=fp16", *(f"--int8-exclude {node}" for node in stop.left)])
-        render_lines(
-            ["", f"To build the chosen one: {options if stop.left else '--precision int8 as it is'}"], file=file
-        )
+        render_lines(["", f"To build the chosen one: {options if stop.left else '--precision int8'}"], file=file)
 
 
 def _stop(stop: Stop, layers: int, *, labeled: bool) -> list[str]:

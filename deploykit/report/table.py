@@ -17,7 +17,7 @@ from deploykit.results.row import Row, remarks
 
 DIGEST_DIGITS = 12
 # Columns of plain numbers, aligned to the right.
-FIGURES = ("batch", "images\n/s", "steps", "kernels", "MB\nmoved", "engine\nMB")
+FIGURES = ("batch", "images\n/s", "steps", "kernels", "traffic\nMB", "engine\nMB")
 Column = tuple[str, Callable[[Row], str]]
 
 
@@ -36,8 +36,10 @@ def render_report(report: Report, *, file: TextIO | None = None) -> None:
     )
     below = [f"[{number}] {', '.join(names)}: {text}" for number, (text, names) in enumerate(said.items(), start=1)]
     below += _different_graphs(report.rows) + _limits(report.rows) + _apart(report.rows)
+    if any(row.plan for row in report.rows):
+        below.append("Traffic: bytes that the kernels read and write per batch, computed from the compiled plan.")
     if any(row.latency_ms and not row.mode for row in report.rows):
-        below.append("The first run of each block is left out of the statistics, by rule; --json has every sample.")
+        below.append("The first run of each block is excluded from the statistics; --json has every sample.")
     if any(row.latency_ms and row.mode for row in report.rows):
         below.append("Every timed step counts; --json has each of them, and the burn-in.")
     render_lines(["", *below] if below else [], file=file)
@@ -87,7 +89,7 @@ def _columns(report: Report, remarks: Mapping[str, list[str]]) -> list[Column]:
         ("steps", lambda row: str(row.per_batch_ms.n) if row.per_batch_ms else ""),
         ("parity", lambda row: _parity(row.parity)),
         ("kernels", lambda row: f"{row.plan.kernels}" if row.plan else ""),
-        ("MB\nmoved", lambda row: f"{row.plan.mb_moved:.1f}" if row.plan else ""),
+        ("traffic\nMB", lambda row: f"{row.plan.mb_moved:.1f}" if row.plan else ""),
         ("engine\nMB", lambda row: f"{row.plan.engine_mb:.1f}" if row.plan else ""),
     ]
 
@@ -99,7 +101,7 @@ def _said(row: Row) -> list[str]:
     graph_only = (
         isinstance(parity, ParityResult)
         and parity.worst.scope == "typed graph"
-        and "parity is that of the typed graph: no engine ran"
+        and "parity of the typed graph, as no engine ran"
     )
     return [text for text in (row.reason, row.note, graph_only, judged) if text]
 
@@ -115,14 +117,14 @@ def _different_graphs(rows: tuple[Row, ...]) -> list[str]:
     if len(set(graphs.values())) < 2:
         return []
     listed = ", ".join(f"{name} {digest[:DIGEST_DIGITS]}" for name, digest in graphs.items())
-    return [f"INT8 rows ran different typed graphs, one per placement: {listed}."]
+    return [f"INT8 rows use different Q/DQ graphs (TensorRT and ORT schemes): {listed}."]
 
 
 def _apart(rows: tuple[Row, ...]) -> list[str]:
     """Times that are no latency, in lines of their own."""
     cold = [f"{row.label} {row.cold_ms:.0f} ms" for row in rows if row.cold_ms is not None]
     built = [
-        f"{row.label} {row.build_seconds:.1f} s{' (before; now from the store)' if row.cache_hit else ''}"
+        f"{row.label} {row.build_seconds:.1f} s{' (cached)' if row.cache_hit else ''}"
         for row in rows
         if row.build_seconds is not None
     ]

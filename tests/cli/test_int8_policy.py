@@ -98,8 +98,8 @@ def test_a_build_says_what_was_repaired(run, photographs):
     done = run("build", "test_resnet", *RTX, "--data", photographs, "--int8-repair", "bias,equalize,clip")
     assert done.returncode == 0, done.stderr
     assert ["repair", "clip,equalize,bias"] in [line.split() for line in done.stdout.splitlines()]
-    assert "channels evened out between " in done.stdout
-    assert "squared error of the outputs on the calibration images times 0." in done.stdout
+    assert "cross-layer equalization of " in done.stdout
+    assert "squared output error on the calibration images x 0." in done.stdout
 
 
 def test_a_table_is_of_the_graph_that_equalization_makes(run, photographs, tmp_path):

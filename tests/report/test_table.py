@@ -70,25 +70,26 @@ torch       torch 2.15.0 (cpu)
 ort         onnxruntime 1.27.0 CPUExecutionProvider
 trt         tensorrt-rtx 1.7.1 (ahead of time)
 
-                                                                                                           MB  engine
-backend  precision  state            median ms [95 % CI]   time / torch fp32     parity        kernels  moved      MB
----------------------------------------------------------------------------------------------------------------------
+                                                                                                        traffic  engine
+backend  precision  state            median ms [95 % CI]   time / torch fp32     parity        kernels       MB      MB
+-----------------------------------------------------------------------------------------------------------------------
 torch    fp32       measured         140.9 [140.5, 141.3]  1                     96.3 dB pass
 ort      fp32       measured         21.80 [21.50, 22.10]  0.155 [0.152, 0.158]  97.0 dB pass
 ort      fp16       measured [1]     139.9 [139.5, 140.3]  within noise          36.3 dB pass
 ort      int8       measured [2]     6.925 [6.900, 6.950]  0.050 [0.049, 0.051]  12.3 dB fail
 torch    int8       unavailable [3]
-trt      fp16       built [4]                                                                       58  518.4    51.2
-trt      int8       built [4]                                                                      106  946.0    26.1
+trt      fp16       built [4]                                                                       58    518.4    51.2
+trt      int8       built [4]                                                                      106    946.0    26.1
 
 [1] ort fp16: computed in float32
 [2] ort int8: parity fail: logits: 12.3 dB; at least 20
 [3] torch int8: eager PyTorch has no INT8 path here
 [4] trt fp16, trt int8: no NVIDIA GPU; install NVIDIA's driver
-INT8 rows ran different typed graphs, one per placement: ort int8 3f2a91c0aaaa, trt int8 8c11d2aabbbb.
+INT8 rows use different Q/DQ graphs (TensorRT and ORT schemes): ort int8 3f2a91c0aaaa, trt int8 8c11d2aabbbb.
 Cold start, open and first run: torch fp32 812 ms.
-Build: trt fp16 0.4 s, trt int8 0.6 s (before; now from the store).
-The first run of each block is left out of the statistics, by rule; --json has every sample.
+Build: trt fp16 0.4 s, trt int8 0.6 s (cached).
+Traffic: bytes that the kernels read and write per batch, computed from the compiled plan.
+The first run of each block is excluded from the statistics; --json has every sample.
 """
 
 
