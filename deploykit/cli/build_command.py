@@ -133,7 +133,7 @@ def chosen_by_default(spec: BuildSpec) -> dict[str, str]:
 
 def _unread(spec: BuildSpec) -> set[str]:
     """Options that nothing reads at this precision: no default of theirs was chosen."""
-    unread = set() if spec.precision is Precision.INT8 else set(INT8)
+    unread = {"seed"} if spec.precision is Precision.INT8 else {"seed", *INT8}  # the weights say their seed
     if spec.calibration.table is not None:
         unread |= set(CALIBRATION)
     if spec.calibration.method != "percentile":

@@ -38,7 +38,8 @@ def defaults(*, unasked: Collection[str] = ()) -> dict[str, str]:
     found = {}
     for parameter in context.command.params:
         name, value = str(parameter.name), context.params.get(str(parameter.name))
-        chosen = context.get_parameter_source(name) is ParameterSource.DEFAULT and value not in (None, (), "", False)
+        empty = value is None or value is False or value in ((), "")
+        chosen = context.get_parameter_source(name) is ParameterSource.DEFAULT and not empty
         if chosen and isinstance(parameter, click.Option) and name not in unasked:
             found[parameter.opts[0]] = "" if value is True else str(value)
     return found

@@ -50,9 +50,7 @@ def require_rows(spec: BuildSpec, precisions: Collection[Precision], backends: C
     from deploykit.api.choices import compiles
 
     if spec.policy.auto:
-        raise UsageError(
-            "--int8-policy plan is decided by `build` and `inspect`", hint="give the policy that they print"
-        )
+        raise UsageError("--int8-policy plan requires `build` or `inspect`", hint="give the policy that they print")
     check_exceptions(precisions, keep_fp32=spec.keep_fp32, policy=spec.policy)
     require_auto(auto=spec.fusions.auto)
     if Precision.INT8 not in precisions:

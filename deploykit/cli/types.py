@@ -122,8 +122,8 @@ def parse_repair(text: str) -> Repair:
 
 def parse_streams(text: str) -> int | None:
     """None where TensorRT decides."""
-    if text != AUTO and not text.isdecimal():
-        raise UsageError(f"--max-aux-streams is {text!r}", hint="give a number from 0 to 7, or auto")
+    if text not in STREAM_WORDS:
+        raise UsageError(f"--max-aux-streams {text} is not one of {', '.join(STREAM_WORDS)}", hint="0 is the default")
     return None if text == AUTO else int(text)
 
 
@@ -170,12 +170,13 @@ def words(*fixed: str) -> Words:
 
 
 TORCHVISION, SEEDED, AUTO = "torchvision", "seeded", "auto"
+STREAM_WORDS = (*"01234567", AUTO)
 PRECISION = Parsed(Precision.parse, words(*Precision), metavar="[fp32|fp16|int8]")
 PRECISIONS = Parsed(parse_precisions, words(*Precision), metavar="[fp32|fp16|int8],...", several=True)
 BACKENDS = Parsed(parse_backends, backend_words, metavar="[torch|ort|trt|trt-rtx],...", several=True)
 COMPILER = Parsed(parse_compiler, words("trt", "trt-rtx"), metavar="[trt|trt-rtx]")
 GPU = Parsed(str, gpu_words, metavar="SM|GPU")
-STREAMS = Parsed(parse_streams, words(*"01234567", AUTO), metavar="[0-7|auto]")
+STREAMS = Parsed(parse_streams, words(*STREAM_WORDS), metavar="[0-7|auto]")
 FUSIONS = Parsed(
     Fusions.parse,
     words("none", "safe", "auto", *SAFE_FUSIONS, *COST_BASED_FUSIONS),

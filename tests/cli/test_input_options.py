@@ -278,3 +278,4 @@ def test_no_default_is_named_that_nothing_read(run, tmp_path, photographs):
     found = json.loads(run(*asked, "--table", table).stdout)["defaults"]
     assert not {"--calibration-images", "--calibration-method", "--percentile", "--keep-io"} & set(found)
     assert found["--int8-policy"] == "all"
+    assert found["--max-aux-streams"] == "0"

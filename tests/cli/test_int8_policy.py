@@ -65,7 +65,10 @@ def test_onnxruntimes_row_says_why_it_has_no_float16(run, photographs):
     [
         (["build", "test_resnet", *RTX, "--int8-policy", "no-pointwize"], "did you mean no-pointwise"),
         (["build", "test_resnet", *RTX, "--int8-exclude", "conv9"], "unknown weighted layer 'conv9'"),
-        (["verify", "test_resnet", "--int8-policy", "plan"], "decided by `build` and `inspect`"),
+        (
+            ["verify", "test_resnet", "--int8-policy", "plan"],
+            "--int8-policy plan requires `build` or `inspect`; give the policy that they print",
+        ),
     ],
 )
 def test_a_wrong_request_names_the_fix(run, arguments, said):

@@ -57,6 +57,8 @@ USAGE, GATE, MISSING, UNTRUSTED = 2, 3, 4, 5
         (["build", "test_convnet", "--backend", "ort"], ["does not compile engines", "trt"]),
         (["build", "test_convnet", "-o", "no/such/folder/x.engine"], ["no/such/folder is not a folder"]),
         (["export", "test_convnet", "-o", "no/such/folder/x.onnx"], ["no/such/folder is not a folder"]),
+        (["build", "test_convnet", "--max-aux-streams", "8"], ["--max-aux-streams 8 is not one of 0, 1, 2", "auto"]),
+        (["build", "test_convnet", "--optimization-level", "6"], ["--optimization-level", "not in the range 0<=x<=5"]),
         (["build", "test_convnet", "--calibration-images", "0"], ["--calibration-images", "range"]),
     ],
 )
