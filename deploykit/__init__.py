@@ -79,6 +79,7 @@ __all__ = [  # noqa: F405
     "TensorSpec",
     "UndecidedResult",
     "UnknownName",
+    "UnreadOption",
     "UnsupportedGraph",
     "UntrustedArtifact",
     "UsageError",

@@ -19,6 +19,7 @@ DeploykitError                 1   something failed that deploykit foresaw
     └── DeviceOutOfMemory      1   an allocation on the device failed
 
 DeploykitWarning is what Python code is warned with: the request can be done, and its answer has a weakness.
+UnreadOption is one of them: an option has no effect.
 """
 
 import difflib
@@ -160,6 +161,10 @@ class DeviceOutOfMemory(ExecutionFailed):
 
 class DeploykitWarning(UserWarning):
     """Something that a user should look at before trusting an answer, such as weights that nobody trained."""
+
+
+class UnreadOption(DeploykitWarning):
+    """An option that was given and that nothing reads this time, such as a calibration table at fp32."""
 
 
 def one_line(error: BaseException) -> str:

@@ -96,6 +96,6 @@ print(f"top-1 of INT8 in ONNX Runtime: {100 * accuracy:.1f} %")
 # that a script defines: its row says so. Put the class into a module of its own to have that row, too.
 
 # %%
-report = dk.verify(model, backends=["torch", "ort", "trt"], precisions=["fp32", "fp16", "int8"], data="stripes.npz")
+report = dk.verify(model, backends=["torch", "ort", "trt"], precisions=["fp32", "int8"], data="stripes.npz")
 for row in report.rows:
     print(f"  {row.label}: {row.state}", row.parity.verdict if row.parity else row.reason)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from deploykit.api.workspace import warn
 from deploykit.backends import backend_names as backend_names
-from deploykit.errors import UsageError
+from deploykit.errors import UnreadOption, UsageError
 from deploykit.plan.gpus import Gpu, gpu_for
 from deploykit.plan.gpus import gpu_names as gpu_names
 from deploykit.spec import (
@@ -25,6 +27,9 @@ from deploykit.spec import (
     Synthetic,
     Target,
 )
+
+if TYPE_CHECKING:
+    from deploykit.backends.protocol import Backend
 
 DEFAULT_TARGET = Target(8, 9)
 Batch = int | str | tuple[int, int, int] | BatchRange | None
@@ -44,8 +49,8 @@ def batch_range(batch: Batch, default: int) -> BatchRange:
             raise UsageError(f"batch {batch} is not a number of images", hint="give 8 or (1, 8, 32)")
         case int() | str():
             return BatchRange.parse(str(batch))
-        case (int(), int(), int()):
-            return BatchRange(*batch)
+        case (int() as low, int() as best, int() as high):
+            return BatchRange(low, best, high)
     raise UsageError(f"cannot read batch {batch!r}", hint="give one number (8) or (min, opt, max): (1, 8, 32)")
 
 
@@ -54,7 +59,7 @@ def targets_of(target: Targets, gpu_table: str | PathLike[str] | None) -> tuple[
 
     None is the GPU that is here, else sm_89. Raises UnknownName, UsageError.
     """
-    given: Sequence[TargetName] = (target,) if isinstance(target, str | Target | Gpu) else tuple(target or ())
+    given: Sequence[TargetName] = (target,) if isinstance(target, str | Target | Gpu) else tuple(_several(target))
     if not given:
         if gpu_table is not None:
             raise UsageError("a GPU table describes the GPU that the target names", hint="give a target, too")
@@ -67,10 +72,18 @@ def targets_of(target: Targets, gpu_table: str | PathLike[str] | None) -> tuple[
     return tuple(dict.fromkeys(capability for capability, _ in found)), found[0][1]
 
 
+def _several(target: Sequence[TargetName] | None) -> Sequence[TargetName]:
+    if target is not None and not isinstance(target, list | tuple):
+        raise UsageError(f"target {target!r} is not a compute capability", hint='write "sm_89" or "rtx4090"')
+    return target or ()
+
+
 def data_source(data: Data) -> DataSource:
     """A place, or generated noise; a folder of that name is written ./noise."""
     if data is None or isinstance(data, Synthetic):
         return data
+    if not isinstance(data, str | PathLike):
+        raise UsageError(f"data is a {type(data).__name__}, not a path", hint="give a folder, an .npz file or noise")
     return Synthetic.NOISE if data == Synthetic.NOISE.value else Path(data)
 
 
@@ -91,14 +104,12 @@ def backends_of(several: str | Iterable[str]) -> tuple[str, ...]:
 
 def compiles(backend: str) -> bool:
     """Whether a backend makes engine files. Raises UnknownName."""
-    from deploykit.backends import get_backend
-
-    return get_backend(backend).compiles
+    return backend_of(backend).compiles
 
 
 def fusions_of(fusions: str | Fusions) -> Fusions:
     """Raises UnknownName, UsageError."""
-    return Fusions.parse(fusions) if isinstance(fusions, str) else fusions
+    return fusions if isinstance(fusions, Fusions) else Fusions.parse(_text(fusions, "fusions", "safe"))
 
 
 def build_spec(
@@ -128,8 +139,10 @@ def build_spec(
         tf32=tf32,
         data=data_source(data),
         calibration=calibration_of(calibration),
-        policy=QuantizationPolicy.parse(policy) if isinstance(policy, str) else policy,
-        repair=Repair.parse(repair) if isinstance(repair, str) else repair,
+        policy=policy
+        if isinstance(policy, QuantizationPolicy)
+        else QuantizationPolicy.parse(_text(policy, "policy", "all")),
+        repair=repair if isinstance(repair, Repair) else Repair.parse(_text(repair, "repair", "bias")),
         fusions=fusions_of(fusions),
         options=options or BuilderOptions(),
     )
@@ -139,7 +152,22 @@ def calibration_of(calibration: Calibration | str | PathLike[str] | None) -> Cal
     """How INT8 gets its ranges; a path is that of a table."""
     if calibration is None or isinstance(calibration, Calibration):
         return calibration or Calibration()
+    if not isinstance(calibration, str | PathLike):
+        kind = type(calibration).__name__
+        raise UsageError(f"calibration is a {kind}", hint="give what calibrate returned, a path, or a Calibration")
     return Calibration(table=Path(calibration))
+
+
+def precision_of(precision: str | Precision) -> Precision:
+    """Raises UnknownName; UsageError for what is no text."""
+    return Precision.parse(_text(precision, "precision", "fp16"))
+
+
+def backend_of(name: str, *, strict: bool = False) -> Backend:
+    """Raises UnknownName; UsageError for what is no text."""
+    from deploykit.backends import get_backend
+
+    return get_backend(_text(name, "backend", "trt-rtx"), strict=strict)
 
 
 def require_read(spec: BuildSpec, precisions: Collection[Precision]) -> None:
@@ -152,7 +180,43 @@ def require_read(spec: BuildSpec, precisions: Collection[Precision]) -> None:
         raise UsageError("excluded layers require int8", hint="leave them out; keep_fp32 names what fp16 excludes")
 
 
+def require_rows_read(spec: BuildSpec, precisions: Collection[Precision]) -> None:
+    """Raises UsageError for options that no row of a table reads."""
+    require_read(spec, precisions)
+    for names, precision, _ in _unread(spec, precisions):
+        verb = "require" if "," in names else "requires"
+        raise UsageError(f"{names} {verb} {precision}", hint=f"add {precision} to the precisions, or leave it out")
+
+
+def warn_unread(spec: BuildSpec, precisions: Collection[Precision]) -> None:
+    """Warn of options that an engine at `precisions` does not read (UnreadOption)."""
+    for names, _, why in _unread(spec, precisions):
+        verb = "have" if "," in names else "has"
+        warn(f"{names} {verb} no effect: {why} at {spec.precision}", UnreadOption)
+    if spec.data is not None and set(precisions) == {Precision.FP32}:
+        warn(f"data has no effect: no input data is used at {spec.precision}", UnreadOption)
+
+
+def _unread(spec: BuildSpec, precisions: Collection[Precision]) -> Iterator[tuple[str, str, str]]:
+    """The options, the precision that reads them, and why none of `precisions` does."""
+    unasked = BuildSpec(model=spec.model)
+    if Precision.INT8 not in precisions:
+        names = ("calibration", "policy", "repair")
+        if given := [name for name in names if getattr(spec, name) != getattr(unasked, name)]:
+            yield ", ".join(given), "int8", "nothing is quantized"
+    if not spec.keep_io and Precision.FP16 not in precisions:
+        yield "keep_io", "fp16", "inputs and outputs stay float32"
+
+
+def _text(value: object, what: str, such_as: str) -> str:
+    if not isinstance(value, str):
+        raise UsageError(f"{what} {value!r} is not text", hint=f'write "{such_as}"')
+    return value
+
+
 def _listed(several: str | Iterable[str], what: str) -> list[str]:
+    if not isinstance(several, Iterable):
+        raise UsageError(f"{what} {several!r} is not a list of names", hint="give one or more names")
     parts = several.split(",") if isinstance(several, str) else list(several)
     found = [str(part).strip() for part in parts if str(part).strip()]
     if not found:

@@ -8,7 +8,18 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploykit.api.choices import Batch, Data, Targets, batch_range, build_spec, require_read, targets_of
+from deploykit.api.choices import (
+    Batch,
+    Data,
+    Targets,
+    backend_of,
+    batch_range,
+    build_spec,
+    precision_of,
+    require_read,
+    targets_of,
+    warn_unread,
+)
 from deploykit.api.graphs import ExportedGraph, network_of
 from deploykit.api.models import Model, Network
 from deploykit.api.modules import Example
@@ -200,13 +211,13 @@ def build(
     from deploykit.tuning.precision import BEST, CONTENDERS
 
     model, named, place = network_of(network, example, fusions, store)
-    best = precision.strip().lower() == BEST
+    best = isinstance(precision, str) and precision.strip().lower() == BEST
     if accept_rtx_plan and not best:
         raise UsageError("accept_rtx_plan requires the precision best", hint="leave it out, or ask for best")
     targets, gpu = targets_of(target, gpu_table)
     spec = build_spec(
         model.spec,
-        precision=CONTENDERS[0] if best else Precision.parse(precision),
+        precision=CONTENDERS[0] if best else precision_of(precision),
         batch=batch_range(batch, 8),
         targets=targets,
         data=data,
@@ -219,7 +230,9 @@ def build(
         tf32=tf32,
         options=options,
     )
-    require_read(spec, CONTENDERS if best else (spec.precision,))
+    precisions = CONTENDERS if best else (spec.precision,)
+    require_read(spec, precisions)
+    warn_unread(spec, precisions)
     request = _Request(
         model, spec, backend, gpu, fusion_seconds, strict=strict, best=best, accept_rtx_plan=accept_rtx_plan
     )
@@ -239,7 +252,6 @@ class _Request:
 
 
 def _built(workspace: Workspace, request: _Request) -> BuiltEngine:
-    from deploykit.backends import get_backend
     from deploykit.tuning.fusions import Goal, decided
     from deploykit.tuning.int8_layers import decided_policy
     from deploykit.tuning.precision import choose_precision
@@ -248,7 +260,7 @@ def _built(workspace: Workspace, request: _Request) -> BuiltEngine:
     from deploykit.workflow.engine import build as build_engine
     from deploykit.workflow.overflow import overflow_result
 
-    backend, gpu = get_backend(request.backend, strict=request.strict), request.gpu
+    backend, gpu = backend_of(request.backend, strict=request.strict), request.gpu
     spec = with_batch(workspace, request.spec)
     goal = Goal(spec=spec, backend=request.backend, gpu=gpu, budget_seconds=request.fusion_seconds)
     goal, decision = decided(workspace, goal)

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from deploykit.api.choices import Batch, Targets, batch_range, build_spec, fusions_of, targets_of
+from deploykit.api.choices import Batch, Targets, batch_range, build_spec, fusions_of, precision_of, targets_of
 from deploykit.api.models import Model, Network, model_of
 from deploykit.api.modules import Example
 from deploykit.api.workspace import StorePath, open_workspace
@@ -147,7 +147,7 @@ def export(
     targets, gpu = targets_of(target, gpu_table)
     model = model_of(network, example)
     asked = build_spec(
-        model.spec, precision=Precision.parse(precision), batch=batch_range(batch, 8), targets=targets, fusions=fusions
+        model.spec, precision=precision_of(precision), batch=batch_range(batch, 8), targets=targets, fusions=fusions
     )
     workspace = open_workspace(store, progress)
     goal = Goal(spec=with_batch(workspace, asked), backend=backend, gpu=gpu, budget_seconds=fusion_seconds)

@@ -8,7 +8,18 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from deploykit.api.choices import Batch, Data, Targets, batch_range, build_spec, require_read, targets_of
+from deploykit.api.choices import (
+    Batch,
+    Data,
+    Targets,
+    backend_of,
+    batch_range,
+    build_spec,
+    precision_of,
+    require_read,
+    targets_of,
+    warn_unread,
+)
 from deploykit.api.engines import BuiltEngine
 from deploykit.api.graphs import ExportedGraph, network_of
 from deploykit.api.models import Model, Network, model_of
@@ -97,7 +108,6 @@ def inspect(
         UntrustedArtifact: The engine file is corrupt, or its plan is not known here.
         BackendMissing: The compiler cannot be used here, or does not say what it compiled.
     """
-    from deploykit.backends import get_backend
     from deploykit.tuning.int8_layers import decided_policy
     from deploykit.workflow.batch import with_batch
     from deploykit.workflow.inspect import inspect as inspected
@@ -114,7 +124,7 @@ def inspect(
     targets, gpu = targets_of(target, gpu_table)
     spec = build_spec(
         model.spec,
-        precision=Precision.parse(precision),
+        precision=precision_of(precision),
         batch=batch_range(batch, 8),
         targets=targets,
         data=data,
@@ -130,8 +140,10 @@ def inspect(
     other = _precision(beside)
     if other and engine:
         raise UsageError(f"the engine {engine} has one precision", hint="compare it with another engine or a network")
-    require_read(spec, (spec.precision, *((other,) if other else ())))
-    compiler, workspace = get_backend(backend), open_workspace(place, progress)
+    precisions = (spec.precision, *((other,) if other else ()))
+    require_read(spec, precisions)
+    warn_unread(spec, precisions)
+    compiler, workspace = backend_of(backend), open_workspace(place, progress)
     if engine is None:
         spec, _ = decided_policy(workspace, with_batch(workspace, spec), gpu)
     return inspected(

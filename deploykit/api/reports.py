@@ -17,7 +17,7 @@ from deploykit.api.choices import (
     build_spec,
     data_source,
     precisions_of,
-    require_read,
+    require_rows_read,
     targets_of,
 )
 from deploykit.api.graphs import ExportedGraph, network_of
@@ -370,7 +370,7 @@ def _request(
     if spec.policy.auto:
         raise UsageError("the INT8 policy plan is decided by build and inspect", hint="give the policy that they name")
     rows, types = backends_of(backends), precisions_of(precisions)
-    require_read(spec, types)
+    require_rows_read(spec, types)
     settings = BenchSettings(threads=threads, max_seconds=max_seconds, seed=spec.model.seed, throughput=throughput)
     request = Request(spec=spec, backends=rows, precisions=types, settings=settings, strict=strict)
     return request if typed is None else replace(request, typed=Path(typed))

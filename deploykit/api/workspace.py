@@ -20,9 +20,9 @@ def open_workspace(store: StorePath, progress: Progress | None) -> Workspace:
     return Workspace(Store.open(Path(store) if store is not None else None), progress or silent, warn)
 
 
-def warn(text: str) -> None:
+def warn(text: str, category: type[DeploykitWarning] = DeploykitWarning) -> None:
     """As a warning of the caller's own line, whatever the depth in deploykit that it is noticed at."""
     frame, level = sys._getframe(), 1
     while frame.f_back is not None and Path(frame.f_code.co_filename).is_relative_to(PACKAGE):
         frame, level = frame.f_back, level + 1
-    warnings.warn(text, DeploykitWarning, stacklevel=level)
+    warnings.warn(text, category, stacklevel=level)

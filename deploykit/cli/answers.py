@@ -7,7 +7,7 @@ from typing import TextIO, TypeVar
 
 import click
 
-from deploykit.errors import DeploykitWarning
+from deploykit.errors import DeploykitWarning, UnreadOption
 
 Result = TypeVar("Result")
 
@@ -43,6 +43,8 @@ def warnings_as_lines() -> Iterator[None]:
             file: TextIO | None = None,
             line: str | None = None,
         ) -> None:
+            if issubclass(category, UnreadOption):
+                return  # cli.idle says it with the names of the options
             if issubclass(category, DeploykitWarning):
                 warn(str(message))
             else:

@@ -40,6 +40,17 @@ import deploykit as dk
         (lambda: dk.build("lenet5", gpu_table="gpus.toml"), dk.UsageError, "GPU table"),
         (lambda: dk.build("lenet5", accept_rtx_plan=True), dk.UsageError, "requires the precision best"),
         (lambda: dk.build("lenet5", keep_fp32="fc*"), dk.UsageError, "keep_fp32 requires fp16"),
+        (lambda: dk.build("lenet5", precision=16), dk.UsageError, "precision 16 is not text"),
+        (lambda: dk.build("lenet5", backend=None), dk.UsageError, "backend None is not text"),
+        (lambda: dk.build("lenet5", target=89), dk.UsageError, "not a compute capability"),
+        (lambda: dk.build("lenet5", data=7), dk.UsageError, "data is a int"),
+        (lambda: dk.build("lenet5", calibration=7), dk.UsageError, "calibration is a int"),
+        (lambda: dk.build("lenet5", fusions=7), dk.UsageError, "fusions 7 is not text"),
+        (lambda: dk.build("lenet5", policy=7), dk.UsageError, "policy 7 is not text"),
+        (lambda: dk.build("lenet5", repair=7), dk.UsageError, "repair 7 is not text"),
+        (lambda: dk.verify("lenet5", backends=7), dk.UsageError, "not a list of names"),
+        (lambda: dk.verify("lenet5", calibration="table.json"), dk.UsageError, "calibration requires int8"),
+        (lambda: dk.verify("lenet5", precisions="int8", keep_io=False), dk.UsageError, "keep_io requires fp16"),
         (lambda: dk.verify("lenet5", backends=[]), dk.UsageError, "no backends"),
         (lambda: dk.verify("lenet5", precisions=()), dk.UsageError, "no precisions"),
         (lambda: dk.verify("lenet5", policy="plan"), dk.UsageError, "decided by build"),
@@ -83,6 +94,17 @@ def test_best_is_undecided_without_a_gpu_and_has_the_figures(lenet):
         dk.build(lenet, precision="best", data="noise", target="sm_89", batch=2)
     assert raised.value.exit_code == 1
     assert raised.value.result is not None
+
+
+def test_options_that_an_engine_does_not_read_are_warned_of(lenet, table):
+    with pytest.warns(dk.UnreadOption) as caught:
+        dk.build(lenet, backend="ort", calibration=table, repair="bias", keep_io=False, data="noise")
+    assert [str(each.message) for each in caught] == [
+        "calibration, repair have no effect: nothing is quantized at fp32",
+        "keep_io has no effect: inputs and outputs stay float32 at fp32",
+        "data has no effect: no input data is used at fp32",
+    ]
+    assert {each.filename for each in caught} == {__file__}
 
 
 def test_threads_below_zero_are_refused(runnable):
