@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from html import escape
+from dataclasses import dataclass
+
+from markupsafe import Markup
 
 from deploykit.plan.roofline import LayerTime, Roofline
+from deploykit.report.templating import rendered
 from deploykit.report.text import printable
 from deploykit.results.inspection import Kernel
 
@@ -27,12 +30,12 @@ OTHER_TYPE = "t-other"
 BOX, GAP, ROW = (190, 30), 14, 52  # width and height of a kernel's box; between boxes; between rows
 MARGIN, DRAWN = 24, 26  # characters of a name that fit into a box
 PLOT, LEFT, BELOW = (720, 380), 64, 48
-DOTS = (2.5, 13.0)  # radius of the least and of the dearest kernel
+DOTS = (2.5, 13.0)  # radius of a kernel, from the shortest lower bound to the longest
 
 Point = tuple[float, float]
 
 
-def kernel_graph(layers: Sequence[Kernel]) -> str:
+def kernel_graph(layers: Sequence[Kernel]) -> Markup:
     """Every kernel a box colored by the type it reads, below the kernels whose tensors it reads.
 
     A box stands in the row of its longest path from an input; a bar in it shows its part of the bytes of the largest.
@@ -54,12 +57,18 @@ def kernel_graph(layers: Sequence[Kernel]) -> str:
         for place, index in enumerate(row)
     }
     most = max((layer.bytes_moved for layer in layers), default=1) or 1
-    lines = [_edge(at[writer], at[reader]) for writer, reader in edges]
-    boxes = [_box(number, layer, at[number], layer.bytes_moved / most) for number, layer in enumerate(layers)]
-    return _svg(width, height, "Kernels of the plan, in the order of their data", [*lines, *boxes])
+    return rendered(
+        "plan_graph.svg.j2",
+        width=round(width),
+        height=round(height),
+        box_width=BOX[0],
+        box_height=BOX[1],
+        edges=[_edge(at[writer], at[reader]) for writer, reader in edges],
+        boxes=[_box(layer, at[number], layer.bytes_moved / most) for number, layer in enumerate(layers)],
+    )
 
 
-def roofline_plot(found: Roofline) -> str:
+def roofline_plot(found: Roofline) -> Markup:
     """Kernels that compute products, at their intensity and the rate that the bound allows; both axes logarithmic.
 
     `found` is a `Roofline` as JSON holds it. A point lies on the roof by construction: nothing was measured.
@@ -72,15 +81,19 @@ def roofline_plot(found: Roofline) -> str:
     y_low, y_high = _decades([low * bandwidth for low in (10**x_low, *ridges.values())])
     plot = _Axes(x_low, x_high, y_low, y_high)
     most = max((layer.us for layer in points), default=1.0)
-    return _svg(
-        PLOT[0],
-        PLOT[1],
-        f"Roofline of {found.gpu.name}: lower bounds, nothing was measured",
-        [
-            *plot.grid(),
-            *(_roof(plot, dtype, ridge, bandwidth) for dtype, ridge in ridges.items()),
-            *(_dot(plot, layer, layer.us / most) for layer in sorted(points, key=lambda layer: -layer.us)),
-        ],
+    return rendered(
+        "roofline.svg.j2",
+        width=PLOT[0],
+        height=PLOT[1],
+        gpu=found.gpu.name,
+        left=LEFT,
+        right=PLOT[0] - 16,
+        bottom=PLOT[1] - BELOW,
+        middle=f"{(LEFT + PLOT[0]) / 2:.1f}",
+        columns=plot.columns(),
+        lines=plot.lines(),
+        roofs=[_roof(plot, dtype, ridge, bandwidth) for dtype, ridge in ridges.items()],
+        dots=[_dot(plot, layer, layer.us / most) for layer in sorted(points, key=lambda layer: -layer.us)],
     )
 
 
@@ -108,30 +121,49 @@ def _depths(count: int, edges: Iterable[tuple[int, int]]) -> list[int]:
     return depth
 
 
-def _box(number: int, layer: Kernel, at: Point, share: float) -> str:
+@dataclass(frozen=True, slots=True)
+class KernelBox:
+    """A kernel as it is drawn: its corner, the bar of its bytes, its name, and the lines of its tooltip."""
+
+    css: str
+    said: tuple[str, ...]
+    left: str
+    top: str
+    bar_top: str
+    bar_width: str
+    text_left: str
+    text_top: str
+    drawn: str
+
+
+def _box(layer: Kernel, at: Point, share: float) -> KernelBox:
     left, top = at[0] - BOX[0] / 2, at[1] - BOX[1] / 2
     name = printable(layer.name)
-    drawn = name if len(name) <= DRAWN else f"{name[: DRAWN - 1]}\u2026"
     said = [
         name,
         f"{layer.kind}, reads {layer.reads}, writes {layer.writes}, {layer.bytes_moved / 1e6:.2f} MB",
         *([f"{layer.macs / 1e6:,.0f} MMACs"] if layer.macs else []),
         *([f"at least {layer.us:.2f} us, {layer.binds} bound"] if layer.us is not None else []),
-        *map(printable, layer.nodes),
+        *layer.nodes,
     ]
-    return (
-        f'<g class="kernel {type_class(layer.reads)}" id="k{number}"><title>{_text(chr(10).join(said))}</title>'
-        f'<rect x="{left:.1f}" y="{top:.1f}" width="{BOX[0]}" height="{BOX[1]}" rx="4"/>'
-        f'<rect class="bar" x="{left:.1f}" y="{top + BOX[1] - 4:.1f}" width="{BOX[0] * share:.1f}" height="4"/>'
-        f'<text x="{left + 8:.1f}" y="{at[1] + 3:.1f}">{_text(drawn)}</text></g>'
+    return KernelBox(
+        css=type_class(layer.reads),
+        said=tuple(said),
+        left=f"{left:.1f}",
+        top=f"{top:.1f}",
+        bar_top=f"{top + BOX[1] - 4:.1f}",
+        bar_width=f"{BOX[0] * share:.1f}",
+        text_left=f"{left + 8:.1f}",
+        text_top=f"{at[1] + 3:.1f}",
+        drawn=name if len(name) <= DRAWN else f"{name[: DRAWN - 1]}\u2026",
     )
 
 
 def _edge(writer: Point, reader: Point) -> str:
+    """The path of a curve from one box down to another."""
     (x0, y0), (x1, y1) = (writer[0], writer[1] + BOX[1] / 2), (reader[0], reader[1] - BOX[1] / 2)
     bend = (y1 - y0) / 2
-    curve = f"C{x0:.1f} {y0 + bend:.1f} {x1:.1f} {y1 - bend:.1f} {x1:.1f} {y1:.1f}"
-    return f'<path class="edge" d="M{x0:.1f} {y0:.1f}{curve}"/>'
+    return f"M{x0:.1f} {y0:.1f}C{x0:.1f} {y0 + bend:.1f} {x1:.1f} {y1 - bend:.1f} {x1:.1f} {y1:.1f}"
 
 
 class _Axes:
@@ -144,20 +176,14 @@ class _Axes:
         """Pixels of FLOP per byte and TFLOP/s."""
         return self._across(math.log10(intensity)), self._up(math.log10(rate))
 
-    def grid(self) -> list[str]:
-        lines = []
-        for power in range(self.x[0], self.x[1] + 1):
-            x = self._across(power)
-            lines.append(f'<path class="grid" d="M{x:.1f} 12V{PLOT[1] - BELOW}"/>')
-            lines.append(f'<text class="tick mid" x="{x:.1f}" y="{PLOT[1] - BELOW + 18}">{10.0**power:g}</text>')
-        for power in range(self.y[0], self.y[1] + 1):
-            y = self._up(power)
-            lines.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{PLOT[0] - 16}"/>')
-            lines.append(f'<text class="tick end" x="{LEFT - 8}" y="{y + 4:.1f}">{10.0**power:g}</text>')
-        x, y = (LEFT + PLOT[0]) / 2, PLOT[1] - 8
-        lines.append(f'<text class="tick mid" x="{x:.1f}" y="{y}">arithmetic intensity, FLOP per byte moved</text>')
-        lines.append(f'<text class="tick" x="{LEFT + 6}" y="24">TFLOP/s or TOP/s at most</text>')
-        return lines
+    def columns(self) -> list[tuple[str, str]]:
+        """Where the powers of ten of the intensity stand, with their labels."""
+        return [(f"{self._across(power):.1f}", f"{10.0**power:g}") for power in range(self.x[0], self.x[1] + 1)]
+
+    def lines(self) -> list[tuple[str, str, str]]:
+        """Where the powers of ten of the rate stand, and their labels."""
+        at = {power: self._up(power) for power in range(self.y[0], self.y[1] + 1)}
+        return [(f"{y:.1f}", f"{y + 4:.1f}", f"{10.0**power:g}") for power, y in at.items()]
 
     def _across(self, power: float) -> float:
         return LEFT + (power - self.x[0]) / (self.x[1] - self.x[0]) * (PLOT[0] - 16 - LEFT)
@@ -166,27 +192,45 @@ class _Axes:
         return PLOT[1] - BELOW - (power - self.y[0]) / (self.y[1] - self.y[0]) * (PLOT[1] - BELOW - 12)
 
 
-def _roof(plot: _Axes, dtype: str, ridge: float, bandwidth: float) -> str:
+@dataclass(frozen=True, slots=True)
+class RoofLine:
+    """The roof of one type: the slope of the bandwidth, then its peak."""
+
+    css: str
+    path: str
+    x: str
+    y: str
+    label: str
+
+
+def _roof(plot: _Axes, dtype: str, ridge: float, bandwidth: float) -> RoofLine:
     peak = ridge * bandwidth
     (x0, y0), (x1, y1), (x2, _) = (
         plot.at(10.0 ** plot.x[0], 10.0 ** plot.x[0] * bandwidth),
         plot.at(ridge, peak),
         plot.at(10.0 ** plot.x[1], peak),
     )
-    return (
-        f'<g class="roof {type_class(dtype)}"><path d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}H{x2:.1f}"/>'
-        f'<text class="end" x="{x2:.1f}" y="{y1 - 6:.1f}">{_text(dtype)} {peak:g}</text></g>'
-    )
+    path = f"M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}H{x2:.1f}"
+    return RoofLine(type_class(dtype), path, f"{x2:.1f}", f"{y1 - 6:.1f}", f"{dtype} {peak:g}")
 
 
-def _dot(plot: _Axes, layer: LayerTime, share: float) -> str:
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A kernel on the roof, the larger the longer its lower bound."""
+
+    css: str
+    x: str
+    y: str
+    radius: str
+    name: str
+    said: str
+
+
+def _dot(plot: _Axes, layer: LayerTime, share: float) -> Dot:
     x, y = plot.at(layer.intensity, 2e-6 * layer.macs / layer.us)
     radius = DOTS[0] + (DOTS[1] - DOTS[0]) * math.sqrt(share)
-    said = f"{printable(layer.name)}\n{layer.reads}, at least {layer.us:.2f} us, {layer.binds} bound"
-    return (
-        f'<circle class="{type_class(layer.reads)}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}">'
-        f"<title>{_text(said)}</title></circle>"
-    )
+    said = f"{layer.reads}, at least {layer.us:.2f} us, {layer.binds} bound"
+    return Dot(type_class(layer.reads), f"{x:.1f}", f"{y:.1f}", f"{radius:.1f}", layer.name, said)
 
 
 def _decades(values: Iterable[float]) -> tuple[int, int]:
@@ -194,14 +238,3 @@ def _decades(values: Iterable[float]) -> tuple[int, int]:
     found = [math.log10(value) for value in values if value > 0] or [0.0]
     low, high = math.floor(min(found)), math.ceil(max(found))
     return low, max(high, low + 1)
-
-
-def _svg(width: float, height: float, title: str, parts: Iterable[str]) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{_text(title)}">{"".join(parts)}</svg>'
-    )
-
-
-def _text(text: str) -> str:
-    return escape(text, quote=True)
