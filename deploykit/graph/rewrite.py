@@ -23,6 +23,16 @@ class PassResult:
     skipped: list[SkippedNode] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Unmet:
+    """A precondition of a rewrite that does not hold: its reason, in words."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 GraphPass = Callable[[ir.Model], PassResult]
 Rewrite = Callable[[], None]
 
@@ -32,14 +42,14 @@ class Fusion:
     """A rewrite of one pattern, tried at one node after the other, in graph order.
 
     `attempt(node, graph)` is asked for every node whose operator is among `anchors`. It changes nothing; it answers
-    with None where the pattern is not there, with the reason where it is and a precondition does not hold, or with the
+    with None where the pattern is not there, with the precondition that does not hold where it is, or with the
     function that carries the rewrite out. A site is the anchor's name, so each can be left out by itself.
     """
 
     name: str
     summary: str
     anchors: tuple[str, ...]
-    attempt: Callable[[ir.Node, ir.Graph], Rewrite | str | None]
+    attempt: Callable[[ir.Node, ir.Graph], Rewrite | Unmet | None]
 
     def __call__(self, model: ir.Model, *, without: Collection[str] = ()) -> PassResult:
         """Rewrite `model` in place at every site but those in `without`; bodies of control-flow nodes stay."""
@@ -51,8 +61,8 @@ class Fusion:
                 result.skipped.append(skip(node, "it lies in the body of a control-flow node"))
                 continue
             name, found = node_name(node), self.attempt(node, model.graph)
-            if isinstance(found, str):
-                result.skipped.append(SkippedNode(name, found))
+            if isinstance(found, Unmet):
+                result.skipped.append(SkippedNode(name, found.reason))
             elif found is not None:
                 found()
                 result.rewritten.append(name)
@@ -64,8 +74,8 @@ def node_name(node: ir.Node) -> str:
     return node.name or node.outputs[0].name or node.op_type
 
 
-def skip(node: ir.Node, reason: str) -> SkippedNode:
-    return SkippedNode(node_name(node), reason)
+def skip(node: ir.Node, reason: str | Unmet) -> SkippedNode:
+    return SkippedNode(node_name(node), str(reason))
 
 
 def constant(value: ir.Value | None) -> Array | None:
@@ -110,11 +120,11 @@ def discard_unused(graph: ir.Graph, value: ir.Value | None) -> None:
         del graph.initializers[value.name]
 
 
-def other_use(value: ir.Value, *, called: str) -> str | None:
+def other_use(value: ir.Value, *, called: str) -> Unmet | None:
     """Why a value that one node reads may not change: someone else sees it too. None when nobody does."""
     if len(value.uses()) > 1:
-        return f"another node reads the {called} output"
-    return f"the {called} output is a graph output" if value.is_graph_output() else None
+        return Unmet(f"another node reads the {called} output")
+    return Unmet(f"the {called} output is a graph output") if value.is_graph_output() else None
 
 
 def is_public(value: ir.Value) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.graph.rewrite import constant
+from deploykit.graph.rewrite import Unmet, constant
 from deploykit.spec.arrays import Array
 
 ARITHMETIC = ("Mul", "Div", "Add", "Sub")
@@ -36,40 +36,40 @@ def data_operand(node: ir.Node) -> ir.Value | None:
     return found[0] if len(found) == 1 else None
 
 
-def read_affine(node: ir.Node, *, rank: int, channels: int) -> Affine | str:
+def read_affine(node: ir.Node, *, rank: int, channels: int) -> Affine | Unmet:
     """The factors of a node with a data operand of this rank and so many channels on axis 1, or why it has none."""
     if node.op_type == "BatchNormalization":
         return _batchnorm(node, channels)
     return _arithmetic(node, rank, channels)
 
 
-def _batchnorm(norm: ir.Node, channels: int) -> Affine | str:
+def _batchnorm(norm: ir.Node, channels: int) -> Affine | Unmet:
     if norm.attributes.get_int("training_mode", 0) != 0 or any(value.uses() for value in norm.outputs[1:]):
-        return "it normalizes with the statistics of the batch (training mode)"
+        return Unmet("it normalizes with the statistics of the batch (training mode)")
     arrays = []
     for role, value in zip(("gamma", "beta", "mean", "variance"), norm.inputs[1:5], strict=True):
         array = constant(value)
         if array is None:
-            return f"the {role} {getattr(value, 'name', None)!r} is not a constant"
+            return Unmet(f"the {role} {getattr(value, 'name', None)!r} is not a constant")
         arrays.append(array.astype(np.float64))
     gamma, beta, mean, variance = arrays
     padded = variance + norm.attributes.get_float("epsilon", 1e-5)
     if not (padded > 0).all():  # NaN fails this too
-        return "the variance plus epsilon is not positive in every channel"
+        return Unmet("the variance plus epsilon is not positive in every channel")
     scale = gamma / np.sqrt(padded)
     if scale.shape != (channels,):
-        return f"it has {scale.size} channels, its neighbor {channels}"
+        return Unmet(f"it has {scale.size} channels, its neighbor {channels}")
     with np.errstate(invalid="ignore"):  # what is not finite is found when it is folded
         return Affine(scale, beta - scale * mean)
 
 
-def _arithmetic(node: ir.Node, rank: int, channels: int) -> Affine | str:
+def _arithmetic(node: ir.Node, rank: int, channels: int) -> Affine | Unmet:
     left, right = (constant(value) for value in node.inputs)
     found = right if left is None else left
     number = None if found is None else _per_channel(found.astype(np.float64), rank, channels)
     if number is None:
         shape = [] if found is None else list(found.shape)
-        return f"a constant of shape {shape} is neither a scalar nor one number per channel"
+        return Unmet(f"a constant of shape {shape} is neither a scalar nor one number per channel")
     one, zero = np.ones(()), np.zeros(())
     match node.op_type:
         case "Mul":
@@ -79,9 +79,9 @@ def _arithmetic(node: ir.Node, rank: int, channels: int) -> Affine | str:
         case "Sub":
             return Affine(-one, number) if left is not None else Affine(one, -number)
         case _ if left is not None:
-            return "it divides a constant by the value, which is not linear"
+            return Unmet("it divides a constant by the value, which is not linear")
         case _:
-            return Affine(1 / number, zero) if number.all() else "it divides by zero"
+            return Affine(1 / number, zero) if number.all() else Unmet("it divides by zero")
 
 
 def _per_channel(array: Array, rank: int, channels: int) -> Array | None:

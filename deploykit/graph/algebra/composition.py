@@ -24,7 +24,7 @@ import onnx_ir as ir
 
 from deploykit.graph.algebra.linear import Linear, Parameters, checked, read_linear, write
 from deploykit.graph.algebra.window import Window, read_window
-from deploykit.graph.rewrite import Rewrite, drop, other_use
+from deploykit.graph.rewrite import Rewrite, Unmet, drop, other_use
 from deploykit.spec.arrays import Array
 
 Kernels = Array  # (group, outputs of a group, inputs of a group, taps), float64
@@ -54,7 +54,7 @@ def is_pointwise(conv: ir.Node) -> bool:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what overflows is found, and refused
-def compose(first: ir.Node, second: ir.Node, graph: ir.Graph, *, product: Product) -> Rewrite | str:
+def compose(first: ir.Node, second: ir.Node, graph: ir.Graph, *, product: Product) -> Rewrite | Unmet:
     """Let `second` compute both, with the weight that `product` makes of the kernels of the two, second one first.
 
     The groups stay those of `second`, so the product has (outputs, inputs of a group, taps). Answers with the reason
@@ -63,12 +63,14 @@ def compose(first: ir.Node, second: ir.Node, graph: ir.Graph, *, product: Produc
     if reason := other_use(first.outputs[0], called="intermediate"):
         return reason
     before, behind = read_linear(first), read_linear(second)
-    if isinstance(before, str) or isinstance(behind, str):
-        return str(before if isinstance(before, str) else behind)
+    if isinstance(before, Unmet):
+        return before
+    if isinstance(behind, Unmet):
+        return behind
     if before.channels_out != behind.channels_in:
-        return f"the first makes {before.channels_out} channels, the second reads {behind.channels_in}"
+        return Unmet(f"the first makes {before.channels_out} channels, the second reads {behind.channels_in}")
     window = _window(before, behind)
-    if isinstance(window, str):
+    if isinstance(window, Unmet):
         return window
     kernels = _kernels(behind)
     with_bias = before.bias.any()
@@ -77,7 +79,7 @@ def compose(first: ir.Node, second: ir.Node, graph: ir.Graph, *, product: Produc
     parameters = checked(
         behind, weight.astype(behind.weight.dtype), behind.bias + through.reshape(-1) if with_bias else None
     )
-    return parameters if isinstance(parameters, str) else partial(_rewrite, first, behind, window, parameters, graph)
+    return parameters if isinstance(parameters, Unmet) else partial(_rewrite, first, behind, window, parameters, graph)
 
 
 def _rewrite(first: ir.Node, behind: Linear, window: Window, parameters: Parameters, graph: ir.Graph) -> None:
@@ -87,18 +89,18 @@ def _rewrite(first: ir.Node, behind: Linear, window: Window, parameters: Paramet
     drop(first, graph)
 
 
-def _window(before: Linear, behind: Linear) -> Window | str:
+def _window(before: Linear, behind: Linear) -> Window | Unmet:
     """The window of both together, or why there is none."""
     first, second = (read_window(linear.node, linear.weight.shape[2:]) for linear in (before, behind))
     if {first.auto_pad, second.auto_pad} != {"NOTSET"}:
-        return "the padding is placed by auto_pad, which depends on the size of the image"
+        return Unmet("the padding is placed by auto_pad, which depends on the size of the image")
     strides = _times(first.strides, second.strides)
     if second.is_pointwise and not second.is_padded:
         return replace(first, strides=strides)
     if not first.is_pointwise or first.is_padded:
-        return "the 1x1 convolution pads"
+        return Unmet("the 1x1 convolution pads")
     if second.is_padded and before.bias.any():
-        return "the second pads with zeros, which the bias of the first does not reach"
+        return Unmet("the second pads with zeros, which the bias of the first does not reach")
     return replace(
         second,
         strides=strides,

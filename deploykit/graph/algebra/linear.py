@@ -21,6 +21,7 @@ from deploykit.graph.algebra.affine import read_affine
 from deploykit.graph.rewrite import (
     FOLDED_SCOPE,
     Rewrite,
+    Unmet,
     bypass,
     constant,
     discard_unused,
@@ -72,23 +73,23 @@ def is_linear(node: ir.Node) -> bool:
     return not node.domain and node.op_type in LINEAR
 
 
-def read_linear(node: ir.Node) -> Linear | str:
+def read_linear(node: ir.Node) -> Linear | Unmet:
     """The parameters of a node among LINEAR, or what keeps them from being folded into."""
     arrays = []
     for role, value in zip(("weight", "bias"), node.inputs[1:3], strict=False):
         array = np.zeros(()) if value is None else constant(value)
         if array is None:
-            return f"the {role} {getattr(value, 'name', None)!r} is not a constant"
+            return Unmet(f"the {role} {getattr(value, 'name', None)!r} is not a constant")
         arrays.append(array)
     weight, bias = (*arrays, np.zeros(()))[:2]
     if not ir.DataType.from_numpy(weight.dtype).is_floating_point():
-        return f"the weight is {weight.dtype.name}, which would round what is folded into it"
+        return Unmet(f"the weight is {weight.dtype.name}, which would round what is folded into it")
     beta = node.attributes.get_float("beta", 1.0) if node.op_type == "Gemm" else 1.0
     return Linear(node, weight, beta * bias.astype(np.float64))
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what overflows is found, and refused
-def scale_outputs(linear: Linear, scale: Array, shift: Array) -> Parameters | str:
+def scale_outputs(linear: Linear, scale: Array, shift: Array) -> Parameters | Unmet:
     """The parameters of s * (W x + b) + t, with s and t scalars or one number per output channel: s W and s b + t."""
     scale, shift = (np.broadcast_to(array, linear.channels_out) for array in (scale, shift))
     weight = None if (scale == 1).all() else _times(linear, scale, axis=1)
@@ -96,7 +97,7 @@ def scale_outputs(linear: Linear, scale: Array, shift: Array) -> Parameters | st
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def scale_inputs(linear: Linear, scale: Array, shift: Array) -> Parameters | str:
+def scale_inputs(linear: Linear, scale: Array, shift: Array) -> Parameters | Unmet:
     """The parameters of W (s x + t) + b, s and t scalars or one number per input channel: W s and b + W t, tap by tap.
 
     That bias is right where every tap of the kernel lies on the image: the caller has to exclude padding.
@@ -117,14 +118,14 @@ def input_extents(linear: Linear) -> Array:
     return extents
 
 
-def checked(linear: Linear, weight: Array | None, bias: Array | None) -> Parameters | str:
+def checked(linear: Linear, weight: Array | None, bias: Array | None) -> Parameters | Unmet:
     """The parameters in the weight's type, or which is not finite. No bias is invented to add nothing."""
     kind = linear.weight.dtype
     has_bias = any(value is not None for value in linear.node.inputs[2:])
     new = Parameters(weight, bias.astype(kind) if bias is not None and (has_bias or bias.any()) else None)
     for role, array in (("weight", new.weight), ("bias", new.bias)):
         if array is not None and not np.isfinite(array).all():
-            return f"the folded {role} is not finite in {kind.name}"
+            return Unmet(f"the folded {role} is not finite in {kind.name}")
     return new
 
 
@@ -140,18 +141,18 @@ def write(linear: Linear, parameters: Parameters, graph: ir.Graph) -> None:
             node.attributes["beta"] = ir.AttrFloat32("beta", 1.0)
 
 
-def fold_behind(node: ir.Node, conv: ir.Node, graph: ir.Graph, *, called: str) -> Rewrite | str:
+def fold_behind(node: ir.Node, conv: ir.Node, graph: ir.Graph, *, called: str) -> Rewrite | Unmet:
     """Fold what `affine` reads into the linear node before it, whose output, so `called`, only `node` may read."""
     if reason := other_use(conv.outputs[0], called=called):
         return reason
     linear = read_linear(conv)
-    if isinstance(linear, str):
+    if isinstance(linear, Unmet):
         return linear
     affine = read_affine(node, rank=linear.rank, channels=linear.channels_out)
-    if isinstance(affine, str):
+    if isinstance(affine, Unmet):
         return affine
     parameters = scale_outputs(linear, affine.scale, affine.shift)
-    if isinstance(parameters, str):
+    if isinstance(parameters, Unmet):
         return parameters
 
     def rewrite() -> None:

@@ -28,17 +28,17 @@ import numpy as np
 import onnx_ir as ir
 
 from deploykit.graph.algebra.composition import Kernels, compose, convolution_before, groups, is_pointwise
-from deploykit.graph.rewrite import Fusion, Rewrite
+from deploykit.graph.rewrite import Fusion, Rewrite, Unmet
 from deploykit.spec.arrays import Array
 
 
-def _attempt(second: ir.Node, graph: ir.Graph) -> Rewrite | str | None:
+def _attempt(second: ir.Node, graph: ir.Graph) -> Rewrite | Unmet | None:
     first = convolution_before(second)
     if first is None or not (is_pointwise(first) or is_pointwise(second)):
         return None
     if groups(first) != groups(second):
         dense = is_pointwise(second) and groups(second) == 1
-        return None if dense else f"the first has {groups(first)} groups, the second {groups(second)}"
+        return None if dense else Unmet(f"the first has {groups(first)} groups, the second {groups(second)}")
     return compose(first, second, graph, product=_product)
 
 

@@ -25,21 +25,21 @@ from functools import partial
 
 import onnx_ir as ir
 
-from deploykit.graph.rewrite import Fusion, Rewrite
+from deploykit.graph.rewrite import Fusion, Rewrite, Unmet
 
 SMALLEST = 256  # output channels; TensorRT-RTX 1.7 leaves 224 a convolution
 DILATION = 2
 PLAIN = {"strides": 1, "dilations": 1, "pads": 0}
 
 
-def _attempt(conv: ir.Node, graph: ir.Graph) -> Rewrite | str | None:  # noqa: ARG001 - the signature of attempts
+def _attempt(conv: ir.Node, graph: ir.Graph) -> Rewrite | Unmet | None:  # noqa: ARG001 - the signature of attempts
     source = conv.inputs[0].producer() if conv.inputs[0] is not None else None
     if source is None or source.domain or source.op_type != "Concat" or not _is_plain(conv) or _is_added(conv):
         return None
     shape = conv.inputs[1].shape if conv.inputs[1] is not None else None
     sizes = [size for size in shape or () if isinstance(size, int)]
     if shape is None or len(sizes) != len(shape):
-        return "the size of the weight is not known"
+        return Unmet("the size of the weight is not known")
     if sizes[0] < SMALLEST or any(size != 1 for size in sizes[2:]):
         return None
     return partial(_dilate, conv, len(sizes) - 2)

@@ -35,6 +35,7 @@ from deploykit.graph.rewrite import (
     NAME_SCOPES,
     Fusion,
     Rewrite,
+    Unmet,
     discard_unused,
     names_in_use,
     new_initializer,
@@ -44,22 +45,22 @@ from deploykit.graph.rewrite import (
 )
 
 
-def _attempt(conv: ir.Node, graph: ir.Graph) -> Rewrite | str | None:
+def _attempt(conv: ir.Node, graph: ir.Graph) -> Rewrite | Unmet | None:
     pool = conv.inputs[0].producer() if conv.inputs[0] is not None else None
     if pool is None or pool.op_type != "AveragePool" or pool.domain:
         return None
     if reason := other_use(pool.outputs[0], called="pooled"):
         return reason
     linear = read_linear(conv)
-    if isinstance(linear, str):
+    if isinstance(linear, Unmet):
         return linear
     window = read_window(conv, linear.weight.shape[2:])
     if not window.is_pointwise:
         return None
     if window.is_padded or set(window.strides) != {1}:
-        return "the convolution has strides or pads"
+        return Unmet("the convolution has strides or pads")
     if linear.channels_out >= linear.channels_in:
-        return f"it would pool {linear.channels_out} channels instead of {linear.channels_in}"
+        return Unmet(f"it would pool {linear.channels_out} channels instead of {linear.channels_in}")
     return partial(_rewrite, pool, linear, graph)
 
 

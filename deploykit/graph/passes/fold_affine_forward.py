@@ -36,28 +36,30 @@ import onnx_ir as ir
 
 from deploykit.graph.algebra.affine import ARITHMETIC, Affine, data_operand, read_affine
 from deploykit.graph.algebra.linear import Linear, Parameters, read_linear, scale_inputs, write
-from deploykit.graph.rewrite import Fusion, Rewrite, bypass
+from deploykit.graph.rewrite import Fusion, Rewrite, Unmet, bypass
 
 ANCHORS = ("BatchNormalization", *ARITHMETIC)
 READERS = ("Conv", "Gemm")
 
 
-def _attempt(first: ir.Node, graph: ir.Graph) -> Rewrite | str | None:
+def _attempt(first: ir.Node, graph: ir.Graph) -> Rewrite | Unmet | None:
     chain = _chain(first)
     result = chain[-1].outputs[0]
     if data_operand(first) is None or not any(_takes_image(reader, index) for reader, index in result.uses()):
         return None
     if result.is_graph_output():
-        return "the result is a graph output"
+        return Unmet("the result is a graph output")
     affine = _composed(chain)
-    if isinstance(affine, str):
+    if isinstance(affine, Unmet):
         return affine
     found = []
     for reader, index in result.uses():
         linear = _linear(reader, index, affine, graph)
-        parameters = scale_inputs(linear, affine.scale, affine.shift) if isinstance(linear, Linear) else linear
-        if isinstance(linear, str) or isinstance(parameters, str):
-            return str(parameters)
+        if isinstance(linear, Unmet):
+            return linear
+        parameters = scale_inputs(linear, affine.scale, affine.shift)
+        if isinstance(parameters, Unmet):
+            return parameters
         found.append((linear, parameters))
     return partial(_rewrite, chain, found, graph)
 
@@ -89,16 +91,16 @@ def _next_link(value: ir.Value) -> ir.Node | None:
     return reader if link else None
 
 
-def _composed(chain: list[ir.Node]) -> Affine | str:
+def _composed(chain: list[ir.Node]) -> Affine | Unmet:
     """The scale and shift of a whole chain, or why a link of it has none."""
     source = data_operand(chain[0])
     shape = source.shape if source is not None else None
     if shape is None or len(shape) < 2 or not isinstance(shape[1], int):
-        return "the shape of its input is not known"
+        return Unmet("the shape of its input is not known")
     scale, shift = np.ones(()), np.zeros(())
     for node in chain:
         affine = read_affine(node, rank=len(shape), channels=shape[1])
-        if isinstance(affine, str):
+        if isinstance(affine, Unmet):
             return affine
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found when it is folded
             scale, shift = affine.scale * scale, affine.scale * shift + affine.shift
@@ -109,18 +111,18 @@ def _takes_image(reader: ir.Node, index: int) -> bool:
     return reader.op_type in READERS and not reader.domain and index == 0
 
 
-def _linear(reader: ir.Node, index: int, affine: Affine, graph: ir.Graph) -> Linear | str:
+def _linear(reader: ir.Node, index: int, affine: Affine, graph: ir.Graph) -> Linear | Unmet:
     """A reader and its parameters, or the first precondition on it that does not hold."""
     if reader.graph is not graph:
-        return "a reader lies in the body of a control-flow node"
+        return Unmet("a reader lies in the body of a control-flow node")
     if not _takes_image(reader, index):
-        return f"a {reader.op_type} reads the result too"
+        return Unmet(f"a {reader.op_type} reads the result too")
     if reader.attributes.get_int("transA", 0):
-        return "the Gemm behind it reads it transposed"
+        return Unmet("the Gemm behind it reads it transposed")
     pads = any(reader.attributes.get_ints("pads") or ())
     pads = pads or reader.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
     if pads and affine.shift.any():
-        return "the Conv behind it pads with zeros, which the shift does not reach"
+        return Unmet("the Conv behind it pads with zeros, which the shift does not reach")
     return read_linear(reader)
 
 

@@ -22,16 +22,16 @@ Refuses, with the reason, when
 import onnx_ir as ir
 
 from deploykit.graph.algebra.linear import fold_behind, is_linear
-from deploykit.graph.rewrite import Fusion, Rewrite
+from deploykit.graph.rewrite import Fusion, Rewrite, Unmet
 
 
-def _attempt(norm: ir.Node, graph: ir.Graph) -> Rewrite | str:
+def _attempt(norm: ir.Node, graph: ir.Graph) -> Rewrite | Unmet:
     source = norm.inputs[0]
     conv = source.producer() if source is not None else None
     if conv is None:
-        return "its input is not the output of a node"
+        return Unmet("its input is not the output of a node")
     if not is_linear(conv):
-        return f"its input is made by a {conv.op_type}, not by a Conv, ConvTranspose or Gemm"
+        return Unmet(f"its input is made by a {conv.op_type}, not by a Conv, ConvTranspose or Gemm")
     return fold_behind(norm, conv, graph, called="unnormalized")
 
 

@@ -34,7 +34,7 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.graph.rewrite import Fusion, Rewrite, bypass, constant
+from deploykit.graph.rewrite import Fusion, Rewrite, Unmet, bypass, constant
 from deploykit.spec.arrays import Array
 
 READERS = ("Conv", "AveragePool", "MaxPool")
@@ -51,12 +51,12 @@ class _Padding:
     value: Array
 
 
-def _attempt(pad: ir.Node, graph: ir.Graph) -> Rewrite | str:
+def _attempt(pad: ir.Node, graph: ir.Graph) -> Rewrite | Unmet:
     padded = pad.outputs[0]
     if padded.is_graph_output():
-        return "the padded tensor is a graph output"
+        return Unmet("the padded tensor is a graph output")
     padding = _padding(pad)
-    if isinstance(padding, str):
+    if isinstance(padding, Unmet):
         return padding
     readers = [reader for reader, _ in padded.uses()]
     for reader, index in padded.uses():
@@ -73,53 +73,53 @@ def _rewrite(pad: ir.Node, readers: list[ir.Node], padding: _Padding, graph: ir.
     bypass(pad, padding.source, graph)
 
 
-def _padding(pad: ir.Node) -> _Padding | str:
+def _padding(pad: ir.Node) -> _Padding | Unmet:
     """What is padded, or the first precondition on the Pad itself that does not hold."""
     mode = pad.attributes.get_string("mode", "constant")
     if mode != "constant":
-        return f"it pads in mode {mode}"
+        return Unmet(f"it pads in mode {mode}")
     source, amounts, value, axes = (*pad.inputs, None, None)[:4]
     if source is None or source.shape is None or source.dtype is None:
-        return "the shape of what it pads is not known"
+        return Unmet("the shape of what it pads is not known")
     rank, found = len(source.shape), {}
     for role, operand in (("amounts", amounts), ("value", value), ("axes", axes)):
         if operand is not None:
             array = constant(operand)
             if array is None:
-                return f"{operand.name!r}, its {role}, is not a constant"
+                return Unmet(f"{operand.name!r}, its {role}, is not a constant")
             found[role] = array
     sides = np.zeros((2, rank), np.int64)
     sides[:, found.get("axes", np.arange(rank))] = found["amounts"].reshape(2, -1)
     if (sides < 0).any():
-        return "it crops: an amount is negative"
+        return Unmet("it crops: an amount is negative")
     if sides[:, :2].any():
-        return "it pads the batch or the channels"
+        return Unmet("it pads the batch or the channels")
     zero = np.zeros((), source.dtype.numpy())
     before, behind = (tuple(side[2:].tolist()) for side in sides)
     return _Padding(source, before, behind, found.get("value", zero).reshape(()))
 
 
-def _obstacle(reader: ir.Node, index: int, padding: _Padding, graph: ir.Graph) -> str | None:
+def _obstacle(reader: ir.Node, index: int, padding: _Padding, graph: ir.Graph) -> Unmet | None:
     """The first precondition on one reader that does not hold."""
     if reader.graph is not graph:
-        return "a reader lies in the body of a control-flow node"
+        return Unmet("a reader lies in the body of a control-flow node")
     if reader.domain or reader.op_type not in READERS or index != 0:
-        return f"it is read by a {reader.op_type}, not as the image of a Conv, AveragePool or MaxPool"
+        return Unmet(f"it is read by a {reader.op_type}, not as the image of a Conv, AveragePool or MaxPool")
     if reader.attributes.get_string("auto_pad", "NOTSET") != "NOTSET":
-        return f"the {reader.op_type} behind it places its padding by auto_pad"
+        return Unmet(f"the {reader.op_type} behind it places its padding by auto_pad")
     if reader.op_type != "Conv":
         if reader.attributes.get_int("ceil_mode", 0):
-            return f"the {reader.op_type} behind it rounds its windows up (ceil_mode)"
+            return Unmet(f"the {reader.op_type} behind it rounds its windows up (ceil_mode)")
         kernel = reader.attributes.get_ints("kernel_shape") or ()
         if any(amount >= size for amount, size in zip(_total(reader, padding), (*kernel, *kernel), strict=True)):
-            return f"the {reader.op_type} behind it would pad by a whole kernel or more"
+            return Unmet(f"the {reader.op_type} behind it would pad by a whole kernel or more")
     if reader.op_type == "MaxPool":
         return _beside_maximum(reader, padding)
     if padding.value != 0:
-        return f"it pads with {padding.value:g}, the {reader.op_type} behind it with 0"
+        return Unmet(f"it pads with {padding.value:g}, the {reader.op_type} behind it with 0")
     counts = reader.attributes.get_int("count_include_pad", 0) or not any(reader.attributes.get_ints("pads") or ())
     if reader.op_type == "AveragePool" and not counts:
-        return "the AveragePool behind it leaves its own padding out of the count"
+        return Unmet("the AveragePool behind it leaves its own padding out of the count")
     return None
 
 
@@ -129,16 +129,16 @@ def _total(reader: ir.Node, padding: _Padding) -> list[int]:
     return [given + more for given, more in zip(own, added, strict=True)]
 
 
-def _beside_maximum(pool: ir.Node, padding: _Padding) -> str | None:
+def _beside_maximum(pool: ir.Node, padding: _Padding) -> Unmet | None:
     """Why the value could show in the maximum of a window, or what else depends on the padded image."""
     if any(value.uses() or value.is_graph_output() for value in pool.outputs[1:]):
-        return "the indices of the MaxPool behind it are read"
+        return Unmet("the indices of the MaxPool behind it are read")
     if any(step != 1 for step in pool.attributes.get_ints("dilations") or ()):
-        return "the MaxPool behind it is dilated"
+        return Unmet("the MaxPool behind it is dilated")
     lowest = ir.DataType.from_numpy(padding.value.dtype).min
     if padding.value <= lowest or (padding.value <= 0 and _never_negative(padding.source)):
         return None
-    return f"it pads with {padding.value:g}, which may be more than the maximum of a window"
+    return Unmet(f"it pads with {padding.value:g}, which may be more than the maximum of a window")
 
 
 def _never_negative(value: ir.Value) -> bool:

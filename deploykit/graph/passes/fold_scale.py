@@ -23,10 +23,10 @@ import onnx_ir as ir
 
 from deploykit.graph.algebra.affine import ARITHMETIC, data_operand
 from deploykit.graph.algebra.linear import fold_behind, is_linear
-from deploykit.graph.rewrite import Fusion, Rewrite
+from deploykit.graph.rewrite import Fusion, Rewrite, Unmet
 
 
-def _attempt(node: ir.Node, graph: ir.Graph) -> Rewrite | str | None:
+def _attempt(node: ir.Node, graph: ir.Graph) -> Rewrite | Unmet | None:
     source = data_operand(node)
     conv = source.producer() if source is not None else None
     return fold_behind(node, conv, graph, called="unscaled") if conv is not None and is_linear(conv) else None

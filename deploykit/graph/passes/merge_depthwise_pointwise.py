@@ -26,11 +26,11 @@ Refuses, with the reason, when
 import onnx_ir as ir
 
 from deploykit.graph.algebra.composition import Kernels, compose, convolution_before, groups, is_pointwise
-from deploykit.graph.rewrite import Fusion, Rewrite
+from deploykit.graph.rewrite import Fusion, Rewrite, Unmet
 from deploykit.spec.arrays import Array
 
 
-def _attempt(pointwise: ir.Node, graph: ir.Graph) -> Rewrite | str | None:
+def _attempt(pointwise: ir.Node, graph: ir.Graph) -> Rewrite | Unmet | None:
     grouped = convolution_before(pointwise)
     if grouped is None or groups(grouped) == 1 or groups(pointwise) != 1 or not is_pointwise(pointwise):
         return None

@@ -31,6 +31,7 @@ from deploykit.graph.rewrite import (
     NAME_SCOPES,
     Fusion,
     Rewrite,
+    Unmet,
     drop,
     names_in_use,
     new_initializer,
@@ -40,20 +41,20 @@ from deploykit.graph.rewrite import (
 )
 
 
-def _attempt(conv: ir.Node, graph: ir.Graph) -> Rewrite | str | None:
+def _attempt(conv: ir.Node, graph: ir.Graph) -> Rewrite | Unmet | None:
     siblings = _siblings(conv, graph)
     if len(siblings) < 2 or siblings[0] is not conv:
         return None
     found = []
     for sibling in siblings:
         linear = read_linear(sibling)
-        if isinstance(linear, str):
-            return f"of {node_name(sibling)} {linear}"
+        if isinstance(linear, Unmet):
+            return Unmet(f"of {node_name(sibling)} {linear}")
         found.append(linear)
     weight = np.concatenate([linear.weight for linear in found])
     bias = np.concatenate([np.broadcast_to(linear.bias, linear.channels_out) for linear in found])
     parameters = checked(found[0], weight, bias)
-    return parameters if isinstance(parameters, str) else partial(_rewrite, found, parameters, graph)
+    return parameters if isinstance(parameters, Unmet) else partial(_rewrite, found, parameters, graph)
 
 
 def _siblings(conv: ir.Node, graph: ir.Graph) -> list[ir.Node]:

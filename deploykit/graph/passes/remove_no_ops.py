@@ -32,7 +32,7 @@ from functools import partial
 import onnx_ir as ir
 
 from deploykit.graph.algebra.affine import data_operand
-from deploykit.graph.rewrite import Fusion, Rewrite, bypass, constant, is_public
+from deploykit.graph.rewrite import Fusion, Rewrite, Unmet, bypass, constant, is_public
 from deploykit.spec.arrays import Array
 
 NEUTRAL = {"Mul": 1, "Div": 1, "Add": 0, "Sub": 0}
@@ -40,18 +40,18 @@ SHAPING = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", 
 ANCHORS = ("Dropout", "Cast", *SHAPING, *NEUTRAL, "MaxPool", "AveragePool")
 
 
-def _attempt(node: ir.Node, graph: ir.Graph) -> Rewrite | str | None:
+def _attempt(node: ir.Node, graph: ir.Graph) -> Rewrite | Unmet | None:
     source = data_operand(node) if node.op_type in NEUTRAL else node.inputs[0]
     if source is None or not _changes_nothing(node, source):
         return None
     if node.op_type == "Dropout" and len(node.inputs) > 2 and node.inputs[2] is not None:
         training = constant(node.inputs[2])
         if training is None or training.any():
-            return "it may be in training mode"
+            return Unmet("it may be in training mode")
     if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
-        return f"its {'mask is' if node.op_type == 'Dropout' else 'indices are'} read"
+        return Unmet(f"its {'mask is' if node.op_type == 'Dropout' else 'indices are'} read")
     if node.outputs[0].is_graph_output() and is_public(source):
-        return "it hands a graph input, an initializer or a graph output on to a graph output"
+        return Unmet("it hands a graph input, an initializer or a graph output on to a graph output")
     return partial(bypass, node, source, graph)
 
 

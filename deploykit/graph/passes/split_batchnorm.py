@@ -31,6 +31,7 @@ from deploykit.graph.algebra.linear import Linear, is_linear, read_linear, scale
 from deploykit.graph.rewrite import (
     Fusion,
     Rewrite,
+    Unmet,
     bypass,
     constant,
     names_in_use,
@@ -43,7 +44,7 @@ from deploykit.graph.rewrite import (
 ROLES = ("scale", "bias", "mean", "var")
 
 
-def _attempt(norm: ir.Node, graph: ir.Graph) -> Rewrite | str | None:
+def _attempt(norm: ir.Node, graph: ir.Graph) -> Rewrite | Unmet | None:
     source = norm.inputs[0]
     concat = source.producer() if source is not None else None
     if source is None or concat is None or concat.op_type != "Concat" or concat.domain:
@@ -53,34 +54,34 @@ def _attempt(norm: ir.Node, graph: ir.Graph) -> Rewrite | str | None:
     branches = []
     for value in concat.inputs:
         branch = _branch(value)
-        if isinstance(branch, str):
+        if isinstance(branch, Unmet):
             return branch
         branches.append(branch)
     if concat.attributes.get_int("axis") not in (1, 1 - branches[0].rank):
-        return "the Concat before it does not join channels"
+        return Unmet("the Concat before it does not join channels")
     bounds = np.cumsum([0, *(branch.channels_out for branch in branches)]).tolist()
     return _obstacle(norm, branches, bounds) or partial(_rewrite, norm, concat, bounds, graph)
 
 
-def _branch(value: ir.Value | None) -> Linear | str:
+def _branch(value: ir.Value | None) -> Linear | Unmet:
     """The convolution that makes one branch for the Concat alone."""
     producer = value.producer() if value is not None else None
     if value is None or producer is None:
-        return "a branch of the Concat before it is not the output of a node"
+        return Unmet("a branch of the Concat before it is not the output of a node")
     if not is_linear(producer):
-        return f"a branch is made by a {producer.op_type}, not by a Conv, ConvTranspose or Gemm"
+        return Unmet(f"a branch is made by a {producer.op_type}, not by a Conv, ConvTranspose or Gemm")
     return other_use(value, called="branch's") or read_linear(producer)
 
 
-def _obstacle(norm: ir.Node, branches: list[Linear], bounds: list[int]) -> str | None:
+def _obstacle(norm: ir.Node, branches: list[Linear], bounds: list[int]) -> Unmet | None:
     """Why a part could not be folded into its branch."""
     affine = read_affine(norm, rank=branches[0].rank, channels=bounds[-1])
-    if isinstance(affine, str):
+    if isinstance(affine, Unmet):
         return affine
     for branch, (start, stop) in zip(branches, pairwise(bounds), strict=True):
         folded = scale_outputs(branch, affine.scale[start:stop], affine.shift[start:stop])
-        if isinstance(folded, str):
-            return f"of {node_name(branch.node)} {folded}"
+        if isinstance(folded, Unmet):
+            return Unmet(f"of {node_name(branch.node)} {folded}")
     return None
 
 

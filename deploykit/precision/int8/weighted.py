@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from deploykit.graph.rewrite import constant, skip
+from deploykit.graph.rewrite import Unmet, constant, skip
 from deploykit.spec import Placement
 from deploykit.spec.arrays import Array
 from deploykit.spec.operators import WEIGHTED_OPS
@@ -39,35 +39,35 @@ def weighted_ops(model: ir.Model, placement: Placement) -> tuple[list[WeightedOp
     for node in model.graph:
         if node.op_type in WEIGHTED_OPS and node.domain == "":
             found = _describe(node, placement)
-            if isinstance(found, str):
+            if isinstance(found, Unmet):
                 excluded.append(skip(node, found))
             else:
                 quantizable.append(found)
     return quantizable, excluded
 
 
-def _describe(node: ir.Node, placement: Placement) -> WeightedOp | str:
+def _describe(node: ir.Node, placement: Placement) -> WeightedOp | Unmet:
     """The operator, or the first reason why it stays in float."""
     if node.op_type in placement.without_integer_kernel:
-        return f"the {placement.name} Q/DQ scheme has no integer kernel for {node.op_type}"
+        return Unmet(f"the {placement.name} Q/DQ scheme has no integer kernel for {node.op_type}")
     value, weight = node.inputs[0], constant(node.inputs[1])
     if weight is None:
-        return "its weight is not a constant"
+        return Unmet("its weight is not a constant")
     if value is None or constant(value) is not None:
-        return "its first operand is a constant"
+        return Unmet("its first operand is a constant")
     if weight.dtype != np.float32:
-        return f"its weight is {weight.dtype}, not float32"
+        return Unmet(f"its weight is {weight.dtype}, not float32")
     if not np.isfinite(weight).all():
-        return "its weight holds NaN or infinity"
+        return Unmet("its weight holds NaN or infinity")
     if node.op_type == "MatMul" and weight.ndim != 2:
-        return f"its weight has {weight.ndim} dimensions, not 2"
+        return Unmet(f"its weight has {weight.ndim} dimensions, not 2")
     if node.op_type == "ConvTranspose" and node.attributes.get_int("group", 1) > 1:
-        return "a grouped ConvTranspose has no single channel axis"
+        return Unmet("a grouped ConvTranspose has no single channel axis")
     if node.op_type == "Gemm" and node.attributes.get_int("transA", 0) != 0:
-        return "its activation is transposed"
+        return Unmet("its activation is transposed")
     axis = channel_axis(node)
     bias = _bias(node, int(weight.shape[axis]), placement)
-    return bias if isinstance(bias, str) else WeightedOp(node, weight, axis, bias)
+    return bias if isinstance(bias, Unmet) else WeightedOp(node, weight, axis, bias)
 
 
 def channel_axis(node: ir.Node) -> int:
@@ -77,7 +77,7 @@ def channel_axis(node: ir.Node) -> int:
     return 1
 
 
-def _bias(node: ir.Node, channels: int, placement: Placement) -> Array | str | None:
+def _bias(node: ir.Node, channels: int, placement: Placement) -> Array | Unmet | None:
     """The bias, one element per channel, or why the placement's int32 bias cannot express it.
 
     A bias that stays float is not looked at: it may be computed, or of any shape that the operator accepts.
@@ -87,11 +87,11 @@ def _bias(node: ir.Node, channels: int, placement: Placement) -> Array | str | N
         return None
     bias = constant(value)
     if bias is None:
-        return "its bias is not a constant"
+        return Unmet("its bias is not a constant")
     if node.op_type == "Gemm" and any(node.attributes.get_float(name, 1.0) != 1 for name in ("alpha", "beta")):
-        return "alpha or beta is not 1, so its bias does not have the accumulator's scale"
+        return Unmet("alpha or beta is not 1, so its bias does not have the accumulator's scale")
     if bias.shape not in {(), (1,), (1, 1), (channels,), (1, channels)}:
-        return f"a bias of shape {bias.shape} is not one value per channel"
+        return Unmet(f"a bias of shape {bias.shape} is not one value per channel")
     if not np.isfinite(bias).all():
-        return "its bias holds NaN or infinity"
+        return Unmet("its bias holds NaN or infinity")
     return np.broadcast_to(bias.reshape(-1), (channels,))

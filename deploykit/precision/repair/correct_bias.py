@@ -18,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from deploykit.graph.algebra.linear import Linear, Parameters, checked, is_linear, read_linear, write
-from deploykit.graph.rewrite import constant, new_initializer, skip
+from deploykit.graph.rewrite import Unmet, constant, new_initializer, skip
 from deploykit.ort_session import compute, open_session
 from deploykit.precision.repair.channels import add_channel_output
 from deploykit.precision.reports import CorrectionReport
@@ -93,7 +93,7 @@ def _probe(model: ir.Model, twins: dict[str, ir.Node]) -> tuple[ir.Model, list[s
             skipped.append(skip(node, f"a {node.op_type} has no bias"))
             continue
         linear = read_linear(node)
-        if isinstance(linear, str):
+        if isinstance(linear, Unmet):
             skipped.append(skip(node, linear))
             continue
         if node.op_type == "Gemm" and linear.bias.ndim > 1 and linear.bias.shape[0] > 1:

@@ -35,7 +35,7 @@ from deploykit.graph.algebra.linear import (
     scale_outputs,
     write,
 )
-from deploykit.graph.rewrite import constant, new_initializer, other_use, skip
+from deploykit.graph.rewrite import Unmet, constant, new_initializer, other_use, skip
 from deploykit.ort_session import compute, open_session
 from deploykit.precision.int8.preconditions import require_plain
 from deploykit.precision.repair.channels import add_channel_output
@@ -97,7 +97,8 @@ def _find(first: ir.Node) -> _Pair | SkippedNode | None:
     while True:
         readers = [use.node for use in value.uses()]
         if len(readers) != 1 or value.is_graph_output():
-            return skip(first, str(other_use(value, called="unscaled"))) if readers else None
+            seen = other_use(value, called="unscaled")
+            return skip(first, seen) if readers and seen else None
         (reader,) = readers
         if is_linear(reader):
             break
@@ -109,7 +110,7 @@ def _find(first: ir.Node) -> _Pair | SkippedNode | None:
         return skip(first, "the next layer reads it as its weight")
     layers = [read_linear(node) for node in (first, reader)]
     for layer in layers:
-        if isinstance(layer, str):
+        if isinstance(layer, Unmet):
             return skip(first, layer)
     one, two = layers
     assert isinstance(one, Linear) and isinstance(two, Linear)  # noqa: S101, PT018 - strings were refused above
@@ -177,20 +178,20 @@ def _is_depthwise(layer: Linear) -> bool:
     return layer.node.op_type == "Conv" and layer.weight.shape[1] == 1 and layer.channels_in > 1
 
 
-def _rewrite(graph: ir.Graph, pair: _Pair, factors: Array) -> str:
-    """Write the factors into both layers; "" or why that cannot be."""
+def _rewrite(graph: ir.Graph, pair: _Pair, factors: Array) -> Unmet | None:
+    """Write the factors into both layers, or say why that cannot be."""
     made = scale_outputs(_read(pair.first.node), 1 / factors, np.zeros(()))
     taken = scale_inputs(_read(pair.second.node), factors, np.zeros(()))
     for parameters in (made, taken):
-        if isinstance(parameters, str):
+        if isinstance(parameters, Unmet):
             return parameters
     for node in pair.between:
         if node.op_type == "Clip":
             _bound_each_channel(graph, node, factors)
     for layer, parameters in ((pair.first, made), (pair.second, taken)):
-        assert not isinstance(parameters, str)  # noqa: S101 - refused above
+        assert not isinstance(parameters, Unmet)  # noqa: S101 - refused above
         write(_read(layer.node), parameters, graph)
-    return ""
+    return None
 
 
 def _read(node: ir.Node) -> Linear:
