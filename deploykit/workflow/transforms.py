@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from deploykit.precision.reports import EqualizationReport, Int8Report
 from deploykit.spec import (
     Feed,
     Placement,
+    Precision,
 )
 from deploykit.workflow.facts import GraphFacts, OptimizedFacts, TypedFacts
 
@@ -122,11 +124,12 @@ def type_int8(
     the result is not what its placement says, which is a defect of ours.
     """
 
-    def typed(graph: ir.Model) -> Int8Report:
-        return quantize(graph, table, placement, policy, clip=clip, keep_fp32=keep_fp32)
+    def in_float32(graph: ir.Model) -> Int8Report:
+        """Quantized, and all else in float32: the bias corrects INT8's error."""
+        return quantize(graph, table, placement, replace(policy, rest=Precision.FP32), clip=clip)
 
-    correction = correct_biases(network, typed, feeds) if feeds else None
-    report = typed(network)
+    correction = correct_biases(network, in_float32, feeds) if feeds else None
+    report = quantize(network, table, placement, policy, clip=clip, keep_fp32=keep_fp32)
     if not report.quantized:
         first = next((f"{item.node}: {item.reason}" for item in report.excluded), "")
         raise UnsupportedGraph(

@@ -105,6 +105,15 @@ def test_a_build_says_what_was_repaired(run, photographs):
     assert "squared output error on the calibration images x 0." in done.stdout
 
 
+def test_biases_are_corrected_where_the_rest_is_fp16(run, photographs):
+    asked = ["build", "test_resnet", *RTX, "--data", photographs, "--int8-repair", "bias"]
+    done = run(*asked, "--int8-policy", "no-first,rest=fp16", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["repair"]["correction"]["kept"]
+    assert found["typing"]["rest"]["half_nodes"] > 0
+
+
 def test_a_table_is_of_the_graph_that_equalization_makes(run, photographs, tmp_path):
     table = tmp_path / "table.json"
     made = ["calibrate", "test_resnet", "--data", photographs, "--int8-repair", "equalize", "-o", table, "--json"]
