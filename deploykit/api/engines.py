@@ -23,7 +23,7 @@ from deploykit.api.choices import (
 from deploykit.api.graphs import ExportedGraph, network_of
 from deploykit.api.models import Model, Network
 from deploykit.api.modules import Example
-from deploykit.api.workspace import StorePath, open_workspace, warn
+from deploykit.api.workspace import StorePath, open_store, open_workspace, warn
 from deploykit.backends.protocol import Engine, Session
 from deploykit.errors import BackendMissing, PrecisionUndecided, UsageError
 from deploykit.plan.model import EnginePlan
@@ -310,11 +310,9 @@ def open(  # noqa: A001 - what it does
     if isinstance(engine, BuiltEngine):
         found = engine.engine
     else:
-        from deploykit.store import Store
         from deploykit.workflow.engine_file import open_record
 
-        place = Store.open(None if store is None else Path(store))
-        found = open_record(place, Path(engine), trusted=trust_engine)
+        found = open_record(open_store(store), Path(engine), trusted=trust_engine)
     if reason := found.reason:
         raise BackendMissing(f"this engine cannot run here: {reason.what}", hint=reason.fix)
     return get_backend(found.backend).open(found, threads=threads)

@@ -269,6 +269,9 @@ def from_name(
     Raises:
         UsageError: An option does not fit this kind of network, or a file is not there.
     """
+    for what, value in (("network", name), ("weights", weights)):
+        if value is not None and not isinstance(value, str | PathLike):
+            raise UsageError(f"{what} is a {type(value).__name__}, not a name", hint="give text or a path")
     given = None if weights is None else fspath(weights)
     spec = ModelSpec(
         name=name,

@@ -113,14 +113,7 @@ def inspect(
     from deploykit.workflow.inspect import inspect as inspected
     from deploykit.workflow.inspect import wider_plans
 
-    engine = engine_path(network)
-    model, named, place = (
-        (Model(ModelSpec(str(engine))), Fusions(), _store_of(network, store))
-        if engine
-        else network_of(_network(network), example, fusions, store)
-    )
-    if named.auto:
-        raise UsageError("inspect shows one graph", hint="build with fusions auto, then inspect the engine")
+    engine, (model, named, place) = _source(network, example, fusions, store)
     targets, gpu = targets_of(target, gpu_table)
     spec = build_spec(
         model.spec,
@@ -212,6 +205,18 @@ def write_page(path: Path, html: str) -> None:
     from deploykit.io.files import write_text
 
     write_text(path, html)
+
+
+def _source(
+    source: Inspected, example: Example | None, fusions: str | Fusions | None, store: StorePath
+) -> tuple[Path | None, tuple[Model, Fusions, StorePath]]:
+    """The engine file, None for a network; the network, its fusions and the store. Raises UsageError."""
+    if engine := engine_path(source):
+        return engine, (Model(ModelSpec(str(engine))), Fusions(), _store_of(source, store))
+    found = network_of(_network(source), example, fusions, store)
+    if found[1].auto:
+        raise UsageError("inspect shows one graph", hint="build with fusions auto, then inspect the engine")
+    return None, found
 
 
 def engine_path(source: object) -> Path | None:

@@ -7,7 +7,7 @@ import warnings
 from os import PathLike
 from pathlib import Path
 
-from deploykit.errors import PACKAGE, DeploykitWarning
+from deploykit.errors import PACKAGE, DeploykitWarning, UsageError
 from deploykit.spec import Progress, silent
 from deploykit.store import Store
 from deploykit.workflow.workspace import Workspace
@@ -17,7 +17,16 @@ StorePath = str | PathLike[str] | None
 
 def open_workspace(store: StorePath, progress: Progress | None) -> Workspace:
     """One over `store` (None: $DEPLOYKIT_STORE, else `engines`)."""
-    return Workspace(Store.open(Path(store) if store is not None else None), progress or silent, warn)
+    return Workspace(open_store(store), progress or silent, warn)
+
+
+def open_store(store: StorePath) -> Store:
+    """Raises UsageError for what is no path, StoreFailed for a folder that cannot be a store."""
+    if store is None:
+        return Store.open()
+    if not isinstance(store, str | PathLike):
+        raise UsageError(f"store is a {type(store).__name__}, not a path", hint="give a folder, or None")
+    return Store.open(Path(store))
 
 
 def warn(text: str, category: type[DeploykitWarning] = DeploykitWarning) -> None:

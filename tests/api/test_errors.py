@@ -12,6 +12,9 @@ import deploykit as dk
     ("ask", "kind", "fault"),
     [
         (lambda: dk.zoo("lenet6"), dk.UnknownName, "lenet5"),
+        (lambda: dk.zoo(5), dk.UsageError, "network is a int"),
+        (lambda: dk.zoo("lenet5", weights=5), dk.UsageError, "weights is a int"),
+        (lambda: dk.export("lenet5", store=5), dk.UsageError, "store is a int"),
         (lambda: dk.zoo("net.onnx"), dk.UsageError, "net.onnx"),
         (lambda: dk.zoo("mynet:build", input_shape=(3, 8, 8)), dk.UsageError, "use from_factory"),
         (lambda: dk.zoo("lenet5", image_size=0), dk.UsageError, "too small"),
