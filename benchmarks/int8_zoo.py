@@ -44,13 +44,13 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Line:
-    """`quantized` counts weighted layers by placement; `left` says of each other one why. `naive` is None
+    """`quantized` counts weighted layers by placement; `excluded` says of each other one why. `naive` is None
     where the compiler refuses that graph."""
 
     name: str
     weighted: int
     quantized: dict[str, int]
-    left: tuple[str, ...]
+    excluded: tuple[str, ...]
     reads: str
     plan: Plan
     naive: Plan | None
@@ -103,7 +103,7 @@ def measured(name: str, workspace: Workspace) -> Line:
         name=name,
         weighted=len(report.quantized) + len(report.excluded),
         quantized={placement: len(each.report.quantized) for placement, each in typed.items()},
-        left=tuple(dict.fromkeys([*unread, *left])),
+        excluded=tuple(dict.fromkeys([*unread, *left])),
         reads=", ".join(f"{count} {kind}" for kind, count in plan.weighted_reads.items()),
         plan=figures(plan),
         naive=naive,
@@ -158,7 +158,7 @@ def page(lines: list[Line], command: str) -> str:
         "",
         "Weighted layers that are not in INT8, or that the compiled plan reads otherwise:",
         "",
-        *([f"- {line.name}: {reason}" for line in lines for reason in line.left] or ["- none"]),
+        *([f"- {line.name}: {reason}" for line in lines for reason in line.excluded] or ["- none"]),
     ]
     return "\n".join(parts) + "\n"
 

@@ -37,6 +37,8 @@ from deploykit.spec.arrays import Array
 
 
 class NullBackend:
+    """A backend that runs no network, so that a whole pipeline runs in a test in milliseconds."""
+
     name = "null"
     compiles = False
     runs_module = False
@@ -71,6 +73,8 @@ class NullBackend:
 
 
 class NullSession(BindingSession):
+    """Answers a smooth function of the inputs, in the engine's precision."""
+
     def __init__(self, engine: Engine) -> None:
         self.inputs, self.outputs = engine.inputs, engine.outputs
         self.precision = engine.precision
@@ -83,6 +87,8 @@ class NullSession(BindingSession):
 
 
 class NullBound:
+    """The inputs of one run, and the answers to them."""
+
     def __init__(self, session: NullSession, feed: Feed, batch: int) -> None:
         self._session = session
         self._images = [np.asarray(feed[spec.name], np.float64).reshape(batch, -1) for spec in session.inputs]

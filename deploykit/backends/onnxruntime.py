@@ -41,6 +41,8 @@ BASIC = "ONNX Runtime's optimizer fails on this graph, so it ran at the basic le
 
 
 class OnnxRuntimeBackend:
+    """ONNX Runtime, on CUDA where there is a GPU and the package for it, else on the CPU."""
+
     name = "ort"
     compiles = False
     runs_module = False
@@ -90,6 +92,8 @@ class OnnxRuntimeBackend:
 
 
 class OnnxRuntimeSession(BindingSession):
+    """One `InferenceSession`, run through IO binding."""
+
     def __init__(self, engine: Engine, *, threads: int = 0) -> None:
         if engine.path is None:
             raise BackendMissing("this engine contains no ONNX file")
@@ -109,6 +113,8 @@ class OnnxRuntimeSession(BindingSession):
 
 
 class OnnxRuntimeBound:
+    """Inputs and outputs bound to the session's device."""
+
     @quoted("ONNX Runtime")
     def __init__(self, session: OnnxRuntimeSession, feed: Feed) -> None:
         import onnxruntime as ort

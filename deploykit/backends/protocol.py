@@ -146,6 +146,8 @@ class Session(Protocol):
 
 
 class Backend(Protocol):
+    """What makes engines and opens sessions on them; one object serves a whole process."""
+
     name: str
     runs_module: bool  # builds from a ModuleSource, where the network has one; else from a TypedGraph
     compiles: bool  # `build` makes content that is worth keeping in the store

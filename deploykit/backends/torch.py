@@ -77,6 +77,8 @@ def _module_or_reason(source: Source) -> ModuleSource | Reason:
 
 
 class TorchBackend:
+    """Eager PyTorch, the reference: FP32, and FP16 as `half()` makes it."""
+
     name = "torch"
     compiles = False
     runs_module = True
@@ -173,6 +175,8 @@ def _floats_as(dtype: torch.dtype, tensors: Mapping[str, torch.Tensor]) -> dict[
 
 
 class TorchBound:
+    """Inputs on the module's device, and CUDA events where that is a GPU."""
+
     @quoted("PyTorch")
     def __init__(self, session: TorchSession, feed: Feed) -> None:
         import torch

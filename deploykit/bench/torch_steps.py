@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 
 class Mode(StrEnum):
+    """What a step of eager PyTorch does: a forward pass, or a forward and a backward pass."""
+
     FORWARD = "forward"
     FORWARD_BACKWARD = "forward-backward"
 

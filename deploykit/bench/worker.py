@@ -110,6 +110,8 @@ class TimeBlock:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
+    """The samples of one block, in nanoseconds; `device_ns` is empty where there are no device events."""
+
     samples_ns: tuple[int, ...]
     device_ns: tuple[int, ...]
 

@@ -24,6 +24,8 @@ Labels = NDArray[np.int64]
 
 
 class Labeled(Protocol):
+    """Labeled inputs of one network. `source` says where they are from, `classes` how many there are."""
+
     source: str
     classes: int
     skipped: list[str]

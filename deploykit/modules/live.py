@@ -83,7 +83,7 @@ def load(token: str, pickled: Path | None, obstacle: Reason | None) -> "nn.Modul
 
 
 def receive(token: str, pickled: bytes) -> None:
-    """In a worker process: have the module of `token` as the process that sent it has it. Raises BackendMissing."""
+    """Take over, in a worker process, the module of `token` from the process that sent it. Raises BackendMissing."""
     _received.append(Snapshot(_unpickled(pickled), token=token))
 
 

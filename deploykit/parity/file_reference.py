@@ -46,7 +46,7 @@ def file_reference(
     axes: BatchAxes = FIRST,
     keep_apart: Collection[str] = (),
 ) -> Reference:
-    """Of the `file`, which `model` is our reading of, on feeds by input name; what each gives is `joined`.
+    """The reference of the `file` that `model` was read from, on feeds by input name; what each gives is `joined`.
 
     Where ONNX Runtime does not run the file, `model` alone is asked, and the source says so. Where float64 is unknown
     or is another answer, ONNX Runtime's float32 stands in for it, with STAND_IN_FLOOR. Raises ExecutionFailed for a

@@ -30,6 +30,8 @@ MAX_POOL = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.ma
 
 
 class Conv(OpRun):
+    """Convolution by PyTorch, grouped and depthwise too."""
+
     op_domain = ""
 
     def _run(
@@ -60,6 +62,8 @@ class Conv(OpRun):
 
 
 class ConvTranspose(OpRun):
+    """Transposed convolution by PyTorch; what ONNX pads or states as the output's shape is cut off."""
+
     op_domain = ""
 
     def _run(

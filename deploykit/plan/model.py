@@ -76,6 +76,8 @@ WEIGHTED_KINDS = MYELIN.weighted | TENSORRT.weighted
 
 @dataclass(frozen=True, slots=True)
 class PlanTensor:
+    """A tensor that a kernel reads or writes."""
+
     name: str
     shape: tuple[int, ...]  # -1 where the batch goes
     dtype: str  # TensorRT's name: Float, Half, Int8, ...

@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
+    """A file of an entry: where it lies, its SHA-256 (hex) and its size in bytes."""
+
     path: Path
     sha256: str
     bytes: int

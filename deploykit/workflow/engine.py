@@ -84,7 +84,7 @@ def stored_plan(entry: Entry) -> EnginePlan | None:
 
 
 def stored_weights(entry: Entry) -> WeightsOrigin | None:
-    """Where the weights of a stored engine came from; None where its build did not say."""
+    """The origin of the weights of a stored engine; None where its build did not say."""
     found = entry.facts.get("weights")
     what = f"manifest of engine {entry.key[:12]} in the store"
     return decode(WeightsOrigin, found, what=what, hint="build the engine again") if found else None

@@ -52,7 +52,7 @@ class EngineRecord:
 
 
 def record_path(engine: Path) -> Path:
-    """Where the record of an engine file lies."""
+    """The path of an engine file's record."""
     return engine.with_name(f"{engine.name}.json")
 
 

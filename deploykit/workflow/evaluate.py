@@ -100,7 +100,7 @@ def _judged(
 def _predictions(
     workspace: Workspace, line: BuiltRow, images: Labeled, settings: BenchSettings
 ) -> Iterator[Predictions]:
-    """Of each batch, as the row's worker answers it."""
+    """The predictions of each batch, as the row's worker answers it."""
     engine, batch, done = line.built.engine, line.asked.spec.batch.optimum, 0
     (output,) = (spec.name for spec in engine.outputs)
     shown, known = tee(images.batches(batch))

@@ -226,7 +226,7 @@ class Judge:
         return self.literal[digest]
 
     def _overflow(self, typed: Typed) -> str:
-        """Where float16 overflows on a few of the images, with the option that cures it for a graph that we typed.
+        """The place where float16 overflows on a few of the images, with the option that cures it where we typed the graph.
 
         "" where it does nowhere, or where that cannot be told.
         """
@@ -288,7 +288,7 @@ class Judge:
 def reference_outputs(
     exported: Exported, feeds: Sequence[Feed], *, kinds: Mapping[str, Kind] | None = None
 ) -> Reference:
-    """Of the module in float64, or of an `.onnx` file as it came, so that a wrong rewrite of it shows.
+    """The outputs of the module in float64, or of an `.onnx` file as it came, so that a wrong rewrite of it shows.
 
     `kinds` are those of the graph's outputs. Raises as `file_reference` and `module_reference`.
     """

@@ -32,7 +32,7 @@ ROTATED = 4  # timed inputs that take turns
 
 @dataclass
 class ParityInputs:
-    """For rows of the network `exported` at `precisions`, which are `timed` too, or not."""
+    """Inputs for rows of the network `exported` at `precisions`, which are `timed` too, or not."""
 
     workspace: Workspace
     exported: Exported
@@ -72,7 +72,7 @@ class ParityInputs:
 
     @cached_property
     def judge(self) -> Judge:
-        """On IMAGES images, or as many as an archive has, and NOISE of seeded white noise, in whole batches."""
+        """The judge on IMAGES images, or as many as an archive has, and NOISE of white noise, in whole batches."""
         inputs, run = self.exported.inputs, self.test.run
         shown, noise = min(whole_runs(IMAGES, run), len(self.test)), whole_runs(NOISE, run)
         images = joined_feeds(runs(self.images, inputs, run)[: shown // run])
@@ -85,7 +85,7 @@ class ParityInputs:
 
     @cached_property
     def ends(self) -> dict[str, Judge]:
-        """By what they are called, judges for the smallest and the largest sizes that a network leaves free.
+        """Judges for the smallest and the largest of the sizes that a network leaves free, by what they are called.
 
         `bench` times the optimum alone.
         """
@@ -105,7 +105,7 @@ class ParityInputs:
         return found
 
     def _judge_at(self, end: End) -> Judge:
-        """On images whose short side is resized to that of the input at least, whatever `resize=` says."""
+        """The judge on images whose short side is resized to that of the input at least, whatever `resize=` says."""
         inputs = tuple(spec.fixed_at(end) for spec in self.exported.inputs)
         sized, data = replace(self.exported, inputs=inputs), self.spec.data
         if (asked := sized.model.preprocess) and (axes := image_axes(sized)):

@@ -73,7 +73,7 @@ class Workspace:
         self.progress(stage, 1, 1)
 
     def warn_once(self, text: str) -> None:
-        """To `warn`, unless it was said before or is ""."""
+        """Hand `text` to `warn`, unless that was done before or it is ""."""
         if text and text not in self._warned:
             self._warned.add(text)
             self.warn(text)

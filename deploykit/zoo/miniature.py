@@ -24,6 +24,8 @@ CLASSES = 10  # by default
 
 
 class ConvNet(nn.Module):
+    """Convolutions with BatchNorm, a pooling and a linear layer."""
+
     def __init__(self, *, classes: int, in_channels: int) -> None:
         super().__init__()
         self.features = nn.Sequential(
@@ -45,6 +47,8 @@ class ConvNet(nn.Module):
 
 
 class MiniatureResNet(nn.Module):
+    """ResNet's basic blocks, few and narrow."""
+
     def __init__(self, *, classes: int, in_channels: int) -> None:
         super().__init__()
         self.conv1 = convolution(in_channels, 8, 3)
@@ -62,6 +66,8 @@ class MiniatureResNet(nn.Module):
 
 
 class MiniatureMobileNet(nn.Module):
+    """MobileNet's depthwise separable blocks, few and narrow."""
+
     def __init__(self, *, classes: int, in_channels: int) -> None:
         super().__init__()
         self.conv_stem = nn.Conv2d(in_channels, 16, 3, stride=2, padding=1, bias=False)
@@ -82,6 +88,8 @@ class MiniatureMobileNet(nn.Module):
 
 
 class MiniatureAlexNet(nn.Module):
+    """AlexNet's kinds of layer, without BatchNorm, few and narrow."""
+
     def __init__(self, *, classes: int, in_channels: int) -> None:
         super().__init__()
         self.features = nn.Sequential(

@@ -1,0 +1,1 @@
+"""Calibration: activations counted into histograms, and ranges made of those."""

@@ -23,6 +23,8 @@ INT32_ROOM = 2.0**30  # a bias leaves the accumulator as much room again for the
 
 @dataclass(frozen=True, slots=True)
 class ActivationScale:
+    """The affine mapping of one activation to integers: x = scale * (q - zero_point)."""
+
     scale: np.float32
     zero_point: int
     dtype: type[np.int8] | type[np.uint8]
