@@ -226,7 +226,7 @@ class Judge:
         return self.literal[digest]
 
     def _overflow(self, typed: Typed) -> str:
-        """The place where float16 overflows on a few of the images, with the option that cures it where we typed the graph.
+        """The place where float16 overflows on a few of the images, and the option that cures it in a graph typed here.
 
         "" where it does nowhere, or where that cannot be told.
         """
