@@ -91,8 +91,7 @@ def command(
     must stay within 3 times that of plain float32. Exit code 3 when it does not.
 
     --fusion-report compiles the graph with and without each fusion, and times both in ONNX Runtime. --fuse auto keeps
-    the fusions that reduce the cost for --backend, --precision and --target, node by node: the roofline or memory
-    traffic of TensorRT-RTX's plan, or the time measured in ONNX Runtime.
+    the fusions that reduce the cost for --backend, node by node: of TensorRT-RTX's plan, or measured in ONNX Runtime.
     """
     from deploykit.api import export
 

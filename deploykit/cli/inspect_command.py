@@ -74,19 +74,18 @@ def command(
 ) -> None:
     """Show what MODEL, or an engine file that deploykit built, was compiled into.
 
-    Kernels by type and precision; memory traffic; layers that are not in the precision asked for, and why; format
-    conversions; and the roofline of a GPU that --target names. A network is built first, and its plan compared with
-    that of the next wider precision. An engine file is found in the store by its content, and is not opened.
+    Kernels by type and precision, memory traffic, layers in another precision than asked for and why, conversions, and
+    the roofline of a GPU named by --target. A network is built first, and its plan compared with that of the next wider
+    precision. An engine file is found in the store by its content, or by the record beside it, and is not opened.
 
     `deploykit inspect --diff A B` compares the plan of B with the baseline A.
     """
     from deploykit.api import inspect
     from deploykit.api.plans import engine_path
 
-    engine = engine_path(spec.model.name)
-    engines = bool(engine or (beside and engine_path(beside)))
+    engine, other = engine_path(spec.model.name), engine_path(beside)
     precisions = {spec.precision, *(each for each in Precision if beside and beside.lower() == each)}
-    _require_read(spec, precisions, engine, as_json=as_json, engines=engines)
+    _require_read(spec, precisions, engine, as_json=as_json, engines=bool(engine or other))
     inspection = inspect(
         engine or spec.model,
         precision=spec.precision,
