@@ -93,13 +93,13 @@ class NullBound:
         self._session = session
         self._images = [np.asarray(feed[spec.name], np.float64).reshape(batch, -1) for spec in session.inputs]
         self._batch = batch
-        self._results: dict[str, Array] = {}
+        self.results: dict[str, Array] = {}
 
     def launch(self) -> None:
         phase = np.zeros(self._batch)
         for images in self._images:
             phase += (images * np.cos(np.arange(images.shape[1]))).mean(axis=1)
-        self._results = {spec.name: self._output(spec, phase) for spec in self._session.outputs}
+        self.results = {spec.name: self._output(spec, phase) for spec in self._session.outputs}
 
     def synchronize(self) -> None:
         """Everything is done when `launch` returns."""
@@ -108,7 +108,7 @@ class NullBound:
         return None
 
     def fetch(self) -> dict[str, Array]:
-        return self._results
+        return self.results
 
     def _output(self, spec: TensorSpec, phase: Array) -> Array:
         shape = spec.at_batch(self._batch)
