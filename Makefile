@@ -30,8 +30,8 @@ docs-pages: $(VENV)/.dev ## Write again the reference pages that are generated f
 	$(BIN)/python docs/generate.py
 	$(BIN)/python -m deploykit.results.schema > docs/reference/json-schema.json
 
-results-digest: $(VENV)/.dev ## Record, in results pages whose code has changed, what was rerun: NOTE="..."
-	$(BIN)/python benchmarks/sources.py --note "$(NOTE)"
+results-digest: $(VENV)/.dev ## Record in results pages whose code has changed what was rerun: NOTE="..." [PAGES="plans.md ..."]
+	$(BIN)/python benchmarks/sources.py --note "$(NOTE)" $(PAGES)
 
 test: $(VENV)/.dev ## Set up, then every test but those of `make test-full`: minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST)

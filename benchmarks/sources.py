@@ -1,7 +1,7 @@
 """The code behind each page of docs/results, as a digest at the end of the page.
 
     python benchmarks/sources.py                     # which pages are older than the code behind them
-    python benchmarks/sources.py --note "what was rerun, and what came out"
+    python benchmarks/sources.py --note "what was rerun, and what came out" [plans.md ...]
 
 A page that a benchmark writes anew has today's digest. Where the code has changed since, and a part of the benchmark
 was rerun to see that the figures still hold, `--note` takes the new digest over and puts the note on every such page,
@@ -16,7 +16,7 @@ import ast
 import datetime
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -108,9 +108,9 @@ def stale() -> list[str]:
     return found
 
 
-def annotate(note: str, today: datetime.date) -> list[str]:
-    """Give the pages that are behind today's digest, and the note that says why their figures stand."""
-    pages = stale()
+def annotate(note: str, today: datetime.date, only: Sequence[str] = ()) -> list[str]:
+    """Give the pages that are behind, or those of `only` among them, today's digest and the note."""
+    pages = [page for page in stale() if not only or page in only]
     for page in pages:
         text = (RESULTS / page).read_text()
         notes = re.findall(r"^- \d{4}-\d\d-\d\d: .*$", text.partition("\n## Sources\n")[2], re.MULTILINE)
@@ -123,13 +123,18 @@ def annotate(note: str, today: datetime.date) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--note", help="what was rerun, and what came out")
-    note = parser.parse_args().note
+    parser.add_argument("pages", nargs="*", help="pages that the note is for; default: all that are behind")
+    given = parser.parse_args()
+    note = given.note
     if note is None:
         print("\n".join(stale()) or "every page is of the code as it is")
     elif not note.strip():
         parser.error('say what was rerun and what came out: make results-digest NOTE="..."')
     else:
-        print("\n".join(annotate(note.strip(), datetime.date.today())) or "every page is of the code as it is")
+        print(
+            "\n".join(annotate(note.strip(), datetime.date.today(), given.pages))
+            or "every page is of the code as it is"
+        )
 
 
 if __name__ == "__main__":
