@@ -24,6 +24,10 @@ def kept(values: list[float], most: float = LIMIT) -> list[float]:
 '''
 
 
+def test_no_page_of_results_is_older_than_its_code():
+    assert sources.stale() == [], 'print the page anew, or: make results-digest NOTE="what was rerun"'
+
+
 def test_every_page_of_results_has_its_code_listed():
     assert {page.name for page in (DOCS / "results").glob("*.md")} - {"index.md"} == set(sources.PAGES)
 
