@@ -31,7 +31,7 @@ from deploykit.workflow.workspace import Workspace
 CHILD = """
 import json, sys, time
 from pathlib import Path
-import benchmarks.calibration as script
+import calibration as script
 from deploykit.host import peak_memory_bytes
 began = time.perf_counter()
 getattr(script, sys.argv[1])(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), int(sys.argv[5]))
@@ -63,7 +63,7 @@ def compare(network: str, store: Path, graphs: dict[str, Path], images: int, rep
     for _ in range(repeats):
         for name, path in graphs.items():
             command = [sys.executable, "-c", CHILD, name, network, str(store), str(path), str(images)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parent)
             found[name].append(json.loads(done.stdout.splitlines()[-1]))
     for name, label in (("ours", "deploykit"), ("theirs", "quantize_static")):
         seconds, peak = ([run[key] for run in found[name]] for key in ("seconds", "peak_gb"))
