@@ -4,7 +4,7 @@
 workers: a miniature is exported, calibrated and compiled by the first test that needs it. A test that asks whether
 something was in the store already takes a store of its own.
 
-`photographs` is a small folder of images, `install` adds entry points as an installed package would.
+`image_folder` is a small folder of images, `install` adds entry points as an installed package would.
 
 `full_run` is the plugin behind `make test-full`. A test whose point is a real network at its own size, or a real
 training, is marked `full`; CONTRIBUTING.md lists them.
@@ -40,9 +40,9 @@ def workspace(shared_store) -> Workspace:
 
 
 @pytest.fixture(scope="session")
-def photographs(tmp_path_factory) -> Path:
+def image_folder(tmp_path_factory) -> Path:
     """A folder of eight small colorful images."""
-    folder = tmp_path_factory.mktemp("photographs")
+    folder = tmp_path_factory.mktemp("image_folder")
     random = np.random.default_rng(5)
     for number in range(8):
         coarse = random.integers(0, 256, (6, 6, 3), dtype=np.uint8)

@@ -18,8 +18,8 @@ def answer(done):
 
 
 @pytest.fixture(scope="module")
-def asked(photographs):
-    return ["test_resnet", "--data", photographs, "--images", "6"]
+def asked(image_folder):
+    return ["test_resnet", "--data", image_folder, "--images", "6"]
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ def test_one_table_serves_both_placements(run, table):
     assert built["plan"]["weighted_reads"] == {"Int8": 10}
 
 
-def test_a_method_changes_the_graph_and_the_counts_are_kept(run, photographs):
-    asked = ["build", "test_resnet", "--precision", "int8", "--backend", "trt-rtx", "--data", photographs, "--json"]
+def test_a_method_changes_the_graph_and_the_counts_are_kept(run, image_folder):
+    asked = ["build", "test_resnet", "--precision", "int8", "--backend", "trt-rtx", "--data", image_folder, "--json"]
     plain = answer(run(*asked))
     done = run(*asked, "--calibration-method", "mse")
     assert answer(done)["typed_digest"] != plain["typed_digest"]

@@ -98,9 +98,19 @@ def test_export_can_copy_the_file(run, tmp_path, exported):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-def test_build_compiles_and_then_finds_the_engine(run, photographs, precision):
+def test_build_compiles_and_then_finds_the_engine(run, image_folder, precision):
     batch = "1:5:9"  # no other test builds for it
-    arguments = ["build", "test_mobilenet", "--precision", precision, "--batch", batch, "--data", photographs, "--json"]
+    arguments = [
+        "build",
+        "test_mobilenet",
+        "--precision",
+        precision,
+        "--batch",
+        batch,
+        "--data",
+        image_folder,
+        "--json",
+    ]
     first, second = (json.loads(run(*arguments).stdout) for _ in range(2))
     assert first["engine_digest"] == second["engine_digest"]
     assert (first["from_store"], second["from_store"]) == (False, True)
@@ -113,8 +123,8 @@ def test_build_compiles_and_then_finds_the_engine(run, photographs, precision):
     assert plan["weighted_reads"].get(kind, 0) + len(plan["other_precision"]) == plan["weighted_nodes"]
 
 
-def test_a_stored_engine_keeps_the_seconds_of_its_build(run, photographs):
-    verify = ["verify", "test_convnet", "--backends", "trt", "--data", photographs, "--json"]
+def test_a_stored_engine_keeps_the_seconds_of_its_build(run, image_folder):
+    verify = ["verify", "test_convnet", "--backends", "trt", "--data", image_folder, "--json"]
     rows = [json.loads(run(*verify).stdout)["rows"][0] for _ in range(2)]
     assert rows[1]["cache_hit"]
     assert rows[1]["build_seconds"] == rows[0]["build_seconds"] > 0.01
@@ -147,10 +157,10 @@ def test_build_for_several_targets_and_a_batch_range(run):
     assert json.loads(done.stdout)["plan"]["batch"] == 4
 
 
-def test_verify_has_an_honest_row_for_everything_asked(run, photographs):
+def test_verify_has_an_honest_row_for_everything_asked(run, image_folder):
     done = run(
         "verify", "test_resnet", "--backends", "torch,ort,trt,trt-rtx", "--precision", "fp32,fp16,int8",
-        "--data", photographs, "--json",
+        "--data", image_folder, "--json",
     )  # fmt: skip
     report = json.loads(done.stdout)
     assert report["schema_version"] == 1
@@ -171,8 +181,8 @@ def test_verify_has_an_honest_row_for_everything_asked(run, photographs):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-def test_verify_catches_one_weight_tensor_scaled(run, photographs, tmp_path, precision):
-    built = json.loads(run("build", "test_resnet", "--precision", precision, "--data", photographs, "--json").stdout)
+def test_verify_catches_one_weight_tensor_scaled(run, image_folder, tmp_path, precision):
+    built = json.loads(run("build", "test_resnet", "--precision", precision, "--data", image_folder, "--json").stdout)
     model = onnx.load(built["typed_onnx"])
     weight = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
     if precision == "int8":  # the weight is its integers times their scale
@@ -181,7 +191,7 @@ def test_verify_catches_one_weight_tensor_scaled(run, photographs, tmp_path, pre
     array = onnx.numpy_helper.to_array(weight)
     weight.CopyFrom(onnx.numpy_helper.from_array((array * 1.5).astype(array.dtype), weight.name))
     onnx.save(model, tmp_path / "typed.onnx")
-    common = ["verify", "test_resnet", "--backends", "trt", "--precision", precision, "--data", photographs, "--typed"]
+    common = ["verify", "test_resnet", "--backends", "trt", "--precision", precision, "--data", image_folder, "--typed"]
     sound = run(*common, built["typed_onnx"])
     assert sound.returncode == 0, sound.stdout + sound.stderr
     broken = run(*common, tmp_path / "typed.onnx")
@@ -194,13 +204,13 @@ def test_verify_catches_one_weight_tensor_scaled(run, photographs, tmp_path, pre
     [(1e5, "conv1: "), (3e4, "float16 overflow in ")],
     ids=["a folded weight", "an activation"],
 )
-def test_verify_names_the_layer_that_overflows_float16(run, photographs, tmp_path, factor, said):
+def test_verify_names_the_layer_that_overflows_float16(run, image_folder, tmp_path, factor, said):
     state = build_module(ModelSpec("test_resnet")).state_dict()
     state["bn1.weight"] = state["bn1.weight"] * factor
     save_file(state, tmp_path / "planted.safetensors")
     done = run(
         "verify", "test_resnet", "--backends", "ort", "--precision", "fp32,fp16",
-        "--weights", tmp_path / "planted.safetensors", "--data", photographs,
+        "--weights", tmp_path / "planted.safetensors", "--data", image_folder,
     )  # fmt: skip
     assert done.returncode == 3, done.stdout + done.stderr
     remarks = [line for line in done.stdout.splitlines() if line.startswith("[") and "ort fp16" in line]
@@ -208,10 +218,10 @@ def test_verify_names_the_layer_that_overflows_float16(run, photographs, tmp_pat
     assert "conv1" in done.stdout
 
 
-def test_bench_measures_what_runs_and_keeps_every_sample(run, photographs):
+def test_bench_measures_what_runs_and_keeps_every_sample(run, image_folder):
     done = run(
         "bench", "test_convnet", "--backends", "torch,ort,trt", "--precision", "fp32,int8", "--batch", "2",
-        "--max-seconds", "3", "--data", photographs, "--json",
+        "--max-seconds", "3", "--data", image_folder, "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -229,9 +239,9 @@ def test_bench_measures_what_runs_and_keeps_every_sample(run, photographs):
     assert rows["trt", "fp32"]["plan"]["kernels"] > 0
 
 
-def test_bench_as_a_table_is_plain_text(run, photographs):
+def test_bench_as_a_table_is_plain_text(run, image_folder):
     done = run(
-        "bench", "test_convnet", "--backends", "torch,ort,trt", "--max-seconds", "2", "--data", photographs
+        "bench", "test_convnet", "--backends", "torch,ort,trt", "--max-seconds", "2", "--data", image_folder
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout + done.stderr
@@ -241,10 +251,10 @@ def test_bench_as_a_table_is_plain_text(run, photographs):
         assert part in done.stdout
 
 
-def test_an_onnx_file_takes_the_same_road(run, photographs, exported):
+def test_an_onnx_file_takes_the_same_road(run, image_folder, exported):
     done = run(
         "verify", exported["onnx"], "--backends", "torch,ort,trt", "--precision", "fp32,fp16,int8",
-        "--data", photographs, "--json",
+        "--data", image_folder, "--json",
     )  # fmt: skip
     rows = {(row["backend"], row["precision"]): row for row in json.loads(done.stdout)["rows"]}
     assert rows["torch", "fp32"]["state"] == "unavailable"

@@ -176,8 +176,8 @@ def test_a_damaged_idx_file_is_refused(run, tmp_path, mnist, spoil, code, said):
     assert said in complaint(done)
 
 
-def test_folders_that_label_nothing_are_refused(run, tmp_path, folder, photographs):
-    assert "has no labels" in complaint(run(*asked(photographs)))
+def test_folders_that_label_nothing_are_refused(run, tmp_path, folder, image_folder):
+    assert "has no labels" in complaint(run(*asked(image_folder)))
     lonely = tmp_path / "lonely" / "3"
     lonely.mkdir(parents=True)
     Image.fromarray(EIGHT[0]).save(lonely / "a.png")

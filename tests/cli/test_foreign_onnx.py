@@ -43,11 +43,11 @@ def rows_of(done):
     return {(row["backend"], row["precision"]): row for row in json.loads(done.stdout)["rows"]}
 
 
-def test_initializers_among_the_inputs_of_an_old_file_are_weights(run, network, photographs):
+def test_initializers_among_the_inputs_of_an_old_file_are_weights(run, network, image_folder):
     path = network(f"g ({IMAGES} x) => (float[N, 10] y) {{ c = Conv (x, w) a = Relu (c) {HEAD} }}", opset=11, ir=3,
                    as_inputs=True)  # fmt: skip
     done = run(
-        "verify", path, "--backends", "ort,trt", "--precision", "fp32,fp16,int8", "--data", photographs, "--json"
+        "verify", path, "--backends", "ort,trt", "--precision", "fp32,fp16,int8", "--data", image_folder, "--json"
     )
     assert done.returncode == 0, done.stderr
     rows = rows_of(done)
@@ -80,18 +80,18 @@ def test_several_inputs_and_four_channels_are_fed_noise_which_is_said(run, netwo
     assert "which is not an image input" in complaint(refused)
 
 
-def test_int8_of_a_fixed_batch_is_calibrated_at_that_batch(run, network, photographs):
+def test_int8_of_a_fixed_batch_is_calibrated_at_that_batch(run, network, image_folder):
     path = network(f"g (float[3, 3, 32, 32] x) => (float[3, 10] y) {{ c = Conv (x, w) a = Relu (c) {HEAD} }}")
-    done = run("verify", path, "--backends", "ort", "--precision", "int8", "--batch", "3:3:3", "--data", photographs,
+    done = run("verify", path, "--backends", "ort", "--precision", "int8", "--batch", "3:3:3", "--data", image_folder,
                "--calibration-images", "4", "--json")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert rows_of(done)["ort", "int8"]["parity"]["images"] == 9  # eight photographs, and one to fill the batch
+    assert rows_of(done)["ort", "int8"]["parity"]["images"] == 9  # eight image_folder, and one to fill the batch
 
 
-def test_control_flow_runs_in_fp32_and_has_no_other_precision(run, network, photographs):
+def test_control_flow_runs_in_fp32_and_has_no_other_precision(run, network, image_folder):
     path = network(BRANCHES)
     done = run(
-        "verify", path, "--backends", "ort,trt", "--precision", "fp32,fp16,int8", "--data", photographs, "--json"
+        "verify", path, "--backends", "ort,trt", "--precision", "fp32,fp16,int8", "--data", image_folder, "--json"
     )
     assert done.returncode == 0, done.stderr
     rows = rows_of(done)
@@ -105,10 +105,10 @@ def test_control_flow_runs_in_fp32_and_has_no_other_precision(run, network, phot
     assert "If node 'a' holds a subgraph; build in fp32" in complaint(refused)
 
 
-def test_an_operator_without_a_float64_value_is_held_to_onnx_runtime_on_the_file(run, network, photographs):
+def test_an_operator_without_a_float64_value_is_held_to_onnx_runtime_on_the_file(run, network, image_folder):
     path = network(f"""g ({IMAGES} x) => (float[N, 10] y) {{
         a = com.microsoft.FusedConv <activation = "Relu"> (x, w) {HEAD} }}""")
-    done = run("bench", path, "--backends", "ort", "--max-seconds", "1", "--data", photographs, "--json")
+    done = run("bench", path, "--backends", "ort", "--max-seconds", "1", "--data", image_folder, "--json")
     assert done.returncode == 0, done.stderr
     row = rows_of(done)["ort", "fp32"]
     assert row["latency_ms"]["median"] > 0
@@ -137,9 +137,9 @@ def test_what_had_to_be_put_right_in_a_file_is_said_in_every_answer(run, network
     assert names in rows["ort", "fp32"]["note"]
 
 
-def test_an_operator_that_no_runtime_knows_is_named_in_every_row(run, network, photographs, tmp_path):
+def test_an_operator_that_no_runtime_knows_is_named_in_every_row(run, network, image_folder, tmp_path):
     path = network(f"g ({IMAGES} x) => (float[N, 10] y) {{ c = Conv (x, w) a = acme.Swoosh (c) {HEAD} }}")
-    done = run("verify", path, "--backends", "ort,trt", "--data", photographs, "--json")
+    done = run("verify", path, "--backends", "ort,trt", "--data", image_folder, "--json")
     assert done.returncode == FAILED
     rows = rows_of(done)
     assert {row["state"] for row in rows.values()} == {"failed"}
@@ -168,10 +168,10 @@ def test_integers_are_not_made_up_but_the_network_is_compiled(run, network):
     assert "cannot generate test data" in complaint(alone)
 
 
-def test_a_file_that_is_float16_already_runs_as_it_is(run, network, photographs):
+def test_a_file_that_is_float16_already_runs_as_it_is(run, network, image_folder):
     text = f"g (float16[N, 3, 32, 32] x) => (float16[N, 10] y) {{ c = Conv (x, w) a = Relu (c) {HEAD} }}"
     done = run("verify", network(text, dtype=np.float16), "--backends", "ort,trt", "--precision", "fp32,fp16", "--data",
-               photographs, "--json")  # fmt: skip
+               image_folder, "--json")  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = rows_of(done)
     for backend in ("ort", "trt"):

@@ -87,8 +87,8 @@ def test_build_takes_the_decision_of_its_own_precision(run):
     assert found["plan"]["bytes_moved"] < plain["plan"]["bytes_moved"]
 
 
-def test_a_table_decides_once_and_says_for_what(run, photographs):
-    asked = ["--fuse", "auto", "--backends", "torch,trt,ort", "--batch", "8", "--data", photographs, "--json"]
+def test_a_table_decides_once_and_says_for_what(run, image_folder):
+    asked = ["--fuse", "auto", "--backends", "torch,trt,ort", "--batch", "8", "--data", image_folder, "--json"]
     found = answer(run("verify", "test_mobilenet", *asked))
     said = found["environment"]["conditions"]["fusions"]
     assert "safe, fold_batchnorm at 6 of 7 sites; chosen by the TensorRT-RTX" in said
@@ -98,15 +98,15 @@ def test_a_table_decides_once_and_says_for_what(run, photographs):
     assert all(row["parity"]["verdict"] == "pass" for row in found["rows"])
 
 
-def test_a_table_says_which_rewrites_it_has_where_they_are_not_the_default(run, photographs):
-    asked = ["verify", "test_mobilenet", "--backends", "ort", "--data", photographs]
+def test_a_table_says_which_rewrites_it_has_where_they_are_not_the_default(run, image_folder):
+    asked = ["verify", "test_mobilenet", "--backends", "ort", "--data", image_folder]
     assert ["fusions", "none"] in [line.split() for line in run(*asked, "--fuse", "none").stdout.splitlines()[:6]]
     assert "fusions" not in run(*asked).stdout
 
 
 @NO_GPU
-def test_the_best_precision_is_undecided_for_full_tensorrt(run, photographs):
-    asked = ["build", "test_resnet", "--precision", "best", "--data", photographs]
+def test_the_best_precision_is_undecided_for_full_tensorrt(run, image_folder):
+    asked = ["build", "test_resnet", "--precision", "best", "--data", image_folder]
     done = run(*asked, "--json")
     found = answer(done, code=1)
     assert found["engine"] is None
@@ -119,9 +119,9 @@ def test_the_best_precision_is_undecided_for_full_tensorrt(run, photographs):
 
 
 @NO_GPU
-def test_the_best_precision_by_the_plan_says_why(run, photographs):
+def test_the_best_precision_by_the_plan_says_why(run, image_folder):
     asked = ["build", "test_resnet", "--precision", "best", "--backend", "trt-rtx", "--target", "rtx4090"]
-    done = run(*asked, "--data", photographs)
+    done = run(*asked, "--data", image_folder)
     assert done.returncode == 0, done.stderr
     assert "test_resnet, fp16" in done.stdout
     assert "the roofline of rtx4090, a lower bound; nothing was measured" in done.stdout

@@ -74,8 +74,8 @@ def test_a_preparation_of_images_is_refused_by_a_network_that_takes_none(run, fi
     assert "--preprocess: words.onnx takes ids int64[N, 4]" in complaint(done).replace(f"{files}/", "")
 
 
-def test_one_list_of_options_serves_every_precision_and_each_build_says_what_it_did_not_read(run, files, photographs):
-    asked = ("--data", photographs, "--preprocess", "unit", "--calibration-images", "4", "--half-io", "--seed", "2")
+def test_one_list_of_options_serves_every_precision_and_each_build_says_what_it_did_not_read(run, files, image_folder):
+    asked = ("--data", image_folder, "--preprocess", "unit", "--calibration-images", "4", "--half-io", "--seed", "2")
     found = {
         precision: warnings(run("build", files / "images.onnx", *asked, "--precision", precision))
         for precision in ("fp32", "fp16", "int8")
@@ -95,9 +95,9 @@ def test_one_list_of_options_serves_every_precision_and_each_build_says_what_it_
     ]
 
 
-def test_a_table_leaves_images_nothing_to_do_but_their_preparation_is_held_against_it(run, files, photographs):
+def test_a_table_leaves_images_nothing_to_do_but_their_preparation_is_held_against_it(run, files, image_folder):
     table = files / "table.json"
-    prepared = ("--data", photographs, "--preprocess", "unit")
+    prepared = ("--data", image_folder, "--preprocess", "unit")
     assert run("calibrate", files / "images.onnx", *prepared, "-o", table).returncode == 0
     done = run("build", files / "images.onnx", *prepared, "--precision", "int8", "--table", table)
     assert warnings(done) == ["--data has no effect: no input data is used at --precision int8 with --table"]
@@ -132,8 +132,8 @@ def test_what_is_prepared_already_is_said_to_be(run, files, data, shown):
         assert said.startswith(f"--preprocess has no effect: the network is shown {shown}")
 
 
-def test_options_that_some_row_reads_are_not_complained_of(run, files, photographs):
-    images = ("--data", photographs, "--preprocess", "unit", "--calibration-images", "4", "--seed", "1")
+def test_options_that_some_row_reads_are_not_complained_of(run, files, image_folder):
+    images = ("--data", image_folder, "--preprocess", "unit", "--calibration-images", "4", "--seed", "1")
     engine = ("--half-io", "--workspace-mb", "500", "--target", "sm_89")
     rows = ("--backends", "ort,trt", "--precision", "fp16,int8", "--json")
     done = run("verify", files / "images.onnx", *images, *engine, *rows)

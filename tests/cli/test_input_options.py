@@ -171,8 +171,8 @@ def test_a_range_of_an_input_that_is_not_there_is_refused(run, own, model, comma
     assert "has no input ids; it takes" in complaint(refused)
 
 
-def test_a_batch_that_the_file_fixes_is_the_default(run, own, photographs):
-    options = ("--precision", "int8", "--data", photographs, "--json")
+def test_a_batch_that_the_file_fixes_is_the_default(run, own, image_folder):
+    options = ("--precision", "int8", "--data", image_folder, "--json")
     built = answer(run("build", own / "bytes.onnx", *options))
     assert (built["batch"], built["defaults"]["--batch"]) == ("2:2:2", "2:2:2")
     inspected = answer(run("inspect", own / "bytes.onnx", *options))
@@ -181,8 +181,8 @@ def test_a_batch_that_the_file_fixes_is_the_default(run, own, photographs):
     assert "takes batches of 2 only" in complaint(refused)
 
 
-def test_what_is_assumed_of_images_is_said_by_every_command_that_shows_some(run, own, photographs):
-    shape = ("--input-shape", "3,12,16", "--data", photographs)
+def test_what_is_assumed_of_images_is_said_by_every_command_that_shows_some(run, own, image_folder):
+    shape = ("--input-shape", "3,12,16", "--data", image_folder)
     built = answer(run("build", own / "free.onnx", *shape, "--precision", "int8", "--json"))
     how = built["calibration"]["preprocessing"]
     assert how["origin"] == "assumed"
@@ -201,10 +201,10 @@ def test_what_is_assumed_of_images_is_said_by_every_command_that_shows_some(run,
     assert (given["origin"], given["warning"], given["said"]) == ("given", None, how["said"])
 
 
-def test_a_table_of_images_prepared_otherwise_is_refused(run, own, photographs, tmp_path):
+def test_a_table_of_images_prepared_otherwise_is_refused(run, own, image_folder, tmp_path):
     shape = ("--input-shape", "3,12,16")
     table = tmp_path / "table.json"
-    done = run("calibrate", own / "free.onnx", *shape, "--data", photographs, "--preprocess", "unit", "-o", table)
+    done = run("calibrate", own / "free.onnx", *shape, "--data", image_folder, "--preprocess", "unit", "-o", table)
     assert done.returncode == 0, done.stderr
     assert json.loads(table.read_text())["preprocessing"].endswith("RGB, pixel / 255")
     refused = run("build", own / "free.onnx", *shape, "--precision", "int8", "--table", table)
@@ -270,9 +270,9 @@ def test_the_zoo_takes_images_that_are_not_square(run):
         assert (refused.returncode, said in complaint(refused)) == (USAGE, True)
 
 
-def test_no_default_is_named_that_nothing_read(run, tmp_path, photographs):
+def test_no_default_is_named_that_nothing_read(run, tmp_path, image_folder):
     table = tmp_path / "table.json"
-    calibrated = run("calibrate", "test_convnet", "--data", photographs, "--images", "4", "-o", table)
+    calibrated = run("calibrate", "test_convnet", "--data", image_folder, "--images", "4", "-o", table)
     assert calibrated.returncode == 0, calibrated.stderr
     asked = ("build", "test_convnet", "--precision", "int8", "--json")
     found = json.loads(run(*asked, "--table", table).stdout)["defaults"]

@@ -25,15 +25,17 @@ def engine(run, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def integer(run, photographs):
+def integer(run, image_folder):
     return answer(
-        run("inspect", "test_resnet", "--precision", "int8", "--target", "rtx4090", "--data", photographs, "--json")
+        run("inspect", "test_resnet", "--precision", "int8", "--target", "rtx4090", "--data", image_folder, "--json")
     )
 
 
-def test_the_totals_are_those_of_build_and_of_the_layers(run, integer, photographs):
+def test_the_totals_are_those_of_build_and_of_the_layers(run, integer, image_folder):
     built = answer(
-        run("build", "test_resnet", "--precision", "int8", "--target", "rtx4090", "--data", photographs, *RTX, "--json")
+        run(
+            "build", "test_resnet", "--precision", "int8", "--target", "rtx4090", "--data", image_folder, *RTX, "--json"
+        )
     )
     assert integer["summary"] == built["plan"]
     assert sum(layer["bytes_moved"] for layer in integer["layers"]) == integer["summary"]["bytes_moved"]
@@ -59,8 +61,8 @@ def test_int8_is_audited_and_set_beside_fp16(integer):
     assert first["text"].endswith("Full TensorRT was not measured.")
 
 
-def test_the_text_has_every_part(run, photographs):
-    done = run("inspect", "test_resnet", "--precision", "int8", "--data", photographs, "--diff", "fp16", "--top", "3")
+def test_the_text_has_every_part(run, image_folder):
+    done = run("inspect", "test_resnet", "--precision", "int8", "--data", image_folder, "--diff", "fp16", "--top", "3")
     assert done.returncode == 0, done.stderr
     for part in (
         "test_resnet, int8",
@@ -81,8 +83,8 @@ def test_an_engine_is_known_by_its_content(run, engine):
     assert found["summary"] == answer(run("build", "test_resnet", "--precision", "fp16", *RTX, "--json"))["plan"]
 
 
-def test_two_plans_are_compared_in_the_order_they_are_named(run, engine, photographs):
-    asked = ["test_resnet", "--precision", "int8", "--data", photographs, "--json"]
+def test_two_plans_are_compared_in_the_order_they_are_named(run, engine, image_folder):
+    asked = ["test_resnet", "--precision", "int8", "--data", image_folder, "--json"]
     found = answer(run("inspect", "--diff", engine, *asked))
     assert (found["diff"]["a"]["precision"], found["diff"]["b"]["precision"]) == ("fp16", "int8")
     assert found["diff"]["ratios"]["bytes_moved"] == pytest.approx(

@@ -13,8 +13,8 @@ def answer(done):
     return json.loads(done.stdout)
 
 
-def test_a_policy_reaches_the_engine_and_the_audit(run, photographs):
-    asked = ["test_mobilenet", *RTX, "--data", photographs, "--int8-policy", "no-depthwise,rest=fp16"]
+def test_a_policy_reaches_the_engine_and_the_audit(run, image_folder):
+    asked = ["test_mobilenet", *RTX, "--data", image_folder, "--int8-policy", "no-depthwise,rest=fp16"]
     found = answer(run("build", *asked, "--json"))
     assert set(found["plan"]["weighted_reads"]) == {"Half", "Int8"}
     left = {item["node"]: item["reason"] for item in found["typing"]["excluded"]}
@@ -24,8 +24,8 @@ def test_a_policy_reaches_the_engine_and_the_audit(run, photographs):
     assert {node["name"]: node["reason"] for node in audit if not node["as_wanted"]} == left
 
 
-def test_the_plan_chooses_the_cheapest_candidate(run, photographs):
-    asked = ["build", "test_mobilenet", *RTX, "--data", photographs, "--json"]
+def test_the_plan_chooses_the_cheapest_candidate(run, image_folder):
+    asked = ["build", "test_mobilenet", *RTX, "--data", image_folder, "--json"]
     chosen = answer(run(*asked, "--int8-policy", "plan"))
     everything = answer(run(*asked))
     layers = chosen["int8_layers"]
@@ -41,19 +41,19 @@ def test_the_plan_chooses_the_cheapest_candidate(run, photographs):
     assert everything["int8_layers"] is None
 
 
-def test_a_layer_is_left_by_name(run, photographs):
-    found = answer(run("build", "test_resnet", *RTX, "--data", photographs, "--int8-exclude", "conv1", "--json"))
+def test_a_layer_is_left_by_name(run, image_folder):
+    found = answer(run("build", "test_resnet", *RTX, "--data", image_folder, "--int8-exclude", "conv1", "--json"))
     assert found["plan"]["other_precision"] == {"conv1": "Float"}
 
 
-def test_parity_holds_for_a_mixed_graph(run, photographs):
-    asked = ["verify", "test_resnet", "--backends", "trt", "--precision", "int8", "--data", photographs, "--json"]
+def test_parity_holds_for_a_mixed_graph(run, image_folder):
+    asked = ["verify", "test_resnet", "--backends", "trt", "--precision", "int8", "--data", image_folder, "--json"]
     (row,) = json.loads(run(*asked, "--int8-policy", "no-first,rest=fp16").stdout)["rows"]
     assert (row["state"], row["parity"]["verdict"]) == ("built", "pass")
 
 
-def test_onnxruntimes_row_says_why_it_has_no_float16(run, photographs):
-    asked = ["verify", "test_resnet", "--backends", "ort,trt", "--precision", "int8", "--data", photographs, "--json"]
+def test_onnxruntimes_row_says_why_it_has_no_float16(run, image_folder):
+    asked = ["verify", "test_resnet", "--backends", "ort,trt", "--precision", "int8", "--data", image_folder, "--json"]
     rows = {row["backend"]: row for row in json.loads(run(*asked, "--int8-policy", "rest=fp16").stdout)["rows"]}
     assert rows["ort"]["state"] == "unavailable"
     assert "no float16 beside int8" in rows["ort"]["reason"]
@@ -77,7 +77,7 @@ def test_a_wrong_request_names_the_fix(run, arguments, said):
     assert said in complaint(done)
 
 
-def test_repair_reaches_both_placements(run, photographs):
+def test_repair_reaches_both_placements(run, image_folder):
     """The same parity run with and without it: other graphs, both clean, and at least as near to float64 in sum."""
     asked = [
         "verify",
@@ -87,7 +87,7 @@ def test_repair_reaches_both_placements(run, photographs):
         "--precision",
         "int8",
         "--data",
-        photographs,
+        image_folder,
         "--json",
     ]
     plain, repaired = (json.loads(run(*asked, *more).stdout)["rows"] for more in ([], ["--int8-repair", "all"]))
@@ -97,16 +97,16 @@ def test_repair_reaches_both_placements(run, photographs):
     assert decibels[1] > decibels[0]
 
 
-def test_a_build_says_what_was_repaired(run, photographs):
-    done = run("build", "test_resnet", *RTX, "--data", photographs, "--int8-repair", "bias,equalize,clip")
+def test_a_build_says_what_was_repaired(run, image_folder):
+    done = run("build", "test_resnet", *RTX, "--data", image_folder, "--int8-repair", "bias,equalize,clip")
     assert done.returncode == 0, done.stderr
     assert ["repair", "clip,equalize,bias"] in [line.split() for line in done.stdout.splitlines()]
     assert "cross-layer equalization of " in done.stdout
     assert "squared output error on the calibration images x 0." in done.stdout
 
 
-def test_biases_are_corrected_where_the_rest_is_fp16(run, photographs):
-    asked = ["build", "test_resnet", *RTX, "--data", photographs, "--int8-repair", "bias"]
+def test_biases_are_corrected_where_the_rest_is_fp16(run, image_folder):
+    asked = ["build", "test_resnet", *RTX, "--data", image_folder, "--int8-repair", "bias"]
     done = run(*asked, "--int8-policy", "no-first,rest=fp16", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -114,11 +114,11 @@ def test_biases_are_corrected_where_the_rest_is_fp16(run, photographs):
     assert found["typing"]["rest"]["half_nodes"] > 0
 
 
-def test_a_table_is_of_the_graph_that_equalization_makes(run, photographs, tmp_path):
+def test_a_table_is_of_the_graph_that_equalization_makes(run, image_folder, tmp_path):
     table = tmp_path / "table.json"
-    made = ["calibrate", "test_resnet", "--data", photographs, "--int8-repair", "equalize", "-o", table, "--json"]
+    made = ["calibrate", "test_resnet", "--data", image_folder, "--int8-repair", "equalize", "-o", table, "--json"]
     answer(run(*made))
-    asked = ["build", "test_resnet", *RTX, "--data", photographs, "--table", table, "--json"]
+    asked = ["build", "test_resnet", *RTX, "--data", image_folder, "--table", table, "--json"]
     assert "belongs to graph" in complaint(run(*asked[:-1]))
     assert answer(run(*asked, "--int8-repair", "equalize"))["calibration"]["table"] == str(table)
 
@@ -144,8 +144,8 @@ def test_wrong_requests_for_sensitivity_name_the_fix(run, arguments, said):
     assert said in complaint(done)
 
 
-def test_a_mixed_graph_is_found_and_can_be_pasted(run, photographs):
-    common = ["test_resnet", "--data", photographs]
+def test_a_mixed_graph_is_found_and_can_be_pasted(run, image_folder):
+    common = ["test_resnet", "--data", image_folder]
     plain = answer(run("calibrate", *common, "--sensitivity", "--json"))
     floor = plain["stops"][0]["loss"]["sqnr_db"]
     done = run("calibrate", *common, "--sensitivity", "--min-sqnr", f"{floor + 2:.1f}")

@@ -141,11 +141,11 @@ def test_a_folder_without_images_is_refused(run, tmp_path):
     assert done.returncode == USAGE
 
 
-def test_a_broken_image_is_skipped_counted_and_named(run, photographs, tmp_path):
-    for path in photographs.iterdir():
+def test_a_broken_image_is_skipped_counted_and_named(run, image_folder, tmp_path):
+    for path in image_folder.iterdir():
         shutil.copy(path, tmp_path)
     for name in ("broken1.png", "broken2.png", "broken3.png", "broken4.png"):
-        (tmp_path / name).write_bytes((photographs / "image0.png").read_bytes()[:-60] + name.encode())
+        (tmp_path / name).write_bytes((image_folder / "image0.png").read_bytes()[:-60] + name.encode())
     done = run("build", "test_convnet", "--precision", "int8", "--data", tmp_path)
     assert done.returncode == 0, done.stderr
     line = next(line for line in done.stdout.splitlines() if line.startswith("calibration"))
@@ -270,9 +270,9 @@ def _save(path, **sizes):
     return path
 
 
-def test_a_graph_of_one_fixed_batch_takes_that_batch_and_no_other(run, photographs, tmp_path):
+def test_a_graph_of_one_fixed_batch_takes_that_batch_and_no_other(run, image_folder, tmp_path):
     path = _save(tmp_path / "fixed.onnx")
-    common = [path, "--data", photographs]
+    common = [path, "--data", image_folder]
     right = run("verify", *common, "--batch", "2:2:2", "--backends", "ort,trt")
     assert right.returncode == 0, right.stdout + right.stderr
     wrong = run("verify", *common, "--batch", "3", "--backends", "ort")

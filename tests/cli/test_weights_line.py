@@ -62,10 +62,10 @@ def said(command, done):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_says_own_in_json_and_text(run, folder, photographs, command):
+def test_every_command_says_own_in_json_and_text(run, folder, image_folder, command):
     name, *options = COMMANDS[command]
     asked = (name, "weights_line_net:trained", "--input-shape", "3,16,16", *options)
-    asked += ("--data", photographs) if name in ("calibrate", "verify") else ()
+    asked += ("--data", image_folder) if name in ("calibrate", "verify") else ()
     answer = said(command, run(*asked, "--json", path=folder))
     assert (answer["weights"], len(answer["weights_digest"]), answer["weights_notes"]) == ("own", 64, [])
     done = run(*asked, path=folder)

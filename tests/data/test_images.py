@@ -211,12 +211,14 @@ def test_the_demo_images_are_found_without_importing_their_packages():
 # Origins other than folders
 
 
-def test_a_recipe_names_files_and_roles(folder, tmp_path):
+@pytest.mark.parametrize("table", ["image", "photograph"])  # the second is its old name
+def test_a_recipe_names_files_and_roles(folder, tmp_path, table):
     recipe = tmp_path / "recipe.toml"
     rows = [
-        f'[[image]]\nfile = "photos/{index}.png"\nrole = "{role}"' for index, role in ((0, "test"), (1, "calibration"))
+        f'[[{table}]]\nfile = "photos/{index}.png"\nrole = "{role}"'
+        for index, role in ((0, "test"), (1, "calibration"))
     ]
-    recipe.write_text("\n".join([*rows, '[[image]]\nfile = "photos/gone.png"']))
+    recipe.write_text("\n".join([*rows, f'[[{table}]]\nfile = "photos/gone.png"']))
     for role, name in (("test", "photos/0.png"), ("calibration", "photos/1.png")):
         images = opened(recipe, role=role, count=2)
         assert names(images) == (name,)

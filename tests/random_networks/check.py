@@ -132,7 +132,7 @@ def network_arguments(seed: int) -> list[str]:
 
 
 def _common(seed: int, folder: Path) -> list[str]:
-    """Options of every command: the store, and an archive of inputs where photographs will not do."""
+    """Options of every command: the store, and an archive of inputs where image_folder will not do."""
     if _shown_photographs(seed):
         return ["--store", str(folder / "store"), "--json"]
     archive = folder / f"inputs{seed}.npz"
@@ -143,7 +143,7 @@ def _common(seed: int, folder: Path) -> list[str]:
 
 
 def _shown_photographs(seed: int) -> bool:
-    """Every fourth network of images is calibrated and judged on deploykit's own photographs."""
+    """Every fourth network of images is calibrated and judged on deploykit's own image_folder."""
     (images, *others) = generator.inputs(seed)
     return seed % 4 == 0 and not others and images.shape[0] in (1, 3)
 

@@ -150,7 +150,7 @@ def _common(found: Array, exact: Array) -> float:
 
 
 def made_up(seed: int, taken: Sequence[Input], count: int = IMAGES) -> list[Array]:
-    """Arrays for each input: smooth noise for images, of any color and contrast within what photographs have, and even
+    """Arrays for each input: smooth noise for images, of any color and contrast within what image_folder have, and even
     numbers for whole ones."""
     drawn = np.random.default_rng(seed)
     arrays = []

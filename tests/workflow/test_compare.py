@@ -67,11 +67,11 @@ def test_a_backend_that_has_no_form_of_a_precision_says_so_beside_those_that_do(
     assert exit_code(report.rows[1:]) == 4
 
 
-def test_int8_is_calibrated_on_other_images_than_it_is_judged_by(workspace, ask, photographs):
+def test_int8_is_calibrated_on_other_images_than_it_is_judged_by(workspace, ask, image_folder):
     asked = ask("null", precisions=(Precision.INT8,))
     policy = QuantizationPolicy.parse("min-channels=2")
     calibration = Calibration(images=2, method="percentile", percentile=99.9)
-    spec = replace(asked.spec, data=photographs, policy=policy, calibration=calibration)
+    spec = replace(asked.spec, data=image_folder, policy=policy, calibration=calibration)
     report = verify(workspace, replace(asked, spec=spec))
     (row,) = report.rows
     assert report.conditions.int8.startswith("percentile 99.9 over 2 inputs: ")
@@ -98,9 +98,9 @@ def test_the_verdict_is_about_all_images_whatever_the_batch(workspace, ask):
         assert exact.parity.images == turned.parity.images >= 8
 
 
-def test_photographs_and_noise_are_both_behind_a_verdict_of_fp32(workspace, ask, photographs):
+def test_photographs_and_noise_are_both_behind_a_verdict_of_fp32(workspace, ask, image_folder):
     asked = ask("exact")
-    spec = replace(asked.spec, data=photographs)
+    spec = replace(asked.spec, data=image_folder)
     (row,) = verify(workspace, replace(asked, spec=spec)).rows
-    assert row.parity.images > len(list(photographs.iterdir())) // 2
+    assert row.parity.images > len(list(image_folder.iterdir())) // 2
     assert np.isfinite(encode(row.parity)["floor"])
