@@ -39,7 +39,7 @@ Signal-to-quantization-noise ratio against the network in float64, dB, and the v
 graph. The weights are random, so INT8 is held to what onnxruntime's own quantizer reaches on the same images."""
 PLANS = """## Compiled plan
 
-Kernels / megabytes moved per image in TensorRT-RTX's ahead-of-time plan."""
+Kernels / megabytes of memory traffic per image in TensorRT-RTX's ahead-of-time plan."""
 FAILED = {"failed": "failed"}  # what a cell without a figure says; other states need no word here
 Cell = Callable[[Row], str]
 

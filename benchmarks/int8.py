@@ -1,10 +1,10 @@
-"""What INT8 costs trained networks in accuracy: method, placement and repair, on Fashion-MNIST's test images.
+"""What INT8 costs trained networks in accuracy: method, Q/DQ scheme and repair, on Fashion-MNIST's test images.
 
     python benchmarks/int8.py [--data FOLDER] [--weights calibration/fashion] [--output docs/results/int8.md]
 
 The networks are those of benchmarks/fashion.py, trained first where their weights are missing. Every row is judged by
 all test images against the float32 network, with the paired 95 % interval of deploykit.parity.accuracy. `tensorrt`
-rows run the typed graph of that placement as it is written, `ort` rows run in ONNX Runtime on this CPU; the rows of
+rows run the typed graph of that scheme as it is written, `ort` rows run in ONNX Runtime on this CPU; the rows of
 onnxruntime.quantization.quantize_static had the same calibration images.
 """
 

@@ -141,7 +141,7 @@ def page(lines: list[Line], command: str) -> str:
         "# INT8 of the whole zoo",
         "",
         f"Printed by `{command}`: {versions}, min-max over {CALIBRATED} images, batch {BATCH.optimum}, sm_89. Plans "
-        "are kernels / megabytes moved for one batch, of TensorRT-RTX's ahead-of-time plan; *naive* is "
+        "are kernels / megabytes of memory traffic for one batch, of TensorRT-RTX's ahead-of-time plan; *naive* is "
         "quantize_static's symmetric Q/DQ (per channel, float bias), FP16 is deploykit's; *rejected*: "
         "TensorRT-RTX does not build it. *Clean*: `lint` finds no Q/DQ pair that the scheme does not ask for, and none "
         "missing.",

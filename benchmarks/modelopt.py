@@ -1,10 +1,11 @@
-"""INT8 plans of TensorRT-RTX from deploykit's placement and from NVIDIA ModelOpt's, side by side.
+"""INT8 plans of TensorRT-RTX from deploykit's Q/DQ scheme and from NVIDIA ModelOpt's, side by side.
 
     python benchmarks/modelopt.py --python OTHER/bin/python [--networks resnet50,googlenet]
 
 ModelOpt wants other versions of onnx than deploykit, so it runs in an environment of its own, which OTHER is:
 `python -m venv OTHER && OTHER/bin/pip install 'nvidia-modelopt[onnx]' torchvision`. Both quantize the same optimized
-float graph with the same images, min-max, and TensorRT-RTX compiles both for sm_89 at batch 8. Kernels / MB moved.
+float graph with the same images, min-max, and TensorRT-RTX compiles both for sm_89 at batch 8. Kernels / MB of
+memory traffic.
 """
 
 import argparse

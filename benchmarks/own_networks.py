@@ -64,7 +64,7 @@ def page(names: list[str], *, reading: bool) -> Iterator[str]:
     gpu = machine.gpu.name if machine.gpu else "no GPU"
     versions = [f"{name} {machine.libraries[name]}" for name in LIBRARIES if name in machine.libraries]
     where = f"{machine.cpu.model}, {machine.cpu.cores} cores, {gpu}; {', '.join(versions)}"
-    yield from ("# Networks that people bring", "", f"Printed by `python benchmarks/own_networks.py` on {where}.", "")
+    yield from ("# Networks from elsewhere", "", f"Printed by `python benchmarks/own_networks.py` on {where}.", "")
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Store.open(Path(folder) / "store"))
         yield from (SMALL, "", *small(workspace, names), "")

@@ -7,8 +7,7 @@
     engine = dk.build(graph, precision="int8", calibration=table)
 
 Options are keyword-only and have the command line's defaults. Results are frozen values. Nothing is printed: progress
-goes to `progress=`, and what a user should look at is warned of as `DeploykitWarning`. Importing this imports no
-framework.
+goes to `progress=`, and warnings are issued as `DeploykitWarning`. Importing this imports no framework.
 """
 
 from deploykit.api.engines import BuiltEngine, build, open  # noqa: A004 - named as `io.open` is

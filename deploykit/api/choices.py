@@ -55,7 +55,7 @@ def batch_range(batch: Batch, default: int) -> BatchRange:
 
 
 def targets_of(target: Targets, gpu_table: str | PathLike[str] | None) -> tuple[tuple[Target, ...], Gpu | None]:
-    """What is compiled for, and the first of them where it is a GPU by name, whose roofline then prices plans.
+    """What is compiled for, and the first of them where it is a GPU by name, whose roofline bounds plans.
 
     None is the GPU that is here, else sm_89. Raises UnknownName, UsageError.
     """
@@ -159,12 +159,12 @@ def calibration_of(calibration: Calibration | str | PathLike[str] | None) -> Cal
 
 
 def precision_of(precision: str | Precision) -> Precision:
-    """Raises UnknownName; UsageError for what is no text."""
+    """Raises UnknownName; UsageError for what is not text."""
     return Precision.parse(_text(precision, "precision", "fp16"))
 
 
 def backend_of(name: str, *, strict: bool = False) -> Backend:
-    """Raises UnknownName; UsageError for what is no text."""
+    """Raises UnknownName; UsageError for what is not text."""
     from deploykit.backends import get_backend
 
     return get_backend(_text(name, "backend", "trt-rtx"), strict=strict)

@@ -74,7 +74,7 @@ class ExportedGraph:
 
     @property
     def ledger(self) -> tuple[PassRecord, ...]:
-        """What each graph pass did, in order: the outputs it rewrote, what it refused, nodes before and after."""
+        """What each graph pass did, in order: the outputs it rewrote, the sites it skipped, nodes before and after."""
         return self.exported.facts.ledger.passes
 
     def save(self, path: str | PathLike[str]) -> Path:

@@ -1,4 +1,4 @@
-"""Networks: by name in the zoo, by a function that makes one, by an `.onnx` file, or as a module that is there."""
+"""Networks: by name in the zoo, by a function that makes one, by an `.onnx` file, or as a live module."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ Ranges: TypeAlias = str | InputRange | Sequence[str | InputRange]
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A network that nothing has been done with yet: `spec` says which, and what is changed about it.
+    """A network before export: `spec` says which, and what is changed about it.
 
-    `snapshot` is the copy of a module that was handed over, None for a network that its name is enough for.
+    `snapshot` is the copy of a live module; None for every other kind of network.
     """
 
     spec: ModelSpec
@@ -69,7 +69,7 @@ def zoo(
         name: The network's name, such as `"resnet50"`.
         weights: A checkpoint file, `"torchvision"` for the published weights of torchvision, or None for random
             weights drawn from `seed`.
-        weights_key: The table of the checkpoint that is meant where several fit, such as `"model_ema"`.
+        weights_key: Which table of the checkpoint to load where several fit, such as `"model_ema"`.
         num_classes: Size of the output; None takes the checkpoint's, else the network's own.
         in_channels: Channels of the images; None takes the checkpoint's, else the network's own.
         init_from: VGG only: the network whose layers initialize this one, as in the paper.
@@ -130,7 +130,7 @@ def from_factory(
         input_range: Numbers that an input may hold where they are not images: `"ids=0:30000"`.
         arguments: Keyword arguments that the function is called with.
         weights: A checkpoint file, `"seeded"` for random weights, or None for those that the function returns.
-        weights_key: The table of the checkpoint that is meant where several fit.
+        weights_key: Which table of the checkpoint to load where several fit.
         preprocess: How images become inputs; None assumes ImageNet's normalization for three channels.
         seed: Seed of what the function draws at random and of generated inputs.
 
@@ -193,10 +193,10 @@ def from_module(
     preprocess: str | PreprocessRequest | None = None,
     seed: int = 0,
 ) -> Model:
-    """A module that is there, with the weights and BatchNorm statistics that it has now.
+    """A live module, with the weights and BatchNorm statistics that it has now.
 
-    A copy is taken, in eval mode, float32 and on the CPU; what was converted is said with the weights. The module
-    itself keeps its mode, device and types, and training that goes on does not reach the copy.
+    A copy is taken, in eval mode, float32 and on the CPU; `weights.notes` of the exported graph lists what was
+    converted. The module itself keeps its mode, device and types, and training that goes on does not reach the copy.
 
     Args:
         module: The network; wrappers such as DataParallel and what torch.compile returns are taken off the copy.

@@ -1,4 +1,4 @@
-"""A module that is there: the copy that is taken of it, and the inputs that an example tells."""
+"""A live module: the copy that is taken of it, and the inputs that an example stands for."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def snapshot_of(module: nn.Module, spec: ModelSpec) -> Snapshot:
 
 
 def example_shapes(module: nn.Module, example: Example) -> tuple[InputShape, ...]:
-    """The inputs that an example stands for, the batch free. Raises UsageError for what is none."""
+    """The inputs that an example stands for, the batch free. Raises UsageError for what is not an example."""
     if isinstance(example, Mapping):
         return tuple(_shape(name, each) for name, each in example.items())
     if not isinstance(example, list | tuple):

@@ -1,4 +1,4 @@
-"""What was compiled, what a network is made of, what there is, and what this machine has."""
+"""What was compiled, a network layer by layer, the networks there are, and what this machine has."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def inspect(
     """Show what a network, or an engine that deploykit built, was compiled into.
 
     A network is built first, and its plan set beside that of the next wider precision. The plan of an engine is found
-    in the store by the engine's content; the engine is not opened.
+    in the store by the engine's content, or in the record beside it; the engine is opened only with `trust_engine`.
 
     Args:
         network: A network as `export` takes it, an exported graph, an engine, or the path of an engine file.

@@ -1,4 +1,4 @@
-"""Backends and precisions side by side: how exact, how fast, how often right."""
+"""Backends and precisions side by side: numerical parity, speed, accuracy."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def verify(
 
     Raises:
         UsageError: An option is wrong or no row would read it.
-        UnsupportedGraph: Nothing can be shown to the network, and no row can be compiled.
+        UnsupportedGraph: There are no inputs that the network can run on, and no row can be compiled.
     """
     from deploykit.tuning.fusions import decided_for_rows
     from deploykit.workflow.compare import verify as verified
@@ -189,7 +189,7 @@ def bench(
 
     Raises:
         UsageError: An option is wrong or no row would read it.
-        UnsupportedGraph: Nothing can be shown to the network, and no row can be compiled.
+        UnsupportedGraph: There are no inputs that the network can run on, and no row can be compiled.
     """
     from deploykit.tuning.fusions import decided_for_rows
     from deploykit.workflow.compare import bench as timed
@@ -281,7 +281,7 @@ def evaluate(
     store: StorePath = None,
     progress: Progress | None = None,
 ) -> AccuracyReport:
-    """Top-1 and top-5 on labeled images for every backend and precision, and which images flip.
+    """Top-1 and top-5 on labeled images for every backend and precision, and which predictions change.
 
     Args:
         network: A network as `export` takes it, or an exported graph.
@@ -289,7 +289,7 @@ def evaluate(
         data: Labeled images: a folder with one subfolder per class, MNIST's idx files, or an `.npz` with `images`
             and `labels`.
         calibration_data: What INT8 is calibrated on; None leaves a part of `data` out for it.
-        limit: Judge by so many images only, drawn by the network's seed.
+        limit: Evaluate on so many images only, drawn by the network's seed.
         max_drop: Points of top-1, in percent, that a row may lose against the first.
         backends: As for `verify`.
         precisions: As for `verify`.

@@ -80,7 +80,7 @@ def calibrate(
 ) -> CalibratedTable:
     """Observe every activation of a network on images and choose its range for INT8.
 
-    The images are streamed, and counted once: a second `method` on the same images costs nothing.
+    The images are streamed, and counted once: a second `method` on the same images requires no second pass.
 
     Args:
         network: A network as `export` takes it, or an exported graph.
@@ -99,7 +99,7 @@ def calibrate(
 
     Raises:
         UsageError: An option is wrong, or the images do not fit the network.
-        UnsupportedGraph: Nothing can be shown to the network.
+        UnsupportedGraph: There are no inputs that the network can run on.
     """
     from deploykit.workflow.calibrate import calibrate as observed
     from deploykit.workflow.calibrate import table_result
@@ -214,9 +214,9 @@ def sensitivity(
         method: As for `calibrate`.
         percentile: As for `calibrate`.
         repair: As for `calibrate`.
-        max_drop: Points of top-1 that may be lost, in percent; None does not look for it.
-        min_sqnr: SQNR of the outputs that has to be reached, dB; None does not look for it.
-        test_images: Images that a trial is judged by; None is 16, with `max_drop` 512.
+        max_drop: Points of top-1 that may be lost, in percent; None sets no such limit.
+        min_sqnr: SQNR of the outputs that has to be reached, dB; None sets no such limit.
+        test_images: Images that each mixed graph is measured on; None is 16, with `max_drop` 512.
         target: As for `export`; a GPU by name adds its roofline.
         gpu_table: As for `export`.
         fusions: As for `calibrate`.

@@ -21,7 +21,7 @@ def open_workspace(store: StorePath, progress: Progress | None) -> Workspace:
 
 
 def open_store(store: StorePath) -> Store:
-    """Raises UsageError for what is no path, StoreFailed for a folder that cannot be a store."""
+    """Raises UsageError for what is not a path, StoreFailed for a folder that cannot be a store."""
     if store is None:
         return Store.open()
     if not isinstance(store, str | PathLike):

@@ -276,4 +276,4 @@ def _set_targets(trt: Any, config: Any, targets: tuple[Target, ...]) -> None:
                 "for that GPU build where it is, after pip install 'deploykit[gpu]'",
             )
         if not config.set_compute_capability(member, index):
-            raise BuildFailed(f"{trt.__name__} refused the target {target}")
+            raise BuildFailed(f"{trt.__name__} rejected the target {target}")

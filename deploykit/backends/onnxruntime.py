@@ -1,6 +1,6 @@
 """ONNX Runtime on the typed graph, with IO binding: the CUDA provider on a GPU (TF32 off), else the CPU provider.
 
-The flavour names the provider, and a session on which another one loaded is refused, never used. The CPU provider has
+The flavour names the provider, and a session on which another one loaded is rejected, never used. The CPU provider has
 next to no float16 kernels: an FP16 graph runs there with float32 arithmetic, unrounded from node to node, so that its
 row shows neither FP16's speed nor its error. The engine's note says so.
 """
@@ -49,7 +49,7 @@ class OnnxRuntimeBackend:
 
     @property
     def placement(self) -> Placement | None:
-        """ONNX Runtime's placement; on a CPU whose integer kernels saturate, with weights of seven bits."""
+        """ONNX Runtime's Q/DQ scheme; on a CPU whose integer kernels saturate, with weights of seven bits."""
         if _provider() == CUDA:
             return TENSORRT
         return ORT_CPU_7BIT if saturates_u8s8() else ORT_CPU

@@ -62,7 +62,7 @@ class TypedGraph:
     path: Path
     digest: str
     precision: Precision
-    placement: str | None  # the INT8 placement's name
+    placement: str | None  # the INT8 Q/DQ scheme's name
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
@@ -123,8 +123,8 @@ class Bound(Protocol):
 class Session(Protocol):
     """An engine that is open: a context manager, which frees what it holds when it is left.
 
-    `inputs` and `outputs` name its arrays with shape and type. `remark`, where a session has it, says what its row has
-    to own up to; "" for nothing.
+    `inputs` and `outputs` name its arrays with shape and type. `remark`, where a session has it, says the caveat
+    that its row shows; "" for none.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -169,7 +169,7 @@ class Backend(Protocol):
         ...
 
     def build(self, source: Source, settings: EngineSettings, progress: Progress | None = None) -> Engine:
-        """The engine of `source`. Raises BackendMissing for what `supports` refuses, BuildFailed.
+        """The engine of `source`. Raises BackendMissing for what `supports` rejects, BuildFailed.
 
         Whoever calls it has asked `unavailable`, once, and does not ask again.
         """

@@ -1,4 +1,4 @@
-"""`deploykit evaluate MODEL --data LABELLED`: how often is it right?"""
+"""`deploykit evaluate MODEL --data LABELED`: accuracy on labeled images."""
 
 from functools import partial
 from pathlib import Path
@@ -44,7 +44,7 @@ BATCH = "64"
 def command(
     shared: ComparisonOptions, calibration_data: Path | None, limit: int | None, max_drop: float | None
 ) -> None:
-    """Top-1 and top-5 of MODEL on labeled images, for every backend and precision, and which predictions change.
+    """Measure top-1 and top-5 of MODEL on labeled images for every backend and precision, and which predictions change.
 
     --data is a folder with one subfolder per class, a folder of MNIST idx files, or an .npz with `images` and `labels`.
     All rows are evaluated on the same images, and INT8 is calibrated on none of them.

@@ -1,4 +1,4 @@
-"""`deploykit export MODEL`: PyTorch to optimized ONNX, checked against float64, each rewrite priced."""
+"""`deploykit export MODEL`: PyTorch to optimized ONNX, checked against float64, with the cost of each fusion."""
 
 from dataclasses import replace
 from pathlib import Path

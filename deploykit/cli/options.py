@@ -215,7 +215,7 @@ LAYER_OPTIONS = (
         default="all",
         show_default=True,
         metavar="all|plan|TERMS",
-        help="Layers to quantize: all, plan (build, inspect: those that make TensorRT-RTX's plan cheaper), or "
+        help="Layers to quantize: all, plan (build, inspect: chosen by TensorRT-RTX's plan), or "
         f"comma-separated terms: no-KIND excludes layers ({', '.join(LAYER_KINDS)}), min-channels=16 narrow ones; "
         "rest=fp16 makes the excluded layers FP16 instead of FP32.",
     ),
@@ -228,7 +228,7 @@ DATA_OPTIONS = (
         type=DATA,
         common=True,
         help="Images for calibration and parity: a folder, an .npz of images or of one array per input, MNIST idx "
-        "files, a recipe .toml, or `noise`. Default: the demo images.",
+        "files, a recipe .toml, or `noise`. Default: the demo images; evaluate requires labeled ones.",
     ),
 )
 ROW_OPTIONS = (

@@ -131,7 +131,7 @@ class EnginePlan:
 
     `compiler` is library and version ("tensorrt-rtx 1.7.1"), `source` what the plan was read from ("build log, grammar
     1", "engine inspector"), `batch` the one that sizes are for. `weighted` has the typed graph's nodes with weights
-    (`spec.operators`) and their operator. Sizes are bytes, None where the source keeps quiet about one.
+    (`spec.operators`) and their operator. Sizes are bytes, None where the source does not give one.
     """
 
     compiler: str

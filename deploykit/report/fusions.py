@@ -1,4 +1,4 @@
-"""`export --ledger` as a table: one line per fusion, the sites it skipped below, and what each column is of above."""
+"""`export --fusion-report` as a table: one line per fusion, its skipped sites below, what the columns measure above."""
 
 from __future__ import annotations
 

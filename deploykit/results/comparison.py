@@ -65,7 +65,7 @@ class Report(Document):
 
     @property
     def failure(self) -> DeploykitError | None:
-        """What keeps the table from holding, with the exit code of its kind; None where every row holds."""
+        """Why the table as a whole fails, an error with its exit code; None where no row fails."""
         return failure_of(self.rows)
 
     def raise_if_failed(self) -> None:

@@ -1,4 +1,4 @@
-"""What `export --ledger` answers: what each fusion did to a network, its cost in exactness, and its benefit."""
+"""What `export --fusion-report` answers: what each fusion did to a network, its cost in exactness, and its benefit."""
 
 from __future__ import annotations
 

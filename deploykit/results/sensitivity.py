@@ -38,7 +38,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sensitivity(Document):
-    """Layers with the most harmful first. `stops` end with those of the search for `aim`, in order of `left`."""
+    """The layers, the most sensitive first. `stops` are the mixed graphs, those of the search for a limit last."""
 
     model: str
     weights: str
@@ -55,5 +55,5 @@ class Sensitivity(Document):
 
     @property
     def chosen(self) -> Stop | None:
-        """The mixed graph that reaches the aim; None where none was asked for."""
+        """The mixed graph that reaches the aim; None where no limit was given."""
         return next((stop for stop in self.stops if stop.chosen), None)

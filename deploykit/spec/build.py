@@ -77,10 +77,10 @@ class Fusions:
 class BuilderOptions:
     """What TensorRT's builder is told beyond the graph; None leaves a setting to TensorRT.
 
-    `max_aux_streams` (0 to 7) lets branches run beside each other on so many further streams; 0 is deploykit's default,
-    for what that costs in memory was measured, and what it gains needs a GPU (docs/decisions/builder-options.md).
+    `max_aux_streams` (0 to 7) lets branches run beside each other on so many further streams; 0 is deploykit's default
+    (docs/decisions/builder-options.md): streams cost memory, and whether they save time only a GPU can tell.
     `optimization_level` (0 to 5) is how long kernels are searched for. `workspace_bytes` limits the builder's scratch
-    memory; an engine that needs more is refused.
+    memory; an engine that needs more fails to build.
     """
 
     max_aux_streams: int | None = 0
@@ -97,7 +97,7 @@ class BuilderOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """All that a backend is told beside what it builds from, which knows its precision.
+    """What a backend is told beside its source, which knows its precision.
 
     That is the batch and the GPUs that an engine is for, whether FP32 products may be rounded to TF32, and the
     builder's options.

@@ -140,7 +140,7 @@ def typed_graph(network: ir.Model, spec: BuildSpec, backend: Backend, path: Path
         case Precision.INT8:
             placement = backend.placement
             if placement is None:
-                raise BackendMissing(f"backend {backend.name} names no INT8 placement")
+                raise BackendMissing(f"backend {backend.name} has no INT8 Q/DQ scheme")
             inputs, _ = graph.tensor_specs(copy)
             require_made_up(network, spec.model.input_ranges)
             ranges = spec.model.input_ranges

@@ -23,7 +23,7 @@ def export_result(
     decision: FusionDecision | None = None,
     report: FusionReport | None = None,
 ) -> ExportResult:
-    """The answer of `export`; `decision` is that of `--fuse auto`, `report` that of `--ledger`."""
+    """The answer of `export`; `decision` is that of `--fuse auto`, `report` that of `--fusion-report`."""
     ledger = exported.facts.ledger
     return ExportResult(
         model=exported.model.label,

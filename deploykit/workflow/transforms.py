@@ -136,7 +136,7 @@ def type_int8(
             f"no layer can read int8: {first or 'there is no convolution or matrix product'}", hint="use fp32 or fp16"
         )
     if faults := lint(network, placement, excluded={item.node for item in report.excluded}):
-        raise BuildFailed(f"the INT8 graph breaks its own placement {placement.name}: {faults[0]}", hint="report this")
+        raise BuildFailed(f"the INT8 graph breaks its Q/DQ scheme {placement.name}: {faults[0]}", hint="report this")
     content, facts = write(network)
     return content, TypedFacts(inputs=facts.inputs, outputs=facts.outputs, report=report, correction=correction)
 

@@ -52,7 +52,7 @@ def type_graph(workspace: Workspace, exported: Exported, spec: BuildSpec, placem
             if exported.quantized:
                 return _quantized(workspace, exported, spec)
             if placement is None:
-                raise BackendMissing("this backend names no INT8 placement")
+                raise BackendMissing("this backend has no INT8 Q/DQ scheme")
             return _int8(workspace, exported, spec, placement)
 
 

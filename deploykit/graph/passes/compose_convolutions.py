@@ -11,7 +11,7 @@ cost-based, and never done unasked.
 Two kernels with several taps each are no pattern: their product is a larger kernel. A convolution in groups before a
 1x1 convolution of all channels is what `merge_depthwise_pointwise` looks for.
 
-Refuses, with the reason, when
+Skips a site, with the reason, when
 
 1. the second lies in the body of an If, Loop or Scan,
 2. the numbers of groups differ,

@@ -15,7 +15,7 @@ It is cost-based, and never done unasked: a plan counts kernels and bytes, and d
 No site is what stays a convolution anyway: one with groups, strides, padding or a dilation, with fewer than 256 output
 channels, or whose result is added to a residual.
 
-Refuses, with the reason, when
+Skips a site, with the reason, when
 
 1. it lies in the body of an If, Loop or Scan,
 2. the size of the weight is not known.

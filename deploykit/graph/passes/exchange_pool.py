@@ -16,7 +16,7 @@ pooling with strides the convolution sees more pixels. Hence it is cost-based, a
 
 Both nodes keep their names; what comes last takes over the name of the result.
 
-Refuses, with the reason, when
+Skips a site, with the reason, when
 
 1. the convolution lies in the body of an If, Loop or Scan,
 2. another node reads the pooled image, or it is a graph output,

@@ -16,7 +16,7 @@ the subtraction stays, with the reason, and the division goes. It goes into all 
 cannot take it would keep it alive. In float16 and int8, images in [0, 255] then reach the convolution as they are, so
 their range is the type's to hold.
 
-Refuses, with the reason, when
+Skips a site, with the reason, when
 
 1. it lies in the body of an If, Loop or Scan, or one of its readers does,
 2. the result is a graph output,

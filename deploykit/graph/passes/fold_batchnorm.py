@@ -8,7 +8,7 @@
 the numbers are computed and stored, is in `linear`. The convolution keeps its name and module scope;
 `rewrite.FOLDED_SCOPE` records the BatchNorm whose output it now computes.
 
-Refuses, with the reason, when
+Skips a site, with the reason, when
 
 1. the BatchNorm normalizes with the batch's own statistics (training_mode) or its running statistics are read,
 2. it lies in the body of an If, Loop or Scan,

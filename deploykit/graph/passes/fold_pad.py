@@ -13,7 +13,7 @@ than the kernel and the taps lie side by side.
 A Pad is a copy of the whole tensor in TensorRT's plan, unless the compiler folds it itself. Pads with several readers
 are folded into all of them or not at all.
 
-Refuses, with the reason, when
+Skips a site, with the reason, when
 
 1. it lies in the body of an If, Loop or Scan, or one of its readers does,
 2. the mode is not constant (reflect, edge, wrap),

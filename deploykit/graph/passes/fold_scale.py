@@ -7,7 +7,7 @@ Inception-ResNet multiplies every residual branch by 0.1 to 0.3 before the addit
 FP16 TensorRT-RTX gives such a Mul a kernel of its own: folded, Inception-ResNet v2 loses 57 of 313. The convolution
 keeps its name; a chain (a scale, then a shift) is folded link by link, since its links come in graph order.
 
-Refuses, with the reason, when
+Skips a site, with the reason, when
 
 1. it lies in the body of an If, Loop or Scan,
 2. another node reads the convolution's own output, or it is a graph output,

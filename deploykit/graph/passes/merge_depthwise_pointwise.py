@@ -12,7 +12,7 @@ The two were split to save products (MobileNet: Howard et al., arXiv 1704.04861,
 1610.02357), k k C of them for one of the dense kernel's k k C O; what is saved in turn is the intermediate image and a
 kernel that waits for memory. Hence it is cost-based, and never done unasked.
 
-Refuses, with the reason, when
+Skips a site, with the reason, when
 
 1. the 1x1 convolution lies in the body of an If, Loop or Scan,
 2. another node reads the intermediate output, or it is a graph output,

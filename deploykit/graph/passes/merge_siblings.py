@@ -12,7 +12,7 @@ tensor copies them out: hence it is cost-based, and never done unasked.
 
 A site is the first of them, whose name the merged one keeps; the results keep their names.
 
-Refuses, with the reason, when
+Skips a site, with the reason, when
 
 1. they lie in the body of an If, Loop or Scan; one that does is no sibling of one that does not,
 2. a weight or bias of one of them is not a constant, or a weight is not a floating-point number,

@@ -19,7 +19,7 @@ node changes nothing is proved from its constants and the shape of its input; wh
 nothing, since a file may claim what it likes. A constant of ones or zeros only counts where broadcasting leaves the
 shape alone. Identity, duplicate and dead nodes are gone already: clean-up has its own rules for them.
 
-Refuses, with the reason, when
+Skips a site, with the reason, when
 
 1. it lies in the body of an If, Loop or Scan,
 2. a Dropout is in training mode, or the caller may put it there,

@@ -9,7 +9,7 @@ remained would be a kernel more. Hence a site is split only when every part can 
 
 The parts bear the BatchNorm's name and a number, and its module scope; the Concat keeps its own.
 
-Refuses, with the reason, when
+Skips a site, with the reason, when
 
 1. it lies in the body of an If, Loop or Scan,
 2. another node reads the Concat, or it is a graph output,

@@ -8,7 +8,7 @@ convolution and folds into its weights whatever the padding; the subtraction fol
 of the recipe, how an image comes to its size and in which order its channels stand, is noted in the file's metadata
 under `PREPROCESS`, in the words of `--preprocess`.
 
-Refuses, with a UsageError, a graph that does not have one float32 input of shape (batch, C, H, W), or whose channels
+Rejects, with a UsageError, a graph that does not have one float32 input of shape (batch, C, H, W), or whose channels
 are not those of the recipe.
 """
 

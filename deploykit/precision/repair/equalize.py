@@ -16,8 +16,8 @@ numbers as before, bit for bit, unless one leaves float32's normal range.
 ReLU6 stops at 6 whatever the channel: Clip(x, 0, 6) becomes Min(Relu(x / s), 6 / s), a bound for each channel. That is
 one more operator, so it is done only where channels differ by `WORTH` or more.
 
-Refuses, with the reason, when another node reads what lies between or it is a graph output, a weight is no constant,
-and when an operator between, or its bounds, does not commute with a factor.
+Skips a site, with the reason, when another node reads what lies between or it is a graph output, a weight is not
+constant, and when an operator between, or its bounds, does not commute with a factor.
 """
 
 from collections.abc import Iterable
