@@ -6,7 +6,7 @@ DeploykitError                 1   something failed that deploykit foresaw
 │   ├── CheckpointMismatch     2   tensors missing, left over or of another shape
 │   └── UnsupportedGraph       2   a graph that cannot be typed, or fed, as asked; other rows of a table still can
 ├── GateFailed                 3   parity or another gate did not hold
-│   └── Float16Overflow        3   a weight or an activation leaves float16's range
+│   └── Float16Overflow        3   a weight or another constant is outside float16's range
 ├── BackendMissing             4   a library or device that the request needs is not here
 ├── UntrustedArtifact          5   a file that is malformed, corrupt or not ours to run
 ├── ExportFailed               1   torch.onnx could not trace the network
@@ -106,7 +106,7 @@ class GateFailed(DeploykitError):
 
 
 class Float16Overflow(GateFailed):
-    """A weight or an activation leaves float16's range."""
+    """A weight or another constant is outside float16's range."""
 
 
 class BackendMissing(DeploykitError):

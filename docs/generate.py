@@ -51,7 +51,7 @@ In Python the same errors are exceptions: every class above is exported by `depl
 MEANINGS = {
     1: "failure: an export, a build, a run or the store failed, for a reason that deploykit foresaw",
     2: "usage: the request is wrong (an unknown name, a checkpoint that does not fit, a graph that cannot be typed)",
-    3: "a gate failed: parity, accuracy, or a value outside float16's range",
+    3: "a gate failed: parity, accuracy, or a weight outside float16's range",
     4: "a library or a device that the request requires is missing",
     5: "a file is malformed, corrupt, or not trusted",
 }

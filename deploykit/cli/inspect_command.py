@@ -74,10 +74,10 @@ def command(
 ) -> None:
     """Show what MODEL, or an engine file that deploykit built, was compiled into.
 
-    Kernels by type and precision, memory traffic, layers in another precision than asked for and why, conversions, and
-    the roofline of a GPU named by --target. A network is built first, and its plan compared with that of the next wider
-    precision. An engine file is found in the store by its content, or by the record beside it; it is opened only with
-    --trust-engine.
+    Shown are kernels by type and precision, memory traffic, layers in another precision than asked for and why,
+    conversions, and the roofline of a GPU named by --target. A network is built first, and its plan compared with that
+    of the next wider precision. An engine file is found in the store by its content, or by the record beside it; it is
+    opened only with --trust-engine.
 
     `deploykit inspect --diff A B` compares the plan of B with the baseline A.
     """

@@ -24,7 +24,7 @@ PATTERN_HELP = "Part of a name, or a pattern with wildcards (resnet*)."
 def command(pattern: str | None, everything: bool, as_json: bool) -> None:
     """List the networks of the zoo and of installed plug-ins.
 
-    Each with its parameters, multiply-accumulates (MACs), input, published top-1 accuracy and paper.
+    Each is shown with its parameters, multiply-accumulates (MACs), input, published top-1 accuracy and paper.
     """
     from deploykit.results.document import SCHEMA_VERSION, to_json
     from deploykit.zoo.listing import list_cards

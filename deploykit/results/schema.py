@@ -1,6 +1,6 @@
 """The JSON schema of what `--json` prints, made from the result types themselves.
 
-Run as `python -m deploykit.results.schema` it prints the schema of every command's document.
+Run as `python -m deploykit.results.schema` it prints the schema of every document but those of `list` and `doctor`.
 """
 
 from __future__ import annotations
