@@ -107,7 +107,7 @@ def parse_data(text: str) -> DataSource:
 
 
 def parse_output(text: str) -> Path:
-    """Refuses a place that cannot be written to before any work is done for it."""
+    """Rejects a place that cannot be written to before any work is done for it."""
     path = Path(text)
     if not path.absolute().parent.is_dir():
         raise UsageError(f"cannot write {path}: {path.parent} is not a folder", hint="create it, or give another path")
