@@ -11,6 +11,7 @@ import copy
 import io
 import keyword
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from deploykit.errors import ExportFailed
 from deploykit.graph.passes.separate_outputs import separate_outputs
 from deploykit.graph.rewrite import NAME_SCOPES
 from deploykit.graph.sizes import note_ranges
-from deploykit.modules.calling import arguments
+from deploykit.modules.calling import arguments, without_autocast
 from deploykit.modules.outputs import returning_a_tuple
 from deploykit.modules.torch_errors import explain
 from deploykit.spec import TensorSpec
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 OPSET = 20
 TRACED_BATCH = 2  # torch.export turns a dimension of 0 or 1 into a constant
 POOLINGS = ("AveragePool", "MaxPool")
+ONE_AT_A_TIME = threading.RLock()  # torch.onnx.export keeps its registries, and we its output streams, in globals
 
 
 def export_module(
@@ -64,11 +66,22 @@ def export_module(
     made = {str(value.name): value for value in model.graph.inputs}
     for spec in specs:
         _require_free_dimensions(kind, spec, made[spec.name])
+    _require_no_bfloat16(kind, model)
     separate_outputs(model)
     _round_down_where_torch_did(model)
     _strip_bulk(model)
     note_ranges(model, {name: sizes for spec in specs for name, sizes in spec.ranges})
     return model
+
+
+def _require_no_bfloat16(kind: str, model: ir.Model) -> None:
+    """ONNX's convolutions know no bfloat16 before opset 22. Weights are float32 here, so forward has chosen it."""
+    for node in model.graph:
+        if node.op_type != "Cast" and any(value.dtype == ir.DataType.BFLOAT16 for value in node.outputs):
+            raise ExportFailed(
+                f"torch.onnx could not export {kind}: its forward computes in bfloat16 ({node.name}: {node.op_type})",
+                hint="take autocast and casts to bfloat16 out of forward; the build chooses the precision",
+            )
 
 
 def _require_traceable(kind: str, module: "nn.Module") -> None:
@@ -113,7 +126,7 @@ def _trace(module: "nn.Module", specs: tuple[TensorSpec, ...], output_names: tup
     positional, named = arguments(module, samples)
     free = _free_dimensions(specs)
     shapes = {name: free[name] for name in named} if named else tuple(free.values())
-    with _quiet(), _names_of_any_kind(), torch.no_grad(), returning_a_tuple(module):
+    with ONE_AT_A_TIME, _quiet(), _names_of_any_kind(), torch.no_grad(), without_autocast(), returning_a_tuple(module):
         program = torch.onnx.export(
             module,
             positional,

@@ -23,7 +23,7 @@ from deploykit.api.choices import (
 from deploykit.api.graphs import ExportedGraph, network_of
 from deploykit.api.models import Model, Network
 from deploykit.api.modules import Example
-from deploykit.api.workspace import StorePath, open_store, open_workspace, warn
+from deploykit.api.workspace import StorePath, open_store, open_workspace, path_of, warn
 from deploykit.backends.protocol import Engine, Session
 from deploykit.errors import BackendMissing, PrecisionUndecided, UsageError
 from deploykit.plan.model import EnginePlan
@@ -143,7 +143,7 @@ class BuiltEngine:
         """
         from deploykit.workflow.engine_file import save_engine
 
-        return save_engine(self.built, self.spec.targets, Path(path))
+        return save_engine(self.built, self.spec.targets, path_of("the path of the engine", path))
 
     def to_json(self) -> str:
         """What `deploykit build --json` prints."""
@@ -312,7 +312,7 @@ def open(  # noqa: A001 - what it does
     else:
         from deploykit.workflow.engine_file import open_record
 
-        found = open_record(open_store(store), Path(engine), trusted=trust_engine)
+        found = open_record(open_store(store), path_of("the engine", engine), trusted=trust_engine)
     if reason := found.reason:
         raise BackendMissing(f"this engine cannot run here: {reason.what}", hint=reason.fix)
     return get_backend(found.backend).open(found, threads=threads)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from deploykit.api.choices import Batch, Targets, batch_range, build_spec, fusions_of, precision_of, targets_of
 from deploykit.api.models import Model, Network, model_of
 from deploykit.api.modules import Example
-from deploykit.api.workspace import StorePath, open_workspace
+from deploykit.api.workspace import StorePath, open_workspace, path_of
 from deploykit.errors import GateFailed, UsageError
 from deploykit.io.files import copy_artifact
 from deploykit.parity import ParityResult
@@ -79,7 +79,7 @@ class ExportedGraph:
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Copy the ONNX file to `path` and return that path. Raises OSError where it cannot be written."""
-        return copy_artifact(self.path, Path(path))
+        return copy_artifact(self.path, path_of("the path of the graph", path))
 
     def raise_if_failed(self) -> None:
         """Raise GateFailed unless the check passed; without a check there is nothing to fail."""

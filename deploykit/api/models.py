@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 from deploykit.api.modules import Example, example_shapes, snapshot_of
+from deploykit.api.workspace import path_of
 from deploykit.errors import UsageError
 from deploykit.spec import (
     InputRange,
@@ -178,9 +179,10 @@ def from_onnx(
     Raises:
         UsageError: There is no such file, or its name does not end in `.onnx`.
     """
-    model = from_name(fspath(path), input_shape=input_shape, input_range=input_range, preprocess=preprocess, seed=seed)
+    file = path_of("the path of the .onnx file", path)
+    model = from_name(str(file), input_shape=input_shape, input_range=input_range, preprocess=preprocess, seed=seed)
     if not model.spec.is_onnx:
-        raise UsageError(f"{fspath(path)} is not an .onnx file", hint="export the network to ONNX, or use zoo(...)")
+        raise UsageError(f"{file} is not an .onnx file", hint="export the network to ONNX, or use zoo(...)")
     return model
 
 
@@ -213,7 +215,12 @@ def from_module(
     Raises:
         UsageError: The inputs are not known, or the module cannot be copied or has no plain values.
     """
+    if not _is_module(module):
+        raise UsageError(
+            f"a {type(module).__name__} is not an nn.Module", hint="give an instance of a subclass of torch.nn.Module"
+        )
     shapes = _shapes(input_shape)
+    _require_values(seed=seed, preprocess=preprocess)
     if (example is None) == (not shapes):
         raise UsageError(
             f"the inputs of {type(module).__name__} are {'not known' if example is None else 'said twice'}",
@@ -270,8 +277,17 @@ def from_name(
         UsageError: An option does not fit this kind of network, or a file is not there.
     """
     for what, value in (("network", name), ("weights", weights)):
-        if value is not None and not isinstance(value, str | PathLike):
+        if not isinstance(value, str | PathLike) and (value is not None or what == "network"):
             raise UsageError(f"{what} is a {type(value).__name__}, not a name", hint="give text or a path")
+    _require_values(
+        seed=seed,
+        preprocess=preprocess,
+        arguments=factory_args,
+        image_size=image_size,
+        width_mult=width_mult,
+        num_classes=num_classes,
+        in_channels=in_channels,
+    )
     given = None if weights is None else fspath(weights)
     spec = ModelSpec(
         name=name,
@@ -298,7 +314,7 @@ def model_of(network: Network, example: Example | None = None) -> Model:
 
     `example` gives the inputs of a module.
     """
-    if "torch" in sys.modules and isinstance(network, sys.modules["torch"].nn.Module):
+    if _is_module(network):
         return from_module(network, example=example)
     if example is not None:
         raise UsageError("an example gives the inputs of a module", hint="leave it out, or give the nn.Module itself")
@@ -314,6 +330,24 @@ def model_of(network: Network, example: Example | None = None) -> Model:
         f"a {type(network).__name__} is not a network",
         hint="give a name of the zoo, package.module:function, a path of an .onnx file, a Model or an nn.Module",
     )
+
+
+def _is_module(given: object) -> TypeGuard[nn.Module]:
+    return "torch" in sys.modules and isinstance(given, sys.modules["torch"].nn.Module)
+
+
+def _require_values(*, seed: object, preprocess: object, arguments: object = None, **options: object) -> None:
+    """Raises UsageError for an option of a wrong type."""
+    for name, value in {"seed": seed, **options}.items():
+        if value is None and name != "seed":
+            continue
+        real = name == "width_mult"
+        if isinstance(value, bool) or not isinstance(value, int | float if real else int):
+            raise UsageError(f"{name} {value!r} is not a {'number' if real else 'whole number'}")
+    if not isinstance(preprocess, str | PreprocessRequest | None):
+        raise UsageError(f"preprocess is a {type(preprocess).__name__}, not text", hint='write "imagenet" or "unit"')
+    if not isinstance(arguments, Mapping | None):
+        raise UsageError(f"arguments is a {type(arguments).__name__}, not a mapping", hint='give {"depth": 2}')
 
 
 def _require_file(spec: ModelSpec) -> None:
@@ -335,6 +369,8 @@ def _published(spec: ModelSpec, name: str) -> ModelSpec:
 def _shapes(given: Shapes) -> tuple[InputShape, ...] | tuple[int, ...]:
     if isinstance(given, str | InputShape):
         given = (given,)
+    if not isinstance(given, Sequence):
+        raise UsageError(f"{given!r} is not the shape of an input", hint="give (3, 224, 224)")
     numbers = [size for size in given if isinstance(size, int) and not isinstance(size, bool)]
     if numbers and len(numbers) == len(given):
         if min(numbers) < 1:

@@ -12,7 +12,7 @@ from deploykit.api.choices import Data, Targets, build_spec, targets_of
 from deploykit.api.graphs import ExportedGraph, network_of
 from deploykit.api.models import Model, Network
 from deploykit.api.modules import Example
-from deploykit.api.workspace import StorePath, open_workspace
+from deploykit.api.workspace import StorePath, open_workspace, path_of
 from deploykit.errors import UsageError
 from deploykit.io.files import write_text
 from deploykit.results.calibration import CalibrationResult, ShardResult
@@ -55,7 +55,7 @@ class CalibratedTable(PathLike[str]):
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write the table to `path` as JSON and return that path. Raises OSError where it cannot be written."""
-        return write_text(Path(path), self.table.to_json())
+        return write_text(path_of("the path of the table", path), self.table.to_json())
 
     def to_json(self) -> str:
         """What `deploykit calibrate --json` prints."""
@@ -152,8 +152,9 @@ def calibrate_shard(
     part = Shard.parse(shard if isinstance(shard, str) else "/".join(map(str, shard)))
     calibration = Calibration(images=_count(images))
     ready = _prepared(network, example, data, calibration, repair, fusions, store, progress)
-    found = observe_shard(ready.workspace, ready.exported, ready.spec, shard=part, kept=Path(output))
-    return write_shard(Path(output), found)
+    kept = path_of("output", output)
+    found = observe_shard(ready.workspace, ready.exported, ready.spec, shard=part, kept=kept)
+    return write_shard(kept, found)
 
 
 def merge_shards(
@@ -181,8 +182,10 @@ def merge_shards(
     from deploykit.workflow.calibrate import merge_files, table_result
 
     calibration = Calibration(method=method, percentile=percentile)
-    table = merge_files([Path(each) for each in shards]).table(calibration.method, percentile=calibration.percentile)
-    path = write_text(Path(output), table.to_json())
+    table = merge_files([path_of("a shard", each) for each in shards]).table(
+        calibration.method, percentile=calibration.percentile
+    )
+    path = write_text(path_of("output", output), table.to_json())
     return CalibratedTable(path=path, table=table, result=table_result(table, path))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 
 from deploykit.errors import PACKAGE, DeploykitWarning, UsageError
@@ -24,9 +24,17 @@ def open_store(store: StorePath) -> Store:
     """Raises UsageError for what is not a path, StoreFailed for a folder that cannot be a store."""
     if store is None:
         return Store.open()
-    if not isinstance(store, str | PathLike):
-        raise UsageError(f"store is a {type(store).__name__}, not a path", hint="give a folder, or None")
-    return Store.open(Path(store))
+    return Store.open(path_of("store", store, hint="give a folder, or None"))
+
+
+def path_of(what: str, given: object, *, hint: str = "give a path") -> Path:
+    """Raises UsageError for what is no path, or one that no file can have."""
+    text = fspath(given) if isinstance(given, str | PathLike) else None
+    if not isinstance(text, str):
+        raise UsageError(f"{what} is a {type(given).__name__}, not a path", hint=hint)
+    if "\0" in text:
+        raise UsageError(f"{what} {text!r} holds a null character", hint=hint)
+    return Path(text)
 
 
 def warn(text: str, category: type[DeploykitWarning] = DeploykitWarning) -> None:

@@ -79,11 +79,11 @@ class NullSession(BindingSession):
         self.inputs, self.outputs = engine.inputs, engine.outputs
         self.precision = engine.precision
 
-    def bind(self, feed: Feed) -> NullBound:
+    def bound(self, feed: Feed) -> NullBound:
         return NullBound(self, feed, check_feed(self.inputs, feed))
 
-    def close(self) -> None:
-        del self.inputs, self.outputs
+    def free(self) -> None:
+        """It holds nothing."""
 
 
 class NullBound:

@@ -104,11 +104,11 @@ class OnnxRuntimeSession(BindingSession):
         self.session = open_session(engine.path, optimize=level, threads=threads, provider=provider)
         self.remark = "" if optimized_in_full(self.session) else BASIC
 
-    def bind(self, feed: Feed) -> OnnxRuntimeBound:
+    def bound(self, feed: Feed) -> OnnxRuntimeBound:
         check_feed(self.inputs, feed)
         return OnnxRuntimeBound(self, feed)
 
-    def close(self) -> None:
+    def free(self) -> None:
         del self.session
 
 

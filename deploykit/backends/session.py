@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from deploykit.backends.protocol import Bound
+from deploykit.errors import ExecutionFailed
 from deploykit.spec import Feed
 from deploykit.spec.arrays import Array
 
@@ -22,13 +23,27 @@ class FetchableBound(Bound, Protocol):
 class BindingSession(ABC):
     """A session whose `run` is one launch of what `bind` returns; see `protocol.Session`."""
 
-    @abstractmethod
-    def bind(self, feed: Feed) -> FetchableBound:
-        """Copy the inputs where the device reads them."""
+    closed = False
 
     @abstractmethod
-    def close(self) -> None:
+    def bound(self, feed: Feed) -> FetchableBound:
+        """Copy the inputs where the device reads them; the session is open."""
+
+    @abstractmethod
+    def free(self) -> None:
         """Give back what the session holds."""
+
+    def bind(self, feed: Feed) -> FetchableBound:
+        """What `bound` returns. Raises ExecutionFailed when the session is closed."""
+        if self.closed:
+            raise ExecutionFailed("this session is closed", hint="open the engine again")
+        return self.bound(feed)
+
+    def close(self) -> None:
+        """Give back what the session holds. A second call does nothing."""
+        if not self.closed:
+            self.closed = True
+            self.free()
 
     def run(self, feed: Feed) -> dict[str, Array]:
         """Host arrays in, host arrays out, synchronous."""

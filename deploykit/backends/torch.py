@@ -129,11 +129,11 @@ class TorchSession(BindingSession):
         self.source = engine.module
         self.module = self._placed(self.source.load(), self.dtype)
 
-    def bind(self, feed: Feed) -> TorchBound:
+    def bound(self, feed: Feed) -> TorchBound:
         check_feed(self.inputs, feed)
         return TorchBound(self, feed)
 
-    def close(self) -> None:
+    def free(self) -> None:
         del self.module
 
     @quoted("PyTorch")

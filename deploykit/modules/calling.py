@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from deploykit.errors import UsageError
@@ -15,7 +16,18 @@ NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
 def call(module: "nn.Module", tensors: "Mapping[str, Tensor]") -> Any:
     """What `module` answers to these inputs."""
     positional, named = arguments(module, tensors)
-    return module(*positional, **named)
+    with without_autocast():
+        try:
+            return module(*positional, **named)
+        except SystemExit as error:
+            raise RuntimeError(f"its code calls sys.exit({error.code!r})") from error
+
+
+def without_autocast() -> AbstractContextManager[object]:
+    """The module's own types, also where the caller has autocast on."""
+    import torch
+
+    return torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else nullcontext()
 
 
 def arguments(module: "nn.Module", tensors: "Mapping[str, Tensor]") -> "tuple[tuple[Tensor, ...], dict[str, Tensor]]":

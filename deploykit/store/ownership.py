@@ -18,7 +18,10 @@ def make_folders(root: Path) -> None:
     Raises StoreFailed as `require_ours`, OSError where a folder cannot be made.
     """
     for folder in _folders(root):
-        make_folder(folder)
+        try:
+            make_folder(folder)
+        except FileNotFoundError as error:  # a file system in which no folder can be made, such as /proc
+            raise StoreFailed(f"cannot make the store {folder}: {error.strerror}", hint=CHOOSE_ANOTHER) from error
     require_ours(root)
     for folder in _folders(root):
         found = folder.stat()

@@ -4,14 +4,34 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch.nn import Identity
 
 import deploykit as dk
+
+IMAGE = np.zeros((1, 3, 8, 8), np.float32)
 
 
 @pytest.mark.parametrize(
     ("ask", "kind", "fault"),
     [
         (lambda: dk.zoo("lenet6"), dk.UnknownName, "lenet5"),
+        (lambda: dk.zoo(None), dk.UsageError, "network is a NoneType"),
+        (lambda: dk.zoo("lenet5", seed="a"), dk.UsageError, "seed 'a' is not a whole number"),
+        (lambda: dk.zoo("lenet5", image_size="a"), dk.UsageError, "image_size 'a' is not a whole number"),
+        (lambda: dk.zoo("lenet5", image_size=32.5), dk.UsageError, "image_size 32.5 is not a whole number"),
+        (lambda: dk.zoo("lenet5", num_classes=True), dk.UsageError, "num_classes True is not a whole number"),
+        (lambda: dk.zoo("mobilenet", width_mult="a"), dk.UsageError, "width_mult 'a' is not a number"),
+        (lambda: dk.zoo("lenet5", preprocess=3), dk.UsageError, "preprocess is a int"),
+        (lambda: dk.zoo("lenet5", input_shape=3), dk.UsageError, "3 is not the shape of an input"),
+        (lambda: dk.from_factory("a:b", input_shape=(3, 8, 8), arguments=[3]), dk.UsageError, "arguments is a list"),
+        (lambda: dk.from_module(lambda x: x, example=IMAGE), dk.UsageError, "a function is not an nn.Module"),
+        (lambda: dk.from_module(Identity, example=IMAGE), dk.UsageError, "a type is not an nn.Module"),
+        (lambda: dk.from_module(Identity(), example=IMAGE, seed=None), dk.UsageError, "seed None is not a whole"),
+        (lambda: dk.from_onnx(3), dk.UsageError, ".onnx file is a int, not a path"),
+        (lambda: dk.export("lenet5", store="a\0b"), dk.UsageError, "holds a null character"),
+        (lambda: dk.open(3), dk.UsageError, "the engine is a int, not a path"),
+        (lambda: dk.merge_shards([3], output="t.json"), dk.UsageError, "a shard is a int, not a path"),
         (lambda: dk.zoo(5), dk.UsageError, "network is a int"),
         (lambda: dk.zoo("lenet5", weights=5), dk.UsageError, "weights is a int"),
         (lambda: dk.export("lenet5", store=5), dk.UsageError, "store is a int"),
@@ -113,3 +133,34 @@ def test_options_that_an_engine_does_not_read_are_warned_of(lenet, table):
 def test_threads_below_zero_are_refused(runnable):
     with pytest.raises(dk.UsageError, match="threads is -1"):
         dk.open(runnable, threads=-1)
+
+
+def test_a_copy_goes_to_a_path(runnable, lenet):
+    for artifact in (runnable, lenet):
+        with pytest.raises(dk.UsageError, match="is a int, not a path"):
+            artifact.save(3)
+
+
+@pytest.mark.parametrize(
+    ("feed", "fault"),
+    [
+        (None, "the inputs are a NoneType, not a mapping"),
+        (np.zeros((1, 1, 32, 32), np.float32), "the inputs are a ndarray, not a mapping"),
+        ({"images": [[1.0]]}, "input 'images' is a list, not a NumPy array"),
+        ({"images": torch.zeros(1, 1, 32, 32)}, "input 'images' is a Tensor, not a NumPy array"),
+        ({"images": None}, "input 'images' is a NoneType"),
+        ({3: None, "x": None}, "unknown input 3"),
+    ],
+)
+def test_a_wrong_feed(runnable, feed, fault):
+    with dk.open(runnable) as session, pytest.raises(dk.InvalidFeed, match=fault):
+        session.run(feed)
+
+
+@pytest.mark.parametrize("backend", ["ort", "torch", "null"])
+def test_a_closed_session_says_so_and_closes_twice(lenet, shared_store, backend):
+    session = dk.open(dk.build(lenet, backend=backend, store=shared_store))
+    session.close()
+    session.close()
+    with pytest.raises(dk.ExecutionFailed, match="this session is closed"):
+        session.run({"images": np.zeros((1, 1, 32, 32), np.float32)})

@@ -1,6 +1,8 @@
 """Modules that are there: their own weights, untouched by whatever is done with them."""
 
 import copy
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -211,3 +213,44 @@ def test_lazy_layers_get_their_shapes_on_the_copy(shared_store):
     graph = dk.export(module, example=IMAGES, store=shared_store)
     assert str(graph.outputs[0]) == "logits float32[batch, 2]"
     assert all(nn.parameter.is_lazy(each) for each in module.parameters())
+
+
+def test_the_autocast_of_the_caller_is_not_in_the_graph(shared_store):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model = dk.from_module(network, example=torch.zeros(1, 3, 8, 8))
+        report = dk.verify(model, backends=["torch", "ort"], precisions=["fp32"], store=shared_store)
+    report.raise_if_failed()
+    assert [row.state for row in report.rows] == ["measured", "measured"]
+
+
+class OwnAutocast(nn.Sequential):
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return super().forward(x).float()
+
+
+def test_a_network_that_casts_to_bfloat16_cannot_be_exported(shared_store):
+    model = dk.from_module(OwnAutocast(nn.Conv2d(3, 4, 3)), example=torch.zeros(1, 3, 8, 8))
+    with pytest.raises(dk.ExportFailed, match="its forward computes in bfloat16"):
+        dk.export(model, store=shared_store)
+
+
+class Exits(nn.Module):
+    def forward(self, x):
+        sys.exit(7)
+
+
+def test_a_forward_that_exits_does_not_end_the_process(shared_store):
+    model = dk.from_module(Exits(), example=torch.zeros(1, 3, 8, 8))
+    with pytest.raises(dk.UsageError, match=r"sys\.exit\(7\)"):
+        dk.export(model, store=shared_store)
+
+
+def test_two_threads_export_at_once(tmp_path):
+    def export(width):
+        network = nn.Sequential(nn.Conv2d(3, width, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36 * width, 2))
+        return dk.export(dk.from_module(network, example=torch.zeros(1, 3, 8, 8)), store=tmp_path).path
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(path.is_file() for path in pool.map(export, [3, 4, 5, 6]))

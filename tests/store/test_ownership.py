@@ -11,6 +11,7 @@ from small_builds import KEY, OTHER, build
 
 from deploykit.errors import StoreFailed
 from deploykit.store import Store
+from deploykit.store.ownership import make_folders
 
 
 def test_the_store_comes_from_the_argument_then_the_environment_then_the_folder(tmp_path, monkeypatch):
@@ -108,3 +109,9 @@ def test_another_user_s_store_is_refused(tmp_path, part):
     os.chown(tmp_path / "engines" / part, 12345, 12345)
     with pytest.raises(StoreFailed, match=r"another user \(uid 12345\)"):
         Store.open(tmp_path / "engines")
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="Linux has a folder in which none can be made")
+def test_a_place_where_no_folder_can_be_made_is_said():
+    with pytest.raises(StoreFailed, match=r"cannot make the store /proc/store: No such file"):
+        make_folders(Path("/proc/store"))

@@ -16,7 +16,7 @@ from deploykit.errors import UntrustedArtifact, UsageError
 from deploykit.precision.calibrate.ranges import FLOAT32_MAX, Range
 
 SCHEMA_VERSION = 2
-RECALIBRATE = "build again: the table is made anew from the images of --data, or from the demo images"
+RECALIBRATE = "leave the table out, and build makes one from the images of --data, or from the demo images"
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def test_is_refused_for_another_graph():
     TABLE.require_graph("a" * 64)
     with pytest.raises(
         UsageError,
-        match=r"belongs to graph aaaaaaaaaaaa, this one is cccccccccccc.*build again: the table is made anew",
+        match=r"belongs to graph aaaaaaaaaaaa, this one is cccccccccccc.*leave the table out, and build makes one",
     ):
         TABLE.require_graph("c" * 64)
 
