@@ -12,11 +12,11 @@ from deploykit.errors import DeviceOutOfMemory
 
 
 class _Session(NullSession):
-    bound = NullBound
+    made = NullBound
 
     def bind(self, feed):
         bound = super().bind(feed)
-        bound.__class__ = self.bound
+        bound.__class__ = self.made
         return bound
 
 
@@ -35,7 +35,7 @@ def _backend(launch):
             launch()
             super().launch()
 
-    return type("Backend", (_Backend,), {"session": type("Session", (_Session,), {"bound": Bound})})
+    return type("Backend", (_Backend,), {"session": type("Session", (_Session,), {"made": Bound})})
 
 
 def _die_in_round():
