@@ -37,7 +37,7 @@ def run_in_process(
             stack.enter_context(_descriptor_replaced(2, "stderr", err))
             stack.enter_context(patch.dict(os.environ, environment))
             stack.enter_context(patch.object(sys, "argv", command))
-            stack.enter_context(_imports_of_its_own(path))
+            stack.enter_context(_imports_of_its_own(cwd, path))
             stack.enter_context(_warnings_of_its_own())
             stack.enter_context(_working_directory(cwd))
             code = program._run()
@@ -63,8 +63,12 @@ def _descriptor_replaced(number: int, name: str, file: IO[bytes]) -> Iterator[No
 
 
 @contextmanager
-def _imports_of_its_own(path: Path | None) -> Iterator[None]:
-    """The search path and the modules found through what the command adds to it are forgotten afterwards."""
+def _imports_of_its_own(cwd: Path, path: Path | None) -> Iterator[None]:
+    """A user's module is the one that a new process finds, and what the command imports is forgotten afterwards.
+
+    A module of this process, the tests' own `digits.py` say, does not stand in for the file of its name in `cwd`.
+    """
+    hidden = {name: sys.modules.pop(name) for name in _shadowed([cwd, *([path] if path else [])])}
     before, modules = list(sys.path), set(sys.modules)
     if path is not None:
         sys.path.insert(0, str(path))
@@ -78,7 +82,17 @@ def _imports_of_its_own(path: Path | None) -> Iterator[None]:
             file = getattr(sys.modules[name], "__file__", None)
             if file and added & set(Path(file).resolve().parents):
                 del sys.modules[name]
+        sys.modules.update(hidden)
         importlib.invalidate_caches()
+
+
+def _shadowed(folders: Sequence[Path]) -> list[str]:
+    """The modules of the tests that a file NAME.py, or a package NAME, of one of `folders` comes before."""
+    files = [file for folder in folders for pattern in ("*.py", "*/__init__.py") for file in folder.glob(pattern)]
+    found = {file.parent.name if file.name == "__init__.py" else file.stem for file in files}
+    tests = str(Path(__file__).resolve().parent)
+    mine = [name for name, module in sys.modules.items() if str(getattr(module, "__file__", "")).startswith(tests)]
+    return [name for name in mine if name.partition(".")[0] in found]
 
 
 @contextmanager
