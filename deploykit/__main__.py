@@ -41,6 +41,7 @@ def _run() -> int:
         from deploykit.cli.completion import register
 
         register()
+    out = sys.stdout
     try:
         code = deploykit.main(prog_name="deploykit", standalone_mode=False)
     except DeploykitError as error:
@@ -58,8 +59,11 @@ def _run() -> int:
     except (click.Abort, KeyboardInterrupt, Terminated) as error:
         return _stopped(signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
     except BrokenPipeError:  # the reader of stdout has left, as `head` does
-        sys.stdout = None
-        return 0
+        return _reader_left()
+    except SystemExit:  # click's, of completion, or where it has replaced a stdout whose reader left
+        if sys.stdout is out:
+            raise
+        return _reader_left()
     except MemoryError as error:
         return _fail(f"out of memory: {error}; use a smaller network, image size or batch", 1)
     except OSError as error:
@@ -83,6 +87,11 @@ def _fail(message: str, code: int) -> int:
         traceback.print_exc()
     click.echo(f"deploykit: error: {' '.join(message.split())}", err=True)
     return code
+
+
+def _reader_left() -> int:
+    sys.stdout = None
+    return 0
 
 
 def _stopped(number: int) -> int:

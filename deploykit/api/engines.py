@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploykit.api.checked import checked
 from deploykit.api.choices import (
     Batch,
     Data,
@@ -150,6 +151,7 @@ class BuiltEngine:
         return self.result.to_json()
 
 
+@checked
 def build(
     network: Network | ExportedGraph,
     *,
@@ -280,6 +282,7 @@ def _built(workspace: Workspace, request: _Request) -> BuiltEngine:
     return BuiltEngine(model=request.model, spec=spec, store=workspace.store.root, result=facts, built=built)
 
 
+@checked
 def open(  # noqa: A001 - what it does
     engine: BuiltEngine | str | PathLike[str],
     *,

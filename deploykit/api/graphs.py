@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from deploykit.api.checked import checked
 from deploykit.api.choices import Batch, Targets, batch_range, build_spec, fusions_of, precision_of, targets_of
 from deploykit.api.models import Model, Network, model_of
 from deploykit.api.modules import Example
@@ -92,6 +93,7 @@ class ExportedGraph:
         return self.result.to_json()
 
 
+@checked
 def export(
     network: Network,
     *,

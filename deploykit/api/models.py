@@ -9,6 +9,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
+from deploykit.api.checked import checked
 from deploykit.api.modules import Example, example_shapes, snapshot_of
 from deploykit.api.workspace import path_of
 from deploykit.errors import UsageError
@@ -50,6 +51,7 @@ class Model:
 Network: TypeAlias = "Model | ModelSpec | str | PathLike[str] | nn.Module"
 
 
+@checked
 def zoo(
     name: str,
     *,
@@ -110,6 +112,7 @@ def zoo(
     return model
 
 
+@checked
 def from_factory(
     factory: str,
     *,
@@ -156,6 +159,7 @@ def from_factory(
     return model
 
 
+@checked
 def from_onnx(
     path: str | PathLike[str],
     *,
@@ -186,6 +190,7 @@ def from_onnx(
     return model
 
 
+@checked
 def from_module(
     module: nn.Module,
     *,
@@ -220,7 +225,7 @@ def from_module(
             f"a {type(module).__name__} is not an nn.Module", hint="give an instance of a subclass of torch.nn.Module"
         )
     shapes = _shapes(input_shape)
-    _require_values(seed=seed, preprocess=preprocess)
+    _require_values(preprocess)
     if (example is None) == (not shapes):
         raise UsageError(
             f"the inputs of {type(module).__name__} are {'not known' if example is None else 'said twice'}",
@@ -237,6 +242,7 @@ def from_module(
     return Model(replace(spec, live=snapshot.token), snapshot)
 
 
+@checked
 def from_name(
     name: str,
     *,
@@ -276,18 +282,9 @@ def from_name(
     Raises:
         UsageError: An option does not fit this kind of network, or a file is not there.
     """
-    for what, value in (("network", name), ("weights", weights)):
-        if not isinstance(value, str | PathLike) and (value is not None or what == "network"):
-            raise UsageError(f"{what} is a {type(value).__name__}, not a name", hint="give text or a path")
-    _require_values(
-        seed=seed,
-        preprocess=preprocess,
-        arguments=factory_args,
-        image_size=image_size,
-        width_mult=width_mult,
-        num_classes=num_classes,
-        in_channels=in_channels,
-    )
+    if not isinstance(weights, str | PathLike | None):
+        raise UsageError(f"weights is a {type(weights).__name__}, not a name", hint="give text or a path")
+    _require_values(preprocess, factory_args)
     given = None if weights is None else fspath(weights)
     spec = ModelSpec(
         name=name,
@@ -336,14 +333,8 @@ def _is_module(given: object) -> TypeGuard[nn.Module]:
     return "torch" in sys.modules and isinstance(given, sys.modules["torch"].nn.Module)
 
 
-def _require_values(*, seed: object, preprocess: object, arguments: object = None, **options: object) -> None:
+def _require_values(preprocess: object, arguments: object = None) -> None:
     """Raises UsageError for an option of a wrong type."""
-    for name, value in {"seed": seed, **options}.items():
-        if value is None and name != "seed":
-            continue
-        real = name == "width_mult"
-        if isinstance(value, bool) or not isinstance(value, int | float if real else int):
-            raise UsageError(f"{name} {value!r} is not a {'number' if real else 'whole number'}")
     if not isinstance(preprocess, str | PreprocessRequest | None):
         raise UsageError(f"preprocess is a {type(preprocess).__name__}, not text", hint='write "imagenet" or "unit"')
     if not isinstance(arguments, Mapping | None):

@@ -8,6 +8,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from deploykit.api.checked import checked
 from deploykit.api.choices import (
     Batch,
     Data,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 Inspected: TypeAlias = "Network | ExportedGraph | BuiltEngine"
 
 
+@checked
 def inspect(
     network: Inspected,
     *,
@@ -167,6 +169,7 @@ def summarize(network: Network, *, example: Example | None = None) -> NetworkSum
     return summarized(model.spec)
 
 
+@checked
 def list_models(pattern: str = "", *, miniatures: bool = False) -> tuple[Card, ...]:
     """The networks of the zoo and of installed plug-ins.
 

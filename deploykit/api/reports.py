@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploykit.api.checked import checked
 from deploykit.api.choices import (
     Batch,
     Data,
@@ -23,7 +24,7 @@ from deploykit.api.choices import (
 from deploykit.api.graphs import ExportedGraph, network_of
 from deploykit.api.models import Network, model_of
 from deploykit.api.modules import Example
-from deploykit.api.workspace import StorePath, open_workspace
+from deploykit.api.workspace import StorePath, open_workspace, path_of
 from deploykit.errors import UsageError
 from deploykit.results.comparison import Report
 from deploykit.spec import (
@@ -48,6 +49,7 @@ Precisions = str | Precision | Iterable[str | Precision]
 ROWS = ("torch", "ort", "trt")
 
 
+@checked
 def verify(
     network: Network | ExportedGraph,
     *,
@@ -131,6 +133,7 @@ def verify(
     return verified(workspace, decided_for_rows(workspace, request, gpu=gpu, budget_seconds=fusion_seconds))
 
 
+@checked
 def bench(
     network: Network | ExportedGraph,
     *,
@@ -217,6 +220,7 @@ def bench(
     return timed(workspace, decided_for_rows(workspace, request, gpu=gpu, budget_seconds=fusion_seconds))
 
 
+@checked
 def bench_steps(
     network: Network,
     *,
@@ -256,6 +260,7 @@ def bench_steps(
     return bench_mode(request, progress or silent)
 
 
+@checked
 def evaluate(
     network: Network | ExportedGraph,
     *,
@@ -373,4 +378,4 @@ def _request(
     require_rows_read(spec, types)
     settings = BenchSettings(threads=threads, max_seconds=max_seconds, seed=spec.model.seed, throughput=throughput)
     request = Request(spec=spec, backends=rows, precisions=types, settings=settings, strict=strict)
-    return request if typed is None else replace(request, typed=Path(typed))
+    return request if typed is None else replace(request, typed=path_of("typed", typed))

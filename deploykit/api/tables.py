@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from deploykit.api.checked import checked
 from deploykit.api.choices import Data, Targets, build_spec, targets_of
 from deploykit.api.graphs import ExportedGraph, network_of
 from deploykit.api.models import Model, Network
@@ -65,6 +66,7 @@ class CalibratedTable(PathLike[str]):
         return str(self.path)
 
 
+@checked
 def calibrate(
     network: Network | ExportedGraph,
     *,
@@ -113,6 +115,7 @@ def calibrate(
     )
 
 
+@checked
 def calibrate_shard(
     network: Network | ExportedGraph,
     *,
@@ -157,6 +160,7 @@ def calibrate_shard(
     return write_shard(kept, found)
 
 
+@checked
 def merge_shards(
     shards: Sequence[str | PathLike[str]],
     *,
@@ -189,6 +193,7 @@ def merge_shards(
     return CalibratedTable(path=path, table=table, result=table_result(table, path))
 
 
+@checked
 def sensitivity(
     network: Network | ExportedGraph,
     *,

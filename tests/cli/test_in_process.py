@@ -3,6 +3,8 @@
 import os
 import sys
 import warnings
+from pathlib import Path
+from types import ModuleType
 
 import click
 import pytest
@@ -48,3 +50,14 @@ def test_nothing_is_left_behind(run, tmp_path):
     assert run("summary", "own_left_behind:tiny", "--input-shape", "3,8,8", path=tmp_path).returncode == 0
     assert "own_left_behind" not in sys.modules
     assert before == (os.getcwd(), list(sys.path), dict(os.environ), sys.stdout, sys.stderr, list(sys.argv))  # noqa: PTH109
+
+
+def test_a_users_file_comes_before_a_module_of_the_tests(run, tmp_path, monkeypatch):
+    loaded = ModuleType("same_name")
+    loaded.__file__ = str(Path(__file__).with_name("same_name.py"))
+    monkeypatch.setitem(sys.modules, "same_name", loaded)
+    (tmp_path / "same_name.py").write_text("from torch import nn\ndef network():\n    return nn.Conv2d(3, 4, 3)\n")
+    done = run("summary", "same_name:network", "--input-shape", "3,8,8", path=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Conv" in done.stdout
+    assert sys.modules["same_name"] is loaded

@@ -300,8 +300,9 @@ def test_no_command_prints_the_help_as_it_is(run):
     assert done.stderr == run("--help").stdout
 
 
-def test_a_reader_that_leaves_early_is_no_error(run):
-    done = subprocess.run(
-        f"{sys.executable} -m deploykit list --json | head -1", shell=True, capture_output=True, text=True
-    )
-    assert done.stderr == ""
+@pytest.mark.parametrize("reader", ["head -1", "true"])
+def test_a_reader_that_leaves_early_is_no_error(reader):
+    script = f"set -o pipefail; {sys.executable} -m deploykit list --json | {reader}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
