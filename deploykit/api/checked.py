@@ -15,7 +15,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-
 def _is_number(kind: type) -> Callable[[object], bool]:
     return lambda value: isinstance(value, kind) and not isinstance(value, bool)
 

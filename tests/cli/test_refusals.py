@@ -305,4 +305,3 @@ def test_a_reader_that_leaves_early_is_no_error(reader):
     script = f"set -o pipefail; {sys.executable} -m deploykit list --json | {reader}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-
