@@ -24,11 +24,15 @@ Labels = NDArray[np.int64]
 
 
 class Labeled(Protocol):
-    """Labeled inputs of one network. `source` says where they are from, `classes` how many there are."""
+    """Labeled inputs of one network. `source` says where they are from, `classes` how many there are.
+
+    `excluded` is how many were left out because of their content (`without` of `labeled_inputs`).
+    """
 
     source: str
     classes: int
     skipped: list[str]
+    excluded: int
 
     @property
     def preparation(self) -> str:
@@ -54,6 +58,7 @@ class LabeledImages:
     input: TensorSpec
     how: Preparation
     skipped: list[str] = field(default_factory=list)
+    excluded: int = 0
 
     @property
     def preparation(self) -> str:
@@ -91,6 +96,7 @@ class LabeledArrays:
     labels: Labels = field(repr=False)
     inputs: tuple[TensorSpec, ...]
     skipped: list[str] = field(default_factory=list)
+    excluded: int = 0
 
     @property
     def preparation(self) -> str:
@@ -156,15 +162,15 @@ def _images(network: Signature, data: Path, *, limit: int | None, without: Colle
             hint="give an .npz of arrays that fit, one for each input, and `labels`",
         )
     dataset = open_labeled(data)
-    shown = [
-        raw
-        for raw in dataset.images
-        if not (dataset.has_split and raw.role == "calibration") and not (without and raw.digest in without)
-    ]
+    judged = [raw for raw in dataset.images if not (dataset.has_split and raw.role == "calibration")]
+    shown = [raw for raw in judged if not (without and raw.digest in without)]
+    excluded = len(judged) - len(shown)
     shown.sort(key=lambda raw: rank(network.model.seed, raw.name))
     (spec,) = network.inputs
     skipped = [str(item) for item in dataset.unusable]
-    return LabeledImages(str(data), len(dataset.classes), tuple(shown[:limit]), spec, preparation_of(network), skipped)
+    return LabeledImages(
+        str(data), len(dataset.classes), tuple(shown[:limit]), spec, preparation_of(network), skipped, excluded
+    )
 
 
 def _arrays(
@@ -182,6 +188,14 @@ def _arrays(
             f"{data} has no array `labels` for {len(first)} images", hint="one whole number from 0 on for each"
         )
     require_labels(data, labels, len(first))
-    rows = [row for row, digest in enumerate(row_digests(arrays, network)) if digest not in without][:limit]
-    chosen = {name: array[rows] for name, array in arrays.items()}
-    return LabeledArrays(str(data), int(labels.max()) + 1, chosen, labels[rows].astype(np.int64), network.inputs)
+    digests = row_digests(arrays, network)
+    unseen = [row for row, digest in enumerate(digests) if digest not in without]
+    rows = unseen[:limit]
+    return LabeledArrays(
+        source=str(data),
+        classes=int(labels.max()) + 1,
+        arrays={name: array[rows] for name, array in arrays.items()},
+        labels=labels[rows].astype(np.int64),
+        inputs=network.inputs,
+        excluded=len(labels) - len(unseen),
+    )

@@ -51,6 +51,10 @@ def render_accuracy(report: AccuracyReport, *, file: TextIO | None = None) -> No
         below.append(
             "lost: right in the baseline (the first row), wrong here; gained: the reverse; p: exact McNemar test."
         )
+    if report.unchecked:
+        below.append(f"--max-drop was not applied to {', '.join(report.unchecked)}: built, but cannot run here.")
+    if report.failure and not any(row.flips for row in rows):
+        below.append(f"{report.failure}.")
     render_lines(["", *below] if below else [], file=file)
 
 

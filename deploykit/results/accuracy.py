@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deploykit.bench.environment import Machine
-from deploykit.errors import DeploykitError
+from deploykit.errors import DeploykitError, GateFailed
 from deploykit.parity import Parity
 from deploykit.parity.accuracy import Flips, Share
 from deploykit.results.document import Document
@@ -18,7 +18,9 @@ class AccuracyConditions:
     """What all rows share.
 
     `classes` is how many the data has, `network_classes` how many the network tells apart, `calibration` what INT8's
-    ranges come from, in words.
+    ranges come from, in words. `skipped` names images that could not be read, `excluded` counts those that were left
+    out because INT8 was calibrated on them or on copies of them. `max_drop` is how many points of top-1 a row may lose
+    against the first; None sets no limit.
     """
 
     model: str
@@ -30,9 +32,11 @@ class AccuracyConditions:
     classes: int
     network_classes: int
     skipped: tuple[str, ...]
+    excluded: int
     calibration: str
     batch: int
     threads: int
+    max_drop: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,15 +111,30 @@ class AccuracyReport(Document):
 
     @property
     def failure(self) -> DeploykitError | None:
-        """Why the table as a whole fails, an error with its exit code; None where no row fails."""
-        return failure_of([line.row for line in self.rows], compared=False)
+        """Why the table as a whole fails, an error with its exit code; None where no row fails.
+
+        A limit on the drop that no row could be held to has not been met.
+        """
+        failure = failure_of([line.row for line in self.rows], compared=False)
+        if failure is None and self.conditions.max_drop is not None and not any(line.flips for line in self.rows):
+            return GateFailed(
+                "--max-drop could not be checked: fewer than two rows run here", hint="name two that do: --backends ort"
+            )
+        return failure
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """The rows that were built and cannot run here, so that the limit on the drop was not applied to them."""
+        if self.conditions.max_drop is None:
+            return ()
+        return tuple(line.row.label for line in self.rows if line.row.state == "built")
 
     def raise_if_failed(self) -> None:
         """Raise `failure`, where there is one.
 
         Raises:
             ExecutionFailed: A row failed.
-            GateFailed: No row failed, and a drop is too large.
+            GateFailed: No row failed, and a drop is too large, or was limited and could not be measured.
             BackendMissing: Nothing was available.
         """
         if failure := self.failure:

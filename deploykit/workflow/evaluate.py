@@ -61,7 +61,7 @@ def evaluate(workspace: Workspace, request: EvaluationRequest) -> AccuracyReport
     asked = asked_rows(spec, request.backends, request.precisions, strict=request.strict)
     judged = [_judged(workspace, line, images, request) for line in build_rows(workspace, asked)]
     rows = tuple(_compared(judged, images, request.max_drop))
-    conditions = _conditions(exported, spec, images, calibration, settings)
+    conditions = replace(_conditions(exported, spec, images, calibration, settings), max_drop=request.max_drop)
     return AccuracyReport(environment=AccuracyEnvironment(**machine.facts(), conditions=conditions), rows=rows)
 
 
@@ -147,7 +147,7 @@ def _conditions(
 ) -> AccuracyConditions:
     said = describe_int8(spec, calibration)
     if calibration is not None:
-        said += "; none of these images is judged here"
+        said += f"; {images.excluded} labeled images are left out because INT8 was calibrated on them or on copies"
     return AccuracyConditions(
         model=exported.model.label,
         **exported.weights.facts(),
@@ -156,6 +156,7 @@ def _conditions(
         classes=images.classes,
         network_classes=classes_of(exported),
         skipped=tuple(images.skipped),
+        excluded=images.excluded,
         calibration=said,
         batch=spec.batch.optimum,
         threads=settings.worker_threads,

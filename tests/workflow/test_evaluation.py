@@ -7,7 +7,7 @@ import pytest
 from answering import BIAS, WEIGHTS, write_network
 
 from deploykit.bench import BenchSettings
-from deploykit.errors import UsageError
+from deploykit.errors import GateFailed, UsageError
 from deploykit.results.failure import exit_code
 from deploykit.spec import BatchRange, BuildSpec, Calibration, Fusions, ModelSpec, Precision
 from deploykit.workflow.evaluate import EvaluationRequest, evaluate
@@ -69,6 +69,13 @@ def test_a_drop_beyond_what_is_allowed_closes_the_gate(workspace, ask):
     assert exit_code([line.row for line in rows]) == 3
 
 
+def test_a_gate_that_nothing_was_held_to_is_not_passed(workspace, ask):
+    alone = evaluate(workspace, ask("exact", max_drop=1.0))
+    assert isinstance(alone.failure, GateFailed)
+    assert "--max-drop could not be checked" in str(alone.failure)
+    assert evaluate(workspace, ask("exact")).failure is None
+
+
 def test_a_row_that_breaks_costs_no_other_row(workspace, ask):
     crashed, exact = evaluate(workspace, ask("crashing", "exact")).rows
     assert (crashed.row.state, crashed.top1) == ("failed", None)
@@ -81,10 +88,12 @@ def test_images_that_int8_was_calibrated_on_are_left_out_for_every_row(workspace
     assert evaluate(workspace, ask("exact", limit=10)).rows[0].top1.n == 10
     request = ask("null", precisions=(Precision.FP32, Precision.INT8))
     spec = replace(request.spec, data=labeled[0], calibration=Calibration(images=5))
-    left = evaluate(workspace, replace(request, spec=spec)).rows
-    assert [line.top1.n for line in left] == [IMAGES - 5] * 2
-    elsewhere = evaluate(workspace, request).rows  # calibrated on the demo images, none of which is here
-    assert [line.top1.n for line in elsewhere] == [IMAGES] * 2
+    left = evaluate(workspace, replace(request, spec=spec))
+    assert [line.top1.n for line in left.rows] == [IMAGES - 5] * 2
+    assert left.conditions.excluded == 5
+    elsewhere = evaluate(workspace, request)  # calibrated on the demo images, none of which is here
+    assert [line.top1.n for line in elsewhere.rows] == [IMAGES] * 2
+    assert elsewhere.conditions.excluded == 0
 
 
 def test_no_rewrite_is_chosen_while_accuracy_is_told(ask):
