@@ -37,14 +37,15 @@ from deploykit.workflow.workspace import Workspace
 CALIBRATED, SHOWN = 8, 4
 BATCH = BatchRange(1, 8, 8)
 COLUMNS = (
-    "network", "weighted", "`tensorrt`", "`ort-cpu`", "engine reads", "INT8 plan", "naive INT8 plan", "FP16 plan",
+    "network", "layers with weights", "`tensorrt`", "`ort-cpu`", "engine reads", "INT8 plan", "symmetric INT8 plan",
+    "FP16 plan",
     "`tensorrt` dB", "`ort-cpu` dB", "quantize_static dB",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Line:
-    """`quantized` counts weighted layers by placement; `excluded` says of each other one why. `naive` is None
+    """`quantized` counts weighted layers by placement; `excluded` says of each other one why. `symmetric` is None
     where the compiler refuses that graph."""
 
     name: str
@@ -53,19 +54,19 @@ class Line:
     excluded: tuple[str, ...]
     reads: str
     plan: Plan
-    naive: Plan | None
+    symmetric: Plan | None
     fp16: Plan
     sqnr_db: dict[str, float]
 
     @property
     def is_worse(self) -> bool:
-        """Whether the plan has more kernels or moves more bytes than the naive graph's."""
-        return self.naive is not None and self.plan.against(self.naive) == "worse"
+        """Whether the plan has more kernels or moves more bytes than the symmetric graph's."""
+        return self.symmetric is not None and self.plan.against(self.symmetric) == "worse"
 
     def cells(self) -> tuple[str, ...]:
         counts = [f"{self.quantized[placement]} of {self.weighted}, clean" for placement in ("tensorrt", "ort-cpu")]
         figures = [f"{self.sqnr_db[key]:.1f}" for key in ("tensorrt", "ort-cpu", "quantize_static")]
-        plans = (str(self.plan), str(self.naive or "rejected"), str(self.fp16))
+        plans = (str(self.plan), str(self.symmetric or "rejected"), str(self.fp16))
         return (self.name, str(self.weighted), *counts, self.reads, *plans, *figures)
 
     def __str__(self) -> str:
@@ -91,9 +92,9 @@ def measured(name: str, workspace: Workspace) -> Line:
     exact = answers(network, feeds)
     static = ir.from_proto(onnx.load_model_from_string(quantize_static(network.clone(), calibration.feeds())))
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "naive.onnx"
+        path = Path(folder) / "symmetric.onnx"
         path.write_bytes(quantize_static(network.clone(), calibration.feeds(), symmetric=True, float_bias=True))
-        naive = compiled(path, spec, exported)
+        symmetric = compiled(path, spec, exported)
     typed = {"tensorrt": built.typed, "ort-cpu": integer}
     found = {placement: answers(read_graph(each.graph.path), feeds) for placement, each in typed.items()}
     found["quantize_static"] = answers(static, feeds)
@@ -106,7 +107,7 @@ def measured(name: str, workspace: Workspace) -> Line:
         excluded=tuple(dict.fromkeys([*unread, *left])),
         reads=", ".join(f"{count} {kind}" for kind, count in plan.weighted_reads.items()),
         plan=figures(plan),
-        naive=naive,
+        symmetric=symmetric,
         fp16=figures(build(workspace, spec.with_precision(Precision.FP16), compiler).engine.plan),
         sqnr_db={key: distance(each, exact).sqnr_db for key, each in found.items()},
     )
@@ -141,10 +142,10 @@ def page(lines: list[Line], command: str) -> str:
         "# INT8 of the whole zoo",
         "",
         f"Printed by `{command}`: {versions}, min-max over {CALIBRATED} images, batch {BATCH.optimum}, sm_89. Plans "
-        "are kernels / megabytes of memory traffic for one batch, of TensorRT-RTX's ahead-of-time plan; *naive* is "
+        "are kernels / megabytes of memory traffic for one batch, of TensorRT-RTX's ahead-of-time plan; *symmetric* is "
         "quantize_static's symmetric Q/DQ (per channel, float bias), FP16 is deploykit's; *rejected*: "
-        "TensorRT-RTX does not build it. *Clean*: `lint` finds no Q/DQ pair that the scheme does not ask for, and none "
-        "missing.",
+        "TensorRT-RTX does not build it. *Clean*: a check of the graph found the activation and the weight of every "
+        "such layer quantized as the scheme asks, all scales valid, and no value quantized twice.",
         "",
         f"SQNR of the logits against the float graph on {SHOWN} other images; weights are random, so it compares "
         "quantizers and says nothing of accuracy. Each graph is run as it is written. *quantize_static*: u8s8, per "
@@ -154,9 +155,9 @@ def page(lines: list[Line], command: str) -> str:
         "|---" * len(COLUMNS) + "|",
         *map(str, lines),
         "",
-        f"More kernels or bytes than the naive graph: {', '.join(worse) or 'none'}.",
+        f"More kernels or bytes than the symmetric graph: {', '.join(worse) or 'none'}.",
         "",
-        "Weighted layers that are not in INT8, or that the compiled plan reads otherwise:",
+        "Layers with weights that are not in INT8, or that the compiled plan reads otherwise:",
         "",
         *([f"- {line.name}: {reason}" for line in lines for reason in line.excluded] or ["- none"]),
     ]

@@ -44,7 +44,7 @@ Each figure is kernels / megabytes that these read and write for one batch, in t
 no time: machine code is chosen on the GPU. Weights and BatchNorm means are random; a plan depends on their shapes, and
 on whether a convolution has a bias. "Worse" is any more kernels or bytes, down to the last byte.
 
-The naive path is `torch.onnx.export(module, args, dynamo=True)` with a free batch, then onnxconverter-common's
+The naive path is `torch.onnx.export(module, args, dynamo=True)` with a dynamic batch, then onnxconverter-common's
 `convert_float_to_float16`. deploykit's has its default fusions (`--fuse safe`); `{EXTRA}` is a fusion that is
 [not on by default](../decisions/fp16-gemm.md)."""
 IO = {True: "Inputs and outputs in float32", False: "Inputs and outputs in float16"}

@@ -70,8 +70,8 @@ GRAPHS = {
 }
 TEXT = """## Text in pictures
 
-The three graphs of rapidocr-onnxruntime {version} (PaddleOCR's, trained; opset 11 and 12; height and width free), and
-{pages} drawn pages of {side} by {side} pixels, half of them for calibration. As a command, for each:
+The three graphs of rapidocr-onnxruntime {version} (PaddleOCR's, trained; opset 11 and 12; dynamic height and width),
+and {pages} drawn pages of {side} by {side} pixels, half of them for calibration. As a command, for each:
 
 {commands}
 
@@ -81,8 +81,7 @@ SQNR against the file as it came, in float64, dB, and the verdict:
 
 What matters is what is read. RapidOCR runs on the other half of the pages, {lines} lines of text, with typed graphs in
 place of its own. There the detector's and the recognizer's sizes are ranges, `{ranges}`.
-These are the numbers of this network's own INT8, measured with ONNX Runtime running the typed graph, and not those of a
-TensorRT engine: none ran.
+All rows run deploykit's typed graphs in ONNX Runtime; no TensorRT engine ran.
 
 {reading}
 

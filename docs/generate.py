@@ -40,17 +40,18 @@ it; `DEPLOYKIT_DEBUG=1` adds the traceback.
 | 130 | interrupted (Ctrl-C) | |
 | 143 | terminated (SIGTERM) | |
 
-`bench` and `verify` exit with 0 when at least one requested row was measured or built and none failed, with 1 when a
-row failed, and with 4 when every requested row is unavailable; `verify` exits with 3 when a parity limit does not hold
-or parity cannot be decided (`inconclusive`).
+`bench` and `verify` exit with 1 when a row failed, else with 3 when a parity limit does not hold, parity is
+`inconclusive` or a weight overflows float16, else with 4 when every requested row is unavailable, else with 0.
+`evaluate` exits with 3 when a row exceeds `--max-drop` or no row could be held to it, `export` when its check fails,
+and `calibrate --sensitivity` when its limit cannot be reached.
 
 In Python the same errors are exceptions: every class above is exported by `deploykit`, derives from
 `deploykit.DeploykitError` and carries its code as `exit_code`.
 """
 
 MEANINGS = {
-    1: "failure: an export, a build, a run or the store failed, for a reason that deploykit foresaw",
-    2: "usage: the request is wrong (an unknown name, a checkpoint that does not fit, a graph that cannot be typed)",
+    1: "failure: an export, a build, a run or the store failed; an internal error also ends with 1, and says so",
+    2: "usage: the request is wrong (an unknown name, a checkpoint that does not fit, a graph without the precision)",
     3: "a gate failed: parity, accuracy, or a weight outside float16's range",
     4: "a library or a device that the request requires is missing",
     5: "a file is malformed, corrupt, or not trusted",

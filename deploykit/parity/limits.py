@@ -14,7 +14,7 @@ import numpy as np
 
 from deploykit.parity.channels import Group, Part, find_groups, measure_part
 from deploykit.parity.kinds import REAL_KINDS, Kind, kind_of
-from deploykit.parity.metrics import distance
+from deploykit.parity.metrics import distance, sqnr_of_images
 from deploykit.parity.reference import Outputs
 from deploykit.parity.sets import Agreement, agreement, comparable
 from deploykit.spec import Precision
@@ -32,6 +32,7 @@ AGREEMENT = {Precision.FP32: 0.999, Precision.FP16: 0.99, Precision.INT8: 0.9}  
 LEAST_FLOOR_AGREEMENT = 0.98  # of float32 with float64, or INT8's own limit: less is no floor; one may always differ
 ITEM_TOLERANCE = {Precision.FP32: 1e-3, Precision.FP16: 0.1, Precision.INT8: 0.3}  # of a figure's spread over items
 BASELINE_MARGIN_DB = 1.0  # INT8 on random weights: below ONNX Runtime's own quantizer by no more than this
+FEWEST_PAIRED, PAIRED_ERRORS, MOST_UNCERTAIN_DB = 3, 2.0, 1.0  # images, standard errors and dB: `uncertain_db`
 BASELINE_MARGIN = 0.05  # the same of shares of agreement
 WEAKEST_DB, WEAKEST_PART_DB, WEAKEST_SHARE = 6.0, 3.0, 0.5  # a baseline below one of them is none
 BACKEND_FACTOR = 2.0  # an engine may add this many times its typed graph's own error, plus the noise floor
@@ -54,8 +55,11 @@ class Limits:
     no_baseline: str = ""
     quantized: bool = False
 
-    def of_output(self, floor: float) -> tuple[float, str]:
-        """The largest relative L2 allowed against float64, and the limit in the user's words."""
+    def of_output(self, floor: float, *, uncertain_db: float = 0.0) -> tuple[float, str]:
+        """The largest relative L2 allowed against float64, and the limit in the user's words.
+
+        `uncertain_db` is by how much few images leave it open how the row compares with the baseline.
+        """
         if self.precision is Precision.FP32 and self.quantized:
             near, far = (_relative(decibel) for decibel in QUANTIZED_SQNR_DB)
             allowed = min(max(FLOOR_FACTOR * floor, near), far)
@@ -73,11 +77,12 @@ class Limits:
         decibel = self.minimum_db
         said = f"SQNR at least {decibel:g} dB"
         if self._by_baseline and self.baseline_db is not None:
-            decibel = self.baseline_db - BASELINE_MARGIN_DB
+            decibel = self.baseline_db - BASELINE_MARGIN_DB - uncertain_db
             said = (
                 f"SQNR at least {decibel:.1f} dB, for random weights: ONNX Runtime's quantize_static "
                 f"({self.baseline_db:.1f} dB) - {BASELINE_MARGIN_DB:g} dB"
             )
+            said += f" - {uncertain_db:.1f} dB (uncertainty over the images)" if uncertain_db >= 0.05 else ""
         if self._by_baseline and self.no_baseline:
             said += f" (the limit of trained weights: there is no baseline for random ones, {self.no_baseline})"
         return _relative(decibel), said
@@ -99,7 +104,20 @@ class Limits:
         """The fixed limit of what varies in a group."""
         return PART_SQNR_DB[Precision.INT8 if self.quantized else self.precision]
 
-    def of_part(self, name: str, group: Group, exact: Array, floor_db: float) -> Part:
+    def uncertain_db(self, name: str, candidate: Array, exact: Array) -> float:
+        """By how much the row may be below the baseline's limit for no other reason than the choice of the images, dB.
+
+        Two quantizers that are equally good differ on an image by a decibel or two either way, and on eight images by
+        half a decibel. This is twice the standard error of the paired differences, at most 1 dB.
+        """
+        if not self._by_baseline or name not in self.baseline or len(exact) < FEWEST_PAIRED:
+            return 0.0
+        apart = sqnr_of_images(candidate, exact) - sqnr_of_images(self.baseline[name], exact)
+        if not np.isfinite(apart).all():
+            return 0.0
+        return min(PAIRED_ERRORS * float(apart.std(ddof=1)) / math.sqrt(len(apart)), MOST_UNCERTAIN_DB)
+
+    def of_part(self, name: str, group: Group, exact: Array, floor_db: float, *, uncertain_db: float = 0.0) -> Part:
         """The lowest SQNR for what varies in a group, and for its worst channel, dB; `floor_db` is float32's own."""
         limit = self.part_db
         if self.precision is Precision.FP32 and not self.quantized:
@@ -107,9 +125,10 @@ class Limits:
         single = limit - SINGLE_MARGIN_DB
         if self._by_baseline and name in self.baseline:
             baseline = measure_part(group, self.baseline[name], exact)
-            limit = min(limit, baseline.sqnr_db - BASELINE_MARGIN_DB)
+            margin = BASELINE_MARGIN_DB + uncertain_db
+            limit = min(limit, baseline.sqnr_db - margin)
             worst = baseline.sqnr_db if baseline.worst_db is None else baseline.worst_db
-            single = min(single, worst - BASELINE_MARGIN_DB)
+            single = min(single, worst - margin)
         return Part(str(group), limit, None, single)
 
     def of_agreement(self, baseline: Agreement | None, floor: Agreement) -> float:

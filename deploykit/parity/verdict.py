@@ -128,7 +128,8 @@ def _judge_real(case: _Case, limits: Limits, output: OutputParity) -> OutputPari
         return replace(output, verdict=verdict, reason=reason)
     case = _finite(case)
     floor = max(distance(case.float32, case.exact).relative_l2, case.least_floor)
-    allowed, said = limits.of_output(floor)
+    uncertain = limits.uncertain_db(case.name, next(case.shown())[1], case.exact)
+    allowed, said = limits.of_output(floor, uncertain_db=uncertain)
     output = replace(output, floor=floor, precision_limit=said)
     output = _with_distances(case, output)
     groups = find_groups(case.exact)
@@ -142,7 +143,7 @@ def _judge_real(case: _Case, limits: Limits, output: OutputParity) -> OutputPari
         return replace(output, verdict="inconclusive", reason=doubt)
     reasons = whole = [*_total_reasons(case, output, limits, allowed, said)]
     for index, (group, floor_db) in enumerate(zip(groups, floors, strict=True)):
-        limit = limits.of_part(case.name, group, case.exact, floor_db)
+        limit = limits.of_part(case.name, group, case.exact, floor_db, uncertain_db=uncertain)
         reasons = [*reasons, *_part_reasons(case, index, own, limit)]
         if case.engine is not None and case.literal is not None:
             added = measure_part(group, case.engine, case.literal)
@@ -214,7 +215,7 @@ def _where_it_lies(case: _Case, output: OutputParity) -> Iterator[str]:
     _, judged = next(case.shown())
     if distribution_axis(case.exact) is not None and output.top1 is not None:
         agreeing = output.top1.of - len(output.top1.flip_margins)
-        yield f"the most probable class is the same in {agreeing} of {output.top1.of} places"
+        yield f"the most probable class is the same in {agreeing} of {output.top1.of} positions"
     each = sqnr_of_images(judged, case.exact)
     worst, median = int(each.argmin()), float(np.median(each))
     if len(each) >= FEWEST_IMAGES and each[worst] < median - ALONE_DB:

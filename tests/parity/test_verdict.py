@@ -79,6 +79,23 @@ def test_random_weights_are_held_to_the_baseline():
     assert verdict(engine=typed, literal=typed, **limits).verdict == "fail"  # no baseline: 20 dB
 
 
+@pytest.mark.parametrize(
+    ("error", "limit", "expected"),
+    [
+        (np.where(np.arange(len(EXACT)) % 2, 0.1, 0.01)[:, None], " - 1.0 dB (uncertainty over the images)", "pass"),
+        (0.08, "quantize_static (21.5 dB) - 1 dB", "fail"),
+    ],
+    ids=["better on half of the images", "better on each alike"],
+)
+def test_few_images_leave_it_open_how_two_quantizers_compare(error, limit, expected):
+    typed = {"logits": EXACT + 0.1 * NOISE}  # 20 dB
+    baseline = {"logits": EXACT + error * NOISE}
+    limits = Limits(Precision.INT8, random_weights=True, baseline=baseline, baseline_db=21.5)
+    result = judge(typed, typed, reference(), limits)
+    assert result.verdict == expected
+    assert result.worst.precision_limit.endswith(limit)
+
+
 def test_a_good_baseline_raises_the_limit_too():
     typed = EXACT + 10 ** (-24 / 20) * NOISE
     result = verdict(engine=typed, literal=typed, precision=Precision.INT8, random_weights=True, baseline_db=26.0)
@@ -303,10 +320,10 @@ def test_a_failure_says_in_how_many_places_the_class_changed_and_which_image_sta
     typed[2, 4] = np.roll(exact[2, 4], 1)
     result = verdict(engine=typed, literal=typed, exact=exact, precision=Precision.FP16)
     assert result.verdict == "fail"
-    assert "the most probable class is the same in 47 of 48 places; image 3 of 8 is at " in result.reason
+    assert "the most probable class is the same in 47 of 48 positions; image 3 of 8 is at " in result.reason
     everywhere = exact + np.random.default_rng(1).normal(0, 0.1, exact.shape)
     spread = verdict(engine=everywhere, literal=everywhere, exact=exact, precision=Precision.FP16)
-    assert "of 48 places" in spread.reason
+    assert "of 48 positions" in spread.reason
     assert "the median one" not in spread.reason
 
 
