@@ -60,7 +60,7 @@ for step in range(60):
 model = dk.from_module(network, example=torch.zeros(1, 1, 32, 32))
 graph = dk.export(model)
 print("graph:", graph.path.name[:12], *map(str, (*graph.inputs, *graph.outputs)), "check:", graph.check.verdict)
-for record in graph.ledger:
+for record in graph.passes:
     if record.rewritten:
         print(f"  {record.name}: {len(record.rewritten)} rewrites")
 

@@ -49,6 +49,7 @@ from deploykit.results.choices import FusionDecision, Int8LayerDecision, Precisi
 from deploykit.results.comparison import Report
 from deploykit.results.fusions import FusionReport
 from deploykit.results.inspection import Inspection
+from deploykit.results.network import NetworkSummary
 from deploykit.results.row import Row
 from deploykit.results.sensitivity import Sensitivity
 from deploykit.spec import (
@@ -75,7 +76,6 @@ from deploykit.spec import (
     TensorSpec,
     WeightsOrigin,
 )
-from deploykit.summary import NetworkSummary
 from deploykit.zoo.registry import Card
 
 __all__ = [

@@ -74,7 +74,7 @@ class ExportedGraph:
         return self.exported.quantized
 
     @property
-    def ledger(self) -> tuple[PassRecord, ...]:
+    def passes(self) -> tuple[PassRecord, ...]:
         """What each graph pass did, in order: the outputs it rewrote, the sites it skipped, nodes before and after."""
         return self.exported.facts.ledger.passes
 
@@ -100,7 +100,7 @@ def export(
     example: Example | None = None,
     fusions: str | Fusions = "safe",
     fusion_seconds: float = 120.0,
-    ledger: bool = False,
+    fusion_report: bool = False,
     precision: str | Precision = "fp16",
     batch: Batch = None,
     backend: str = "trt-rtx",
@@ -118,9 +118,9 @@ def export(
         example: Inputs of an `nn.Module`, as for `from_module`.
         fusions: `"none"`, `"safe"`, `"auto"` (a search by cost), or names of fusions with commas between.
         fusion_seconds: Seconds that the search of `"auto"` may take.
-        ledger: Also compile the graph with and without each fusion; `result.ledger` has the figures.
-        precision: Precision of the plans behind `ledger` and `"auto"`.
-        batch: Images a run, `8` or `(1, 8, 32)`, of the plans behind `ledger` and `"auto"`; None is 8.
+        fusion_report: Also compile the graph with and without each fusion; `result.fusion_report` has the figures.
+        precision: Precision of the plans behind `fusion_report` and `"auto"`.
+        batch: Images a run, `8` or `(1, 8, 32)`, of the plans behind `fusion_report` and `"auto"`; None is 8.
         backend: What `"auto"` optimizes for: `"trt-rtx"`, `"trt"` or `"ort"`.
         target: Compute capability `"sm_89"` or GPU `"rtx4090"` of those plans; None is the GPU here, else sm_89.
         gpu_table: TOML file with peak rates and bandwidth of the GPUs that `target` names.
@@ -155,10 +155,10 @@ def export(
     goal = Goal(spec=with_batch(workspace, asked), backend=backend, gpu=gpu, budget_seconds=fusion_seconds)
     goal, decision = decided(workspace, goal)
     fixed = goal.spec.fusions
-    if ledger:
-        traced(workspace, model.spec)  # which is where both the export and the ledger start
+    if fusion_report:
+        traced(workspace, model.spec)  # which is where both the export and the report start
     plain = exported_graph(workspace, model.spec, fixed)
-    priced = fusion_report_of(workspace, plain, goal, decision) if ledger else None
+    priced = fusion_report_of(workspace, plain, goal, decision) if fusion_report else None
     exported, checked = _finished(workspace, plain, fixed, stem=stem, check=check)
     checked_on = "random bytes" if stem == "uint8" else "seeded noise"
     facts = export_result(workspace, exported, checked, checked_on=checked_on, decision=decision, report=priced)

@@ -118,7 +118,7 @@ def from_factory(
     *,
     input_shape: Shapes,
     input_range: Ranges = (),
-    arguments: Mapping[str, Scalar] | None = None,
+    factory_args: Mapping[str, Scalar] | None = None,
     weights: str | PathLike[str] | None = None,
     weights_key: str | None = None,
     preprocess: str | PreprocessRequest | None = None,
@@ -132,7 +132,7 @@ def from_factory(
         factory: `"package.module:function"`; the function returns an `nn.Module`.
         input_shape: Shape of one image, `(3, 224, 224)`, or one text per input, `"ids=batchx16:int64"`.
         input_range: Numbers that an input may hold where they are not images: `"ids=0:30000"`.
-        arguments: Keyword arguments that the function is called with.
+        factory_args: Keyword arguments that the function is called with.
         weights: A checkpoint file, `"seeded"` for random weights, or None for those that the function returns.
         weights_key: Which table of the checkpoint to load where several fit.
         preprocess: How images become inputs; None assumes ImageNet's normalization for three channels.
@@ -148,7 +148,7 @@ def from_factory(
         factory,
         input_shape=input_shape,
         input_range=input_range,
-        factory_args=arguments,
+        factory_args=factory_args,
         weights=weights,
         weights_key=weights_key,
         preprocess=preprocess,
@@ -273,7 +273,7 @@ def from_name(
         input_shape: As for `zoo`, `from_factory` and `from_onnx`.
         input_range: As for `from_factory` and `from_onnx`.
         preprocess: As for `zoo`, `from_factory` and `from_onnx`.
-        factory_args: The `arguments` of `from_factory`.
+        factory_args: As for `from_factory`.
         seed: As for `zoo`, `from_factory` and `from_onnx`.
 
     Returns:
@@ -333,12 +333,12 @@ def _is_module(given: object) -> TypeGuard[nn.Module]:
     return "torch" in sys.modules and isinstance(given, sys.modules["torch"].nn.Module)
 
 
-def _require_values(preprocess: object, arguments: object = None) -> None:
+def _require_values(preprocess: object, factory_args: object = None) -> None:
     """Raises UsageError for an option of a wrong type."""
     if not isinstance(preprocess, str | PreprocessRequest | None):
         raise UsageError(f"preprocess is a {type(preprocess).__name__}, not text", hint='write "imagenet" or "unit"')
-    if not isinstance(arguments, Mapping | None):
-        raise UsageError(f"arguments is a {type(arguments).__name__}, not a mapping", hint='give {"depth": 2}')
+    if not isinstance(factory_args, Mapping | None):
+        raise UsageError(f"factory_args is a {type(factory_args).__name__}, not a mapping", hint='give {"depth": 2}')
 
 
 def _require_file(spec: ModelSpec) -> None:

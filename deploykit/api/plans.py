@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from deploykit.backends.protocol import Backend
     from deploykit.doctor import Finding
     from deploykit.results.inspection import Inspection
-    from deploykit.summary import NetworkSummary
+    from deploykit.results.network import NetworkSummary
     from deploykit.workflow.inspect import Planned
     from deploykit.workflow.workspace import Workspace
     from deploykit.zoo.registry import Card
@@ -59,7 +59,7 @@ def inspect(
     precision: str | Precision = "fp32",
     backend: str = "trt-rtx",
     batch: Batch = None,
-    beside: Inspected | Precision | None = None,
+    diff: Inspected | Precision | None = None,
     target: Targets = None,
     data: Data = None,
     calibration: Calibration | str | PathLike[str] | None = None,
@@ -86,7 +86,7 @@ def inspect(
         precision: `"fp32"`, `"fp16"` or `"int8"`, of a network.
         backend: The compiler, of a network: `"trt"` or `"trt-rtx"`.
         batch: As for `build`, of a network.
-        beside: Another plan to compare with: a precision of the same network, an engine, or another network.
+        diff: Another plan to compare with: a precision of the same network, an engine, or another network.
         target: As for `build`; a GPU by name adds its roofline.
         data: As for `build`, of a network.
         calibration: As for `build`, of a network.
@@ -132,7 +132,7 @@ def inspect(
         tf32=tf32,
         options=options,
     )
-    other = _precision(beside)
+    other = _precision(diff)
     if other and engine:
         raise UsageError(f"the engine {engine} has one precision", hint="compare it with another engine or a network")
     precisions = (spec.precision, *((other,) if other else ()))
@@ -144,7 +144,7 @@ def inspect(
     return inspected(
         _planned(workspace, engine, spec, compiler, trusted=trust_engine),
         others=() if engine else wider_plans(workspace, spec, compiler),
-        beside=_beside(workspace, beside, spec, compiler, trusted=trust_engine),
+        beside=_beside(workspace, diff, spec, compiler, trusted=trust_engine),
         gpu=gpu,
         tf32=tf32,
     )
@@ -158,7 +158,7 @@ def summarize(network: Network, *, example: Example | None = None) -> NetworkSum
         example: Inputs of an `nn.Module`, as for `from_module`.
 
     Returns:
-        The layers, for one image; `results.document.to_json` of it is what `deploykit summary --json` prints.
+        The layers, for one image; `to_json()` is what `deploykit summary --json` prints.
 
     Raises:
         UsageError: The network is not known, or cannot be constructed.

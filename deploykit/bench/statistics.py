@@ -76,7 +76,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class PerBatch:
-    """Milliseconds a step of one batch: arithmetic mean and sample standard deviation (divisor n - 1) of `n` steps.
+    """Milliseconds per step of one batch: arithmetic mean and sample standard deviation (divisor n - 1) of `n` steps.
 
     The `burn_in` steps before them are not among them.
     """
@@ -98,8 +98,9 @@ class Ratio:
     rounds: int
 
     @property
-    def within_noise(self) -> bool:
-        return self.ci95 is not None and self.ci95.covers(1.0)
+    def within_noise(self) -> bool | None:
+        """Whether the interval covers 1; None where there were too few rounds for an interval."""
+        return None if self.ci95 is None else self.ci95.covers(1.0)
 
 
 def latency(blocks: Sequence[TimedBlock], *, seed: int, device: bool = False) -> Latency | None:

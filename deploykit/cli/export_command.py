@@ -101,7 +101,7 @@ def command(
         spec.model,
         fusions=spec.fusions,
         fusion_seconds=fuse_budget,
-        ledger=fusion_report,
+        fusion_report=fusion_report,
         precision=spec.precision,
         batch=spec.batch,
         backend=backend,
@@ -120,8 +120,8 @@ def _show(found: "ExportResult", *, as_json: bool) -> None:
     from deploykit.report.fusions import render_fusions
 
     answer(found, describe_export, as_json=as_json)
-    if found.ledger and not as_json:
-        render_fusions(found.ledger)
+    if found.fusion_report and not as_json:
+        render_fusions(found.fusion_report)
 
 
 def _require_use(*, fusion_report: bool, auto: bool) -> None:

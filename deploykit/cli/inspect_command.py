@@ -40,7 +40,6 @@ PRECISION_OPTION = precision(
 @with_options(
     output(
         "--diff",
-        "beside",
         common=True,
         metavar="OTHER",
         help="Compare with another plan: a precision of the same network, an engine file, or another MODEL.",
@@ -65,7 +64,7 @@ def command(
     spec: BuildSpec,
     gpu: "Gpu | None",
     backend: str,
-    beside: str | None,
+    diff: str | None,
     top: int,
     html: Path | None,
     trust_engine: bool,
@@ -84,14 +83,14 @@ def command(
     from deploykit.api import inspect
     from deploykit.api.plans import engine_path
 
-    engine, other = engine_path(spec.model.name), engine_path(beside)
-    precisions = {spec.precision, *(each for each in Precision if beside and beside.lower() == each)}
+    engine, other = engine_path(spec.model.name), engine_path(diff)
+    precisions = {spec.precision, *(each for each in Precision if diff and diff.lower() == each)}
     _require_read(spec, precisions, engine, as_json=as_json, engines=bool(engine or other))
     inspection = inspect(
         engine or spec.model,
         precision=spec.precision,
         backend=backend,
-        beside=beside,
+        diff=diff,
         data=spec.data,
         **keywords(spec, gpu, store),
         tf32=spec.tf32,

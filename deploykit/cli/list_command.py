@@ -19,9 +19,9 @@ PATTERN_HELP = "Part of a name, or a pattern with wildcards (resnet*)."
 
 @click.command("list", cls=Command)
 @click.argument("pattern", cls=Argument, required=False, type=ModelName(), text=PATTERN_HELP)
-@output("--all", "everything", is_flag=True, common=True, help="Also list the test_* networks.")
+@output("--miniatures", formerly=("--all",), is_flag=True, common=True, help="Also list the small test_* networks.")
 @JSON_OPTION
-def command(pattern: str | None, everything: bool, as_json: bool) -> None:
+def command(pattern: str | None, miniatures: bool, as_json: bool) -> None:
     """List the networks of the zoo and of installed plug-ins.
 
     Each is shown with its parameters, multiply-accumulates (MACs), input, published top-1 accuracy and paper.
@@ -29,7 +29,7 @@ def command(pattern: str | None, everything: bool, as_json: bool) -> None:
     from deploykit.results.document import SCHEMA_VERSION, to_json
     from deploykit.zoo.listing import list_cards
 
-    found = list_cards(pattern or "", miniatures=everything, warn=warn)
+    found = list_cards(pattern or "", miniatures=miniatures, warn=warn)
     if as_json:
         models = [{**asdict(card), "input": _input(card)} for card in found]
         click.echo(to_json({"schema_version": SCHEMA_VERSION, "models": models}))

@@ -28,13 +28,12 @@ def command(model: ModelSpec, as_json: bool, as_csv: bool) -> None:
     refuse(UNREAD, "does not apply: a summary reads no weights and no images", hint="leave it out")
     from deploykit.api import summarize
     from deploykit.report.layers import layers_csv, render_layers
-    from deploykit.results.document import to_json
 
     network = summarize(model)
     if model.is_onnx:
         note({"input_ranges"}, "no input data is used")
     if as_json:
-        click.echo(to_json(network))
+        click.echo(network.to_json())
     elif as_csv:
         click.echo(layers_csv(network), nl=False)
     else:

@@ -65,15 +65,16 @@ class Limits:
             allowed = min(max(FLOOR_FACTOR * floor, near), far)
             return (
                 allowed,
-                f"{allowed:.2g} relative L2: the file rounds to integers, and float32 itself is at {floor:.2g}",
+                f"at most {allowed:.2g} relative L2: the file rounds to integers, and float32 itself is {floor:.2g} "
+                "from float64",
             )
         if self.precision is Precision.FP32:
             allowed = FLOOR_FACTOR * floor
             if allowed < LEAST_LIMIT:
                 return LEAST_LIMIT, f"at most {LEAST_LIMIT:.2g} relative L2 (16 units in the last place of float32)"
             said = f"at most {FLOOR_FACTOR:g}x the float32 noise floor of {floor:.2g}"
-            capped = f", and {FLOOR_CEILING:g}" if allowed > FLOOR_CEILING else ""
-            return min(allowed, FLOOR_CEILING), said + capped
+            capped = f", and at most {FLOOR_CEILING:g}" if allowed > FLOOR_CEILING else ""
+            return min(allowed, FLOOR_CEILING), f"{said}{capped}, relative L2"
         decibel = self.minimum_db
         said = f"SQNR at least {decibel:g} dB"
         if self._by_baseline and self.baseline_db is not None:
@@ -185,11 +186,11 @@ def too_weak(baseline: Outputs, exact: Outputs, kinds: Mapping[str, Kind]) -> st
             continue
         whole = distance(found, array).sqnr_db
         if whole < WEAKEST_DB:
-            return f"quantize_static itself is at {whole:.1f} dB in {name}"
+            return f"quantize_static itself reaches only {whole:.1f} dB in {name}"
         for part in (measure_part(group, found, array) for group in find_groups(array)):
             if part.sqnr_db < WEAKEST_PART_DB:
                 at = f"[{part.channels}]" if part.channels else ""
-                return f"quantize_static itself has what varies in {name}{at} at {part.sqnr_db:.1f} dB"
+                return f"quantize_static itself reaches only {part.sqnr_db:.1f} dB in the mean-removed {name}{at}"
     return ""
 
 

@@ -21,7 +21,8 @@ class OutputParity:
     """One output of one row.
 
     `scope` is "engine", or "typed graph" where the engine cannot run here and only the precision verdict is known.
-    `precision` and `backend` are None where no typed graph ran, `total` and `backend` where no engine did.
+    `precision_loss` and `backend_loss` are None where no typed graph ran, `total` and `backend_loss` where no engine
+    did.
 
     Whole numbers and items have an `agreement` in place of distances. `parts` has the groups of channels of the row's
     own scope where there are any; `broken` is set where values collapsed.
@@ -31,12 +32,12 @@ class OutputParity:
     scope: Scope
     verdict: Verdict
     reason: str
-    precision_limit: str
+    precision_limit_text: str
     floor: float  # relative L2 of eager float32, or the share of its whole numbers that are wrong
     kind: KindName = "real"
     total: Distance | None = None  # engine against float64
-    precision: Distance | None = None  # typed graph against float64
-    backend: Distance | None = None  # engine against typed graph
+    precision_loss: Distance | None = None  # typed graph against float64
+    backend_loss: Distance | None = None  # engine against typed graph
     backend_limit: float | None = None  # relative L2
     agreement: Agreement | None = None
     parts: tuple[Part, ...] = ()
@@ -46,7 +47,7 @@ class OutputParity:
     @property
     def loss(self) -> Distance | None:
         """Against float64, of the engine where it ran, else of the typed graph."""
-        return self.total or self.precision
+        return self.total or self.precision_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ class ParityDocument(OutputParity):
     sqnr_db: float | None
     images: int
     reference: str
-    weights: str
+    weights_kind: str
     outputs: tuple[OutputParity, ...]
 
 
@@ -67,7 +68,7 @@ class ParityResult:
     outputs: tuple[OutputParity, ...]
     images: int
     reference: str
-    weights: str  # "random weights" or "given weights"
+    weights_kind: str  # "random weights" or "given weights"
 
     @property
     def worst(self) -> OutputParity:
@@ -97,7 +98,7 @@ class ParityResult:
             sqnr_db=worst.loss.sqnr_db if worst.loss else None,
             images=self.images,
             reference=self.reference,
-            weights=self.weights,
+            weights_kind=self.weights_kind,
             outputs=self.outputs,
         )
 

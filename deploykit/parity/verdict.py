@@ -115,7 +115,9 @@ class _Case:
 
 
 def _judge_output(case: _Case, limits: Limits) -> OutputParity:
-    found = OutputParity(case.name, case.scope, "pass", "", precision_limit="", floor=math.nan, kind=case.kind.name)
+    found = OutputParity(
+        case.name, case.scope, "pass", "", precision_limit_text="", floor=math.nan, kind=case.kind.name
+    )
     if (case.engine if case.scope == "engine" else case.literal) is None:
         return replace(found, verdict="fail", reason=f"{case.name}: the {case.scope} has no such output")
     real = case.exact.dtype.kind == "f" and case.kind.name in REAL_KINDS
@@ -130,14 +132,14 @@ def _judge_real(case: _Case, limits: Limits, output: OutputParity) -> OutputPari
     floor = max(distance(case.float32, case.exact).relative_l2, case.least_floor)
     uncertain = limits.uncertain_db(case.name, next(case.shown())[1], case.exact)
     allowed, said = limits.of_output(floor, uncertain_db=uncertain)
-    output = replace(output, floor=floor, precision_limit=said)
+    output = replace(output, floor=floor, precision_limit_text=said)
     output = _with_distances(case, output)
     groups = find_groups(case.exact)
     own = {what: [measure_part(group, array, case.exact) for group in groups] for what, array in case.shown()}
     output = replace(output, parts=tuple(own[case.scope]))
     for what, parts in own.items():
         if collapsed := [_place(case.name, part, f"the {what}: {part.broken}") for part in parts if part.broken]:
-            return replace(output, verdict="fail", broken=True, reason=f"broken: {'; '.join(collapsed)}")
+            return replace(output, verdict="fail", broken=True, reason=f"values collapsed: {'; '.join(collapsed)}")
     floors = [floor_of(group, case.float32, case.exact, case.least_floor) for group in groups]
     if doubt := next(_doubts(case, floor, [*zip(groups, floors, strict=True)], limits), None):
         return replace(output, verdict="inconclusive", reason=doubt)
@@ -150,7 +152,7 @@ def _judge_real(case: _Case, limits: Limits, output: OutputParity) -> OutputPari
             reasons = [*reasons, *_part_strays(case, added, own["typed graph"][index], limit, floor_db)]
     if reasons and not whole and (doubt := _answers_alike(case)):
         return replace(output, verdict="inconclusive", reason="; ".join((*reasons, doubt)))
-    judged = output.precision or output.total
+    judged = output.precision_loss or output.total
     if reasons and limits.quantized and judged and judged.relative_l2 <= FLOOR_FACTOR * floor:
         reasons.append(
             f"two float executions of this quantized file differ by {floor:.2g} themselves, so it may be no fault"
@@ -189,8 +191,8 @@ def _with_distances(case: _Case, output: OutputParity) -> OutputParity:
     return replace(
         output,
         total=total,
-        precision=own,
-        backend=added,
+        precision_loss=own,
+        backend_loss=added,
         backend_limit=BACKEND_FACTOR * own.relative_l2 + output.floor if own and added else None,
         top1=top1(shown, case.exact) if shown is not None else None,
     )
@@ -198,15 +200,18 @@ def _with_distances(case: _Case, output: OutputParity) -> OutputParity:
 
 def _total_reasons(case: _Case, output: OutputParity, limits: Limits, allowed: float, said: str) -> Iterator[str]:
     """The reasons why a whole output fails; an FP32 engine that is near float64 itself only rounds in another order."""
-    judged = output.precision or output.total
+    judged = output.precision_loss or output.total
     if judged and judged.relative_l2 > allowed:
-        what = "typed graph against float64" if output.precision else "output against float64"
-        yield "; ".join((f"{case.name}: {what} is at {_figures(judged)}; {said}", *_where_it_lies(case, output)))
+        what = "typed graph against float64" if output.precision_loss else "output against float64"
+        yield "; ".join(
+            (f"{case.name}: {what}: SQNR {_figures(judged)}, {_limit(said)}", *_where_it_lies(case, output))
+        )
     near = limits.precision is Precision.FP32 and output.total is not None and output.total.relative_l2 <= allowed
-    if output.backend and output.backend_limit and output.backend.relative_l2 > output.backend_limit and not near:
+    added, most = output.backend_loss, output.backend_limit
+    if added and most and added.relative_l2 > most and not near:
         yield (
-            f"{case.name}: the backend strays from its typed graph by {output.backend.relative_l2:.2g} relative L2, "
-            f"more than {output.backend_limit:.2g}"
+            f"{case.name}: the engine differs from its typed graph by {added.relative_l2:.2g} relative L2, limit: at "
+            f"most {most:.2g}"
         )
 
 
@@ -219,7 +224,7 @@ def _where_it_lies(case: _Case, output: OutputParity) -> Iterator[str]:
     each = sqnr_of_images(judged, case.exact)
     worst, median = int(each.argmin()), float(np.median(each))
     if len(each) >= FEWEST_IMAGES and each[worst] < median - ALONE_DB:
-        yield f"image {worst + 1} of {len(each)} is at {each[worst]:.1f} dB, the median one at {median:.1f}"
+        yield f"image {worst + 1} of {len(each)} has an SQNR of {each[worst]:.1f} dB, the median image {median:.1f} dB"
 
 
 def _part_reasons(case: _Case, index: int, own: Mapping[Scope, list[Part]], limit: Part) -> Iterator[str]:
@@ -227,24 +232,19 @@ def _part_reasons(case: _Case, index: int, own: Mapping[Scope, list[Part]], limi
     what = next(iter(own))
     part = own[what][index]
     if part.sqnr_db < limit.sqnr_db:
-        yield _place(
-            case.name,
-            part,
-            f"{what} against float64: what varies is at {part.sqnr_db:.1f} dB, at least {limit.sqnr_db:.1f}",
-        )
+        yield f"{case.name}: {what} against float64: {_varying(part.channels, part.sqnr_db, limit.sqnr_db)}"
     elif part.worst_db is not None and limit.worst_db is not None and part.worst_db < limit.worst_db:
-        yield (
-            f"{case.name}[channel {part.worst}]: {what} against float64: what varies is at {part.worst_db:.1f} dB, at "
-            f"least {limit.worst_db:.1f}"
-        )
+        channel = f"channel {part.worst}"
+        yield f"{case.name}: {what} against float64: {_varying(channel, part.worst_db, limit.worst_db)}"
 
 
 def _part_strays(case: _Case, added: Part, own: Part, limit: Part, floor_db: float) -> Iterator[str]:
     """What the engine adds to a group: held to its typed graph's own error as whole outputs are, where it matters."""
     allowed = BACKEND_FACTOR * _ratio(own.sqnr_db) + _ratio(floor_db)
     if _ratio(added.sqnr_db) > allowed and added.sqnr_db < limit.sqnr_db:
-        yield _place(
-            case.name, added, f"the backend strays from its typed graph: what varies is at {added.sqnr_db:.1f} dB"
+        least = min(limit.sqnr_db, -20.0 * math.log10(allowed))
+        yield (
+            f"{case.name}: the engine differs from its typed graph: {_varying(added.channels, added.sqnr_db, least)}"
         )
 
 
@@ -294,8 +294,9 @@ def _doubts(case: _Case, floor: float, parts: Sequence[tuple[Group, float]], lim
     for group, floor_db in parts:
         if not floor_db >= limits.part_db:
             yield (
-                f"{_at(case.name, str(group))}: float32 itself has what varies at {floor_db:.1f} dB, and "
-                f"{limits.part_db:g} are asked for: {causes}, or it varies too little beside its mean"
+                f"{_at(case.name, str(group))}: SQNR of the mean-removed output: float32 itself reaches only "
+                f"{floor_db:.1f} dB there, {limits.part_db:g} dB are required: {causes}, or it varies too little "
+                "beside its mean"
             )
 
 
@@ -312,19 +313,19 @@ def _judge_items(case: _Case, limits: Limits, result: OutputParity) -> OutputPar
         floor,
     )
     noun = "values" if case.kind.name == "whole" else "items"
-    said = f"at least {share:.1%} of {noun} the same"
+    said = f"at least {100 * share:.1f} % of {noun} equal the float64 result"
     own = {what: _agreement(array, case, limits) for what, array in case.shown()}
-    result = replace(result, floor=1.0 - floor.share, precision_limit=said, agreement=own[case.scope])
+    result = replace(result, floor=1.0 - floor.share, precision_limit_text=said, agreement=own[case.scope])
     if case.kind.name != "fixed" and _all_alike(case.exact):
         reason = f"{case.name}: the output does not vary over the inputs; agreement says nothing"
         return replace(result, verdict="inconclusive", reason=reason)
     if floor.share < limits.least_floor_agreement and floor.wrong > 1:
-        reason = (
-            f"{case.name}: float32 itself agrees with float64 in {floor.share:.1%} only; no row can be judged by it"
-        )
+        agreed = f"float32 itself agrees with float64 in {100 * floor.share:.1f} % only"
+        reason = f"{case.name}: {agreed}; no row can be judged by it"
         return replace(result, verdict="inconclusive", reason=reason)
     reasons = [
-        f"{case.name}: {agreed.share:.1%} of the {what}'s {agreed.of} {noun} are float64's; {said}"
+        f"{case.name}: {what}: {100 * agreed.share:.1f} % of {agreed.of} {noun} equal the float64 result, limit: at "
+        f"least {100 * share:.1f} %"
         for what, agreed in own.items()
         if agreed.share < share - 1e-12
     ]
@@ -362,6 +363,17 @@ def _place(name: str, part: Part, said: str) -> str:
 
 def _at(name: str, channels: str) -> str:
     return f"{name}[{channels}]" if channels else name
+
+
+def _limit(said: str) -> str:
+    """`limit: at least 20 dB`, from the words of `Limits.of_output`."""
+    return f"limit: {said.removeprefix('SQNR ')}"
+
+
+def _varying(channels: str, sqnr_db: float, least_db: float) -> str:
+    """How near what varies is, of some channels or of all, beside its limit."""
+    of = f" ({channels})" if channels else ""
+    return f"SQNR of the mean-removed output{of} {sqnr_db:.1f} dB, limit: at least {least_db:.1f} dB"
 
 
 def _figures(distance: Distance) -> str:

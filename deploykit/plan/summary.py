@@ -14,7 +14,7 @@ class PlanSummary:
 
     "Weighted" means the operators of `spec.operators`. Their layers are tallied by what they read (`weighted_reads`),
     and the nodes that ended up in another type than the precision's are listed with it (`other_precision`). A node that
-    was folded into a constant, say, is in no layer, hence `unaccounted`.
+    was folded into a constant, say, is in no layer, hence `unmatched`.
     """
 
     JSON_PROPERTIES = shown("mb_moved", "engine_mb")
@@ -28,10 +28,10 @@ class PlanSummary:
     activation_bytes: int | None
     scratch_bytes: int | None
     weighted_nodes: int
-    weighted_accounted: int
+    weighted_matched: int
     weighted_reads: Mapping[str, int]
     other_precision: Mapping[str, str]
-    unaccounted: tuple[str, ...]
+    unmatched: tuple[str, ...]
 
     @property
     def mb_moved(self) -> float:
@@ -56,8 +56,8 @@ def summarize(plan: EnginePlan) -> PlanSummary:
         activation_bytes=plan.activation_bytes,
         scratch_bytes=plan.scratch_bytes,
         weighted_nodes=len(plan.weighted),
-        weighted_accounted=len(computes_in),
+        weighted_matched=len(computes_in),
         weighted_reads=dict(sorted(Counter(layer.reads for layer in weighted_layers).items())),
         other_precision={node: computes_in[node] for node in plan.weighted if computes_in.get(node, wanted) != wanted},
-        unaccounted=tuple(node for node in plan.weighted if node not in computes_in),
+        unmatched=tuple(node for node in plan.weighted if node not in computes_in),
     )

@@ -28,7 +28,7 @@ def render_accuracy(report: AccuracyReport, *, file: TextIO | None = None) -> No
         "weights": with_notes(shared.weights, shared.weights_notes),
         "data": f"{shared.data}: {shown} images, {shared.classes} classes{fewer}{skipped}",
         "preprocessing": shared.preprocessing,
-        "INT8 from": shared.calibration,
+        "INT8 calibration": shared.calibration,
         "run": f"batch {shared.batch}, threads {shared.threads}",
         "CPU": f"{cpu.model} ({', '.join(cpu.flags)})",
     }

@@ -45,7 +45,7 @@ def describe_export(facts: ExportResult) -> dict[str, str]:
     lines |= {"checked on": facts.checked_on or ""}
     if check and (same := check.worst.agreement):
         agree = f"{100 * same.share:.2f} % of {same.of} agree with the reference ({check.reference})"
-        lines |= {"check": f"{agree}, {check.worst.precision_limit}: {check.verdict}"}
+        lines |= {"check": f"{agree}, {check.worst.precision_limit_text}: {check.verdict}"}
     elif check and check.worst.total is None:
         lines |= {"check": f"{check.verdict}: {check.reason}"}
     elif check and check.worst.total:
@@ -133,13 +133,13 @@ def describe_build(facts: BuildResult) -> dict[str, str]:
         "fusions": _decision(facts.decision),
         "int8 layers": _layers(facts.int8_layers),
         "compiler": facts.flavour,
-        "target": ", ".join(facts.target),
+        "target": ", ".join(facts.targets),
         "inputs": ", ".join(facts.inputs),
         "batch": f"{facts.batch}, TF32 {'on' if facts.tf32 else 'off'}",
         "onnx": str(facts.onnx),
         "file notes": "\n".join(facts.notes),
         "typed onnx": str(facts.typed_onnx) if facts.typed_onnx != facts.onnx else "",
-        "typing": _typing(facts.typing),
+        "precision in graph": _typing(facts.precision_report),
         "overflow": _overflow(facts.overflow),
         "repair": _repair(facts.repair),
         "calibration": describe_ranges(facts.calibration),
@@ -243,14 +243,14 @@ def _plan(plan: PlanSummary) -> dict[str, str]:
     counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     reads = ", ".join(f"{count} {kind}" for kind, count in plan.weighted_reads.items())
     other = [f"{node} reads {kind}" for node, kind in plan.other_precision.items()]
-    accounted = f"{plan.weighted_accounted} of {plan.weighted_nodes} Conv/Gemm nodes matched to kernels"
+    accounted = f"{plan.weighted_matched} of {plan.weighted_nodes} Conv/Gemm nodes matched to kernels"
     return {
         "kernels": f"{plan.kernels} ({counted})",
         "traffic": f"{plan.mb_moved:.1f} MB for a batch of {plan.batch} (computed)",
         "engine MB": f"{plan.engine_mb:.1f}",
         "precision": f"{accounted}; kernels read {reads}" if reads else accounted,
         "other types": _some(other),
-        "no kernel": f"{_some(plan.unaccounted)}: {NO_OWN_KERNEL}" if plan.unaccounted else "",
+        "no kernel": f"{_some(plan.unmatched)}: {NO_OWN_KERNEL}" if plan.unmatched else "",
     }
 
 

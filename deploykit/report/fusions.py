@@ -66,16 +66,16 @@ def _change(found: Change | None, unit: float = 1, places: int = 0) -> str:
 
 
 def _pair(first: float, second: float, unit: float = 1, places: int = 0) -> str:
-    """`219.2 > 252.2`, or one figure where nothing changes."""
+    """`219.2 -> 252.2`, or one figure where nothing changes."""
     one, other = (f"{figure / unit:,.{places}f}" for figure in (first, second))
-    return one if first == second else f"{one} > {other}"
+    return one if first == second else f"{one} -> {other}"
 
 
 def _time(cost: TimeCost | None) -> str:
     if cost is None:
         return NONE
     interval = f"[{cost.ci95.low:.3f}, {cost.ci95.high:.3f}]" if cost.ci95 else "[too few rounds]"
-    return f"{cost.ratio:.3f} {interval}" + (" within noise" if cost.ci95 and cost.within_noise else "")
+    return f"{cost.ratio:.3f} {interval}" + (" within noise" if cost.within_noise else "")
 
 
 def _remarks(line: FusionLine) -> Sequence[str]:

@@ -60,7 +60,7 @@ def _facts(found: Inspection) -> dict[str, str]:
         "kernels": f"{summary.kernels}",
         "traffic": f"{summary.mb_moved:.1f} MB for a batch of {found.batch} (computed)",
         "MB": ", ".join([f"engine {summary.engine_mb:.1f}", *sizes]),
-        "precision": f"{summary.weighted_accounted} of {summary.weighted_nodes} Conv/Gemm nodes matched to kernels",
+        "precision": f"{summary.weighted_matched} of {summary.weighted_nodes} Conv/Gemm nodes matched to kernels",
         "roofline": _bound(found.roofline),
     }
 

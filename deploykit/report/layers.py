@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from deploykit.report.text import printable, render_facts, render_lines, render_table
 
 if TYPE_CHECKING:
-    from deploykit.summary import BlockCost, LayerRow, NetworkSummary
+    from deploykit.results.network import NetworkSummary
+    from deploykit.summary import BlockCost, LayerRow
 
 NOTES = (
     "Parameters as PyTorch counts them; MACs of convolutions and matrix products; activations: elements of the output."

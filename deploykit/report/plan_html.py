@@ -85,7 +85,7 @@ def _facts(found: Inspection) -> dict[str, str]:
         "kernels": str(summary.kernels),
         "memory traffic": f"{summary.mb_moved:.1f} MB a batch (computed)",
         "MB": ", ".join(f"{said} {size / 1e6:.1f}" for said, size in known.items() if size is not None),
-        "Conv/Gemm nodes": f"{summary.weighted_accounted} of {summary.weighted_nodes} matched to kernels",
+        "Conv/Gemm nodes": f"{summary.weighted_matched} of {summary.weighted_nodes} matched to kernels",
     }
 
 

@@ -6,7 +6,7 @@ from typing import TextIO
 
 from deploykit.data.preparation import describe_preprocessing
 from deploykit.report.text import render_facts, render_lines, render_table, with_notes
-from deploykit.results.sensitivity import Loss, Sensitivity, Stop
+from deploykit.results.sensitivity import Loss, MixedGraph, Sensitivity
 
 SHOWN = 20  # layers; --json has all of them
 
@@ -19,10 +19,10 @@ def render_sensitivity(found: Sensitivity, *, file: TextIO | None = None) -> Non
         {
             "model": found.model,
             "weights": with_notes(found.weights, found.weights_notes),
-            "ranges": f"{found.method} over {found.images} images ({found.data})",
+            "ranges": f"{found.method} over {found.calibration_images} images ({found.data})",
             "preprocessing": describe_preprocessing(found.preprocessing),
-            "judged by": f"{found.judged_by}; TensorRT's Q/DQ graph, executed without runtime optimizations",
-            "plans": found.objective,
+            "judged by": f"{found.measured_on}; TensorRT's Q/DQ graph, executed without runtime optimizations",
+            "plans": found.plan_cost_by,
         },
         file=file,
     )
@@ -39,16 +39,21 @@ def render_sensitivity(found: Sensitivity, *, file: TextIO | None = None) -> Non
     render_table(headings, lines, right=("SQNR dB",), file=file)
     render_lines(["", "Mixed graphs, the layers with the largest loss in FP16:", ""], file=file)
     headings = ["in FP16", "SQNR dB", *(["top-1 lost, points [95 % CI]"] if labeled else []), "plan", ""]
-    rows = [_stop(stop, len(found.layers), labeled=labeled) for stop in found.stops]
+    rows = [_stop(stop, len(found.layers), labeled=labeled) for stop in found.mixed_graphs]
     render_table(headings, rows, right=("SQNR dB",), file=file)
     if stop := found.chosen:
-        options = " ".join(["--int8-policy rest=fp16", *(f"--int8-exclude {node}" for node in stop.left)])
-        render_lines(["", f"To build the chosen one: {options if stop.left else '--precision int8'}"], file=file)
+        options = " ".join(["--int8-policy rest=fp16", *(f"--int8-exclude {node}" for node in stop.kept_fp16)])
+        render_lines(["", f"To build the chosen one: {options if stop.kept_fp16 else '--precision int8'}"], file=file)
 
 
-def _stop(stop: Stop, layers: int, *, labeled: bool) -> list[str]:
+def _stop(stop: MixedGraph, layers: int, *, labeled: bool) -> list[str]:
     loss = _loss(stop.loss)
-    return [f"{len(stop.left)} of {layers}", *loss[: 2 if labeled else 1], stop.plan, "chosen" if stop.chosen else ""]
+    return [
+        f"{len(stop.kept_fp16)} of {layers}",
+        *loss[: 2 if labeled else 1],
+        stop.plan,
+        "chosen" if stop.chosen else "",
+    ]
 
 
 def _loss(loss: Loss) -> list[str]:

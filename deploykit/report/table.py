@@ -60,7 +60,7 @@ def _conditions(report: Report) -> dict[str, object]:
         "GPU": gpu.name if gpu else "none",
         "inputs": shared.inputs,
         "preprocessing": shared.preprocessing,
-        "INT8 from": shared.int8,
+        "INT8 calibration": shared.calibration,
         "copies": shared.copies,
     }
     if shared.stopped_by:
@@ -81,7 +81,7 @@ def _columns(report: Report, remarks: Mapping[str, list[str]]) -> list[Column]:
         ("mode", lambda row: row.mode or ""),
         ("batch", lambda row: str(row.batch) if row.mode else ""),
         ("state", lambda row: row.state + _marks(row, remarks)),
-        ("ms a batch, mean +/- sd", lambda row: _spread(row.per_batch_ms)),
+        ("ms per batch, mean +/- sd", lambda row: _spread(row.per_batch_ms)),
         ("median ms [95 % CI]", lambda row: "" if row.mode else _milliseconds(row.latency_ms)),
         ("device ms [95 % CI]", lambda row: _milliseconds(row.device_ms)),
         (f"time / {first.label}" if first else "", lambda row: _ratio(row, is_first=row is first)),
@@ -124,7 +124,7 @@ def _apart(rows: tuple[Row, ...]) -> list[str]:
     """Times that are no latency, in lines of their own."""
     cold = [f"{row.label} {row.cold_ms:.0f} ms" for row in rows if row.cold_ms is not None]
     built = [
-        f"{row.label} {row.build_seconds:.1f} s{' (cached)' if row.cache_hit else ''}"
+        f"{row.label} {row.build_seconds:.1f} s{' (cached)' if row.from_store else ''}"
         for row in rows
         if row.build_seconds is not None
     ]
@@ -136,7 +136,7 @@ def _limits(rows: tuple[Row, ...]) -> list[str]:
     """What each verdict was held to, once per limit."""
     limits: dict[str, list[str]] = {}
     for row in rows:
-        if isinstance(row.parity, ParityResult) and (said := row.parity.worst.precision_limit):
+        if isinstance(row.parity, ParityResult) and (said := row.parity.worst.precision_limit_text):
             limits.setdefault(said, []).append(row.label)
     return [f"Parity limit of {', '.join(names)}: {said}." for said, names in limits.items()] + _references(rows)
 
@@ -182,7 +182,7 @@ def _decimals(milliseconds: float) -> int:
 
 
 def _parity(parity: Parity | None) -> str:
-    """The figure of the worst output and the verdict: `36.3 dB pass`, `48.2 dB broken`, `99.8 % agree pass`."""
+    """Figure of the worst output, and the verdict: `36.3 dB pass`, `48.2 dB fail (collapsed)`, `99.8 % agree pass`."""
     if parity is None:
         return ""
     if not isinstance(parity, ParityResult):
@@ -191,4 +191,4 @@ def _parity(parity: Parity | None) -> str:
     figure = f"{worst.loss.sqnr_db:.1f} dB" if worst.loss else ""
     if worst.agreement:
         figure = f"{100 * worst.agreement.share:.1f} % agree"
-    return " ".join(filter(None, (figure, "broken" if worst.broken else parity.verdict)))
+    return " ".join(filter(None, (figure, "fail (collapsed)" if worst.broken else parity.verdict)))

@@ -43,7 +43,7 @@ class ExportResult(Document):
     checked_on: str | None
     seconds: Mapping[str, float]
     decision: FusionDecision | None = None
-    ledger: FusionReport | None = None
+    fusion_report: FusionReport | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +78,10 @@ class RepairResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildResult(Document):
-    """An engine. `typing` says what became of the graph's types, `plan` what was compiled, `reason` why it cannot run.
+    """An engine. `precision_report` says what became of the graph's types, `plan` what was compiled.
 
-    `decision`, `best` and `int8_layers` are the answers of the searches that were asked for; `defaults` has the options
-    that nobody gave.
+    `reason` says why it cannot run here. `decision`, `best` and `int8_layers` are the answers of the searches that were
+    asked for; `defaults` has the options that nobody gave.
     """
 
     model: str
@@ -92,7 +92,7 @@ class BuildResult(Document):
     backend: str
     flavour: str
     precision: str
-    target: tuple[str, ...]
+    targets: tuple[str, ...]
     batch: str
     tf32: bool
     inputs: tuple[str, ...]
@@ -100,7 +100,7 @@ class BuildResult(Document):
     onnx: Path
     typed_onnx: Path | None
     typed_digest: str | None
-    typing: TypingReport | None
+    precision_report: TypingReport | None
     overflow: OverflowResult | None
     repair: RepairResult | None
     calibration: CalibrationSource | None

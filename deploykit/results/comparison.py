@@ -17,8 +17,8 @@ class Conditions:
 
     `weights` says where they came from (`WeightsOrigin.facts`), `fusions` which rewrites the graphs have where those
     are not the default ones. `inputs` describes the timed input tensors, `preprocessing` how images became them and who
-    says so, `int8` what gave INT8 its ranges and its layers, `copies` whether transfers are inside the timed region,
-    `stopped_by` what ended the measurement.
+    says so, `calibration` what gave INT8 its ranges and its layers, `copies` whether transfers are inside the timed
+    region, `stopped_by` what ended the measurement.
 
     Under `bench --mode`: what one `step` does, its `loss` where it has one, and how many steps were burn-in and timed.
     """
@@ -33,7 +33,7 @@ class Conditions:
     fusions: str = ""
     inputs: str = ""
     preprocessing: str = ""
-    int8: str = ""
+    calibration: str = ""
     copies: str = ""
     stopped_by: str = ""
     rounds: int = 0

@@ -82,9 +82,9 @@ class TimeCost:
         return -1 if self.ci95.high < 1.0 else 1
 
     @property
-    def within_noise(self) -> bool:
-        """Whether the interval of the ratio covers 1, or there is none."""
-        return self.sign == 0
+    def within_noise(self) -> bool | None:
+        """Whether the interval of the ratio covers 1; None where there were too few rounds for an interval."""
+        return None if self.ci95 is None else self.ci95.covers(1.0)
 
     def __str__(self) -> str:
         said = f"[{self.ci95.low:.3f}, {self.ci95.high:.3f}]" if self.ci95 else "[too few rounds]"

@@ -10,7 +10,7 @@ from typing import Any
 
 from deploykit.codec import encode
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,7 @@ class BlockRuns:
 class Row:
     """`latency_ms` is host time of a synchronized run, `device_ms` the device's own clock; they are never mixed.
 
-    `cold_ms` is opening plus first run, `build_seconds` the build (of the stored engine when `cache_hit`).
+    `cold_ms` is opening plus first run, `build_seconds` the build (of the stored engine when `from_store`).
     `plan` is what was compiled, in figures. `parity` is None where there was nothing to compare: the row
     has no engine, or its command does not compare outputs.
 
@@ -64,7 +64,7 @@ class Row:
     note: str = ""
     typed_digest: str | None = None
     build_seconds: float | None = None
-    cache_hit: bool = False
+    from_store: bool = False
     cold_ms: float | None = None
     latency_ms: Latency | None = None
     device_ms: Latency | None = None

@@ -21,8 +21,8 @@ from deploykit.results.calibration import CalibrationResult, ShardResult
 from deploykit.results.comparison import Report
 from deploykit.results.document import to_json
 from deploykit.results.inspection import Inspection
+from deploykit.results.network import NetworkDocument
 from deploykit.results.sensitivity import Sensitivity
-from deploykit.summary.rows import NetworkDocument
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DOCUMENTS: Mapping[str, type] = {

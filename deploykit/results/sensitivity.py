@@ -27,10 +27,10 @@ class LayerLoss:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class MixedGraph:
     """A mixed graph: `left` layers in FP16, what is lost then, and its plan in words, or why it has none."""
 
-    left: tuple[str, ...]
+    kept_fp16: tuple[str, ...]
     loss: Loss
     plan: str
     chosen: bool = False
@@ -38,22 +38,25 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sensitivity(Document):
-    """The layers, the most sensitive first. `stops` are the mixed graphs, those of the search for a limit last."""
+    """Layers, the most sensitive first, and mixed graphs, those with fewer layers in FP16 first.
+
+    `measured_on` says on which images the losses were measured, `plan_cost_by` how plans are compared.
+    """
 
     model: str
     weights: str
     weights_digest: str | None
     weights_notes: tuple[str, ...]
-    images: int
+    calibration_images: int
     data: str
     preprocessing: PreparationFacts | None
-    judged_by: str
-    objective: str
+    measured_on: str
+    plan_cost_by: str
     method: str
     layers: tuple[LayerLoss, ...]
-    stops: tuple[Stop, ...]
+    mixed_graphs: tuple[MixedGraph, ...]
 
     @property
-    def chosen(self) -> Stop | None:
+    def chosen(self) -> MixedGraph | None:
         """The mixed graph that reaches the aim; None where no limit was given."""
-        return next((stop for stop in self.stops if stop.chosen), None)
+        return next((graph for graph in self.mixed_graphs if graph.chosen), None)

@@ -7,6 +7,6 @@ here.
 """
 
 from deploykit.summary.cost_law import depthwise_costs
-from deploykit.summary.rows import BlockCost, Convolution, LayerRow, NetworkSummary, Summary
+from deploykit.summary.rows import BlockCost, Convolution, LayerRow, Summary
 
-__all__ = ["BlockCost", "Convolution", "LayerRow", "NetworkSummary", "Summary", "depthwise_costs"]
+__all__ = ["BlockCost", "Convolution", "LayerRow", "Summary", "depthwise_costs"]

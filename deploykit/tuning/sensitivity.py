@@ -33,7 +33,7 @@ from deploykit.precision.int8.preconditions import require_plain
 from deploykit.precision.int8.quantize import quantize
 from deploykit.precision.int8.weighted import weighted_ops
 from deploykit.results.calibration import CalibrationSource
-from deploykit.results.sensitivity import LayerLoss, Loss, Sensitivity, Stop
+from deploykit.results.sensitivity import LayerLoss, Loss, MixedGraph, Sensitivity
 from deploykit.spec import (
     TENSORRT,
     BuildSpec,
@@ -204,14 +204,14 @@ class _SensitivitySearch:
         return Sensitivity(
             model=trials.exported.model.label,
             **trials.exported.weights.facts(),
-            images=trials.table.images,
+            calibration_images=trials.table.images,
             data=trials.calibration.table or trials.calibration.data,
             preprocessing=trials.calibration.preprocessing,
-            judged_by=trials.feeds[2],
-            objective=self._pricing.objective,
+            measured_on=trials.feeds[2],
+            plan_cost_by=self._pricing.objective,
             method=trials.table.method,
             layers=tuple(found),
-            stops=self._stops(sets, chosen),
+            mixed_graphs=self._mixed_graphs(sets, chosen),
         )
 
     def _prefix(self, order: Sequence[str]) -> int:
@@ -248,14 +248,14 @@ class _SensitivitySearch:
     def _pricing(self) -> PlanCostModel:
         return PlanCostModel(self.trials.spec, self.gpu)
 
-    def _stops(self, sets: list[frozenset[str]], chosen: frozenset[str] | None) -> tuple[Stop, ...]:
+    def _mixed_graphs(self, sets: list[frozenset[str]], chosen: frozenset[str] | None) -> tuple[MixedGraph, ...]:
         wanted = sorted({*sets, *({chosen} if chosen is not None else ())}, key=lambda left: (len(left), sorted(left)))
-        stops: list[Stop] = []
+        graphs: list[MixedGraph] = []
         for left in wanted:
-            self.trials.workspace.progress("compile mixed graphs", len(stops), len(wanted))
+            self.trials.workspace.progress("compile mixed graphs", len(graphs), len(wanted))
             loss = self.trials.loss(left)
-            stops.append(Stop(tuple(sorted(left)), loss, self._plan(left), left == chosen))
-        return tuple(stops)
+            graphs.append(MixedGraph(tuple(sorted(left)), loss, self._plan(left), left == chosen))
+        return tuple(graphs)
 
     def _plan(self, left: frozenset[str]) -> str:
         spec = replace(self.trials.spec, policy=self.trials.policy(left, Precision.FP16))

@@ -41,7 +41,7 @@ def export_result(
         checked_on=checked_on if checked and checked.images else None,
         seconds=dict(workspace.seconds),
         decision=decision,
-        ledger=report,
+        fusion_report=report,
     )
 
 
@@ -64,7 +64,7 @@ def build_result(
         backend=engine.backend,
         flavour=engine.flavour,
         precision=engine.precision.value,
-        target=tuple(map(str, spec.targets)),
+        targets=tuple(map(str, spec.targets)),
         batch=str(spec.batch),
         tf32=spec.tf32,
         inputs=tuple(map(str, engine.inputs)),
@@ -72,7 +72,7 @@ def build_result(
         onnx=built.exported.path,
         typed_onnx=typed.graph.path if typed else None,
         typed_digest=engine.typed_digest,
-        typing=typed.report if typed else None,
+        precision_report=typed.report if typed else None,
         overflow=overflow,
         repair=typed.repair if typed else None,
         calibration=typed.calibration if typed else None,

@@ -63,8 +63,8 @@ def _feeds(exported: Exported) -> list[Feed]:
 def _unchecked(exported: Exported, reason: str) -> ParityResult:
     outputs = tuple(
         OutputParity(
-            output.name, "engine", "inconclusive", f"not checked: {reason}", precision_limit="", floor=math.nan
+            output.name, "engine", "inconclusive", f"not checked: {reason}", precision_limit_text="", floor=math.nan
         )
         for output in exported.outputs
     )
-    return ParityResult(outputs, images=0, reference="none", weights="given weights")
+    return ParityResult(outputs, images=0, reference="none", weights_kind="given weights")

@@ -155,7 +155,7 @@ def _conditions(
         fusions=request.fusions or said,
         inputs=inputs.describe(jobs, machine.cpu.cache_bytes) if inputs else "",
         preprocessing=inputs.preparation if inputs else "",
-        int8=inputs.int8 if inputs else "",
+        calibration=inputs.int8 if inputs else "",
         copies="none inside the timed region (inputs and outputs are bound)" if measurement else "",
         stopped_by=measurement.stopped_by if measurement else "",
         rounds=measurement.rounds if measurement else 0,

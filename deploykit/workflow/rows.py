@@ -127,7 +127,7 @@ def row_of(row: BuiltRow | RefusedRow, *, failure: DeploykitError | None = None,
         note="; ".join(_notes(row)),
         typed_digest=engine.typed_digest if engine else None,
         build_seconds=built.seconds if built else None,
-        cache_hit=built.hit if built else False,
+        from_store=built.hit if built else False,
         plan=engine.plan if engine else None,
         parity=row.parity if isinstance(row, RefusedRow) else parity,
     )

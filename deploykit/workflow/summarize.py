@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from deploykit.io.loader import read_onnx
+from deploykit.results.network import NetworkSummary
 from deploykit.spec import ModelSpec
-from deploykit.summary import BlockCost, NetworkSummary, Summary, depthwise_costs
+from deploykit.summary import BlockCost, Summary, depthwise_costs
 from deploykit.zoo import registry
 
 

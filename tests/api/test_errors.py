@@ -24,7 +24,11 @@ IMAGE = np.zeros((1, 3, 8, 8), np.float32)
         (lambda: dk.zoo("mobilenet", width_mult="a"), dk.UsageError, "width_mult 'a' is not a number"),
         (lambda: dk.zoo("lenet5", preprocess=3), dk.UsageError, "preprocess is a int"),
         (lambda: dk.zoo("lenet5", input_shape=3), dk.UsageError, "3 is not the shape of an input"),
-        (lambda: dk.from_factory("a:b", input_shape=(3, 8, 8), arguments=[3]), dk.UsageError, "arguments is a list"),
+        (
+            lambda: dk.from_factory("a:b", input_shape=(3, 8, 8), factory_args=[3]),
+            dk.UsageError,
+            "factory_args is a list",
+        ),
         (lambda: dk.from_module(lambda x: x, example=IMAGE), dk.UsageError, "a function is not an nn.Module"),
         (lambda: dk.from_module(Identity, example=IMAGE), dk.UsageError, "a type is not an nn.Module"),
         (lambda: dk.from_module(Identity(), example=IMAGE, seed=None), dk.UsageError, "seed None is not a whole"),

@@ -28,7 +28,7 @@ def test_the_graph_says_what_it_is(lenet):
     assert [str(each) for each in lenet.outputs] == ["logits float32[batch, 10]"]
     assert lenet.check.verdict == "pass"
     assert lenet.weights.random
-    assert {"remove_no_ops", "fold_batchnorm"} <= {each.name for each in lenet.ledger}
+    assert {"remove_no_ops", "fold_batchnorm"} <= {each.name for each in lenet.passes}
     lenet.raise_if_failed()
     assert json.loads(lenet.to_json())["digest"] == lenet.digest
 
@@ -111,7 +111,7 @@ def test_inspect_reads_the_plan_of_an_engine_and_of_a_network(compiled, shared_s
     found = dk.inspect(compiled, target="rtx4090")
     assert found.plan == compiled.plan
     assert found.roofline.gpu.name == "rtx4090"
-    beside = dk.inspect("lenet5", beside="fp16", target="sm_89", store=shared_store)
+    beside = dk.inspect("lenet5", diff="fp16", target="sm_89", store=shared_store)
     assert beside.diff is not None
 
 
@@ -155,7 +155,7 @@ def test_a_file_and_a_function_are_networks(lenet, expected, shared_store):
         engine = dk.build(network, backend="ort", store=shared_store)
         with dk.open(engine) as session:
             np.testing.assert_allclose(session.run({"images": IMAGES})["logits"], expected, rtol=1e-5, atol=1e-5)
-    model = dk.from_factory("live_networks:Small", input_shape=(3, 12, 12), arguments={"classes": 2})
+    model = dk.from_factory("live_networks:Small", input_shape=(3, 12, 12), factory_args={"classes": 2})
     graph = dk.export(model, store=shared_store)
     assert str(graph.outputs[0]) == "logits float32[batch, 2]"
     assert not graph.weights.random

@@ -42,9 +42,9 @@ def test_float32_reads_float_and_every_weighted_node_is_accounted_for(tmp_path):
     assert len(compiled.content) == plan.engine_bytes > 10_000
     assert 0 < compiled.seconds < 60
     assert plan.weighted_reads == {"Float": 3}
-    assert (plan.weighted_accounted, plan.weighted_nodes) == (3, 3)
+    assert (plan.weighted_matched, plan.weighted_nodes) == (3, 3)
     assert plan.other_precision == {}
-    assert plan.unaccounted == ()
+    assert plan.unmatched == ()
 
 
 def test_a_convolution_left_in_float_is_named_in_an_fp16_plan(tmp_path):

@@ -116,8 +116,8 @@ def test_equal_rows_are_within_noise_and_unequal_ones_are_not():
     assert not any(verdicts[12])
 
 
-def test_without_an_interval_nothing_is_within_noise():
-    assert not Ratio(1.0, None, 3).within_noise
+def test_without_an_interval_noise_is_not_judged():
+    assert Ratio(1.0, None, 3).within_noise is None
 
 
 def test_only_rounds_that_both_rows_have_are_paired():

@@ -118,7 +118,7 @@ def test_build_compiles_and_then_finds_the_engine(run, image_folder, precision):
     assert first["runs_here"] is False
     assert "GPU" in first["reason"]
     plan = first["plan"]
-    assert plan["weighted_accounted"] == plan["weighted_nodes"] > 5
+    assert plan["weighted_matched"] == plan["weighted_nodes"] > 5
     kind = {"fp32": "Float", "fp16": "Half", "int8": "Int8"}[precision]
     assert plan["weighted_reads"].get(kind, 0) + len(plan["other_precision"]) == plan["weighted_nodes"]
 
@@ -126,7 +126,7 @@ def test_build_compiles_and_then_finds_the_engine(run, image_folder, precision):
 def test_a_stored_engine_keeps_the_seconds_of_its_build(run, image_folder):
     verify = ["verify", "test_convnet", "--backends", "trt", "--data", image_folder, "--json"]
     rows = [json.loads(run(*verify).stdout)["rows"][0] for _ in range(2)]
-    assert rows[1]["cache_hit"]
+    assert rows[1]["from_store"]
     assert rows[1]["build_seconds"] == rows[0]["build_seconds"] > 0.01
 
 
@@ -163,7 +163,7 @@ def test_verify_has_an_honest_row_for_everything_asked(run, image_folder):
         "--data", image_folder, "--json",
     )  # fmt: skip
     report = json.loads(done.stdout)
-    assert report["schema_version"] == 1
+    assert report["schema_version"] == 2
     rows = {(row["backend"], row["precision"]): row for row in report["rows"]}
     assert set(rows) == {(name, kind) for name in ("torch", "ort", "trt") for kind in ("fp32", "fp16", "int8")}
     assert done.returncode == 0, [row["parity"].get("reason") for row in rows.values()]

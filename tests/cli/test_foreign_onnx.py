@@ -227,7 +227,7 @@ def test_a_shipped_graph_with_weights_goes_all_the_way(run, own_store, tmp_path,
             built = run("build", path, "--batch", "1", "--precision", precision, "--json", store=own_store)
             assert built.returncode == 0, built.stderr
             plan = json.loads(built.stdout)["plan"]
-            assert plan["weighted_accounted"] == plan["weighted_nodes"] > 0
+            assert plan["weighted_matched"] == plan["weighted_nodes"] > 0
         verified = run("verify", path, "--backends", "ort,trt", "--precision", "fp32,fp16", "--json", store=own_store)
         assert verified.returncode == 0, verified.stdout + verified.stderr
         assert {row["parity"]["verdict"] for row in rows_of(verified).values()} == {"pass"}

@@ -68,7 +68,7 @@ def test_auto_keeps_what_pays_and_the_ledger_shows_why(run):
     assert "roofline of rtx4090: a lower bound, not a measured time" in decision["objective"]
     assert batchnorms(found["onnx"]) == 1
     assert found["check"]["verdict"] == "pass"
-    line = next(line for line in found["ledger"]["lines"] if line["name"] == "fold_batchnorm")
+    line = next(line for line in found["fusion_report"]["lines"] if line["name"] == "fold_batchnorm")
     assert (line["kept"], line["sites"]) == (6, 7)
     assert line["plan"]["all_sites"]["bytes_moved"] > line["plan"]["with"]["bytes_moved"]
     assert "at all 7: costs more, " in line["verdict"]

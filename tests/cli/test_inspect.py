@@ -100,7 +100,7 @@ def test_an_onnx_file_of_the_users(run, tmp_path):
     assert run("export", "test_mobilenet", "--no-check", "-o", path).returncode == 0
     found = answer(run("inspect", path, "--precision", "fp16", "--json"))
     assert found["title"] == "mine, fp16"
-    assert found["summary"]["weighted_accounted"] == found["summary"]["weighted_nodes"] > 0
+    assert found["summary"]["weighted_matched"] == found["summary"]["weighted_nodes"] > 0
 
 
 def test_the_page_is_written_whole(run, engine, tmp_path):

@@ -17,7 +17,7 @@ def test_a_policy_reaches_the_engine_and_the_audit(run, image_folder):
     asked = ["test_mobilenet", *RTX, "--data", image_folder, "--int8-policy", "no-depthwise,rest=fp16"]
     found = answer(run("build", *asked, "--json"))
     assert set(found["plan"]["weighted_reads"]) == {"Half", "Int8"}
-    left = {item["node"]: item["reason"] for item in found["typing"]["excluded"]}
+    left = {item["node"]: item["reason"] for item in found["precision_report"]["excluded"]}
     assert left
     assert set(found["plan"]["other_precision"]) == set(left)
     audit = answer(run("inspect", *asked, "--json"))["audit"]["nodes"]
@@ -111,7 +111,7 @@ def test_biases_are_corrected_where_the_rest_is_fp16(run, image_folder):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["repair"]["correction"]["kept"]
-    assert found["typing"]["rest"]["half_nodes"] > 0
+    assert found["precision_report"]["rest"]["half_nodes"] > 0
 
 
 def test_a_table_is_of_the_graph_that_equalization_makes(run, image_folder, tmp_path):
@@ -147,10 +147,10 @@ def test_wrong_requests_for_sensitivity_name_the_fix(run, arguments, said):
 def test_a_mixed_graph_is_found_and_can_be_pasted(run, image_folder):
     common = ["test_resnet", "--data", image_folder]
     plain = answer(run("calibrate", *common, "--sensitivity", "--json"))
-    floor = plain["stops"][0]["loss"]["sqnr_db"]
+    floor = plain["mixed_graphs"][0]["loss"]["sqnr_db"]
     done = run("calibrate", *common, "--sensitivity", "--min-sqnr", f"{floor + 2:.1f}")
     assert done.returncode == 0, done.stderr
     options = done.stdout.split("To build the chosen one: ")[1].split()
     built = answer(run("build", *common, *RTX, *options, "--json"))
-    assert {item["node"] for item in built["typing"]["excluded"]} == set(options[3::2])
+    assert {item["node"] for item in built["precision_report"]["excluded"]} == set(options[3::2])
     assert set(built["plan"]["weighted_reads"]) == {"Half", "Int8"}

@@ -56,7 +56,7 @@ def test_build_warns_with_the_option_and_the_option_cures(run, network):
     assert "4 of 7 nodes stay in float32 (square: --keep-fp32 square, ...)" in row["note"]
     cured = run("build", network, *RTX, *asked, "--json")
     assert "warning: float16 overflow" not in cured.stderr
-    typing = answer(cured)["typing"]
+    typing = answer(cured)["precision_report"]
     assert [item["node"] for item in typing["float32"]] == found["overflow"]["keep_fp32"]
     assert typing["float32"][0]["reason"] == "--keep-fp32 square"
     assert answer(cured)["typed_digest"] != found["typed_digest"]
@@ -100,7 +100,7 @@ def test_a_clamped_bound_is_said_in_words_and_in_json(run, tmp_path):
     g (float[N, 3, 8, 8] x) => (float[N, 3, 8, 8] y) <float lo = {0.0}, float hi = {3.4e38}> { y = Clip (x, lo, hi) }"""
     onnx.save(onnx.parser.parse_model(text), tmp_path / "clip.onnx")
     built = ("build", tmp_path / "clip.onnx", *RTX)
-    (note,) = answer(run(*built, "--json"))["typing"]["clamped"]
+    (note,) = answer(run(*built, "--json"))["precision_report"]["clamped"]
     assert (note["value"], note["stored"], note["why"]) == ("hi", "inf", "no bound")
     assert "3.4e+38 in hi is stored as inf: no bound" in " ".join(run(*built).stdout.split())
 
@@ -112,4 +112,4 @@ def test_beside_int8_the_rest_is_looked_at_too(run, network):
     keep = [part for name in found["overflow"]["keep_fp32"] for part in ("--keep-fp32", name)]
     cured = answer(run(*asked, *keep, "--json"))
     assert cured["overflow"]["first"] is None
-    assert len(cured["typing"]["rest"]["float32"]) == 4
+    assert len(cured["precision_report"]["rest"]["float32"]) == 4

@@ -73,7 +73,7 @@ def test_depth_around_an_offset_is_judged_by_what_varies(verify):
     half = rows["ort", "fp16"]
     assert (half["verdict"], half["broken"]) == ("fail", True)
     assert half["sqnr_db"] > 60
-    assert half["reason"].startswith("broken: ")
+    assert half["reason"].startswith("values collapsed: ")
     assert "1 distinct value is left of " in half["reason"]
 
 

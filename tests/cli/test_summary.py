@@ -33,7 +33,7 @@ def test_the_table_names_network_paper_deviations_layers_and_totals(run):
 def test_json_has_the_same_rows_totals_and_card(run):
     done = run("summary", "test_resnet", "--json")
     found = json.loads(done.stdout)
-    assert found["schema_version"] == 1
+    assert found["schema_version"] == 2
     assert found["input"] == [3, 32, 32]
     card = cards()["test_resnet"]
     assert found["totals"] == {

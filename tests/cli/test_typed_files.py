@@ -63,8 +63,8 @@ def test_a_quantized_file_is_its_own_int8_graph(run, quantized):
     assert found["typed_onnx"] == found["onnx"]
     assert found["calibration"] is None
     assert "quantized by its author, not calibrated" in found["note"]
-    assert found["typing"]["quantized"] == ["first"]
-    assert [item["node"] for item in found["typing"]["excluded"]] == ["last"]
+    assert found["precision_report"]["quantized"] == ["first"]
+    assert [item["node"] for item in found["precision_report"]["excluded"]] == ["last"]
     assert found["plan"]["weighted_reads"] == {"Float": 1, "Int8": 1}
     assert found["plan"]["other_precision"] == {"last": "Float"}
 
@@ -112,7 +112,7 @@ def test_a_quantized_file_is_judged_by_all_images_since_none_calibrates_it(run, 
 def test_a_float16_file_is_float16_under_either_name(run, half):
     whole = built(run, half, "fp16")
     assert "float16 by its author" in whole["note"]
-    assert whole["typing"]["elements"] == 0
+    assert whole["precision_report"]["elements"] == 0
     assert "computes in float16" in built(run, half, "fp32")["note"]
     done = run("build", half, "--backend", "trt-rtx", "--precision", "int8", "--data", "noise")
     assert done.returncode == 2

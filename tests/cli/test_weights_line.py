@@ -153,4 +153,4 @@ def test_a_plan_s_kernels_add_up_and_a_node_without_one_is_explained(run, folder
     text = run(*asked, path=folder).stdout
     (line,) = (line for line in text.splitlines() if line.startswith("kernels"))
     assert sum(int(count) for count in re.findall(r"(\d+) [a-z]", line)) == plan["kernels"]
-    assert ("small ones are computed inside generated kernels" in text) == bool(plan["unaccounted"])
+    assert ("small ones are computed inside generated kernels" in text) == bool(plan["unmatched"])

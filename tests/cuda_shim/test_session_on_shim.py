@@ -407,7 +407,7 @@ def test_full_tensorrt_builds_with_a_plan(driver, tmp_path, monkeypatch, text, p
     assert engine.layers.targets == (str(find_gpu().capability),)
     assert {tensor.shape[0] for layer in engine.layers.layers for tensor in layer.inputs} == {batch}
     assert engine.plan.weighted_reads == reads
-    assert engine.plan.weighted_accounted == engine.plan.weighted_nodes == sum(reads.values())
+    assert engine.plan.weighted_matched == engine.plan.weighted_nodes == sum(reads.values())
     assert not any(driver.alive().values())
 
 

@@ -123,7 +123,7 @@ def test_whole_numbers_that_float32_itself_gets_wrong_judge_nothing(precision, o
     float32 = np.where(exact < of * 3 // 4, exact + 1, exact)
     found = judge({"y": exact + 1}, {"y": exact + 1}, Reference({"y": exact}, {"y": float32}, ""), limits_of(precision))
     assert found.verdict == "inconclusive"
-    assert "float32 itself agrees with float64 in 25.0% only" in found.reason
+    assert "float32 itself agrees with float64 in 25.0 % only" in found.reason
 
 
 @pytest.mark.parametrize("precision", list(Precision))

@@ -59,7 +59,7 @@ def test_a_real_log(name):
         wanted["scratch_bytes"],
     )
     assert Counter(plan.weighted.values()) == wanted["weighted"]
-    assert (found.weighted_reads, found.unaccounted, found.other_precision) == (wanted["weighted_reads"], (), {})
+    assert (found.weighted_reads, found.unmatched, found.other_precision) == (wanted["weighted_reads"], (), {})
 
 
 CLASSIFIER = r"^(Name: __myl_FcAdd\w*_)31, "

@@ -135,7 +135,7 @@ def test_both_forms_give_the_same_figures(form):
     assert found.kernels == 4
     assert found.kinds == {"CaskConvolution": 1, "CaskGemmConvolution": 1, "NoOp": 1, "Reformat": 1, "fusion": 1}
     assert found.weighted_reads == {"Half": 3}
-    assert (found.weighted_accounted, found.weighted_nodes, found.unaccounted) == (3, 3, ())
+    assert (found.weighted_matched, found.weighted_nodes, found.unmatched) == (3, 3, ())
     assert (found.weights_bytes, found.activation_bytes, found.scratch_bytes) == (None, None, None)
 
 

@@ -61,7 +61,7 @@ def test_weighted_nodes_by_what_they_read():
     found = plan()
     assert weighted_nodes(GOLDEN) == {"conv1": "Conv", "conv2": "Conv"}
     assert found.weighted_reads == {"Float": 1, "Int8": 1}
-    assert (found.weighted_accounted, found.weighted_nodes) == (2, 2)
+    assert (found.weighted_matched, found.weighted_nodes) == (2, 2)
     assert found.other_precision == {"conv1": "Float"}
     assert plan(precision=Precision.FP32).other_precision == {"conv2": "Int8"}
 
@@ -74,8 +74,8 @@ def test_a_pointwise_kernel_that_carries_a_convolutions_name_is_not_that_convolu
 
 def test_a_weighted_node_that_no_layer_claims_is_named():
     found = plan(with_line(r"(Name: conv2_.*)\[ONNX Layer: conv2\]", r"\1[ONNX Layer: relu1]"))
-    assert found.unaccounted == ("conv2",)
-    assert found.weighted_accounted == 1
+    assert found.unmatched == ("conv2",)
+    assert found.weighted_matched == 1
 
 
 def test_fused_nodes_are_told_apart_and_a_suffix_is_not_part_of_a_name():

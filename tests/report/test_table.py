@@ -51,10 +51,10 @@ def plan(kernels, mb_moved, engine_mb):
         activation_bytes=None,
         scratch_bytes=None,
         weighted_nodes=0,
-        weighted_accounted=0,
+        weighted_matched=0,
         weighted_reads={},
         other_precision={},
-        unaccounted=(),
+        unmatched=(),
     )
 
 
@@ -132,7 +132,7 @@ def test_the_whole_table_in_plain_text():
         row("torch", "int8", "unavailable", reason="eager PyTorch has no INT8 path here"),
         row("trt", "fp16", "built", flavour=rtx, reason=NO_GPU, build_seconds=0.4,
             plan=plan(58, 518.4, 51.2)),
-        row("trt", "int8", "built", flavour=rtx, reason=NO_GPU, build_seconds=0.6, cache_hit=True,
+        row("trt", "int8", "built", flavour=rtx, reason=NO_GPU, build_seconds=0.6, from_store=True,
             typed_digest="8c11d2aabbbbbbbb", plan=plan(106, 946.0, 26.1)),
     )  # fmt: skip
     assert found == SNAPSHOT
@@ -150,10 +150,10 @@ GPU     none
 inputs  noise
 torch   torch 2.15.0 (cpu)
 
-                                                                                images
-backend  precision  mode              batch  state     ms a batch, mean +/- sd      /s  steps
----------------------------------------------------------------------------------------------
-torch    fp32       forward-backward     32  measured  1779.6 +/- 43.2            18.0    100
+                                                                                  images
+backend  precision  mode              batch  state     ms per batch, mean +/- sd      /s  steps
+-----------------------------------------------------------------------------------------------
+torch    fp32       forward-backward     32  measured  1779.6 +/- 43.2              18.0    100
 
 Every timed step counts; --json has each of them, and the burn-in.
 """
@@ -297,9 +297,9 @@ def test_what_a_verdict_was_held_to_is_said_once_per_limit():
 
 
 def test_values_that_collapsed_are_broken_whatever_the_figure():
-    reason = "broken: out[channel 4:6]: the engine: 1 distinct value is left of 900"
+    reason = "values collapsed: out[channel 4:6]: the engine: 1 distinct value is left of 900"
     text = shown(row(precision="int8", parity=parity("fail", 48.3, reason, broken=True)))
-    assert "48.3 dB broken" in text
+    assert "48.3 dB fail (collapsed)" in text
     assert f"[1] ort int8: parity fail: {reason}" in text
 
 

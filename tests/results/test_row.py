@@ -26,10 +26,10 @@ PLAN = PlanSummary(
     activation_bytes=None,
     scratch_bytes=None,
     weighted_nodes=2,
-    weighted_accounted=2,
+    weighted_matched=2,
     weighted_reads={"Half": 2},
     other_precision={},
-    unaccounted=(),
+    unmatched=(),
 )
 
 

@@ -44,8 +44,8 @@ def poisoned(workspace, exported, spec, tmp_path_factory):
 
 
 def test_every_layer_alone_loses_less_than_all_together(plain):
-    together = plain.stops[0]
-    assert together.left == ()
+    together = plain.mixed_graphs[0]
+    assert together.kept_fp16 == ()
     assert all(layer.loss.sqnr_db > together.loss.sqnr_db for layer in plain.layers)
     assert len({layer.node for layer in plain.layers}) == len(plain.layers) > 5
     assert {layer.kind for layer in plain.layers} >= {"depthwise", "pointwise", "dense"}
@@ -57,22 +57,24 @@ def test_every_layer_alone_loses_less_than_all_together(plain):
 def test_errors_of_layers_add_up(plain):
     """Their powers, roughly: what the mixed graph rests on."""
     parts = sum(10 ** (-layer.loss.sqnr_db / 10) for layer in plain.layers)
-    assert -10 * np.log10(parts) == pytest.approx(plain.stops[0].loss.sqnr_db, abs=3)
+    assert -10 * np.log10(parts) == pytest.approx(plain.mixed_graphs[0].loss.sqnr_db, abs=3)
 
 
 def test_a_planted_layer_is_the_only_one_that_is_left(workspace, exported, poisoned, plain):
     victim, spec = poisoned
-    aim = Aim(min_sqnr=plain.stops[0].loss.sqnr_db - 1)
+    aim = Aim(min_sqnr=plain.mixed_graphs[0].loss.sqnr_db - 1)
     found = measure(workspace, exported, spec, aim=aim, images=4, gpu=None)
     assert found.layers[0].node == victim
-    assert found.chosen.left == (victim,)
-    assert found.chosen.loss.sqnr_db >= aim.min_sqnr > found.stops[0].loss.sqnr_db
+    assert found.chosen.kept_fp16 == (victim,)
+    assert found.chosen.loss.sqnr_db >= aim.min_sqnr > found.mixed_graphs[0].loss.sqnr_db
     assert "kernels" in found.chosen.plan
 
 
 def test_an_aim_that_all_of_int8_meets_leaves_nothing(workspace, exported, spec, plain):
-    found = measure(workspace, exported, spec, aim=Aim(min_sqnr=plain.stops[0].loss.sqnr_db - 0.1), images=4, gpu=None)
-    assert found.chosen.left == ()
+    found = measure(
+        workspace, exported, spec, aim=Aim(min_sqnr=plain.mixed_graphs[0].loss.sqnr_db - 0.1), images=4, gpu=None
+    )
+    assert found.chosen.kept_fp16 == ()
 
 
 def test_what_cannot_be_reached_or_measured_is_refused(workspace, exported, spec):

@@ -74,8 +74,8 @@ def test_int8_is_calibrated_on_other_images_than_it_is_judged_by(workspace, ask,
     spec = replace(asked.spec, data=image_folder, policy=policy, calibration=calibration)
     report = verify(workspace, replace(asked, spec=spec))
     (row,) = report.rows
-    assert report.conditions.int8.startswith("percentile 99.9 over 2 inputs: ")
-    assert report.conditions.int8.endswith("; layers: min-channels=2")
+    assert report.conditions.calibration.startswith("percentile 99.9 over 2 inputs: ")
+    assert report.conditions.calibration.endswith("; layers: min-channels=2")
     assert row.state == "measured"
     assert row.typed_digest
     assert row.parity.verdict == "fail"  # it computes no network

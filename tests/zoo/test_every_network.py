@@ -58,5 +58,5 @@ def test_a_network_is_exported_checked_run_and_compiled(name, workspace):
     for precision, kind in READS.items():
         plan = build(workspace, BuildSpec(model, precision), get_backend("trt-rtx")).engine.plan
         weighted = [node for node in graph.node if node.op_type in {"Conv", "Gemm"}]
-        assert plan.weighted_accounted == plan.weighted_nodes == len(weighted)
+        assert plan.weighted_matched == plan.weighted_nodes == len(weighted)
         assert plan.weighted_reads == {kind: len(weighted)}
