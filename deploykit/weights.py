@@ -32,7 +32,7 @@ def load_network(model: ModelSpec, *, training: bool = False) -> Loaded:
         module, notes = own_module(model, training=training)
         drawn = (f"--seed {model.seed} reaches what its function draws at random, not what it loads",)
         said = drawn if model.seed and not model.live else ()
-        return Loaded(model, module, WeightsOrigin(kind="own", notes=(*notes, *said)))
+        return Loaded(model, module, WeightsOrigin(kind="own", live=bool(model.live), notes=(*notes, *said)))
     origin = WeightsOrigin(kind="random", seed=model.seed, taken_over=model.init_from or "")
     if model.weights is not None:
         origin = replace(origin, kind="file", file=model.weights.name)

@@ -41,7 +41,7 @@ def load_module(model: ModelSpec, weights: Path, *, training: bool = False) -> "
 
 
 def load_checkpoint(model: ModelSpec, weights: Path, *, training: bool = False) -> Loaded:
-    """The network with every tensor from the table in `weights` that fits it (see `checkpoint.fit`).
+    """The network with every tensor from the state dict in `weights` that fits it (see `checkpoint.fit`).
 
     Names and shapes must match one to one behind a prefix; only BatchNorm's `num_batches_tracked` and copies of tied
     weights may be absent, and auxiliary heads may be there or not. With `training` the network has its heads; a head
@@ -49,7 +49,7 @@ def load_checkpoint(model: ModelSpec, weights: Path, *, training: bool = False) 
     float32. Where a zoo network's head or first convolution has other sizes in the file, the network gets them, unless
     `model` says otherwise.
 
-    Where several tables fit, `model.weights_key` names the one that is meant; without it the raw weights are taken, and
+    Where several state dicts fit, `model.weights_key` names one; without it the raw weights are taken, and
     the origin warns. Raises CheckpointMismatch with the closest table and the first names that are missing, extra,
     misshapen, not of a float type or not finite; and whatever `loader.read_checkpoint` and `registry.card_of` raise.
     """
@@ -202,7 +202,7 @@ def _read_size(shape: tuple[int, ...], wanted: tuple[int, ...], axis: int) -> in
 def _chosen(
     model: ModelSpec, weights: Path, fitting: list[PrefixMatch], wanted: Wanted, stored: "Mapping[str, StoredTensor]"
 ) -> tuple[PrefixMatch, tuple[str, ...]]:
-    """The table that is meant, and a warning where others fit as well. Raises CheckpointMismatch where none fits."""
+    """The state dict to load, and a warning where others fit as well. Raises CheckpointMismatch where none fits."""
     usable = [one for one in fitting if one.fits and (model.weights_key or not one.for_training)]
     if not usable:
         raise _mismatch(model, weights, fitting, wanted, stored)
@@ -219,7 +219,7 @@ def _chosen(
     listed = ", ".join(one.where + (" (averaged)" if one.averaged else "") for one in usable)
     others = " or ".join(f"--weights-key {one.where}" for one in usable if one is not chosen_one)
     return chosen_one, (
-        f"{weights.name} holds {len(usable)} sets of weights that fit: {listed}; {chosen_one.where} is taken, "
+        f"{weights.name} holds {len(usable)} state dicts that fit: {listed}; {chosen_one.where} is taken, "
         f"the others with {others}",
     )
 
@@ -227,7 +227,7 @@ def _chosen(
 def _mismatch(
     model: ModelSpec, weights: Path, closest: list[PrefixMatch], wanted: Wanted, stored: "Mapping[str, StoredTensor]"
 ) -> CheckpointMismatch:
-    """How the closest table differs from the network."""
+    """How the closest state dict differs from the network."""
     one = closest[0] if closest else nothing(wanted, stored)
     if one.for_training and one.fits:
         return CheckpointMismatch(
@@ -295,7 +295,7 @@ def _converted(kinds: set[str]) -> Iterator[str]:
 
 def _idle_seed(model: ModelSpec) -> Iterator[str]:
     if model.seed:
-        yield f"--seed {model.seed} changes none of them"
+        yield f"--seed {model.seed} has no effect on these weights"
 
 
 def _hint(model: ModelSpec, stored: "Mapping[str, StoredTensor]") -> str:

@@ -72,7 +72,7 @@ def zoo(
         name: The network's name, such as `"resnet50"`.
         weights: A checkpoint file, `"torchvision"` for the published weights of torchvision, or None for random
             weights drawn from `seed`.
-        weights_key: Which table of the checkpoint to load where several fit, such as `"model_ema"`.
+        weights_key: Which state dict of the checkpoint to load where several fit, such as `"model_ema"`.
         num_classes: Size of the output; None takes the checkpoint's, else the network's own.
         in_channels: Channels of the images; None takes the checkpoint's, else the network's own.
         init_from: VGG only: the network whose layers initialize this one, as in the paper.
@@ -134,7 +134,7 @@ def from_factory(
         input_range: Numbers that an input may hold where they are not images: `"ids=0:30000"`.
         factory_args: Keyword arguments that the function is called with.
         weights: A checkpoint file, `"seeded"` for random weights, or None for those that the function returns.
-        weights_key: Which table of the checkpoint to load where several fit.
+        weights_key: Which state dict of the checkpoint to load where several fit.
         preprocess: How images become inputs; None assumes ImageNet's normalization for three channels.
         seed: Seed of what the function draws at random and of generated inputs.
 
@@ -353,7 +353,7 @@ def _published(spec: ModelSpec, name: str) -> ModelSpec:
     from deploykit.weights import published_checkpoint
 
     if spec.is_factory:
-        raise UsageError(f"torchvision has no weights of {name}", hint="give --weights FILE")
+        raise UsageError(f"torchvision has no weights of {name}", hint="give a file as weights (--weights)")
     return replace(spec, weights=published_checkpoint(spec.init_from or name), published=True)
 
 

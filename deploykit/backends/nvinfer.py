@@ -271,9 +271,9 @@ def _set_targets(trt: Any, config: Any, targets: tuple[Target, ...]) -> None:
         if member is None:
             known = sorted(name for name in dir(trt.ComputeCapability) if name.startswith("SM"))
             raise UsageError(
-                f"target {target} needs full TensorRT; TensorRT-RTX does not compile for it",
-                hint=f"it knows {', '.join(name.replace('SM', 'sm_') for name in known)}: --target sm_89 shows a plan; "
-                "for that GPU build where it is, after pip install 'deploykit[gpu]'",
+                f"TensorRT-RTX compiles for {', '.join(name.replace('SM', 'sm_') for name in known)}, not for {target}",
+                hint=f"for {target}, install deploykit[gpu] on that machine and build there; to see a plan here, use "
+                "--target sm_89",
             )
         if not config.set_compute_capability(member, index):
             raise BuildFailed(f"{trt.__name__} rejected the target {target}")

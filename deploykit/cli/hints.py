@@ -39,7 +39,7 @@ SENTENCES = {
     **dict.fromkeys(
         ("--verbose", "-v", "--debug", "--traceback"), "DEPLOYKIT_DEBUG=1 in the environment shows tracebacks"
     ),
-    **dict.fromkeys(("--opset",), "graphs are written in the opset that every runtime here reads"),
+    **dict.fromkeys(("--opset",), "the opset is always 20"),
 }
 COMMANDS = {
     **dict.fromkeys(("convert", "to-onnx", "onnx"), "export makes the ONNX file, build the engine"),

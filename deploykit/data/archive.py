@@ -102,4 +102,4 @@ def takes(network: Signature) -> str:
 def archive_hint(network: Signature) -> str:
     """How to give arrays."""
     names = ", ".join(spec.name for spec in network.inputs)
-    return f"give --data FILE.npz with an array for each input ({names}), one row an example"
+    return f"give --data FILE.npz with an array for each input ({names}), one row per example"

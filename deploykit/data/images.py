@@ -217,7 +217,7 @@ def center_crop(image: "Image.Image", recipe: Preprocessing) -> "Image.Image":
 
 
 def _letterboxed(image: "Image.Image", recipe: Preprocessing) -> "Image.Image":
-    """All of the image at its own ratio, in the middle of grey."""
+    """All of the image at its own ratio, in the middle of gray."""
     from PIL import Image
 
     share = min(recipe.width / image.width, recipe.height / image.height)

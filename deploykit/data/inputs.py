@@ -295,7 +295,10 @@ def require_feedable(network: Signature, data: DataSource = None) -> None:
     """
     network.require_sizes()
     if not network.inputs:
-        raise UnsupportedGraph(f"{network.model.name} has no input", hint="it always answers the same")
+        raise UnsupportedGraph(
+            f"{network.model.name} has no input",
+            hint="there is nothing to calibrate or compare: use a network with an input",
+        )
     if isinstance(data, Path) and data.suffix == ".npz":
         return
     for spec in network.inputs:

@@ -133,7 +133,10 @@ def labeled_inputs(
             hint="give the data that it was trained for",
         )
     if not len(found):
-        raise UsageError(f"{data} has no image left to be judged by", hint="calibrate on others: --calibration-data")
+        raise UsageError(
+            f"{data} has no image left to evaluate on",
+            hint="calibrate on others: calibration_data (--calibration-data)",
+        )
     return found
 
 

@@ -17,7 +17,7 @@ Feed = Mapping[str, Array]
 
 REAL = ("float16", "float32", "float64")
 BYTE, WHITE = "uint8", 256
-SPREAD = 64.0  # of the bytes that noise becomes, around grey
+SPREAD = 64.0  # of the bytes that noise becomes, around gray
 
 
 def can_draw(spec: TensorSpec, ranges: Sequence[InputRange] = ()) -> bool:

@@ -1,6 +1,6 @@
 """How images become what a network takes: what its card, its file or the user says, or what is usual.
 
-What is usual is ImageNet's mean and deviation, and pixels between -1 and 1 where images are grey. For a network of
+What is usual is ImageNet's mean and deviation, and pixels between -1 and 1 where images are gray. For a network of
 one's own that is a guess, and one that costs accuracy without a word when it is wrong, so whoever is shown images by it
 is told.
 """
@@ -16,7 +16,7 @@ from deploykit.zoo import registry
 
 Origin = Literal["card", "file", "given", "bytes", "assumed"]
 FED_IMAGES = ("float16", "float32", "float64", "uint8")  # element types of inputs that images fill
-ASSUMED = "nothing says how its images are prepared, so {} assumed: say it by --preprocess"
+ASSUMED = "how its images are normalized is not known, so {} assumed: set it with --preprocess"
 USUAL = {3: "ImageNet's mean and deviation are", 1: "pixels between -1 and 1 are"}  # by channels
 SAID = {
     "card": "the network's card",
@@ -133,7 +133,9 @@ def preparation_of(network: Signature) -> Preparation:
         return _noticed(base, origin, network)
     recipe = asked.applied(base)
     if asked.layout is not None and asked.layout != axes.layout:
-        raise UsageError(f"{network.model.name} takes {network.inputs[0]}, which is not {asked.layout}")
+        raise UsageError(
+            f"{network.model.name} takes {network.inputs[0]}, which is not {asked.layout}", hint="leave layout out"
+        )
     if origin == "bytes" and recipe.values != base.values:
         raise UsageError(
             f"{network.model.name} takes bytes ({network.inputs[0]}): --preprocess cannot make them {recipe.values}",

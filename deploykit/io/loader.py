@@ -224,7 +224,7 @@ def read_image(path: Path) -> "Image.Image":
             image.load()
             if image.mode == "F":
                 raise UntrustedArtifact(f"image {path} holds floating-point values, not 8 or 16-bit ones")
-            if image.mode.startswith("I"):  # 16 bits of grey, which convert() would clip at 255
+            if image.mode.startswith("I"):  # 16 bits of gray, which convert() would clip at 255
                 return ImageOps.exif_transpose(image.point(lambda value: value * (1 / 256)).convert("L")).convert("RGB")
             return ImageOps.exif_transpose(image).convert("RGB")
     except UntrustedArtifact:

@@ -84,7 +84,7 @@ def _against(plan: EnginePlan, other: EnginePlan, audited: Audit, gpu: Gpu | Non
 def _advice(plan: EnginePlan, other: EnginePlan, gpu: Gpu | None, tf32: bool) -> str:
     bounds = [] if gpu is None else [roofline(each, gpu, tf32=tf32) for each in (plan, other)]
     if gpu is None or not all(bound.has_macs for bound in bounds):
-        return f"prefer {_caps(other)} there, unless arithmetic rather than memory holds it up"
+        return f"prefer {_caps(other)} there, unless the network is compute bound"
     here, there = (bound.total_us for bound in bounds)
     figures = f"the lower bound on {gpu.name} is {_us(here)} against {_us(there)}"
     if here > there:
@@ -94,7 +94,7 @@ def _advice(plan: EnginePlan, other: EnginePlan, gpu: Gpu | None, tf32: bool) ->
 
 def _precision(plan: EnginePlan, audited: Audit) -> Iterator[Diagnosis]:
     if not audited.nodes:
-        yield Diagnosis(NOTE, "precision", "the graph has no convolution or matrix product")
+        yield Diagnosis(NOTE, "precision", "the graph has no layer with weights")
         return
     claimed = len(audited.nodes) - len(audited.unclaimed)
     if audited.other_type:
@@ -102,17 +102,16 @@ def _precision(plan: EnginePlan, audited: Audit) -> Iterator[Diagnosis]:
         yield Diagnosis(
             WARNING,
             "precision",
-            f"{len(listed)} of {claimed} convolutions and matrix products do not compute in {audited.wanted}: "
-            f"{_some(listed)}",
+            f"{len(listed)} of {claimed} layers with weights do not compute in {audited.wanted}: {_some(listed)}",
         )
     elif claimed:
         share = audited.bytes_by_type.get(audited.wanted, 0) / plan.bytes_moved
-        text = f"every convolution and matrix product ({claimed}) computes in {audited.wanted}"
+        text = f"every layer with weights ({claimed}) computes in {audited.wanted}"
         yield Diagnosis(OK, "precision", f"{text}; {share:.0%} of the bytes are of that type")
     if audited.unclaimed:
         listed = [f"{node.name} ({node.reason})" for node in audited.unclaimed]
         yield Diagnosis(
-            NOTE, "unclaimed", f"{len(listed)} Conv/Gemm nodes are not matched to a kernel: {_some(listed)}"
+            NOTE, "unclaimed", f"{len(listed)} layers with weights are not matched to a kernel: {_some(listed)}"
         )
 
 
@@ -120,7 +119,7 @@ def _requantization(plan: EnginePlan, audited: Audit) -> Iterator[Diagnosis]:
     """What `_against` says of it too, for a plan that stands alone."""
     if _worth(requantizing := audited.of_kind(REQUANTISE), plan):
         text = f"on {plan.compiler} {_cost(requantizing)} for requantization, {_share(requantizing, plan)} of the bytes"
-        yield Diagnosis(WARNING, "requantize", f"{text}, with what rides in them, such as ReLU")
+        yield Diagnosis(WARNING, "requantize", f"{text}, including operators fused into them, such as ReLU")
 
 
 def _conversions(plan: EnginePlan, audited: Audit) -> Iterator[Diagnosis]:
@@ -128,7 +127,8 @@ def _conversions(plan: EnginePlan, audited: Audit) -> Iterator[Diagnosis]:
     if padding := [each for each in audited.of_kind(REQUANTISE) if each.widening >= 2]:
         most = max(each.widening for each in padding)
         text = (
-            f"{on} {_cost(padding)} for padding channels up to {most:.0f}-fold, as the next convolution has few a group"
+            f"{on} {_cost(padding)} for padding channels up to {most:.0f}-fold, because the next convolution has few "
+            "channels per group"
         )
         yield Diagnosis(WARNING, "padding", text)
     if _worth(casts := audited.of_kind(CAST), plan):

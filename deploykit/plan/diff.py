@@ -114,7 +114,8 @@ def diff(a: EnginePlan, b: EnginePlan) -> PlanDiff:
     """Compare two plans of one batch. Raises UsageError when their batches differ: bytes would not compare."""
     if a.batch != b.batch:
         raise UsageError(
-            f"one plan is for batch {a.batch}, the other for {b.batch}", hint="compare engines of one optimal batch"
+            f"one plan is for batch {a.batch}, the other for {b.batch}",
+            hint="build both with the same optimum batch (--batch)",
         )
     types_a, types_b = node_types(a), node_types(b)
     shared = types_a.keys() & types_b.keys()

@@ -125,8 +125,8 @@ def _without_a_plan(key: str, found: Table) -> str:
     if len(targets) != 1 or not targets <= set(FULL_TENSORRT_ONLY):
         return ""
     return (
-        f"did you mean {' or '.join(near)}? That is {targets.pop()}, which TensorRT-RTX does not compile for: "
-        "--target sm_89 shows a plan, and full TensorRT builds on the GPU itself"
+        f"did you mean {' or '.join(near)}? That is {targets.pop()}, which TensorRT-RTX does not compile for: install "
+        "deploykit[gpu] on that machine and build there; to see a plan here, use --target sm_89"
     )
 
 

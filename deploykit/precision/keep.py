@@ -71,7 +71,10 @@ def _named(model: ir.Model, asked: Collection[str]) -> dict[ir.Node, str]:
             raise _unknown(model, pattern)
         floating = [node for node in matching if _is_floating(node)]
         if not floating:
-            raise UsageError(f"--keep-fp32 {pattern}: {node_name(matching[0])} does not compute in float32")
+            raise UsageError(
+                f"--keep-fp32 {pattern}: {node_name(matching[0])} does not compute in float32",
+                hint="name nodes that compute in float32",
+            )
         for node in floating:
             found.setdefault(node, pattern)
     return found

@@ -8,7 +8,7 @@ from deploykit.data.preparation import describe_preprocessing
 from deploykit.plan.model import NO_KERNEL
 from deploykit.plan.summary import PlanSummary
 from deploykit.precision.reports import Float16Report, Int8Report
-from deploykit.report.text import with_notes
+from deploykit.report.text import kinds_legend, with_notes
 from deploykit.results.build import (
     BuildResult,
     ExportResult,
@@ -24,8 +24,7 @@ from deploykit.spec.reports import PassRecord
 
 FUSIONS = (*SAFE_FUSIONS, *COST_BASED_FUSIONS)
 NO_OWN_KERNEL = (
-    "no convolution or matrix product of the plan has its name: small ones are computed inside generated kernels, "
-    "constant ones are folded"
+    "no kernel of the plan has its name: small ones are computed inside generated kernels, constant ones are folded"
 )
 NAMED = 6  # nodes listed by name before "and n more"
 
@@ -136,9 +135,9 @@ def describe_build(facts: BuildResult) -> dict[str, str]:
         "target": ", ".join(facts.targets),
         "inputs": ", ".join(facts.inputs),
         "batch": f"{facts.batch}, TF32 {'on' if facts.tf32 else 'off'}",
-        "onnx": str(facts.onnx),
+        "ONNX": str(facts.onnx),
         "file notes": "\n".join(facts.notes),
-        "typed onnx": str(facts.typed_onnx) if facts.typed_onnx != facts.onnx else "",
+        "typed ONNX": str(facts.typed_onnx) if facts.typed_onnx != facts.onnx else "",
         "precision in graph": _typing(facts.precision_report),
         "overflow": _overflow(facts.overflow),
         "repair": _repair(facts.repair),
@@ -171,7 +170,7 @@ def _typing(report: TypingReport | None) -> str:
         return ""
     if isinstance(report, Int8Report):
         left = [f"{item.node}: {item.reason}" for item in report.excluded]
-        said = f"{len(report.quantized)} Conv/Gemm layers in INT8, {report.pairs} Q/DQ pairs"
+        said = f"{len(report.quantized)} layers with weights in INT8, {report.pairs} Q/DQ pairs"
         said += f", Q/DQ scheme {report.placement}" + (f", {_left(left)}" if left else "")
         floats = [f"{item.node}: {item.reason}" for item in report.floats]
         said += f"\nnot quantized: {_some(floats)}" if floats else ""
@@ -243,12 +242,14 @@ def _plan(plan: PlanSummary) -> dict[str, str]:
     counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     reads = ", ".join(f"{count} {kind}" for kind, count in plan.weighted_reads.items())
     other = [f"{node} reads {kind}" for node, kind in plan.other_precision.items()]
-    accounted = f"{plan.weighted_matched} of {plan.weighted_nodes} Conv/Gemm nodes matched to kernels"
+    matched = f"{plan.weighted_matched} of {plan.weighted_nodes} layers with weights matched to kernels"
     return {
         "kernels": f"{plan.kernels} ({counted})",
+        "kernel kinds": kinds_legend(kinds),
         "traffic": f"{plan.mb_moved:.1f} MB for a batch of {plan.batch} (computed)",
         "engine MB": f"{plan.engine_mb:.1f}",
-        "precision": f"{accounted}; kernels read {reads}" if reads else accounted,
+        "matched nodes": matched,
+        "kernels read": reads,
         "other types": _some(other),
         "no kernel": f"{_some(plan.unmatched)}: {NO_OWN_KERNEL}" if plan.unmatched else "",
     }

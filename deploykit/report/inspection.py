@@ -1,4 +1,4 @@
-"""A compiled plan in a person's words: diagnosis first, then totals, the dearest kernels, the audit and a comparison.
+"""A compiled plan in a person's words: totals, diagnosis, kernels with the most traffic, audit, comparison.
 
 It is written from what `--json` prints. A plan has no times: microseconds here are a roofline's lower bounds, and every
 heading above them says so.
@@ -16,6 +16,7 @@ from deploykit.plan.roofline import Roofline
 from deploykit.report.build import describe_ranges
 from deploykit.report.text import (
     count_or_size,
+    kinds_legend,
     megabytes,
     ratio,
     render_facts,
@@ -60,7 +61,8 @@ def _facts(found: Inspection) -> dict[str, str]:
         "kernels": f"{summary.kernels}",
         "traffic": f"{summary.mb_moved:.1f} MB for a batch of {found.batch} (computed)",
         "MB": ", ".join([f"engine {summary.engine_mb:.1f}", *sizes]),
-        "precision": f"{summary.weighted_matched} of {summary.weighted_nodes} Conv/Gemm nodes matched to kernels",
+        "matched nodes": f"{summary.weighted_matched} of {summary.weighted_nodes} layers with weights matched to "
+        "kernels",
         "roofline": _bound(found.roofline),
     }
 
@@ -69,7 +71,7 @@ def _bound(found: Roofline | None) -> str:
     if not found:
         return ""
     return (
-        f"at least {found.total_us:.1f} us a batch on {found.gpu.name}, "
+        f"at least {found.total_us:.1f} us per batch on {found.gpu.name}, "
         f"{share(found.memory_bound_us, found.total_us)} of it memory bound "
         f"({found.assumes})"
     )
@@ -89,6 +91,8 @@ def _kinds(found: Inspection) -> None:
         for row in found.kernels_by_type
     ]
     render_table(["kind", "reads", "kernels", "MB", "of all"], lines, right=("kernels", "MB", "of all"))
+    legend = kinds_legend(row.kind for row in found.kernels_by_type)
+    render_lines(["", f"{legend}."] if legend else [])
 
 
 def _most_traffic(found: Inspection, top: int) -> None:
@@ -145,8 +149,8 @@ def _lower_bound(layer: Kernel) -> float:
 def _audit(found: Audit, top: int) -> None:
     odd = [node for node in found.nodes if not node.as_wanted]
     _heading(
-        f"Precision audit: {len(found.nodes) - len(odd)} of {len(found.nodes)} convolutions and matrix products "
-        f"compute in {found.wanted}"
+        f"Precision audit: {len(found.nodes) - len(odd)} of {len(found.nodes)} layers with weights compute in "
+        f"{found.wanted}"
     )
     if odd:
         lines = [[_cut(node.name), node.op, node.dtype or "-", node.reason] for node in odd[:top]]
@@ -157,7 +161,7 @@ def _audit(found: Audit, top: int) -> None:
 def _conversions(found: Inspection) -> None:
     groups, total = found.conversions_by_kind, found.summary.bytes_moved
     if not groups:
-        render_lines(["No kernel only converts types or layouts."])
+        render_lines(["There are no kernels that only convert types or layouts."])
         return
     _heading("Kernels that only convert, with the operators fused into them")
     lines = [

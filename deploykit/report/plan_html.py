@@ -83,9 +83,9 @@ def _facts(found: Inspection) -> dict[str, str]:
         "precision": found.precision,
         "batch": str(found.batch),
         "kernels": str(summary.kernels),
-        "memory traffic": f"{summary.mb_moved:.1f} MB a batch (computed)",
+        "memory traffic": f"{summary.mb_moved:.1f} MB per batch (computed)",
         "MB": ", ".join(f"{said} {size / 1e6:.1f}" for said, size in known.items() if size is not None),
-        "Conv/Gemm nodes": f"{summary.weighted_matched} of {summary.weighted_nodes} matched to kernels",
+        "layers with weights": f"{summary.weighted_matched} of {summary.weighted_nodes} matched to kernels",
     }
 
 

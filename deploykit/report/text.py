@@ -8,7 +8,7 @@ in them are shown escaped.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 from rich import box
@@ -17,6 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 LONGEST_LINE = 1000  # columns; only as many as the text needs are used
+KERNEL_KINDS = {
+    "correlation": "a convolution",
+    "deconv": "a transposed convolution",
+    "gemm": "a matrix product",
+    "kgen": "code generated for elementwise work, data movement and reductions",
+    "runtime_fusion": "a fused kernel whose code is chosen when the engine is opened",
+}
 RULED = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 
 
@@ -76,6 +83,11 @@ def console(file: TextIO | None = None) -> Console:
         emoji=False,
         highlight=False,
     )
+
+
+def kinds_legend(kinds: Iterable[str]) -> str:
+    """What those kinds of kernels are whose names say it to few; "" where all speak for themselves."""
+    return "; ".join(f"{kind}: {KERNEL_KINDS[kind]}" for kind in sorted(set(kinds) & KERNEL_KINDS.keys()))
 
 
 def megabytes(size: int) -> str:

@@ -15,11 +15,11 @@ def failure_of(rows: Sequence[Row], *, compared: bool = True) -> DeploykitError 
     hold either, where rows are `compared` with the reference: those that were built or measured have one each.
     """
     if broken := [row for row in rows if row.state == "failed" and row.parity is None]:
-        return ExecutionFailed(_said(broken, "failed", broken[0].reason))
+        return ExecutionFailed(_said(f"{broken[0].label} failed", broken[0].reason, broken))
     if missed := [row for row in rows if not _holds(row, compared=compared)]:
-        return GateFailed(_said(missed, "does not hold", _verdict(missed[0])))
+        return GateFailed(_missed(missed))
     if {row.state for row in rows} == {"unavailable"}:
-        return BackendMissing(_said(rows, "is unavailable", rows[0].reason))
+        return BackendMissing(_said(f"{rows[0].label} is unavailable", rows[0].reason, rows))
     return None
 
 
@@ -36,12 +36,16 @@ def _holds(row: Row, *, compared: bool) -> bool:
     return not compared or row.mode is not None or row.state not in ("measured", "built")
 
 
-def _verdict(row: Row) -> str:
-    return f"{row.parity.verdict}, {row.parity.reason}" if row.parity else "it has no verdict"
+def _missed(rows: Sequence[Row]) -> str:
+    first = rows[0]
+    if first.parity is None:
+        return _said(f"parity of {first.label} is inconclusive", "it has no verdict", rows)
+    verdict = "failed" if first.parity.verdict == "fail" else "is inconclusive"
+    return _said(f"parity of {first.label} {verdict}", first.parity.reason, rows)
 
 
-def _said(rows: Sequence[Row], what: str, reason: str) -> str:
-    """The first of the rows, and how many others there are."""
+def _said(what: str, reason: str, rows: Sequence[Row]) -> str:
+    """What the first of the rows came to, and how many others there are."""
     others = len(rows) - 1
     more = f" (and {others} other row{'s' if others > 1 else ''})" if others else ""
-    return f"{rows[0].label} {what}: {reason}{more}"
+    return f"{what}: {reason}{more}"

@@ -53,13 +53,15 @@ class Fusions:
             if name != "safe" and name not in known:
                 raise UnknownName("fusion", name, ("none", "safe", "auto", *known))
         if not wanted:
-            raise UsageError(f"--fuse {text!r} names no fusion", hint="write none, safe, auto or names of fusions")
+            raise UsageError(
+                f"fusions (--fuse) {text!r} names no fusion", hint="write none, safe, auto or names of fusions"
+            )
         return cls(tuple(name for name in known if name in wanted))
 
     def require_decided(self) -> None:
         """Raises UsageError for `auto`: which fusions are beneficial has to be decided before a graph gets them."""
         if self.auto:
-            raise UsageError("--fuse auto is not decided yet", hint="name the fusions, or ask for safe")
+            raise UsageError("fusions (--fuse) auto is not decided yet", hint="name the fusions, or give safe")
 
     def sites_without(self, name: str) -> frozenset[str]:
         """The nodes at which the fusion `name` is left out."""
@@ -123,7 +125,7 @@ class BuildSpec:
     """One engine: a network, the precision of its typed graph, and what the compiler may assume.
 
     `keep_io` leaves the graph's inputs and outputs in float32 whatever the precision inside, and `keep_fp32` names what
-    else float16 leaves: nodes, modules, globs of either, or `op=TYPE`. `tf32` lets FP32
+    else stays float32: nodes, modules, globs of either, or `op=TYPE`. `tf32` lets FP32
     matrix products round their operands to TF32, TensorRT's default; deploykit's is off, so that FP32 means FP32.
     `data` is where calibration images are (None: the demo images), or noise where that is asked for.
     """

@@ -85,7 +85,7 @@ class ModelSpec:
     `input_ranges` says which numbers may stand in inputs that are neither images nor real, `preprocess` how an image
     becomes an input.
 
-    `weights` is a checkpoint, in which `weights_key` names the table that is meant; `published` marks torchvision's
+    `weights` is a checkpoint, in which `weights_key` names the state dict to load; `published` marks torchvision's
     own. Without it a factory keeps the weights that it returns, unless `seeded` asks for random ones, and a network of
     the zoo has random ones from `seed`. With `init_from`, only the layers that the paper of the network takes over from
     that other one have the weights of the checkpoint (else seeded ones).
@@ -118,12 +118,15 @@ class ModelSpec:
         if self.is_factory and (extra := self._given("image_size", "width_mult", "init_from")):
             raise UsageError(
                 f"{self.name} is not a network of the zoo",
-                hint=f"leave out {extra}; it has --input-shape, --factory-args",
+                hint=f"leave out {extra}; it takes input_shape (--input-shape) and factory_args (--factory-args)",
             )
         if self.is_factory and not self.input_shape:
-            raise UsageError(f"the input of {self.name} is not known", hint="give it: --input-shape 3,224,224")
+            raise UsageError(f"the input of {self.name} is not known", hint="give input_shape: --input-shape 3,224,224")
         if self.image_size is not None and self.input_shape:
-            raise UsageError("--image-size and --input-shape both say the size", hint="leave one of them out")
+            raise UsageError(
+                "image_size (--image-size) and input_shape (--input-shape) both give the size",
+                hint="leave one of them out",
+            )
         for kind, names in (
             ("shape", [shape.name for shape in self.shapes]),
             ("range", [span.name for span in self.input_ranges]),
@@ -135,10 +138,14 @@ class ModelSpec:
         if self.seeded and self.is_onnx:
             raise UsageError(f"{self.name} has its weights in it", hint="leave out --weights seeded")
         if self.weights_key is not None and self.weights is None:
-            raise UsageError("--weights-key names a table of a checkpoint", hint="give the checkpoint: --weights FILE")
+            raise UsageError(
+                "weights_key (--weights-key) selects a state dict of a checkpoint",
+                hint="give the checkpoint: --weights FILE",
+            )
         if self.is_factory and (extra := self._given("num_classes", "in_channels")):
             raise UsageError(
-                f"{self.name} has its own arguments", hint=f"leave out {extra}; give them by --factory-args"
+                f"{self.name} has its own arguments",
+                hint=f"leave out {extra}; pass them with factory_args (--factory-args)",
             )
 
     @property

@@ -23,7 +23,7 @@ PRESETS: dict[str, tuple[tuple[float, ...], tuple[float, ...], float]] = {
 }
 KEYS = ("mean", "std", "scale", "order", "layout", "resize", "interpolation", "pad")
 SYNTAX = f"write {', '.join(PRESETS)}, or key=value of {', '.join(KEYS)}, with commas between: " + (
-    "mean=0.485/0.456/0.406,std=0.229/0.224/0.225,order=bgr,resize=letterbox"
+    "mean=0.485/0.456/0.406,std=0.229/0.224/0.225,scale=255,order=bgr,resize=letterbox (pixels are divided by scale)"
 )
 
 
@@ -31,12 +31,15 @@ SYNTAX = f"write {', '.join(PRESETS)}, or key=value of {', '.join(KEYS)}, with c
 class Preprocessing:
     """How an image becomes a network's input: brought to size, scaled, normalized.
 
-    `crop` is the input's side, or its (height, width), pixels. `fit` says how an image comes to it: `crop` resizes
-    it, at its own ratio, until a square input's crop is `resize` on the short side, then cuts the middle; `stretch`
-    resizes to the input whatever the ratio; `letterbox` resizes until all of it fits and fills up with grey `pad`.
+    `crop` is the input's side, or its (height, width), pixels. `fit` says how an image comes to it:
 
-    An input is (pixel / scale - mean) / std, with `mean` and `std` per channel, as many as the input has channels (one:
-    the image is converted to grey first), in the order of the channels.
+    - `crop`: scale the image, keeping its aspect ratio, so that its short side is `resize` pixels (more for non-square
+      inputs), then cut the center;
+    - `stretch`: scale to the input whatever the aspect ratio;
+    - `letterbox`: scale, keeping the aspect ratio, until all of the image fits, and fill up with gray `pad`.
+
+    An input is (pixel / scale - mean) / std: `scale` divides. `mean` and `std` are per channel, as many as the input
+    has channels (one: the image is converted to gray first), in the order of the channels.
     """
 
     crop: int | tuple[int, int]
@@ -52,7 +55,7 @@ class Preprocessing:
 
     @classmethod
     def without_card(cls, *, channels: int, height: int, width: int) -> "Preprocessing":
-        """What a network of which nothing else is known is shown: ImageNet's statistics, or [-1, 1] for grey images.
+        """What a network of which nothing else is known is shown: ImageNet's statistics, or [-1, 1] for gray images.
 
         Inputs of `UNCUT` pixels or fewer, the size of MNIST's and CIFAR's, are resized only: there is no margin to cut.
         """
@@ -84,7 +87,7 @@ class Preprocessing:
             "stretch": f"stretched to {size}",
             "letterbox": f"fitted into {size}, filled up with {self.pad}",
         }[self.fit]
-        colors = "grey" if len(self.mean) == 1 else self.channel_order
+        colors = "gray" if len(self.mean) == 1 else self.channel_order
         last = ", channels last" if self.layout == "NHWC" else ""
         return f"{said} ({self.interpolation}), {colors}{last}, {self.values}"
 
@@ -135,7 +138,7 @@ class PreprocessRequest:
             )
         pad = said.get("pad")
         if pad is not None and not (pad.isdecimal() and int(pad) <= WHITE):
-            raise UsageError(f"--preprocess pad={pad}", hint="give a grey value from 0 to 255")
+            raise UsageError(f"--preprocess pad={pad}", hint="give a gray value from 0 to 255")
         return cls(
             mean=mean,
             std=std,

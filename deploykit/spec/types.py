@@ -13,10 +13,10 @@ PRECISION_HINTS = {
     **dict.fromkeys(("i8", "uint8", "int", "8", "ptq"), "write int8"),
     **dict.fromkeys(("tf32",), "give --precision fp32 --tf32"),
     **dict.fromkeys(
-        ("bf16", "bfloat16"), "no graph is typed in it here: give fp16, and --keep-fp32 for what leaves its range"
+        ("bf16", "bfloat16"), "deploykit builds no BF16 engines: use fp16, with --keep-fp32 for layers that overflow"
     ),
-    **dict.fromkeys(("fp8", "float8", "e4m3"), "no graph is typed in it here: the type of 8 bits is int8"),
-    **dict.fromkeys(("int4", "fp4", "nvfp4"), "no graph is typed in it here: the smallest type is int8"),
+    **dict.fromkeys(("fp8", "float8", "e4m3"), "deploykit builds no FP8 engines: its 8-bit type is int8"),
+    **dict.fromkeys(("int4", "fp4", "nvfp4"), "deploykit builds no 4-bit engines: its smallest type is int8"),
     **dict.fromkeys(
         ("mixed", "amp", "auto", "all"), "give fp16, with --keep-fp32 for parts, or `build --precision best`"
     ),

@@ -21,8 +21,8 @@ NO_WEIGHTS: WeightsFacts = {"weights": "", "weights_digest": None, "weights_note
 class WeightsOrigin:
     """The origin of the weights.
 
-        own             a factory's, as it returned them, or those of an `.onnx` file, which `file` names
-        file            a checkpoint: `file` is its name, `key` the table in it ("" for the whole file)
+        own             a factory's, as it returned them, a `live` module's, or those of an `.onnx` file (`file`)
+        file            a checkpoint: `file` is its name, `key` the state dict in it ("" for the whole file)
         torchvision     its published ones
         random          seeded: nothing was trained
 
@@ -32,6 +32,7 @@ class WeightsOrigin:
 
     kind: Literal["own", "file", "torchvision", "random"]
     file: str = ""
+    live: bool = False
     key: str = ""
     digest: str = ""
     seed: int = 0
@@ -50,8 +51,12 @@ class WeightsOrigin:
                 said = f"random, seed {self.seed}"
             case "file":
                 said = f"{self.file} ({', '.join(filter(None, (self.key, self.digest[:DIGEST_SHOWN])))})"
+            case "own" if self.file:
+                said = f"own, from {self.file}"
+            case "own":
+                said = "own, of the module as it was given" if self.live else "own, as the function returned them"
             case kind:
-                said = f"{kind}, those of {self.file}" if self.file else kind
+                said = f"{kind}, {self.file}" if self.file else kind
         return f"{said}, layers of {self.taken_over} taken over" if self.taken_over else said
 
     def facts(self) -> WeightsFacts:

@@ -68,14 +68,17 @@ class Goal:
 
     def __post_init__(self) -> None:
         if not 0 < self.budget_seconds < float("inf"):
-            raise UsageError(f"the budget is {self.budget_seconds} s", hint="give a number of seconds above 0")
+            raise UsageError(
+                f"fusion_seconds (--fuse-budget) is {self.budget_seconds:g}", hint="give a number of seconds above 0"
+            )
 
     @property
     def cost_backend(self) -> str:
         """The backend whose figures decide. Raises UsageError."""
         if self.backend not in COST_BACKENDS:
             raise UsageError(
-                f"--fuse auto knows no cost for {self.backend}", hint=f"it does for {', '.join(COST_BACKENDS)}"
+                f"fusions (--fuse) auto cannot estimate a cost for {self.backend}",
+                hint=f"it can for {', '.join(COST_BACKENDS)}",
             )
         return COST_BACKENDS[self.backend]
 

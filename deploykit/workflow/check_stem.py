@@ -26,8 +26,8 @@ def recipe_of(exported: Exported) -> Preprocessing:
     how = preparation_of(exported) if takes_images(exported) else None
     if how is None or how.origin not in ("card", "given"):
         raise UsageError(
-            f"{exported.model.name} has no card that says how its images are normalized",
-            hint="say it by --preprocess, or leave --stem out",
+            f"how the images of {exported.model.name} are normalized is not known",
+            hint="set it with --preprocess, or leave --stem out",
         )
     return how.recipe
 

@@ -86,7 +86,7 @@ def _require_arguments(factory: str, function: Callable[..., Any], options: Mapp
     except TypeError as error:
         takes = ", ".join(str(parameter) for parameter in signature.parameters.values()) or "no arguments"
         raise UsageError(
-            f"{factory} cannot be called: {error}", hint=f"it takes {takes}; give them by --factory-args"
+            f"{factory} cannot be called: {error}", hint=f"it takes {takes}; give them with --factory-args"
         ) from error
 
 

@@ -53,7 +53,7 @@ CODES_SEED = 1998  # of the vectors of classes that are no digits
 
 
 class LeNet5(nn.Module):
-    """Images (N, C, 32, 32), by default grey -> logits (N, classes). Up to 35 pixels leave the same 5x5 maps for C5."""
+    """Images (N, C, 32, 32), by default gray -> logits (N, classes). Up to 35 pixels leave the same 5x5 maps for C5."""
 
     def __init__(self, *, classes: int = 10, in_channels: int = 1) -> None:
         super().__init__()
@@ -137,7 +137,7 @@ class RadialBasis(nn.Module):
 
 
 class LeNet5As1998(nn.Module):
-    """Images (N, C, 32, 32), by default grey -> scores (N, classes) of at most 0. Up to 35 pixels leave C5's 5x5 maps.
+    """Images (N, C, 32, 32), by default gray -> scores (N, classes) of at most 0. Up to 35 pixels leave C5's 5x5 maps.
 
     Every layer up to F6 ends in the squashing function 1.7159 tanh(2x/3), whose value at +-1, the bitmaps' values, is
     +-1 (appendix A). Parameters: C1 156, S2 12, C3 1516, S4 32, C5 48120, F6 10164; the output's 840 are fixed.

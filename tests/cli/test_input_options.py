@@ -194,7 +194,7 @@ def test_what_is_assumed_of_images_is_said_by_every_command_that_shows_some(run,
         name, *flags = command.split()
         said = run(name, own / "free.onnx", *shape, *flags, *more).stdout
         assert "preprocessing" in said
-        assert "are assumed: say it by --preprocess" in said
+        assert "are assumed: set it with --preprocess" in said
     given = answer(
         run("build", own / "free.onnx", *shape, "--precision", "int8", "--preprocess", "imagenet", "--json")
     )["calibration"]["preprocessing"]

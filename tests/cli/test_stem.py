@@ -31,4 +31,4 @@ def test_it_is_asked_for_a_network_with_a_card(run, tmp_path):
     onnx.save(onnx.parser.parse_model(graph), tmp_path / "net.onnx")
     done = run("export", tmp_path / "net.onnx", "--stem", "uint8")
     assert done.returncode == 2
-    assert "has no card" in complaint(done)
+    assert "are normalized is not known" in complaint(done)

@@ -67,9 +67,15 @@ def test_every_command_says_own_in_json_and_text(run, folder, image_folder, comm
     asked = (name, "weights_line_net:trained", "--input-shape", "3,16,16", *options)
     asked += ("--data", image_folder) if name in ("calibrate", "verify") else ()
     answer = said(command, run(*asked, "--json", path=folder))
-    assert (answer["weights"], len(answer["weights_digest"]), answer["weights_notes"]) == ("own", 64, [])
+    assert (answer["weights"], len(answer["weights_digest"]), answer["weights_notes"]) == (
+        "own, as the function returned them",
+        64,
+        [],
+    )
     done = run(*asked, path=folder)
-    assert [line.split() for line in done.stdout.splitlines() if line.startswith("weights")] == [["weights", "own"]]
+    assert [line.split(None, 1) for line in done.stdout.splitlines() if line.startswith("weights")] == [
+        ["weights", "own, as the function returned them"]
+    ]
     assert "nobody trained" not in done.stderr
 
 
@@ -84,7 +90,7 @@ def test_seeded_weights_of_a_factory_are_asked_for(run, folder):
     asked = ("export", "weights_line_net:trained", "--input-shape", "3,16,16", "--no-check", "--json")
     answer = json.loads(run(*asked, "--weights", "seeded", path=folder).stdout)
     own = json.loads(run(*asked, path=folder).stdout)
-    assert (answer["weights"], own["weights"]) == ("random, seed 0", "own")
+    assert (answer["weights"], own["weights"]) == ("random, seed 0", "own, as the function returned them")
     assert answer["digest"] != own["digest"]
 
 
@@ -93,7 +99,7 @@ def test_a_checkpoint_is_named_with_its_table_and_its_rivals(run, folder):
     done = run(*asked)
     raw = json.loads(done.stdout)
     assert raw["weights"] == f"last.pth.tar (state_dict, {raw['weights_digest'][:12]})"
-    assert "2 sets of weights that fit" in raw["weights_notes"][0]
+    assert "2 state dicts that fit" in raw["weights_notes"][0]
     assert done.stderr.count("the others with --weights-key state_dict_ema") == 1
     averaged = json.loads(run(*asked, "--weights-key", "state_dict_ema").stdout)
     assert averaged["weights"].startswith("last.pth.tar (state_dict_ema, ")
@@ -106,14 +112,17 @@ def test_an_engine_of_the_store_says_what_it_was_built_of(run, folder):
     asked = ("weights_line_net:trained", "--input-shape", "3,16,16")
     built = json.loads(run("build", *asked, "--json", path=folder).stdout)
     found = json.loads(run("inspect", built["engine"], "--json").stdout)
-    assert (found["weights"], found["weights_digest"]) == ("own", built["weights_digest"])
+    assert (found["weights"], found["weights_digest"]) == (
+        "own, as the function returned them",
+        built["weights_digest"],
+    )
 
 
 def test_random_weights_stay_known_to_be_random_once_a_file_carries_them(run, tmp_path):
     """One graph, under two names, makes one engine."""
     assert run("export", "test_convnet", "--no-check", "-o", tmp_path / "net.onnx").returncode == 0
     built = [json.loads(run("build", model, "--json").stdout) for model in ("test_convnet", tmp_path / "net.onnx")]
-    assert [each["weights"] for each in built] == ["random, seed 0", "own, those of net.onnx"]
+    assert [each["weights"] for each in built] == ["random, seed 0", "own, from net.onnx"]
     assert built[0]["typed_digest"] == built[1]["typed_digest"]
     found = json.loads(run("inspect", built[0]["engine"], "--json").stdout)
     assert found["weights"] == "random, seed 0"
@@ -131,7 +140,7 @@ def test_classes_of_a_checkpoint_reach_the_answer(run, tmp_path):
 def test_weights_of_a_file_are_said_to_be_the_file_s(run, folder):
     exported = json.loads(run("export", "test_convnet", "--no-check", "--json").stdout)
     (folder / "net.onnx").write_bytes(Path(exported["onnx"]).read_bytes())
-    assert "own, those of net.onnx" in run("export", folder / "net.onnx", "--no-check").stdout
+    assert "own, from net.onnx" in run("export", folder / "net.onnx", "--no-check").stdout
     told = json.loads(run("export", folder / "net.onnx", "--no-check", "--json").stdout)
     assert told["weights_digest"] == hashlib.sha256((folder / "net.onnx").read_bytes()).hexdigest()
 

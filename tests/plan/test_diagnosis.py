@@ -82,8 +82,8 @@ def test_int8_that_moves_more_than_fp16(int8, half):
     assert lines(found)["bytes"] == (
         "warning",
         "on tensorrt-rtx 1.7.1 INT8 moves 2.50 times the bytes of FP16 (kernels: 4 against 2): requantization is a "
-        "kernel of its own (2 kernels of 0.0 MB, 50% of its bytes); prefer FP16 there, unless arithmetic rather than "
-        "memory holds it up. Full TensorRT was not measured.",
+        "kernel of its own (2 kernels of 0.0 MB, 50% of its bytes); prefer FP16 there, unless the network is "
+        "compute bound. Full TensorRT was not measured.",
     )
     assert "requantize" not in lines(found)  # said already
 
@@ -104,7 +104,7 @@ def test_where_arithmetic_binds_int8_may_still_be_the_better_one(int8, half):
 
 def test_without_macs_the_advice_rests_on_bytes(int8, half):
     text = lines(diagnose(int8(macs=0), others=[half()], gpu=ROUND))["bytes"][1]
-    assert "prefer FP16 there, unless arithmetic" in text
+    assert "prefer FP16 there, unless the network is compute bound" in text
     assert "lower bound" not in text
 
 
@@ -140,7 +140,7 @@ def test_alone_the_requantization_is_said(int8):
     assert lines(diagnose(int8()))["requantize"] == (
         "warning",
         "on tensorrt-rtx 1.7.1 2 kernels of 0.0 MB for requantization, 50% of the bytes, "
-        "with what rides in them, such as ReLU",
+        "including operators fused into them, such as ReLU",
     )
 
 
@@ -154,7 +154,7 @@ def test_a_plan_as_asked_is_fine(half):
     (only,) = diagnose(half())
     assert (only.level, only.text) == (
         "ok",
-        "every convolution and matrix product (2) computes in Half; 100% of the bytes are of that type",
+        "every layer with weights (2) computes in Half; 100% of the bytes are of that type",
     )
 
 
@@ -162,14 +162,14 @@ def test_nodes_in_another_type_come_first_with_their_reason(half):
     found = diagnose(half(precision=Precision.FP32), reasons={"conv1": "asked for"})
     assert found[0].level == "warning"
     assert found[0].text == (
-        "2 of 2 convolutions and matrix products do not compute in Float: conv1 in Half (asked for), "
+        "2 of 2 layers with weights do not compute in Float: conv1 in Half (asked for), "
         "conv2 in Half (the graph gives it Half, from conv1)"
     )
 
 
 def test_a_long_list_is_cut_and_counted(make_plan):
     text = lines(diagnose(make_plan(weighted={f"n{index}": "Conv" for index in range(5)})))["unclaimed"][1]
-    assert text.startswith("5 Conv/Gemm nodes are not matched to a kernel: n0 (")
+    assert text.startswith("5 layers with weights are not matched to a kernel: n0 (")
     assert text.endswith(" and 2 more")
 
 

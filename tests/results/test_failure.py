@@ -25,7 +25,7 @@ def test_a_row_that_failed_comes_before_a_gate_and_a_gate_before_what_is_missing
 
 def test_the_first_row_is_named_with_its_reason_and_the_others_are_counted():
     rows = [row("measured", backend=name, parity=Undecided("no images")) for name in ("ort", "torch", "trt")]
-    assert str(failure_of(rows)) == "ort fp32 does not hold: inconclusive, no images (and 2 other rows)"
+    assert str(failure_of(rows)) == "parity of ort fp32 is inconclusive: no images (and 2 other rows)"
     assert str(failure_of(rows[:2])).endswith("(and 1 other row)")
     assert str(failure_of([row("failed")])) == "ort fp32 failed: its reason"
 

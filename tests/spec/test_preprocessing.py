@@ -63,7 +63,7 @@ def test_the_other_keys_leave_the_values_to_what_is_usual():
         ("resize=100", "resize=100 is smaller than the input's 224 pixels"),
         ("order=gbr", "unknown order of --preprocess 'gbr'"),
         ("interpolation=cubic", "did you mean bicubic"),
-        ("pad=300", "a grey value from 0 to 255"),
+        ("pad=300", "a gray value from 0 to 255"),
         ("0.5", "'0.5' is neither a preset nor key=value"),
     ],
 )
@@ -86,4 +86,4 @@ def test_a_recipe_is_said_in_words():
     assert str(applied("bytes,resize=stretch,layout=nhwc")) == (
         "stretched to 320 by 224 pixels (bilinear), RGB, channels last, pixels of 0 to 255 as they are"
     )
-    assert str(GREY) == "short side to 28, middle of 28 by 28 pixels (bilinear), grey, (pixel / 255 - 0.5) / 0.5"
+    assert str(GREY) == "short side to 28, middle of 28 by 28 pixels (bilinear), gray, (pixel / 255 - 0.5) / 0.5"

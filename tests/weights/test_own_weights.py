@@ -162,7 +162,10 @@ def test_wrappers_of_torch_s_are_taken_off_and_the_user_s_own_stay(module, funct
 @pytest.mark.parametrize(("function", "kind"), [("half", "float16"), ("double", "float64"), ("bfloat", "bfloat16")])
 def test_what_was_converted_is_said(module, function, kind):
     origin = load_network(spec(module, function)).origin
-    assert (str(origin), origin.notes) == ("own", (f"{kind} tensors converted to float32",))
+    assert (str(origin), origin.notes) == (
+        "own, as the function returned them",
+        (f"{kind} tensors converted to float32",),
+    )
 
 
 def test_an_untrained_constructor_draws_the_same_for_a_seed(module):
@@ -173,7 +176,7 @@ def test_an_untrained_constructor_draws_the_same_for_a_seed(module):
 def test_seeded_weights_have_to_be_asked_for(module):
     own = load_network(spec(module, "untrained"))
     seeded = load_network(spec(module, "untrained", seeded=True))
-    assert (str(own.origin), own.origin.random) == ("own", False)
+    assert (str(own.origin), own.origin.random) == ("own, as the function returned them", False)
     assert (str(seeded.origin), seeded.origin.random) == ("random, seed 0", True)
     assert not torch.equal(own.module.conv.weight, seeded.module.conv.weight)
 

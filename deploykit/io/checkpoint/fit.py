@@ -81,7 +81,7 @@ class PrefixMatch:
 
     @property
     def where(self) -> str:
-        """What `--weights-key` calls it: the table, or the prefix of one of several networks in one table."""
+        """What `--weights-key` calls it: the state dict, or the prefix of one of several networks in one state dict."""
         return self.prefix or self.container or TOP
 
 

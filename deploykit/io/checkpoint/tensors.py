@@ -40,7 +40,7 @@ def tensors_of(content: object, path: Path) -> dict[str, StoredTensor]:
     Raises UntrustedArtifact where there is none, or more than the bounds allow.
     """
     if not isinstance(content, Mapping | list | tuple):
-        raise UntrustedArtifact(f"checkpoint {path} holds a {type(content).__name__}, not a table of tensors")
+        raise UntrustedArtifact(f"checkpoint {path} holds a {type(content).__name__}, not a state dict")
     stored: dict[str, StoredTensor] = {}
     for name, item in _walk(content, path):
         stored.setdefault(name, item)
@@ -48,7 +48,7 @@ def tensors_of(content: object, path: Path) -> dict[str, StoredTensor]:
             raise UntrustedArtifact(f"checkpoint {path} holds more than {MAX_TENSORS} tensors")
     if not stored:
         raise UntrustedArtifact(
-            f"checkpoint {path} holds no table of tensors",
+            f"checkpoint {path} holds no state dict",
             hint="save the network's: torch.save(model.state_dict(), path)",
         )
     return stored

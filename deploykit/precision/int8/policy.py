@@ -22,7 +22,7 @@ def choose(ops: Sequence[WeightedOp], policy: QuantizationPolicy) -> tuple[list[
     for index, op in enumerate(ops):
         terms = _terms(op, policy, is_first=index == 0, is_last=index == len(ops) - 1)
         if term := next(terms, ""):
-            excluded.append(skip(op.node, f"excluded by the policy: {term}"))
+            excluded.append(skip(op.node, f"excluded by {term}"))
         else:
             kept.append(op)
     return kept, excluded
@@ -41,7 +41,7 @@ def kind(op: WeightedOp) -> str:
 def _terms(op: WeightedOp, policy: QuantizationPolicy, *, is_first: bool, is_last: bool) -> Iterator[str]:
     found = kind(op)
     if node_name(op.node) in policy.exclude:
-        yield "named"
+        yield "--int8-exclude"
     if is_first and not policy.first:
         yield "no-first"
     if is_last and not policy.last:

@@ -148,5 +148,5 @@ def test_nodes_without_scope_keep_distinct_names_and_others_get_them(build):
 
 
 def test_auto_is_refused_until_it_is_decided():
-    with pytest.raises(UsageError, match="--fuse auto is not decided yet"):
+    with pytest.raises(UsageError, match="auto is not decided yet"):
         cnn_passes(Fusions.parse("auto"))

@@ -59,5 +59,5 @@ def test_too_many_tensors_are_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("content", [{}, {"epoch": 3}, [1, 2], {"a": {}}])
 def test_a_file_without_tensors_says_what_to_save(tmp_path, content):
-    with pytest.raises(UntrustedArtifact, match=r"no table of tensors; save .*state_dict"):
+    with pytest.raises(UntrustedArtifact, match=r"no state dict; save .*state_dict"):
         tensors_of(content, tmp_path)
