@@ -9,6 +9,7 @@ from typing import Literal
 
 from deploykit.backends import backend_names, get_backend
 from deploykit.backends.device import find_gpu, why_no_gpu
+from deploykit.backends.onnxruntime import INSTALL_ONNXRUNTIME
 from deploykit.errors import DeploykitError
 from deploykit.host import cpu_flags, installed_version, usable_cores
 from deploykit.store import Store
@@ -35,8 +36,8 @@ def _libraries() -> Iterator[Finding]:
     for subject, names, fix in (
         ("torch", ["torch"], "pip install torch"),
         ("onnx", ["onnx"], "pip install onnx"),
-        ("onnxruntime", ["onnxruntime-gpu", "onnxruntime"], "pip install onnxruntime-gpu"),
-        ("tensorrt-rtx", ["tensorrt-rtx"], "pip install tensorrt-rtx: engines are compiled without a GPU by it"),
+        ("onnxruntime", ["onnxruntime-gpu", "onnxruntime"], INSTALL_ONNXRUNTIME),
+        ("tensorrt-rtx", ["tensorrt-rtx"], "pip install tensorrt-rtx (compiles engines without a GPU)"),
         ("tensorrt", ["tensorrt"], 'on a GPU host: pip install "deploykit[gpu]"'),
         ("pycuda", ["pycuda"], 'on a GPU host: pip install "deploykit[gpu]"'),
     ):

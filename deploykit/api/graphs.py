@@ -79,14 +79,14 @@ class ExportedGraph:
         return self.exported.facts.ledger.passes
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Copy the ONNX file to `path` and return that path. Raises OSError where it cannot be written."""
+        """Copy the ONNX file to `path` and return that path. Raises UsageError where it cannot be written."""
         return copy_artifact(self.path, path_of("the path of the graph", path))
 
     def raise_if_failed(self) -> None:
         """Raise GateFailed unless the check passed; without a check there is nothing to fail."""
         if self.check is not None and self.check.verdict != "pass":
             doubt = IN_DOUBT if self.check.verdict == "inconclusive" and self.check.images else ""
-            raise GateFailed(f"{self.check.worst.reason}{doubt}")
+            raise GateFailed(f"{self.check.reason}{doubt}")
 
     def to_json(self) -> str:
         """What `deploykit export --json` prints."""
@@ -120,7 +120,7 @@ def export(
         fusion_seconds: Seconds that the search of `"auto"` may take.
         fusion_report: Also compile the graph with and without each fusion; `result.fusion_report` has the figures.
         precision: Precision of the plans behind `fusion_report` and `"auto"`.
-        batch: Images a run, `8` or `(1, 8, 32)`, of the plans behind `fusion_report` and `"auto"`; None is 8.
+        batch: Images per run, `8` or `(1, 8, 32)`, of the plans behind `fusion_report` and `"auto"`; None is 8.
         backend: What `"auto"` optimizes for: `"trt-rtx"`, `"trt"` or `"ort"`.
         target: Compute capability `"sm_89"` or GPU `"rtx4090"` of those plans; None is the GPU here, else sm_89.
         gpu_table: TOML file with peak rates and bandwidth of the GPUs that `target` names.

@@ -218,7 +218,10 @@ def _source(
         return engine, (Model(ModelSpec(str(engine))), Fusions(), _store_of(source, store))
     found = network_of(_network(source), example, fusions, store)
     if found[1].auto:
-        raise UsageError("inspect shows one graph", hint="build with fusions auto, then inspect the engine")
+        raise UsageError(
+            "inspect does not take fusions (--fuse) auto",
+            hint="build with fusions auto, then inspect the engine; or name them, such as --fuse safe,merge_siblings",
+        )
     return None, found
 
 

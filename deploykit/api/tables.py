@@ -55,7 +55,7 @@ class CalibratedTable(PathLike[str]):
         return self.table.images
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Write the table to `path` as JSON and return that path. Raises OSError where it cannot be written."""
+        """Write the table to `path` as JSON and return that path. Raises UsageError where it cannot be written."""
         return write_text(path_of("the path of the table", path), self.table.to_json())
 
     def to_json(self) -> str:
@@ -212,7 +212,7 @@ def sensitivity(
     store: StorePath = None,
     progress: Progress | None = None,
 ) -> Sensitivity:
-    """Try every layer in INT8 by itself, and find the fewest layers to keep in FP16 for an accuracy.
+    """Try every layer in INT8 by itself, and search for a small set of layers to keep in FP16.
 
     Args:
         network: A network as `export` takes it, or an exported graph.
@@ -222,8 +222,9 @@ def sensitivity(
         method: As for `calibrate`.
         percentile: As for `calibrate`.
         repair: As for `calibrate`.
-        max_drop: Points of top-1 that may be lost, in percent; None sets no such limit.
-        min_sqnr: SQNR of the outputs that has to be reached, dB; None sets no such limit.
+        max_drop: Search for a small set of layers to keep in FP16 so that the network loses at most this many
+            percentage points of top-1; None sets no such limit.
+        min_sqnr: The same, so that the network's outputs reach this SQNR, in dB; None sets no such limit.
         test_images: Images that each mixed graph is measured on; None is 16, with `max_drop` 512.
         target: As for `export`; a GPU by name adds its roofline.
         gpu_table: As for `export`.
@@ -236,7 +237,7 @@ def sensitivity(
 
     Raises:
         UsageError: An option is wrong, or `max_drop` is asked of images without labels.
-        GateFailed: Not even all layers in floating point reach the aim.
+        GateFailed: Even with only one layer in INT8 the aim is missed.
     """
     from deploykit.tuning.sensitivity import Aim, measure
 
@@ -274,7 +275,8 @@ def _prepared(
     model, named, place = network_of(network, example, fusions, store)
     if named.auto:
         raise UsageError(
-            "a table belongs to one graph", hint="name the fusions, or export with auto and give the graph"
+            "calibrate and sensitivity do not take fusions auto",
+            hint="name the fusions, or export with auto and give the graph",
         )
     spec = build_spec(
         model.spec,

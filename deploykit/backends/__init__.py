@@ -42,7 +42,10 @@ def get_backend(name: str, *, strict: bool = False) -> Backend:
 
 
 def backend_names() -> tuple[str, ...]:
-    """Built-in names in the order of tables, then those that other packages add."""
+    """Built-in names in the order of tables, then those that other packages add; not `null`, which is for tests."""
     from importlib.metadata import entry_points
 
-    return (*BACKENDS, *sorted(point.name for point in entry_points(group=ENTRY_POINTS)))
+    return (
+        *(name for name in BACKENDS if name != "null"),
+        *sorted(point.name for point in entry_points(group=ENTRY_POINTS)),
+    )

@@ -269,7 +269,9 @@ def _set_targets(trt: Any, config: Any, targets: tuple[Target, ...]) -> None:
     for index, target in enumerate(unique):
         member = getattr(trt.ComputeCapability, f"SM{target.major}{target.minor}", None)
         if member is None:
-            known = sorted(name for name in dir(trt.ComputeCapability) if name.startswith("SM"))
+            known = sorted(
+                (name for name in dir(trt.ComputeCapability) if name.startswith("SM")), key=lambda name: int(name[2:])
+            )
             raise UsageError(
                 f"TensorRT-RTX compiles for {', '.join(name.replace('SM', 'sm_') for name in known)}, not for {target}",
                 hint=f"for {target}, install deploykit[gpu] on that machine and build there; to see a plan here, use "

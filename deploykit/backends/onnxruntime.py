@@ -37,6 +37,7 @@ from deploykit.spec import (
 )
 from deploykit.spec.arrays import Array
 
+INSTALL_ONNXRUNTIME = "pip install onnxruntime-gpu (or onnxruntime)"
 BASIC = "ONNX Runtime's optimizer fails on this graph, so it ran at the basic level of optimization"
 
 
@@ -56,7 +57,7 @@ class OnnxRuntimeBackend:
 
     def unavailable(self) -> Reason | None:
         if find_spec("onnxruntime") is None:
-            return Reason("ONNX Runtime is not installed", "pip install onnxruntime-gpu (or onnxruntime)")
+            return Reason("ONNX Runtime is not installed", INSTALL_ONNXRUNTIME)
         return None
 
     def supports(self, source: Source) -> Reason | None:

@@ -71,7 +71,8 @@ def command(
 ) -> None:
     """Time every backend and precision of MODEL side by side, each in a process of its own, in interleaved rounds.
 
-    Each row also has its parity verdict and, where TensorRT-RTX compiled it, figures of the compiled plan.
+    Each row also has its parity verdict and, where TensorRT-RTX compiled it, figures of the compiled plan. Exit code 3
+    when a row's parity fails or is inconclusive.
 
     With --mode, time the steps of eager PyTorch instead: batch 32, 10 steps of burn-in, 100 timed.
     """

@@ -10,7 +10,15 @@ from deploykit.cli.answers import answer
 from deploykit.cli.command import Command, backend, output, precision
 from deploykit.cli.given import defaults, given, require
 from deploykit.cli.idle import check_exceptions, note_unread, require_auto
-from deploykit.cli.options import ANSWER_OPTIONS, CALIBRATION, COMPILER_HELP, FUSE_BUDGET_OPTIONS, INT8, STRICT_OPTIONS
+from deploykit.cli.options import (
+    ANSWER_OPTIONS,
+    CALIBRATION,
+    COMPILER_HELP,
+    DATA_KINDS,
+    FUSE_BUDGET_OPTIONS,
+    INT8,
+    STRICT_OPTIONS,
+)
 from deploykit.cli.requests import BATCH, ENGINE, TF32, build_spec, keywords, with_options
 from deploykit.cli.types import COMPILER, OUTPUT, Parsed, words
 from deploykit.errors import DeploykitError
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
     from deploykit.results.build import UndecidedResult
 
 BEST = "best"
+TEXTS = {"data": f"Images for INT8 calibration and the FP16 overflow check: {DATA_KINDS} Default: the demo images."}
 UNDECIDED = "build on a GPU, give --precision fp16 or int8, or let TensorRT-RTX's plans decide: --accept-rtx-plan"
 
 
@@ -29,7 +38,7 @@ def parse_precision(text: str) -> Precision | None:
     return None if text.strip().lower() == BEST else Precision.parse(text)
 
 
-@click.command("build", cls=Command)
+@click.command("build", cls=Command, texts=TEXTS)
 @with_options(
     precision(
         "--precision",
@@ -81,6 +90,9 @@ def command(
     as_json: bool,
 ) -> None:
     """Build an engine for MODEL and report what was compiled.
+
+    The engine is compiled from the typed ONNX file: MODEL's graph in which every tensor has the type of --precision,
+    with Q/DQ pairs for INT8. `precision in graph` says which layers have that type, and why others do not.
 
     Without a GPU, TensorRT-RTX compiles ahead of time for --target. --precision best with trt then shows both
     candidates, builds nothing and exits 1, unless --accept-rtx-plan is given.

@@ -9,8 +9,8 @@ from click.shell_completion import CompletionItem
 
 from deploykit.cli.answers import answer
 from deploykit.cli.command import Argument, Command, Context, int8, output, sensitivity
-from deploykit.cli.given import refuse, require
-from deploykit.cli.options import ANSWER_OPTIONS, JSON_OPTION, PERCENTILE
+from deploykit.cli.given import as_written, refuse, require
+from deploykit.cli.options import ANSWER_OPTIONS, DATA_KINDS, JSON_OPTION, PERCENTILE
 from deploykit.cli.progress import StageProgress
 from deploykit.cli.requests import DATA, REPAIR, Group, build_spec, require_percentile, with_options
 from deploykit.cli.types import FILE, METHOD, OUTPUT
@@ -78,13 +78,23 @@ class CalibrateGroup(click.Group):
         return [CompletionItem("merge"), *(item for item in found if item.type == "plain")]
 
 
+AS_BUILD_HAS_IT = {"images": "--calibration-images", "method": "--calibration-method"}
+OF_SENSITIVITY = {"sensitivity", "max_drop", "min_sqnr", "test_images", "output"}
+TEXTS = {
+    "data": f"Images to calibrate on: {DATA_KINDS} Default: the demo images. --max-drop requires labeled images.",
+    "targets": "With --sensitivity: compute capability (sm_89) or GPU (rtx4090) that the plans of mixed graphs are "
+    "compiled for; repeatable. Default: the GPU of this machine, else sm_89.",
+    "gpu_table": "With --sensitivity: TOML file with peak rates of further GPUs for --target.",
+}
+
+
 @click.group("calibrate", cls=CalibrateGroup)
 def command() -> None:
     """Make the calibration table for INT8."""
 
 
-@command.command("MODEL", cls=Command)
-@build_spec(DATA, CALIBRATION, REPAIR)
+@command.command("MODEL", cls=Command, texts=TEXTS)
+@build_spec(DATA, CALIBRATION, REPAIR, search=False)
 @with_options(
     sensitivity(
         "--sensitivity",
@@ -96,13 +106,15 @@ def command() -> None:
         "--max-drop",
         type=float,
         metavar="POINTS",
-        help="With --sensitivity: keep the fewest layers in FP16 that lose at most so many points of top-1.",
+        help="With --sensitivity: search for a small set of layers to keep in FP16 so that the network loses at most "
+        "this many percentage points of top-1.",
     ),
     sensitivity(
         "--min-sqnr",
         type=float,
         metavar="DB",
-        help="With --sensitivity: keep the fewest layers in FP16 whose outputs reach this SQNR.",
+        help="With --sensitivity: search for a small set of layers to keep in FP16 so that the network's outputs reach "
+        "this SQNR, in dB.",
     ),
     sensitivity(
         "--test-images",
@@ -141,7 +153,8 @@ def calibrate_model(
     joins them into the table of a single pass, bit for bit.
 
     --sensitivity shows what each layer loses in INT8 by itself, and the loss and memory traffic of mixed graphs. With
-    --max-drop (on labeled --data) or --min-sqnr it finds the fewest layers to keep in FP16.
+    --max-drop (on labeled --data) or --min-sqnr it searches for a small set of layers to keep in
+    FP16.
     """
     _require_read(spec, shard, sensitivity=sensitivity, output=output)
     shared: _Shared = {
@@ -181,7 +194,7 @@ def _require_read(spec: BuildSpec, shard: str | None, *, sensitivity: bool, outp
     """Raises UsageError for options that are at odds with each other."""
     if spec.fusions.auto:
         raise UsageError(
-            "a calibration table belongs to one graph", hint="name the fusions with --fuse instead of auto"
+            "calibrate does not take --fuse auto", hint="name the fusions, such as --fuse safe,merge_siblings"
         )
     if shard and output is None:
         raise UsageError("--shard requires an output file", hint="name it with -o, such as -o shard1.json")
@@ -254,4 +267,4 @@ def _measure(
     if as_json:
         click.echo(to_json(found))
     else:
-        render_sensitivity(found)
+        render_sensitivity(found, asked=as_written(AS_BUILD_HAS_IT, without=OF_SENSITIVITY))

@@ -38,9 +38,9 @@ class ComparisonOptions:
     backends: tuple[str, ...]
     threads: int
     strict_backend: bool
-    fuse_budget: float
     store: Path | None
     as_json: bool
+    fuse_budget: float = 0.0  # of commands that search
 
     def keywords(self) -> "RowKeywords":
         """All of it as the API takes it, but for the network, its images and --fuse-budget."""
@@ -62,15 +62,20 @@ class RowKeywords(EngineKeywords):
     strict: bool
 
 
-def comparison_options(command: Command, *, batch: str = "1", batch_default: str | bool = True) -> Command:
+def comparison_options(
+    command: Command, *, batch: str = "1", batch_default: str | bool = True, search: bool = True
+) -> Command:
     """Give `command` the shared options, as one `ComparisonOptions` in front of its own.
 
-    `batch` is the --batch that is not given, and `batch_default` what the help says of it, True: the same.
+    `batch` is the --batch that is not given, and `batch_default` what the help says of it, True: the same. `search`
+    says whether it can search for the fusions of least cost.
     """
+
+    shared_names = [field.name for field in fields(ComparisonOptions)]
 
     @wraps(command)
     def with_shared(**parsed: Any) -> None:
-        shared = ComparisonOptions(**{field.name: parsed.pop(field.name) for field in fields(ComparisonOptions)})
+        shared = ComparisonOptions(**{name: parsed.pop(name) for name in shared_names if name in parsed})
         command(shared, **parsed)
 
     batch_option = backend(
@@ -81,8 +86,8 @@ def comparison_options(command: Command, *, batch: str = "1", batch_default: str
         metavar="N|MIN:OPT:MAX",
         help="Images per run; engines may be built for min:opt:max.",
     )
-    own = (*STRICT_OPTIONS, *FUSE_BUDGET_OPTIONS, *ANSWER_OPTIONS)
-    decorated = build_spec(batch_group(batch_option), *ENGINE_GROUPS)(with_options(*own)(with_shared))
+    own = (*STRICT_OPTIONS, *(FUSE_BUDGET_OPTIONS if search else ()), *ANSWER_OPTIONS)
+    decorated = build_spec(batch_group(batch_option), *ENGINE_GROUPS, search=search)(with_options(*own)(with_shared))
     return with_options(PRECISION_OPTION, *ROW_OPTIONS)(decorated)
 
 

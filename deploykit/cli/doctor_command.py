@@ -8,8 +8,6 @@ import click
 from deploykit.cli.command import Command
 from deploykit.cli.options import JSON_OPTION, STORE_OPTION
 
-MARKS = {"ok": "ok", "missing": "--", "broken": "!!"}
-
 
 @click.command("doctor", cls=Command)
 @STORE_OPTION
@@ -27,8 +25,9 @@ def command(store: Path | None, as_json: bool) -> None:
         found = [asdict(finding) for finding in findings]
         click.echo(to_json({"schema_version": SCHEMA_VERSION, "findings": found}))
         return
-    width = max(len(finding.subject) for finding in findings)
+    state = max(len(finding.state) for finding in findings)
+    subject = max(len(finding.subject) for finding in findings)
     for finding in findings:
-        click.echo(f"{MARKS[finding.state]}  {finding.subject:<{width}}  {finding.detail}")
+        click.echo(f"{finding.state:<{state}}  {finding.subject:<{subject}}  {finding.detail}")
         if finding.fix:
-            click.echo(f"    {'':<{width}}  fix: {finding.fix}")
+            click.echo(f"{'':<{state}}  {'':<{subject}}  fix: {finding.fix}")

@@ -15,10 +15,14 @@ from deploykit.errors import UsageError
 from deploykit.spec import Precision
 
 BATCH = "64"
+TEXTS = {
+    "data": "Labeled images: a folder with one subfolder per class, an .npz with `images` and `labels`, or MNIST idx "
+    "files. Required."
+}
 
 
-@click.command("evaluate", cls=Command)
-@partial(comparison_options, batch=BATCH)
+@click.command("evaluate", cls=Command, texts=TEXTS)
+@partial(comparison_options, batch=BATCH, search=False)
 @with_options(
     data(
         "--calibration-data",
@@ -59,7 +63,8 @@ def command(
     if Precision.INT8 not in shared.precisions:
         require({"calibration_data"}, "int8", hint="add int8 to --precision, or leave it out")
     if spec.calibration.table is not None and not (spec.repair.equalize or spec.repair.bias):
-        refuse({"calibration_data"}, "cannot be combined with --table", hint="the table has its ranges: leave it out")
+        hint = "the table already holds the ranges: leave out --calibration-data"
+        refuse({"calibration_data"}, "cannot be combined with --table", hint=hint)
     require_rows(spec, shared.precisions, shared.backends)
     found = evaluate(
         spec.model, data=labeled, calibration_data=calibration_data, limit=limit, max_drop=max_drop, **shared.keywords()

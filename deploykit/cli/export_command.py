@@ -26,14 +26,14 @@ PRECISION_OPTION = graph(
     type=PRECISION,
     default="fp16",
     show_default=True,
-    help="Precision at which --fusion-report and --fuse auto cost the graph.",
+    help="Precision at which --fusion-report and --fuse auto estimate the cost.",
 )
 BATCH_OPTION = graph(
     "--batch",
     default="8",
     show_default=True,
     metavar="N|MIN:OPT:MAX",
-    help="Batch size at which --fusion-report and --fuse auto cost the graph.",
+    help="Batch size at which --fusion-report and --fuse auto estimate the cost.",
 )
 
 
@@ -90,8 +90,9 @@ def command(
     Unless --no-check is given, ONNX Runtime runs the file, and its error against the network (or .onnx file) in float64
     must stay within 3 times that of plain float32. Exit code 3 when it does not.
 
-    --fusion-report compiles the graph with and without each fusion, and times both in ONNX Runtime. --fuse auto keeps
-    the fusions that reduce the cost for --backend, node by node: of TensorRT-RTX's plan, or measured in ONNX Runtime.
+    --fusion-report compiles the graph with and without each fusion, and times both in ONNX Runtime. --fuse auto keeps,
+    node by node, the fusions that lower the cost: that of TensorRT-RTX's plan for trt and trt-rtx, measured time for
+    ort.
     """
     from deploykit.api import export
 

@@ -6,7 +6,8 @@ import click
 
 OPTIONS = {
     **dict.fromkeys(("--fp16", "--half"), "--precision fp16"),
-    **dict.fromkeys(("--int8", "--quantize", "--best"), "--precision int8"),
+    **dict.fromkeys(("--int8", "--quantize"), "--precision int8"),
+    "--best": "--precision best",
     **dict.fromkeys(("--fp32", "--no-half"), "--precision fp32"),
     **dict.fromkeys(("--dtype", "--type", "--precisions"), "--precision"),
     **dict.fromkeys(("--batch-size", "--batchsize", "--bs", "-b", "--max-batch", "--maxbatch"), "--batch"),
@@ -82,12 +83,19 @@ def explain(error: click.UsageError) -> str:
     return said
 
 
+def _takes_best(context: click.Context | None) -> bool:
+    params = context.command.params if context else []
+    return any("--precision" in param.opts and "best" in param.make_metavar(context) for param in params if context)
+
+
 def _option_hint(error: click.NoSuchOption) -> str:
     options = [text for parameter in error.ctx.command.params for text in parameter.opts] if error.ctx else []
     asked = error.option_name.lower()
     if asked in SENTENCES:
         return f"; {SENTENCES[asked]}"
     meant = OPTIONS.get(asked, "")
+    if asked == "--best" and not _takes_best(error.ctx):
+        meant = "--precision"
     if meant and meant.split()[0].rstrip(",") in options:
         return f"; write {meant}"
     near = get_close_matches(asked, options, n=2, cutoff=0.6) or [text for text in options if text.startswith(asked)]

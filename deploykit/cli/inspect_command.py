@@ -8,7 +8,7 @@ import click
 from deploykit.cli.command import Command, backend, output, precision
 from deploykit.cli.given import refuse, require
 from deploykit.cli.idle import check_exceptions, note_unread
-from deploykit.cli.options import ANSWER_OPTIONS, BUILDER, COMPILER_HELP, INT8
+from deploykit.cli.options import ANSWER_OPTIONS, BUILDER, COMPILER_HELP, DATA_KINDS, INT8
 from deploykit.cli.requests import BATCH, ENGINE, TF32, build_spec, keywords, precision_group, with_options
 from deploykit.cli.types import COMPILER, OUTPUT, PRECISION
 from deploykit.spec import BuildSpec, Precision
@@ -24,6 +24,7 @@ OF_BUILDS = {
     *("input_shapes", "input_ranges", "preprocess"),
     *("fusions", "backend", "keep_io", "keep_fp32", "data", *INT8, *BUILDER),
 }
+TEXTS = {"data": f"Images for INT8 calibration: {DATA_KINDS} Default: the demo images."}
 PRECISION_OPTION = precision(
     "--precision",
     type=PRECISION,
@@ -34,9 +35,9 @@ PRECISION_OPTION = precision(
 )
 
 
-@click.command("inspect", cls=Command)
+@click.command("inspect", cls=Command, texts=TEXTS)
 @backend("--backend", type=COMPILER, default="trt-rtx", show_default=True, common=True, help=COMPILER_HELP)
-@build_spec(precision_group(PRECISION_OPTION), BATCH, *ENGINE, TF32)
+@build_spec(precision_group(PRECISION_OPTION), BATCH, *ENGINE, TF32, search=False)
 @with_options(
     output(
         "--diff",
@@ -72,6 +73,8 @@ def command(
     as_json: bool,
 ) -> None:
     """Show what MODEL, or an engine file that deploykit built, was compiled into.
+
+    The plan: the compiled layers and their tensors (TensorRT's layer information), not the engine file.
 
     Shown are kernels by type and precision, memory traffic, layers in another precision than asked for and why,
     conversions, and the roofline of a GPU named by --target. A network is built first, and its plan compared with that

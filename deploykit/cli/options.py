@@ -7,6 +7,7 @@ from deploykit.cli.types import (
     BACKENDS,
     DATA,
     FILE,
+    FIXED_FUSIONS,
     FUSIONS,
     GPU,
     INPUT_RANGE,
@@ -18,8 +19,7 @@ from deploykit.cli.types import (
     WEIGHTS,
     ModelName,
 )
-from deploykit.spec import BuilderOptions, Calibration
-from deploykit.spec.int8 import LAYER_KINDS
+from deploykit.spec import SAFE_FUSIONS, BuilderOptions, Calibration
 
 MODEL_HELP = (
     "A name from `deploykit list`, an .onnx file, or package.module:function, a function that returns an nn.Module."
@@ -34,7 +34,11 @@ MODEL_OPTIONS = (
         help="Checkpoint, `torchvision` (downloads its published weights) or `seeded` (random). Default: the weights "
         "that the function returns, random ones for a zoo network.",
     ),
-    model("--weights-key", metavar="KEY", help="Entry of the checkpoint to load where several fit, such as model_ema."),
+    model(
+        "--weights-key",
+        metavar="KEY",
+        help="State dict of the checkpoint to load where several fit, such as model_ema.",
+    ),
     model(
         "--num-classes",
         type=int,
@@ -71,16 +75,23 @@ MODEL_OPTIONS = (
     ),
     model("--factory-args", metavar="JSON", help="Keyword arguments of the function that makes the network."),
     model(
-        "--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of random weights and image crops."
+        "--seed",
+        type=int,
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Seed of random weights, image crops, noise inputs and the images that evaluate --limit draws.",
     ),
     data(
         "--preprocess",
         type=PREPROCESSING,
         help="Image preprocessing: imagenet, unit ([0, 1]), minus-one-one ([-1, 1]), bytes (0 to 255), or "
-        "comma-separated settings of mean=0.5/0.5/0.5, std=0.2/0.2/0.2, order=bgr, layout=nhwc, "
-        "resize=crop|stretch|letterbox|PIXELS, interpolation=bicubic, pad=114. Default: the network's own.",
+        "comma-separated settings of scale=255 (pixels are divided by it), mean=0.5/0.5/0.5, std=0.2/0.2/0.2, "
+        "order=bgr, layout=nhwc, resize=crop|stretch|letterbox|PIXELS, interpolation=bicubic, pad=114. Default: the "
+        "network's own.",
     ),
 )
+REWRITES = f"{', '.join(SAFE_FUSIONS[:2])}, ..."
 FUSE_OPTIONS = (
     graph(
         "--fuse",
@@ -88,7 +99,18 @@ FUSE_OPTIONS = (
         type=FUSIONS,
         default="safe",
         show_default=True,
-        help="Graph fusions: none, safe (never worse), auto (cost-based search), or comma-separated names.",
+        help="Graph rewrites: none, safe (exact, always applicable), auto (cost-based search), or names with commas "
+        f"between: {REWRITES}",
+    ),
+)
+FIXED_FUSE_OPTIONS = (
+    graph(
+        "--fuse",
+        "fusions",
+        type=FIXED_FUSIONS,
+        default="safe",
+        show_default=True,
+        help=f"Graph rewrites: none, safe (exact, always applicable), or names with commas between: {REWRITES}",
     ),
 )
 FUSE_BUDGET_OPTIONS = (
@@ -152,7 +174,8 @@ TYPE_OPTIONS = (
         "--keep-fp32",
         multiple=True,
         metavar="NODE|op=TYPE",
-        help="FP16: keep a node, a module (globs work) or an operator type (op=Pow) in FP32; repeatable.",
+        help="FP16, and INT8 with rest=fp16: keep a node, a module (globs work) or an operator type (op=Pow) in FP32; "
+        "repeatable.",
     ),
     precision(
         "--keep-io/--half-io", default=True, help="FP16: inputs and outputs stay FP32 (default), or become FP16."
@@ -208,27 +231,29 @@ LAYER_OPTIONS = (
         multiple=True,
         formerly=("--int8-leave",),
         metavar="NODE",
-        help="Keep this Conv or Gemm node in floating point; repeatable.",
+        help="Keep this layer with weights (Conv, ConvTranspose, Gemm, MatMul, RNN) in floating point; repeatable.",
     ),
     int8(
         "--int8-policy",
         default="all",
         show_default=True,
         metavar="all|plan|TERMS",
-        help="Layers to quantize: all, plan (build, inspect: chosen by TensorRT-RTX's plan), or "
-        f"comma-separated terms: no-KIND excludes layers ({', '.join(LAYER_KINDS)}), min-channels=16 narrow ones; "
-        "rest=fp16 makes the excluded layers FP16 instead of FP32.",
+        help="Layers to quantize: all, plan (build, inspect: chosen by TensorRT-RTX's plan), or terms with commas "
+        "between. no-pointwise excludes 1x1 convolutions, no-depthwise depthwise ones, no-spatial convolutions that "
+        "are neither 1x1 nor depthwise, no-dense matrix products, no-first/no-last the first/last in graph order; "
+        "min-channels=16 excludes convolutions with fewer channels; rest=fp16 makes the excluded layers FP16 instead "
+        "of FP32.",
     ),
 )
 CALIBRATION = ("calibration_images", "calibration_method", "percentile", "table")
 INT8 = (*CALIBRATION, "int8_policy", "int8_repair", "int8_exclude")
+DATA_KINDS = "a folder, an .npz (images, or one array per input), MNIST idx files, a .toml list of images, or `noise`."
 DATA_OPTIONS = (
     data(
         "--data",
         type=DATA,
         common=True,
-        help="Images for calibration and parity: a folder, an .npz of images or of one array per input, MNIST idx "
-        "files, a recipe .toml, or `noise`. Default: the demo images; evaluate requires labeled ones.",
+        help=f"Images for parity and INT8 calibration: {DATA_KINDS} Default: the demo images.",
     ),
 )
 ROW_OPTIONS = (
@@ -238,7 +263,7 @@ ROW_OPTIONS = (
         default="torch,ort,trt",
         show_default=True,
         common=True,
-        help="Backends to compare, in this order; the first is the baseline.",
+        help="Backends to compare, in this order; the first row that runs is the baseline.",
     ),
     measurement(
         "--threads",
@@ -256,7 +281,7 @@ STORE_OPTION = output(
     type=FILE,
     envvar="DEPLOYKIT_STORE",
     metavar="DIR",
-    help="Folder of the artifact store. Default: $DEPLOYKIT_STORE, else engines.",
+    help="Folder of the artifact store. Default: $DEPLOYKIT_STORE, else ./engines.",
 )
 JSON_OPTION = output("--json", "as_json", is_flag=True, common=True, help="Print one JSON object on stdout.")
 ANSWER_OPTIONS = (STORE_OPTION, JSON_OPTION)

@@ -51,10 +51,11 @@ class Group:
         return list(signature(self.read).parameters)[1:]
 
 
-def build_spec(*groups: Group) -> Decorate:
+def build_spec(*groups: Group, search: bool = True) -> Decorate:
     """Options of MODEL, its fusions, its targets and `groups`; the command gets them as `spec`.
 
-    It also gets `gpu`, the first target where that is a GPU by name: its roofline is the cost of plans.
+    Where it cannot `search` for the fusions of least cost, its help has no auto. It also gets `gpu`, the first target
+    where that is a GPU by name: its roofline is the cost of plans.
     """
 
     def decorate(command: Command) -> Command:
@@ -73,7 +74,8 @@ def build_spec(*groups: Group) -> Decorate:
             return command(spec=spec, gpu=gpu, **others)
 
         of_groups = [option for group in groups for option in group.options]
-        return model_options(_decorated(with_spec, (*of.FUSE_OPTIONS, *of_groups, *of.TARGET_OPTIONS)))
+        fuse = of.FUSE_OPTIONS if search else of.FIXED_FUSE_OPTIONS
+        return model_options(_decorated(with_spec, (*fuse, *of_groups, *of.TARGET_OPTIONS)))
 
     return decorate
 
@@ -157,7 +159,8 @@ def _read_table(
 ) -> BuildSpec:
     if table is not None:
         images = ("calibration_images", "calibration_method", "percentile")
-        refuse(images, "cannot be combined with --table", hint="the table has its ranges: leave it out")
+        idle = " and ".join(given(images).rsplit(", ", 1))
+        refuse(images, "cannot be combined with --table", hint=f"the table already holds the ranges: leave out {idle}")
     require_percentile(calibration_method, option="--calibration-method")
     calibration = Calibration(images=calibration_images, method=calibration_method, percentile=percentile, table=table)
     return replace(spec, calibration=calibration)

@@ -10,10 +10,14 @@ from deploykit.cli.requests import model_options
 from deploykit.errors import UsageError
 from deploykit.spec import ModelSpec
 
-UNREAD = {"weights", "init_from", "seed", "preprocess"}
+UNREAD = {"weights", "weights_key", "init_from", "seed", "preprocess"}
+TEXTS = {
+    "num_classes": "Classes of a zoo network. Default: the network's own.",
+    "in_channels": "Input channels of a zoo network. Default: the network's own.",
+}
 
 
-@click.command("summary", cls=Command, unread=UNREAD)
+@click.command("summary", cls=Command, unread=UNREAD, texts=TEXTS)
 @model_options
 @JSON_OPTION
 @output("--csv", "as_csv", is_flag=True, common=True, help="Print one line of CSV per layer on stdout, without totals.")
@@ -25,7 +29,7 @@ def command(model: ModelSpec, as_json: bool, as_csv: bool) -> None:
     """
     if as_json and as_csv:
         raise UsageError("--json cannot be combined with --csv", hint="give one of them")
-    refuse(UNREAD, "does not apply: a summary reads no weights and no images", hint="leave it out")
+    refuse(UNREAD, "does not apply to a summary, which reads no weights and no images", hint="leave it out")
     from deploykit.api import summarize
     from deploykit.report.layers import layers_csv, render_layers
 

@@ -156,7 +156,7 @@ def _parts(text: str, option: str) -> list[str]:
 def backend_words() -> Iterable[str]:
     from deploykit.api.choices import backend_names
 
-    return (name for name in backend_names() if name != "null")
+    return backend_names()
 
 
 def gpu_words() -> Iterable[str]:
@@ -181,6 +181,12 @@ FUSIONS = Parsed(
     Fusions.parse,
     words("none", "safe", "auto", *SAFE_FUSIONS, *COST_BASED_FUSIONS),
     metavar="none|safe|auto|NAMES",
+    several=True,
+)
+FIXED_FUSIONS = Parsed(
+    Fusions.parse,
+    words("none", "safe", *SAFE_FUSIONS, *COST_BASED_FUSIONS),
+    metavar="none|safe|NAMES",
     several=True,
 )
 REPAIR = Parsed(parse_repair, words("none", "all", *REPAIRS), metavar="none|all|NAMES", several=True)

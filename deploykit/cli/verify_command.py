@@ -13,7 +13,10 @@ from deploykit.cli.types import FILE
 OF_TYPING = {"keep_io", "keep_fp32", "int8_policy", "int8_repair", "int8_exclude", "table"}
 
 
-@click.command("verify", cls=Command)
+TEXTS = {"backends": "Backends to compare with float64, in this order."}
+
+
+@click.command("verify", cls=Command, texts=TEXTS)
 @comparison_options
 @precision(
     "--typed",

@@ -16,10 +16,10 @@ REASONS = 4  # reasons for skipping, before "and n more"
 
 
 def render_fusions(report: FusionReport, *, file: TextIO | None = None) -> None:
-    """Plain text on stdout or on `file`. Figures read "without it > with it"."""
+    """Plain text on stdout or on `file`. Figures read "without it -> with it"."""
     lines, conditions = report.lines, report.conditions
     bound = any(line.plan and line.plan.with_it.roofline_us is not None for line in lines)
-    render_lines(["", "Effect of each fusion: without it > with it, all others as in this graph."], file=file)
+    render_lines(["", "Effect of each fusion: without it -> with it, all others as in this graph."], file=file)
     facts = {"fusions": report.fusions, "kernels, traffic": conditions.plan, "ONNX Runtime": conditions.ort}
     facts |= {"eager": conditions.eager, "error added": conditions.error}
     render_facts(facts, file=file)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from typing import TextIO
 
 from deploykit.data.preparation import describe_preprocessing
@@ -9,10 +11,14 @@ from deploykit.report.text import render_facts, render_lines, render_table, with
 from deploykit.results.sensitivity import Loss, MixedGraph, Sensitivity
 
 SHOWN = 20  # layers; --json has all of them
+MIXED = (
+    "Mixed graphs: the most sensitive layers kept out of INT8 (loss measured with them in FP32, plan compiled with "
+    "them in FP16):"
+)
 
 
-def render_sensitivity(found: Sensitivity, *, file: TextIO | None = None) -> None:
-    """Plain text on stdout or on `file`."""
+def render_sensitivity(found: Sensitivity, *, asked: Sequence[str], file: TextIO | None = None) -> None:
+    """Plain text on stdout or on `file`; `asked` are MODEL and its options, as `build` takes them."""
     shown = found.layers[:SHOWN]
     labeled = any(layer.loss.drop is not None for layer in shown)
     render_facts(
@@ -21,8 +27,8 @@ def render_sensitivity(found: Sensitivity, *, file: TextIO | None = None) -> Non
             "weights": with_notes(found.weights, found.weights_notes),
             "ranges": f"{found.method} over {found.calibration_images} images ({found.data})",
             "preprocessing": describe_preprocessing(found.preprocessing),
-            "judged by": f"{found.measured_on}; TensorRT's Q/DQ graph, executed without runtime optimizations",
-            "plans": found.plan_cost_by,
+            "measured on": f"{found.measured_on}; TensorRT's Q/DQ graph, executed without runtime optimizations",
+            "plans compared by": found.plan_cost_by,
         },
         file=file,
     )
@@ -37,13 +43,19 @@ def render_sensitivity(found: Sensitivity, *, file: TextIO | None = None) -> Non
     headings = ["layer", "kind", "SQNR dB", *(["top-1 lost, points [95 % CI]"] if labeled else [])]
     lines = [[layer.node, layer.kind, *_loss(layer.loss)][: len(headings)] for layer in shown]
     render_table(headings, lines, right=("SQNR dB",), file=file)
-    render_lines(["", "Mixed graphs, the layers with the largest loss in FP16:", ""], file=file)
-    headings = ["in FP16", "SQNR dB", *(["top-1 lost, points [95 % CI]"] if labeled else []), "plan", ""]
+    render_lines(["", MIXED, ""], file=file)
+    headings = ["kept out of INT8", "SQNR dB", *(["top-1 lost, points [95 % CI]"] if labeled else []), "plan", ""]
     rows = [_stop(stop, len(found.layers), labeled=labeled) for stop in found.mixed_graphs]
     render_table(headings, rows, right=("SQNR dB",), file=file)
-    if stop := found.chosen:
-        options = " ".join(["--int8-policy rest=fp16", *(f"--int8-exclude {node}" for node in stop.kept_fp16)])
-        render_lines(["", f"To build the chosen one: {options if stop.kept_fp16 else '--precision int8'}"], file=file)
+    if chosen := found.chosen:
+        render_lines(["", f"To build the chosen one: {build_command(chosen.kept_fp16, asked)}"], file=file)
+
+
+def build_command(kept_fp16: Sequence[str], asked: Sequence[str]) -> str:
+    """The command line that builds a mixed graph; `asked` are MODEL and its options."""
+    mixed = ["--int8-policy", "rest=fp16"] if kept_fp16 else []
+    excluded = [word for node in kept_fp16 for word in ("--int8-exclude", node)]
+    return shlex.join(["deploykit", "build", *asked, "--precision", "int8", *mixed, *excluded])
 
 
 def _stop(stop: MixedGraph, layers: int, *, labeled: bool) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deploykit.errors import BackendMissing, DeploykitError, ExecutionFailed, GateFailed
+from deploykit.parity import GateMissed
 from deploykit.results.row import Row
 
 
@@ -38,6 +39,8 @@ def _holds(row: Row, *, compared: bool) -> bool:
 
 def _missed(rows: Sequence[Row]) -> str:
     first = rows[0]
+    if isinstance(first.parity, GateMissed):
+        return _said(f"{first.label} did not pass", first.parity.reason, rows)
     if first.parity is None:
         return _said(f"parity of {first.label} is inconclusive", "it has no verdict", rows)
     verdict = "failed" if first.parity.verdict == "fail" else "is inconclusive"

@@ -19,7 +19,7 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class LayerLoss:
-    """A weighted layer, and what is lost when only it is in INT8."""
+    """A layer with weights, and what is lost when only it is in INT8."""
 
     node: str
     kind: str
@@ -28,7 +28,10 @@ class LayerLoss:
 
 @dataclass(frozen=True, slots=True)
 class MixedGraph:
-    """A mixed graph: `left` layers in FP16, what is lost then, and its plan in words, or why it has none."""
+    """A mixed graph: `kept_fp16` are the layers that it keeps out of INT8.
+
+    `loss` is measured with them in float32; `plan`, in words, is compiled with them in FP16, or says why there is none.
+    """
 
     kept_fp16: tuple[str, ...]
     loss: Loss

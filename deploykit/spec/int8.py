@@ -22,10 +22,10 @@ CALIBRATION_METHODS = ("minmax", "percentile", "mse", "entropy")  # precision/ca
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizationPolicy:
-    """Which weighted layers INT8 quantizes, and what the others compute in (`rest`, FP32 or FP16).
+    """Which layers with weights INT8 quantizes, and what the others compute in (`rest`, FP32 or FP16).
 
-    Kinds of layer: `pointwise` (1x1 convolutions), `depthwise`, `spatial` (all other convolutions), `dense` (matrix
-    products). `first` and `last` are the weighted layers nearest to the images and to the answer. A convolution other
+    Kinds of layer: `pointwise` (1x1 convolutions), `depthwise`, `spatial` (convolutions that are neither), `dense`
+    (matrix products). `first` and `last` are the first and last layer with weights in graph order. A convolution other
     than depthwise with fewer than `min_channels` input or output channels stays in floating point, and so do the
     nodes in `exclude`. `auto` stands for a choice that is still to be made by the compiled plan.
     """

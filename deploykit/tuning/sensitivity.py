@@ -224,7 +224,7 @@ class _SensitivitySearch:
         while not self._meets(frozenset(order[:high])):
             if high == most:
                 raise GateFailed(
-                    "no mixed graph reaches the aim: one layer alone in INT8 misses it",
+                    "even with only one layer in INT8 the aim is missed",
                     hint="use fp16, or ask for less",
                 )
             low, high = high + 1, min(most, max(1, 2 * high))

@@ -53,7 +53,9 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.typed is not None and len(self.precisions) != 1:
-            raise UsageError("--typed judges one graph", hint="give the one --precision that it is meant to be")
+            raise UsageError(
+                "--typed verifies one graph, of one precision", hint="give the --precision that it was made for"
+            )
 
 
 def verify(workspace: Workspace, request: Request) -> Report:

@@ -46,7 +46,10 @@ class EvaluationRequest:
 
     def __post_init__(self) -> None:
         if self.spec.fusions.auto:
-            raise UsageError("evaluate judges one graph", hint="give --fuse the rewrites by name")
+            raise UsageError(
+                "evaluate does not take fusions (--fuse) auto",
+                hint="name the fusions, such as --fuse safe,merge_siblings",
+            )
         require_max_drop(self.max_drop)
 
 
@@ -139,7 +142,9 @@ def _compared(
 def _gated(row: Row, flips: Flips | None, max_drop: float | None) -> Row:
     if max_drop is None or flips is None or flips.drop <= max_drop:
         return row
-    return replace(row, parity=GateMissed(f"{flips.drop:.2f} points of top-1 lost, {max_drop:g} are allowed"))
+    return replace(
+        row, parity=GateMissed(f"over --max-drop: {flips.drop:.2f} points of top-1 lost, limit: at most {max_drop:g}")
+    )
 
 
 def _conditions(

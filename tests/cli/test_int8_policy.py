@@ -1,6 +1,7 @@
 """`--int8-policy` as a user meets it: terms, the plan's choice, and what a table says of the layers that are left."""
 
 import json
+import shlex
 
 import pytest
 from one_line import complaint
@@ -148,9 +149,14 @@ def test_a_mixed_graph_is_found_and_can_be_pasted(run, image_folder):
     common = ["test_resnet", "--data", image_folder]
     plain = answer(run("calibrate", *common, "--sensitivity", "--json"))
     floor = plain["mixed_graphs"][0]["loss"]["sqnr_db"]
-    done = run("calibrate", *common, "--sensitivity", "--min-sqnr", f"{floor + 2:.1f}")
+    asked = ("--images=8", "--method", "percentile", "--sensitivity", "--min-sqnr", f"{floor + 2:.1f}")
+    done = run("calibrate", *asked, *common)
     assert done.returncode == 0, done.stderr
-    options = done.stdout.split("To build the chosen one: ")[1].split()
-    built = answer(run("build", *common, *RTX, *options, "--json"))
-    assert {item["node"] for item in built["precision_report"]["excluded"]} == set(options[3::2])
+    line = shlex.split(done.stdout.split("To build the chosen one: ")[1])
+    start = ["deploykit", "build", "--calibration-images", "8", "--calibration-method", "percentile"]
+    mixed = ["--precision", "int8", "--int8-policy", "rest=fp16"]
+    assert line[: len(start) + len(common) + len(mixed)] == [*start, *map(str, common), *mixed]
+    excluded = line[len(start) + len(common) + len(mixed) :]
+    built = answer(run(*line[1:], *RTX, "--json"))
+    assert {item["node"] for item in built["precision_report"]["excluded"]} == set(excluded[1::2])
     assert set(built["plan"]["weighted_reads"]) == {"Half", "Int8"}

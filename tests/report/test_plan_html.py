@@ -164,7 +164,7 @@ def test_figures_stand_on_the_page():
     said = " ".join(Page(plan_html(FOUND)).text)
     for part in (
         "net, fp16",
-        "5.5 MB a batch (computed)",
+        "5.5 MB per batch (computed)",
         "1 of 2 convolutions",
         "the graph gives it Float",
         "moves 2 times the bytes",

@@ -8,6 +8,8 @@ from deploykit.precision.int8.weighted import WeightedOp
 from deploykit.spec import QuantizationPolicy
 from deploykit.spec.reports import SkippedNode
 
+BY_POLICY = "excluded by the policy: "
+
 
 def choose(ops: Sequence[WeightedOp], policy: QuantizationPolicy) -> tuple[list[WeightedOp], list[SkippedNode]]:
     """Those of `ops`, in graph order, that `policy` quantizes, and the others with the term that leaves them.
@@ -17,12 +19,12 @@ def choose(ops: Sequence[WeightedOp], policy: QuantizationPolicy) -> tuple[list[
     names = [node_name(op.node) for op in ops]
     for node in policy.exclude:
         if node not in names:
-            raise UnknownName("weighted layer", node, names)
+            raise UnknownName("layer with weights", node, names)
     kept, excluded = [], []
     for index, op in enumerate(ops):
-        terms = _terms(op, policy, is_first=index == 0, is_last=index == len(ops) - 1)
-        if term := next(terms, ""):
-            excluded.append(skip(op.node, f"excluded by {term}"))
+        reasons = _reasons(op, policy, is_first=index == 0, is_last=index == len(ops) - 1)
+        if reason := next(reasons, ""):
+            excluded.append(skip(op.node, reason))
         else:
             kept.append(op)
     return kept, excluded
@@ -38,15 +40,15 @@ def kind(op: WeightedOp) -> str:
     return "pointwise" if groups == 1 and set(op.weight.shape[2:]) == {1} else "spatial"
 
 
-def _terms(op: WeightedOp, policy: QuantizationPolicy, *, is_first: bool, is_last: bool) -> Iterator[str]:
+def _reasons(op: WeightedOp, policy: QuantizationPolicy, *, is_first: bool, is_last: bool) -> Iterator[str]:
     found = kind(op)
     if node_name(op.node) in policy.exclude:
-        yield "--int8-exclude"
+        yield "excluded by --int8-exclude"
     if is_first and not policy.first:
-        yield "no-first"
+        yield f"{BY_POLICY}no-first"
     if is_last and not policy.last:
-        yield "no-last"
+        yield f"{BY_POLICY}no-last"
     if not getattr(policy, found):
-        yield f"no-{found}"
+        yield f"{BY_POLICY}no-{found}"
     if found in ("pointwise", "spatial") and min(op.weight.shape[:2]) < policy.min_channels:
-        yield f"min-channels={policy.min_channels}"
+        yield f"{BY_POLICY}min-channels={policy.min_channels}"
