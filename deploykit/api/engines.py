@@ -188,11 +188,11 @@ def build(
         data: Images that INT8 is calibrated on and FP16 is tried on for overflow; None takes demo images.
         calibration: A table of `calibrate`, the path of one, or a `Calibration`; None is minmax on 32 images.
         policy: Which layers INT8 takes: `"all"`, `"plan"`, terms with commas between, or a `QuantizationPolicy`.
-        repair: What is done for INT8's accuracy: `"none"`, `"all"`, or of `"clip,equalize,bias"`.
+        repair: What is done for INT8's accuracy: `"none"`, `"all"`, or any of clip, equalize, bias: `"clip,bias"`.
         fusions: As for `export`; None is `"safe"`, or those of the exported graph.
         fusion_seconds: Seconds that the search of `fusions="auto"` may take.
-        keep_io: FP16 only: keep inputs and outputs float32.
-        keep_fp32: FP16 only: nodes, modules, globs of either or `"op=TYPE"` that stay float32.
+        keep_io: FP16, and INT8 with rest=fp16: keep inputs and outputs float32.
+        keep_fp32: FP16, and INT8 with rest=fp16: nodes, modules, globs of either or `"op=TYPE"` that stay float32.
         tf32: Let FP32 products round their operands to TF32.
         options: What TensorRT's builder is told beyond the graph.
         gpu_table: TOML file with peak rates and bandwidth of the GPUs that `target` names.
@@ -208,7 +208,13 @@ def build(
         UsageError: An option is wrong or nothing would read it.
         BackendMissing: The backend cannot be used here, or not for this.
         BuildFailed: The compiler rejected the typed graph.
+        CheckpointMismatch: Tensors of a checkpoint do not fit the network.
+        ExportFailed: torch.onnx cannot trace the network, or a file cannot be converted.
+        Float16Overflow: A weight does not fit in float16; a GateFailed.
         PrecisionUndecided: `"best"` cannot be decided without a GPU.
+        StoreFailed: The artifact store cannot be written or is corrupt.
+        UnsupportedGraph: The graph cannot be typed, or fed, as asked.
+        UntrustedArtifact: A file is malformed or corrupt.
     """
     from deploykit.tuning.precision import BEST, CONTENDERS
 

@@ -26,7 +26,7 @@ from deploykit.api.graphs import ExportedGraph, network_of
 from deploykit.api.models import Model, Network, model_of
 from deploykit.api.modules import Example
 from deploykit.api.workspace import StorePath, open_workspace, warn
-from deploykit.errors import UsageError
+from deploykit.errors import BackendMissing, UsageError
 from deploykit.spec import (
     BuilderOptions,
     BuildSpec,
@@ -83,9 +83,10 @@ def inspect(
     Args:
         network: A network as `export` takes it, an exported graph, an engine, or the path of an engine file.
         example: Inputs of an `nn.Module`, as for `from_module`.
-        precision: `"fp32"`, `"fp16"` or `"int8"`, of a network.
+        precision: `"fp32"`, `"fp16"` or `"int8"`: of a network, or what a trusted engine from elsewhere is to be read
+            as.
         backend: The compiler, of a network: `"trt"` or `"trt-rtx"`.
-        batch: As for `build`, of a network.
+        batch: As for `build`: of a network, or what a trusted engine from elsewhere is to be read as.
         diff: Another plan to compare with: a precision of the same network, an engine, or another network.
         target: As for `build`; a GPU by name adds its roofline.
         data: As for `build`, of a network.
@@ -231,7 +232,7 @@ def engine_path(source: object) -> Path | None:
 
     if isinstance(source, BuiltEngine):
         if source.path is None or source.plan is None:
-            raise UsageError(f"{source.flavour} does not say what it compiled", hint="inspect it with trt-rtx")
+            raise BackendMissing(f"{source.flavour} does not say what it compiled", hint="inspect it with trt-rtx")
         return source.path
     if isinstance(source, str | PathLike) and not isinstance(source, Precision) and is_engine(fspath(source)):
         return Path(fspath(source))

@@ -238,7 +238,7 @@ def bench_steps(
         network: A network as `export` takes it, other than an `.onnx` file.
         example: Inputs of an `nn.Module`, as for `from_module`.
         mode: `"forward"` (eval mode, inference_mode) or `"forward-backward"` (training mode, loss and gradients).
-        batch: Images a step.
+        batch: Images per step.
         burn_in: Steps before the timed ones.
         steps: Timed steps, at least 2.
         threads: CPU threads; 0 is one per core.
@@ -271,7 +271,7 @@ def evaluate(
     max_drop: float | None = None,
     backends: Names = ROWS,
     precisions: Precisions = ("fp32",),
-    batch: Batch = 64,
+    batch: Batch = None,
     target: Targets = None,
     calibration: Calibration | str | PathLike[str] | None = None,
     policy: str | QuantizationPolicy = "all",
@@ -294,11 +294,11 @@ def evaluate(
         data: Labeled images: a folder with one subfolder per class, MNIST's idx files, or an `.npz` with `images`
             and `labels`.
         calibration_data: What INT8 is calibrated on; None leaves a part of `data` out for it.
-        limit: Evaluate on so many images only, drawn by the network's seed.
-        max_drop: Points of top-1, in percent, that a row may lose against the first.
+        limit: Evaluate on at most this many images, drawn by the network's seed.
+        max_drop: Percentage points of top-1 that a row may lose against the first.
         backends: As for `verify`.
         precisions: As for `verify`.
-        batch: Images a run; None is the batch that the network fixes, else 64.
+        batch: Images per run; None is the batch that the network fixes, else 64.
         target: As for `build`.
         calibration: As for `build`.
         policy: As for `build`, without `"plan"`.

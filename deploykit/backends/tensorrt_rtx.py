@@ -111,7 +111,7 @@ def describe_types(precision: Precision, plan: PlanSummary | None, *, tf32: bool
     if plan is None or not plan.other_precision:
         return ""
     types = ", ".join(sorted({dtype.lower() for dtype in plan.other_precision.values()}))
-    return f"{len(plan.other_precision)} of {plan.weighted_nodes} weighted layers compute in {types}"
+    return f"{len(plan.other_precision)} of {plan.weighted_nodes} layers with weights compute in {types}"
 
 
 def no_device() -> Reason | None:

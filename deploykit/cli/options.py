@@ -178,7 +178,9 @@ TYPE_OPTIONS = (
         "repeatable.",
     ),
     precision(
-        "--keep-io/--half-io", default=True, help="FP16: inputs and outputs stay FP32 (default), or become FP16."
+        "--keep-io/--half-io",
+        default=True,
+        help="FP16, and INT8 with rest=fp16: inputs and outputs stay FP32 (default), or become FP16.",
     ),
 )
 TF32_OPTIONS = (precision("--tf32", is_flag=True, help="FP32: allow TF32 in convolutions and matrix products."),)

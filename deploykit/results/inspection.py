@@ -19,7 +19,7 @@ from deploykit.results.document import Document
 
 @dataclass(frozen=True, slots=True)
 class KernelGroup:
-    """The kernels of one kind that read one type."""
+    """The kernels of one kind that read one type; `bytes_moved` for one batch."""
 
     kind: str
     reads: str
@@ -39,7 +39,10 @@ class ConversionGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
-    """A kernel of the plan. `us`, `binds` and `intensity` are those of the roofline, None without one."""
+    """A kernel of the plan. `bytes_moved` (bytes) and `macs` (multiply-accumulates) are for one batch.
+
+    `us` (the least time, microseconds), `binds` and `intensity` (FLOP/byte) are the roofline's, None without one.
+    """
 
     name: str
     kind: str

@@ -138,7 +138,8 @@ def decided_for_rows(workspace: Workspace, request: Request, *, gpu: Gpu | None,
     if not request.spec.fusions.auto:
         return request
     refusal: DeploykitError = UsageError(
-        "--fuse auto knows no cost for any of the rows", hint=f"ask for one of {', '.join(COST_BACKENDS)}"
+        "fusions (--fuse) auto cannot estimate a cost for any of the rows",
+        hint=f"it can for {', '.join(COST_BACKENDS)}",
     )
     spec = with_batch(workspace, request.spec)
     for backend, precision in product(request.backends, request.precisions):

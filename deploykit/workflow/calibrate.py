@@ -115,7 +115,7 @@ def equalized(workspace: Workspace, exported: Exported, spec: BuildSpec) -> Expo
     def make(writer: Writer) -> EqualizationReport:
         from deploykit.workflow import transforms
 
-        with workspace.timed("even out channels"):
+        with workspace.timed("equalize channels"):
             content, report = transforms.equalize_channels(exported.path, inputs.feeds())
         writer.write("model.onnx", content)
         return report

@@ -219,7 +219,7 @@ class Judge:
         digest = typed.graph.digest
         names = [spec.name for spec in typed.graph.outputs]
         if digest not in self.literal:
-            with self.workspace.timed(f"run the {typed.graph.precision} graph literally"):
+            with self.workspace.timed(f"run the {typed.graph.precision} graph without optimizations"):
                 session = open_session(literal_graph(read_graph(typed.graph.path), precision), optimize=False)
                 answers = [compute(session, names, feed) for feed in self._feeds_of(typed)]
                 self.literal[digest] = joined(answers, self.exported.batch_axes, self._apart)

@@ -67,7 +67,7 @@ class ParityInputs:
 
     @cached_property
     def images(self) -> Feed:
-        with self.workspace.timed(f"cut {len(self.test)} test images"):
+        with self.workspace.timed(f"prepare {len(self.test)} test images"):
             return joined_feeds(list(self.test.feeds()))
 
     @cached_property

@@ -159,7 +159,7 @@ def _remarks(built: Built, spec: BuildSpec) -> Iterator[str]:
         yield from _exceptions(typed.report)
     if built.plan is None and isinstance(typed.report, Int8Report) and (left := typed.report.excluded):
         first = f"{left[0].node}: {left[0].reason}" + (", ..." if len(left) > 1 else "")
-        yield f"{len(left)} of {len(left) + len(typed.report.quantized)} weighted layers compute in float ({first})"
+        yield f"{len(left)} of {len(left) + len(typed.report.quantized)} layers with weights compute in float ({first})"
     yield from filter(None, (typed.note, typed.calibration.note if typed.calibration else None))
 
 

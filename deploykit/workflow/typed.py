@@ -84,7 +84,7 @@ def _float16(workspace: Workspace, exported: Exported, spec: BuildSpec) -> Typed
     def make(writer: Writer) -> TypedFacts:
         from deploykit.workflow import transforms
 
-        with workspace.timed("type the graph as fp16"):
+        with workspace.timed("convert the graph to fp16"):
             content, facts = transforms.type_float16(exported.path, keep_io=spec.keep_io, keep=spec.keep_fp32)
         writer.write("typed.onnx", content)
         return facts
@@ -110,7 +110,7 @@ def _int8(workspace: Workspace, exported: Exported, spec: BuildSpec, placement: 
     def make(writer: Writer) -> TypedFacts:
         from deploykit.workflow import transforms
 
-        with workspace.timed(f"type the graph as int8 for {placement.name}"):
+        with workspace.timed(f"convert the graph to int8 for {placement.name}"):
             content, facts = transforms.type_int8(
                 read(),
                 table,

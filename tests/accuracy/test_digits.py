@@ -101,5 +101,5 @@ def test_ranges_that_cut_too_much_off_close_the_gate(workspace, one_fold):
     whole, cut = report.rows
     assert whole.row.parity is None
     assert cut.flips.drop > 5
-    assert "points of top-1 lost, 0.3 are allowed" in cut.row.parity.reason
+    assert "points of top-1 lost, limit: at most 0.3" in cut.row.parity.reason
     assert exit_code([line.row for line in report.rows]) == 3

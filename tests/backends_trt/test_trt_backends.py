@@ -151,8 +151,8 @@ def test_rtx_without_pycuda_compiles_and_says_what_running_needs(monkeypatch, tm
     [
         (FLOAT, Precision.FP32, False, ""),
         (FLOAT, Precision.FP32, True, "TF32 allowed"),
-        (HALF, Precision.FP16, False, "1 of 2 weighted layers compute in float"),
-        (INT8, Precision.INT8, False, "1 of 2 weighted layers compute in float"),
+        (HALF, Precision.FP16, False, "1 of 2 layers with weights compute in float"),
+        (INT8, Precision.INT8, False, "1 of 2 layers with weights compute in float"),
     ],
 )
 def test_the_note_says_where_another_type_is_computed_in(tmp_path, text, precision, tf32, note):
@@ -214,7 +214,7 @@ def test_full_tensorrt_builds_for_the_gpu_that_is_here_and_reads_what_its_inspec
 def test_the_note_of_full_tensorrt_says_where_another_type_is_computed_in(full_tensorrt, monkeypatch, tmp_path):
     monkeypatch.setattr(nvinfer_session, "inspect_engine", lambda *arguments, **options: json.dumps(INSPECTED))
     engine = build(TensorRTBackend(), tmp_path, HALF, Precision.FP16)
-    assert engine.note == "2 of 2 weighted layers compute in float"
+    assert engine.note == "2 of 2 layers with weights compute in float"
 
 
 @needs_rtx

@@ -120,7 +120,7 @@ def test_noise_is_stamped(run, tmp_path):
         (["test_resnet", "--shard", "1/2"], "--shard requires an output file"),
         (["test_resnet", "--shard", "3/2", "-o", "x.json"], "cannot read shard '3/2'"),
         (["test_resnet", "--shard", "1/2", "-o", "x.json", "--method", "mse"], "which collects statistics only"),
-        (["test_resnet", "--fuse", "auto"], "a calibration table belongs to one graph"),
+        (["test_resnet", "--fuse", "auto"], "calibrate does not take --fuse auto"),
         (["test_resnet", "--data", "/nowhere"], "/nowhere does not exist"),
         (["test_resnet", "--shard", "1/99", "--images", "2", "-o", "x.json"], "2 batches cannot be cut into 99 shards"),
         (["merge", "/nowhere.json", "-o", "x.json"], "/nowhere.json"),

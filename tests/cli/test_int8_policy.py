@@ -65,7 +65,7 @@ def test_onnxruntimes_row_says_why_it_has_no_float16(run, image_folder):
     ("arguments", "said"),
     [
         (["build", "test_resnet", *RTX, "--int8-policy", "no-pointwize"], "did you mean no-pointwise"),
-        (["build", "test_resnet", *RTX, "--int8-exclude", "conv9"], "unknown weighted layer 'conv9'"),
+        (["build", "test_resnet", *RTX, "--int8-exclude", "conv9"], "unknown layer with weights 'conv9'"),
         (
             ["verify", "test_resnet", "--int8-policy", "plan"],
             "--int8-policy plan requires `build` or `inspect`; give the policy that they print",

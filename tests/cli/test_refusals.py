@@ -48,7 +48,7 @@ USAGE, GATE, MISSING, UNTRUSTED = 2, 3, 4, 5
         (["export"], ["Missing argument 'MODEL'"]),
         (["exprot", "resnet50"], ["unknown command 'exprot'", "export"]),
         (["export", "test_convnet", "--no-such-option"], ["No such option"]),
-        (["verify", "test_convnet", "--typed", "x.onnx", "--precision", "fp32,fp16"], ["--typed judges one graph"]),
+        (["verify", "test_convnet", "--typed", "x.onnx", "--precision", "fp32,fp16"], ["--typed verifies one graph"]),
         (
             ["verify", "test_convnet", "--typed", "x.onnx", "--precision", "fp16", "--keep-fp32", "op=Relu"],
             ["--keep-fp32 cannot be combined with --typed"],
@@ -245,7 +245,7 @@ def network():
 """)
     done = run_process("export", "clumsy:network", "--input-shape", "3,8,8", path=tmp_path)
     assert done.returncode == code, done.stderr
-    assert "no partial file was left behind" in complaint(done)
+    assert "no unfinished result was left" in complaint(done)
 
 
 def test_two_builds_of_the_same_thing_at_once_both_end_well(tmp_path):

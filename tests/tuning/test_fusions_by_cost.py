@@ -116,7 +116,7 @@ def test_by_the_time_of_onnx_runtime(workspace, tmp_path):
 
 
 def test_a_backend_without_a_cost_is_refused(workspace):
-    with pytest.raises(UsageError, match="knows no cost for torch; it does for trt, trt-rtx, ort"):
+    with pytest.raises(UsageError, match="cannot estimate a cost for torch; it can for trt, trt-rtx, ort"):
         decide(workspace, goal_of("test_resnet", backend="torch"))
 
 

@@ -82,7 +82,7 @@ def test_int8_is_calibrated_on_other_images_than_it_is_judged_by(workspace, ask,
 
 
 def test_a_wrong_request_is_refused_before_anything_is_built(workspace, ask, tmp_path):
-    with pytest.raises(UsageError, match="--typed judges one graph"):
+    with pytest.raises(UsageError, match="--typed verifies one graph"):
         ask("exact", precisions=(Precision.FP32, Precision.FP16), typed=tmp_path / "typed.onnx")
     with pytest.raises(UnknownName, match="unknown backend 'exakt'"):
         verify(workspace, ask("exakt"))

@@ -65,7 +65,7 @@ def test_flips_are_counted_against_the_first_row(workspace, ask, labeled):
 def test_a_drop_beyond_what_is_allowed_closes_the_gate(workspace, ask):
     rows = evaluate(workspace, ask("exact", "stuck", max_drop=1.0)).rows
     assert not rows[0].row.parity
-    assert "points of top-1 lost, 1 are allowed" in rows[1].row.parity.reason
+    assert "points of top-1 lost, limit: at most 1" in rows[1].row.parity.reason
     assert exit_code([line.row for line in rows]) == 3
 
 
@@ -99,5 +99,5 @@ def test_images_that_int8_was_calibrated_on_are_left_out_for_every_row(workspace
 def test_no_rewrite_is_chosen_while_accuracy_is_told(ask):
     asked = ask("exact")
     spec = replace(asked.spec, fusions=Fusions.parse("auto"))
-    with pytest.raises(UsageError, match="evaluate judges one graph"):
+    with pytest.raises(UsageError, match="evaluate does not take fusions"):
         replace(asked, spec=spec)

@@ -65,5 +65,5 @@ def test_a_row_without_a_plan_says_what_its_typed_graph_leaves_in_float(tmp_path
     asked = asked_rows(spec, ["ort"], [Precision.INT8], strict=False)
     (built,) = build_rows(Workspace(Store.open(tmp_path / "store")), asked)
     note = row_of(built).note
-    assert "1 of 2 weighted layers compute in float (" in note
+    assert "1 of 2 layers with weights compute in float (" in note
     assert "no integer kernel for ConvTranspose)" in note

@@ -240,14 +240,14 @@ print(sys.argv[1] in sys.path)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "net:tiny"}, r"the input of net:tiny is not known; give it: --input-shape 3,224,224"),
+        ({"name": "net:tiny"}, r"the input of net:tiny is not known; give input_shape: --input-shape 3,224,224"),
         (
             {"name": "net:tiny", "input_shape": (3, 8, 8), "width_mult": 0.5, "image_size": 8},
             r"net:tiny is not a network of the zoo; leave out --image-size, --width-mult",
         ),
         (
             {"name": "resnet18", "image_size": 8, "input_shape": (3, 8, 8)},
-            r"--image-size and --input-shape both say the size",
+            r"\(--input-shape\) both give the size",
         ),
         ({"name": "net.onnx", "factory_args": (("width", 1),)}, r"leave out --factory-args"),
         ({"name": "net.onnx", "init_from": "vgg11"}, r"leave out --init-from"),

@@ -82,7 +82,7 @@ def test_named_layers_are_left_and_a_wrong_name_is_an_error(model, table):
         ("pw", "excluded by --int8-exclude"),
         ("fc", "excluded by --int8-exclude"),
     ]
-    with pytest.raises(UnknownName, match="unknown weighted layer 'stam'; did you mean stem"):
+    with pytest.raises(UnknownName, match="unknown layer with weights 'stam'; did you mean stem"):
         quantize(model, table, TENSORRT, QuantizationPolicy.parse("all", exclude=("stam",)))
 
 
