@@ -165,7 +165,7 @@ def test_figures_stand_on_the_page():
     for part in (
         "net, fp16",
         "5.5 MB per batch (computed)",
-        "1 of 2 convolutions",
+        "1 of 2 layers with weights",
         "the graph gives it Float",
         "moves 2 times the bytes",
     ):
