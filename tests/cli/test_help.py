@@ -58,6 +58,23 @@ def test_every_option_is_explained_in_a_section(command_of, names):
             assert param.section in SECTIONS
 
 
+@pytest.mark.parametrize("names", [[], *PAGES], ids=" ".join)
+def test_all_options_can_be_asked_for_everywhere(run, names):
+    done = run(*names, "--help-all")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Usage: deploykit")
+
+
+def test_help_says_what_this_command_takes(run):
+    assert "auto" in run("build", "--help-all").stdout.split("--fuse ")[1].split("--")[0]
+    for name in ("calibrate", "evaluate", "inspect"):
+        page = run(name, "--help-all").stdout
+        assert "auto" not in page.split("--fuse ")[1].split("--")[0]
+        assert "--fuse-budget" not in page
+    assert "files. Required." in run("evaluate", "--help-all").stdout
+    assert "--weights" not in run("summary", "--help-all").stdout
+
+
 def test_sections_come_in_order_and_start_with_the_network(run):
     page = run("build", "--help").stdout
     titles = [line.rstrip(":") for line in page.splitlines() if line.rstrip(":") in SECTIONS]
