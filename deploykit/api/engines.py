@@ -278,7 +278,7 @@ def _built(workspace: Workspace, request: _Request) -> BuiltEngine:
         choice = choose_precision(workspace, spec, backend, gpu=gpu, accept_rtx_plan=request.accept_rtx_plan)
         if choice.precision is None:
             found = undecided_result(workspace, spec, request.backend, choice)
-            raise PrecisionUndecided("the precision is undecided, nothing was built", hint=UNDECIDED, result=found)
+            raise PrecisionUndecided("the precision is undecided, no engine was chosen", hint=UNDECIDED, result=found)
         spec = spec.with_precision(choice.precision)
     built = build_engine(workspace, spec, backend)
     overflow = overflow_result(workspace, built.exported, spec)

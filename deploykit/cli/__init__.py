@@ -71,6 +71,6 @@ def deploykit() -> None:
     package.module:function.
 
     Results go to stdout, progress and warnings to stderr. Exit codes: 0 success, 1 failure, 2 wrong usage, 3 parity or
-    accuracy below its limit, 4 backend missing, 5 malformed or untrusted file.
+    accuracy below its limit or a weight outside float16's range, 4 backend missing, 5 malformed or untrusted file.
     """
     click.get_current_context().with_resource(warnings_as_lines())

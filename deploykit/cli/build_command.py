@@ -47,8 +47,8 @@ def parse_precision(text: str) -> Precision | None:
         default="fp32",
         show_default=True,
         common=True,
-        help="Precision of convolutions and matrix products. best: the faster of fp16 and int8, measured on the GPU, "
-        "or by the compiled plan for trt-rtx.",
+        help="Precision of the engine. best: the faster of fp16 and int8, measured on the GPU, or by the compiled plan "
+        "for trt-rtx.",
     ),
     precision(
         "--accept-rtx-plan",
@@ -91,11 +91,13 @@ def command(
 ) -> None:
     """Build an engine for MODEL and report what was compiled.
 
-    The engine is compiled from the typed ONNX file: MODEL's graph in which every tensor has the type of --precision,
-    with Q/DQ pairs for INT8. `precision in graph` says which layers have that type, and why others do not.
+    The engine is compiled from the typed ONNX file: MODEL's graph in float32, in float16 (inputs and outputs float32
+    unless --half-io), or in float32 with Q/DQ pairs for INT8. The line `precision in graph` says which layers have the
+    precision that was asked for, and why others do not.
 
-    Without a GPU, TensorRT-RTX compiles ahead of time for --target. --precision best with trt then shows both
-    candidates, builds nothing and exits 1, unless --accept-rtx-plan is given.
+    Without a GPU, TensorRT-RTX compiles ahead of time for --target. --precision best with trt then compiles both
+    candidates, shows their plans, chooses neither (no --output is written) and exits 1, unless --accept-rtx-plan is
+    given.
     """
     from deploykit.api import PrecisionUndecided, build
     from deploykit.report.build import describe_build, describe_undecided

@@ -100,8 +100,8 @@ output = partial(click.option, cls=Option, section="Output")
 class Command(click.Command):
     """A command whose options stand in sections, the common ones in `--help`.
 
-    Options that it shares with other commands and does not take are `unread`: no help shows them. `texts` are its own
-    help texts of options that mean something else here, by parameter.
+    Options that it shares with other commands and does not take are `unread`: no help shows them. `texts` and
+    `metavars` are its own for options that mean something else here, by parameter.
     """
 
     context_class = Context
@@ -112,6 +112,7 @@ class Command(click.Command):
         *,
         unread: Collection[str] = (),
         texts: Mapping[str, str] = MappingProxyType({}),
+        metavars: Mapping[str, str] = MappingProxyType({}),
         **attributes: Any,
     ) -> None:
         super().__init__(name, **attributes)
@@ -119,6 +120,7 @@ class Command(click.Command):
             if isinstance(param, Option):
                 param.hidden = param.hidden or param.name in unread
                 param.help = texts.get(str(param.name), param.help)
+                param.metavar = metavars.get(str(param.name), param.metavar)
         visible = [param for param in self.params if isinstance(param, Option) and not param.hidden]
         self._has_more = len(visible) > MOST_SHOWN and not all(map(_is_common, visible))
         self.params.append(help_all_option(hidden=not self._has_more))

@@ -21,7 +21,7 @@ TEXTS = {
 }
 
 
-@click.command("evaluate", cls=Command, texts=TEXTS)
+@click.command("evaluate", cls=Command, texts=TEXTS, metavars={"data": "PATH"})
 @partial(comparison_options, batch=BATCH, search=False)
 @with_options(
     data(

@@ -31,7 +31,7 @@ PRECISION_OPTION = precision(
     default="fp32",
     show_default=True,
     common=True,
-    help="Precision of convolutions and matrix products.",
+    help="Precision that a network is built in.",
 )
 
 
@@ -74,7 +74,7 @@ def command(
 ) -> None:
     """Show what MODEL, or an engine file that deploykit built, was compiled into.
 
-    The plan: the compiled layers and their tensors (TensorRT's layer information), not the engine file.
+    A plan is the list of compiled layers and their tensors (TensorRT's layer information), not the engine file.
 
     Shown are kernels by type and precision, memory traffic, layers in another precision than asked for and why,
     conversions, and the roofline of a GPU named by --target. A network is built first, and its plan compared with that

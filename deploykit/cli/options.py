@@ -87,8 +87,8 @@ MODEL_OPTIONS = (
         type=PREPROCESSING,
         help="Image preprocessing: imagenet, unit ([0, 1]), minus-one-one ([-1, 1]), bytes (0 to 255), or "
         "comma-separated settings of scale=255 (pixels are divided by it), mean=0.5/0.5/0.5, std=0.2/0.2/0.2, "
-        "order=bgr, layout=nhwc, resize=crop|stretch|letterbox|PIXELS, interpolation=bicubic, pad=114. Default: the "
-        "network's own.",
+        "order=bgr, layout=nhwc, resize=crop|stretch|letterbox|PIXELS, interpolation=bicubic, pad=114. Default: that "
+        "of the network's card or file; else ImageNet's is assumed, or [-1, 1] for one channel, with a warning.",
     ),
 )
 REWRITES = f"{', '.join(SAFE_FUSIONS[:2])}, ..."
@@ -99,8 +99,8 @@ FUSE_OPTIONS = (
         type=FUSIONS,
         default="safe",
         show_default=True,
-        help="Graph rewrites: none, safe (exact, always applicable), auto (cost-based search), or names with commas "
-        f"between: {REWRITES}",
+        help="Graph rewrites: none, safe (exact, never adds a kernel or a byte), auto (cost-based search), or names "
+        f"with commas between: {REWRITES}",
     ),
 )
 FIXED_FUSE_OPTIONS = (
@@ -110,7 +110,8 @@ FIXED_FUSE_OPTIONS = (
         type=FIXED_FUSIONS,
         default="safe",
         show_default=True,
-        help=f"Graph rewrites: none, safe (exact, always applicable), or names with commas between: {REWRITES}",
+        help="Graph rewrites: none, safe (exact, never adds a kernel or a byte), or names with commas between: "
+        f"{REWRITES}",
     ),
 )
 FUSE_BUDGET_OPTIONS = (
@@ -233,7 +234,7 @@ LAYER_OPTIONS = (
         multiple=True,
         formerly=("--int8-leave",),
         metavar="NODE",
-        help="Keep this layer with weights (Conv, ConvTranspose, Gemm, MatMul, RNN) in floating point; repeatable.",
+        help="Keep this Conv, Gemm or MatMul in floating point; repeatable. Other layers are never quantized.",
     ),
     int8(
         "--int8-policy",
@@ -243,8 +244,8 @@ LAYER_OPTIONS = (
         help="Layers to quantize: all, plan (build, inspect: chosen by TensorRT-RTX's plan), or terms with commas "
         "between. no-pointwise excludes 1x1 convolutions, no-depthwise depthwise ones, no-spatial convolutions that "
         "are neither 1x1 nor depthwise, no-dense matrix products, no-first/no-last the first/last in graph order; "
-        "min-channels=16 excludes convolutions with fewer channels; rest=fp16 makes the excluded layers FP16 instead "
-        "of FP32.",
+        "min-channels=16 excludes convolutions, other than depthwise ones, with fewer input or output channels; "
+        "rest=fp16 makes the excluded layers FP16 instead of FP32.",
     ),
 )
 CALIBRATION = ("calibration_images", "calibration_method", "percentile", "table")

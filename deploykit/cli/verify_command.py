@@ -28,7 +28,8 @@ def command(shared: ComparisonOptions, typed: Path | None) -> None:
     """Compare every backend and precision of MODEL numerically with the network in float64.
 
     Precision loss (the FP16 or Q/DQ graph executed without runtime optimizations) and backend loss (the engine against
-    that graph) have limits of their own. Exit code 3 when one is exceeded, or when nothing can be compared.
+    that graph) have limits of their own. Exit code 3 when one is exceeded or a verdict is
+    inconclusive, 4 when every row is unavailable.
     """
     from deploykit.api import verify
 

@@ -39,7 +39,7 @@ def render_report(report: Report, *, file: TextIO | None = None) -> None:
     if any(row.plan for row in report.rows):
         below.append("Traffic: bytes that the kernels read and write per batch, computed from the compiled plan.")
     if any(row.latency_ms and not row.mode for row in report.rows):
-        below.append("The first run of each block is excluded from the statistics; --json has every sample.")
+        below.append("The first run of each block of several is excluded from the statistics; --json has every sample.")
     if any(row.latency_ms and row.mode for row in report.rows):
         below.append("Every timed step counts; --json has each of them, and the burn-in.")
     render_lines(["", *below] if below else [], file=file)

@@ -121,7 +121,7 @@ class BuildResult(Document):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndecidedResult(Document):
-    """What `build --precision best` answers where it cannot decide: nothing was built."""
+    """What `build --precision best` answers where it cannot decide: no engine was chosen."""
 
     model: str
     weights: str
