@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from deploykit.api.choices import (
     Targets,
     backends_of,
     batch_range,
+    batches_of,
     build_spec,
     data_source,
     precisions_of,
@@ -28,6 +28,7 @@ from deploykit.api.workspace import StorePath, open_workspace, path_of
 from deploykit.errors import UsageError
 from deploykit.results.comparison import Report
 from deploykit.spec import (
+    BatchRange,
     BuilderOptions,
     BuildSpec,
     Calibration,
@@ -57,6 +58,7 @@ def verify(
     backends: Names = ROWS,
     precisions: Precisions = ("fp32",),
     batch: Batch = None,
+    batches: Sequence[int] = (),
     typed: str | PathLike[str] | None = None,
     target: Targets = None,
     data: Data = None,
@@ -85,6 +87,7 @@ def verify(
         backends: Rows, in this order: `["torch", "ort", "trt"]`.
         precisions: Of each backend: `["fp32", "fp16", "int8"]`.
         batch: Images a run; None is 1, or the batch that the network fixes.
+        batches: Several batches in place of `batch`; each has rows and engines of its own.
         typed: An ONNX file to judge in place of the typed graph that deploykit makes, at one precision.
         target: As for `build`.
         data: Test images, and those that INT8 is calibrated on, which are others; None takes demo images.
@@ -114,10 +117,11 @@ def verify(
 
     model, named, place = network_of(network, example, fusions, store)
     targets, gpu = targets_of(target, gpu_table)
+    several = batches_of(batch, batches)
     spec = build_spec(
         model.spec,
         precision=Precision.FP32,
-        batch=batch_range(batch, 1),
+        batch=several[0],
         targets=targets,
         data=data,
         calibration=calibration,
@@ -128,7 +132,7 @@ def verify(
         keep_fp32=keep_fp32,
         options=options,
     )
-    request = _request(spec, backends, precisions, threads=threads, strict=strict, typed=typed)
+    request = _request(spec, backends, precisions, batches=several, threads=threads, strict=strict, typed=typed)
     workspace = open_workspace(place, progress)
     return verified(workspace, decided_for_rows(workspace, request, gpu=gpu, budget_seconds=fusion_seconds))
 
@@ -141,6 +145,7 @@ def bench(
     backends: Names = ROWS,
     precisions: Precisions = ("fp32",),
     batch: Batch = None,
+    batches: Sequence[int] = (),
     max_seconds: float = 60.0,
     throughput: bool = False,
     target: Targets = None,
@@ -169,6 +174,7 @@ def bench(
         backends: As for `verify`.
         precisions: As for `verify`.
         batch: As for `verify`.
+        batches: As for `verify`; images per second are measured, and where they saturate.
         max_seconds: Time limit of the timed rounds; opening and warm-up come on top.
         throughput: Also measure images per second: many launches, one synchronization.
         target: As for `build`.
@@ -199,10 +205,11 @@ def bench(
 
     model, named, place = network_of(network, example, fusions, store)
     targets, gpu = targets_of(target, gpu_table)
+    several = batches_of(batch, batches)
     spec = build_spec(
         model.spec,
         precision=Precision.FP32,
-        batch=batch_range(batch, 1),
+        batch=several[0],
         targets=targets,
         data=data,
         calibration=calibration,
@@ -214,7 +221,14 @@ def bench(
         options=options,
     )
     request = _request(
-        spec, backends, precisions, threads=threads, strict=strict, max_seconds=max_seconds, throughput=throughput
+        spec,
+        backends,
+        precisions,
+        batches=several,
+        threads=threads,
+        strict=strict,
+        max_seconds=max_seconds,
+        throughput=throughput or len(several) > 1,
     )
     workspace = open_workspace(place, progress)
     return timed(workspace, decided_for_rows(workspace, request, gpu=gpu, budget_seconds=fusion_seconds))
@@ -362,6 +376,7 @@ def _request(
     backends: Names,
     precisions: Precisions,
     *,
+    batches: tuple[BatchRange, ...] = (),
     threads: int,
     strict: bool,
     max_seconds: float = 60.0,
@@ -377,5 +392,7 @@ def _request(
     rows, types = backends_of(backends), precisions_of(precisions)
     require_rows_read(spec, types)
     settings = BenchSettings(threads=threads, max_seconds=max_seconds, seed=spec.model.seed, throughput=throughput)
-    request = Request(spec=spec, backends=rows, precisions=types, settings=settings, strict=strict)
-    return request if typed is None else replace(request, typed=path_of("typed", typed))
+    file = None if typed is None else path_of("typed", typed)
+    return Request(
+        spec=spec, batches=batches, backends=rows, precisions=types, settings=settings, strict=strict, typed=file
+    )

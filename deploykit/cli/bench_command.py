@@ -86,6 +86,7 @@ def command(
     report = bench(
         shared.spec.model,
         data=shared.spec.data,
+        batches=shared.batches,
         max_seconds=max_seconds,
         throughput=throughput,
         fusion_seconds=shared.fuse_budget,
@@ -111,6 +112,9 @@ def _step(shared: ComparisonOptions, mode: str, *, burn_in: int, steps: int) -> 
     if shared.precisions != (Precision.FP32,):
         said = ",".join(shared.precisions)
         raise UsageError(f"--mode {mode} computes in fp32 only, not in {said}", hint="leave out --precision")
+    if shared.batches:
+        said = ",".join(map(str, shared.batches))
+        raise UsageError(f"--mode {mode} takes one batch, not {said}", hint=f"write a number: --batch {MODE_BATCH}")
     batch = shared.spec.batch if given({"batch"}) else BatchRange.parse(MODE_BATCH)
     if batch.minimum not in (1, batch.maximum) or batch.optimum != batch.maximum:
         raise UsageError(f"--mode {mode} takes one batch, not {batch}", hint=f"write a number: --batch {MODE_BATCH}")

@@ -1,6 +1,6 @@
 """What `verify`, `bench` and `evaluate` share: their options, the request they become, and how they end."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploykit.cli.command import backend, precision
+from deploykit.cli.given import given
 from deploykit.cli.options import ANSWER_OPTIONS, FUSE_BUDGET_OPTIONS, ROW_OPTIONS, STRICT_OPTIONS
 from deploykit.cli.requests import ENGINE as ENGINE_GROUPS
-from deploykit.cli.requests import Command, EngineKeywords, batch_group, build_spec, keywords, with_options
-from deploykit.cli.types import PRECISIONS
-from deploykit.spec import BuildSpec, Precision
+from deploykit.cli.requests import Command, EngineKeywords, build_spec, keywords, with_options
+from deploykit.cli.types import BATCH, BATCHES, PRECISIONS
+from deploykit.spec import BatchRange, BuildSpec, Precision
 
 if TYPE_CHECKING:
     from deploykit.api import Gpu, Report
@@ -30,9 +31,10 @@ PRECISION_OPTION = precision(
 
 @dataclass(frozen=True, slots=True)
 class ComparisonOptions:
-    """The parsed options that `verify`, `bench` and `evaluate` share."""
+    """The parsed options that `verify`, `bench` and `evaluate` share. `spec` has the first of the batches."""
 
     spec: BuildSpec
+    batch: tuple[BatchRange, ...]
     gpu: "Gpu | None"
     precisions: tuple[Precision, ...]
     backends: tuple[str, ...]
@@ -42,10 +44,16 @@ class ComparisonOptions:
     store: Path | None
     as_json: bool
 
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """Several batches, each with rows of its own; () where there is one."""
+        return tuple(each.optimum for each in self.batch) if len(self.batch) > 1 else ()
+
     def keywords(self) -> "RowKeywords":
-        """All of it as the API takes it, but for the network, its images and --fuse-budget."""
+        """All of it as the API takes it, but for the network, its images, several batches and --fuse-budget."""
         return {
             **keywords(self.spec, self.gpu, self.store),
+            "batch": None if self.batches else self.spec.batch,
             "backends": self.backends,
             "precisions": self.precisions,
             "threads": self.threads,
@@ -62,14 +70,19 @@ class RowKeywords(EngineKeywords):
     strict: bool
 
 
-def comparison_options(command: Command, *, batch: str = "1", batch_default: str | bool = True) -> Command:
+def comparison_options(
+    command: Command, *, batch: str = "1", batch_default: str | bool = True, several: bool = True
+) -> Command:
     """Give `command` the shared options, as one `ComparisonOptions` in front of its own.
 
-    `batch` is the --batch that is not given, and `batch_default` what the help says of it, True: the same.
+    `batch` is the --batch that is not given, and `batch_default` what the help says of it, True: the same. `several`
+    batches may be listed, or only one given.
     """
 
     @wraps(command)
     def with_shared(**parsed: Any) -> None:
+        first = replace(parsed["batch"][0], asked=bool(given({"batch"})))
+        parsed["spec"] = replace(parsed["spec"], batch=first)
         shared = ComparisonOptions(**{field.name: parsed.pop(field.name) for field in fields(ComparisonOptions)})
         command(shared, **parsed)
 
@@ -78,11 +91,12 @@ def comparison_options(command: Command, *, batch: str = "1", batch_default: str
         default=batch,
         show_default=batch_default,
         common=True,
-        metavar="N|MIN:OPT:MAX",
-        help="Images per run; engines may be built for min:opt:max.",
+        type=BATCHES if several else BATCH,
+        help="Images per run; engines may be built for min:opt:max."
+        + (" Several, such as 1,8,32, have rows and engines of their own." if several else ""),
     )
     own = (*STRICT_OPTIONS, *FUSE_BUDGET_OPTIONS, *ANSWER_OPTIONS)
-    decorated = build_spec(batch_group(batch_option), *ENGINE_GROUPS)(with_options(*own)(with_shared))
+    decorated = build_spec(*ENGINE_GROUPS)(with_options(batch_option, *own)(with_shared))
     return with_options(PRECISION_OPTION, *ROW_OPTIONS)(decorated)
 
 

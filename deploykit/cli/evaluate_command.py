@@ -18,7 +18,7 @@ BATCH = "64"
 
 
 @click.command("evaluate", cls=Command)
-@partial(comparison_options, batch=BATCH)
+@partial(comparison_options, batch=BATCH, several=False)
 @with_options(
     data(
         "--calibration-data",

@@ -39,7 +39,9 @@ class BlockRuns:
 class Row:
     """`latency_ms` is host time of a synchronized run, `device_ms` the device's own clock; they are never mixed.
 
-    `cold_ms` is opening plus first run, `build_seconds` the build (of the stored engine when `cache_hit`).
+    `cold_ms` is opening plus first run, `export_seconds` the making of the typed graph, its calibration apart,
+    `build_seconds` the build (of the stored engine when `cache_hit`). `memory_bytes` is the most that the row's worker
+    had resident at once, `device_memory_bytes` what it holds on the GPU after its last run, as NVML tells it.
     `plan` is what was compiled, in figures. `parity` is None where there was nothing to compare: the row
     has no engine, or its command does not compare outputs.
 
@@ -63,6 +65,7 @@ class Row:
     reason: str = ""
     note: str = ""
     typed_digest: str | None = None
+    export_seconds: float | None = None
     build_seconds: float | None = None
     cache_hit: bool = False
     cold_ms: float | None = None
@@ -70,6 +73,8 @@ class Row:
     device_ms: Latency | None = None
     ratio_to_first: Ratio | None = None
     images_per_second: float | None = None
+    memory_bytes: int | None = None
+    device_memory_bytes: int | None = None
     plan: PlanSummary | None = field(default=None, metadata=NOT_IN_JSON)
     parity: Parity | None = field(default=None, metadata=NOT_IN_JSON)
     blocks: tuple[TimedBlock, ...] = field(default=(), metadata=NOT_IN_JSON)
@@ -77,11 +82,12 @@ class Row:
     per_batch_ms: PerBatch | None = None
     burn_in_ns: tuple[int, ...] = ()
     steps_ns: tuple[int, ...] = field(default=(), metadata=NOT_IN_JSON)
+    of_sweep: bool = field(default=False, metadata=NOT_IN_JSON)
 
     @property
     def label(self) -> str:
-        """Which row of a table it is: `ort fp16`."""
-        return f"{self.backend} {self.precision}"
+        """Which row of a table it is: `ort fp16`, with its batch where the table has several."""
+        return row_label(self.backend, self.precision, self.batch if self.of_sweep else None)
 
     def __post_init__(self) -> None:
         if self.state != "measured" and self.latency_ms is not None:
@@ -113,6 +119,11 @@ class Row:
     def device_samples_ns(self) -> tuple[int, ...]:
         """The device's own times of the same runs."""
         return tuple(sample for block in self.blocks for sample in block.device_ns)
+
+
+def row_label(backend: str, precision: str, batch: int | None) -> str:
+    """`ort fp16`, or `ort fp16 batch 8`."""
+    return f"{backend} {precision}" if batch is None else f"{backend} {precision} batch {batch}"
 
 
 def remarks(said: Iterable[tuple[Row, Sequence[str]]]) -> dict[str, list[str]]:

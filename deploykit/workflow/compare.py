@@ -2,11 +2,15 @@
 
 `verify` computes outputs only; `bench` times the same rows in interleaved rounds. Both answer with one `Report`, in
 which every requested row has its state and its reason.
+
+Of several batches each has a table of its own, measured after the one before it in its share of the time: rows are
+compared at one batch, no more workers are alive at once than for one batch, and a compiler's engine is built for each
+batch, which is what it does best there. An engine for a range is asked for as MIN:OPT:MAX.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +30,8 @@ from deploykit.data.inputs import require_feedable
 from deploykit.errors import UnsupportedGraph, UsageError
 from deploykit.results.comparison import ComparisonEnvironment, Conditions, Report
 from deploykit.results.row import Row
-from deploykit.spec import BuildSpec, DataSource, Fusions, Precision
+from deploykit.results.sweep import by_backend
+from deploykit.spec import BatchRange, BuildSpec, DataSource, Fusions, Precision
 from deploykit.spec.weights import NO_WEIGHTS
 from deploykit.workflow.batch import with_batch
 from deploykit.workflow.export import Exported, export
@@ -38,9 +43,10 @@ from deploykit.workflow.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`spec.precision` is replaced by each of `precisions`. `typed` is a typed graph to judge in place of our own.
+    """`spec.precision` is replaced by each of `precisions`, its batch by each of `batches` where there are any.
 
-    `fusions` says how those of `spec` were decided, where they were searched for.
+    `typed` is a typed graph to judge in place of our own. `fusions` says how those of `spec` were decided, where they
+    were searched for.
     """
 
     spec: BuildSpec
@@ -50,6 +56,7 @@ class Request:
     strict: bool = False
     typed: Path | None = None
     fusions: str = ""
+    batches: tuple[BatchRange, ...] = ()
 
     def __post_init__(self) -> None:
         if self.typed is not None and len(self.precisions) != 1:
@@ -67,15 +74,33 @@ def bench(workspace: Workspace, request: Request) -> Report:
 
 
 def _compare(workspace: Workspace, request: Request, *, timed: bool) -> Report:
-    request = replace(request, spec=with_batch(workspace, request.spec))
     request.spec.fusions.require_decided()
-    settings, progress = request.settings, workspace.progress
+    settings, batches = request.settings, request.batches or (request.spec.batch,)
     machine = fingerprint(threads=settings.worker_threads, seed=settings.seed, tf32=request.spec.tf32)
-    asked = asked_rows(request.spec, request.backends, request.precisions, strict=request.strict)
+    share = replace(settings, max_seconds=settings.max_seconds / len(batches))
+    tables = []
+    for batch in batches:
+        spec = with_batch(workspace, replace(request.spec, batch=batch))
+        one = replace(request, spec=spec, settings=share)
+        tables.append(_at_batch(workspace, one, machine, timed=timed))
+    environment = ComparisonEnvironment(
+        **machine.facts(), conditions=Conditions.of_batches([said for _, said in tables])
+    )
+    return Report(environment=environment, rows=by_backend([row for rows, _ in tables for row in rows]))
+
+
+def _at_batch(
+    workspace: Workspace, request: Request, machine: Machine, *, timed: bool
+) -> tuple[Sequence[Row], Conditions]:
+    """The rows of one batch, and what they share."""
+    settings, progress = request.settings, workspace.progress
+    asked = asked_rows(
+        request.spec, request.backends, request.precisions, strict=request.strict, of_sweep=len(request.batches) > 1
+    )
     lines = build_rows(workspace, asked, typed=_adopted(workspace, request))
     exported = next((line.built.exported for line in lines if line.built), None)
     if exported is None:
-        return _report(machine, _conditions(request, None, None, [], machine), map(row_of, lines))
+        return list(map(row_of, lines)), _conditions(request, None, None, [], machine)
     lines = _feedable(lines, exported, request.spec.data)
     inputs = ParityInputs(workspace, exported, request.spec, request.precisions, timed, settings.seed)
     jobs = [inputs.job(line) for line in lines if isinstance(line, BuiltRow) and line.runs]
@@ -84,11 +109,7 @@ def _compare(workspace: Workspace, request: Request, *, timed: bool) -> Report:
     rows = [_finished(line, next(samples) if line.runs else None, inputs) for line in lines]
     if measurement:
         rows = _with_ratios(rows, settings.seed)
-    return _report(machine, _conditions(request, inputs, measurement, jobs, machine), rows)
-
-
-def _report(machine: Machine, conditions: Conditions, rows: Iterable[Row]) -> Report:
-    return Report(environment=ComparisonEnvironment(**machine.facts(), conditions=conditions), rows=tuple(rows))
+    return rows, _conditions(request, inputs, measurement, jobs, machine)
 
 
 def _adopted(workspace: Workspace, request: Request) -> Typed | None:
@@ -132,6 +153,8 @@ def _finished(line: BuiltRow | RefusedRow, samples: RowSamples | None, inputs: P
         latency_ms=latency(samples.blocks, seed=inputs.seed),
         device_ms=latency(samples.blocks, seed=inputs.seed, device=True),
         images_per_second=samples.throughput and samples.throughput * row.batch,
+        memory_bytes=samples.memory.peak if samples.memory else None,
+        device_memory_bytes=samples.memory.device if samples.memory else None,
         blocks=samples.blocks,
     )
 
