@@ -10,9 +10,9 @@ A row is never dropped and never stands for another; figures it does not have ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from deploykit.bench import Latency, PerBatch, Ratio, TimedBlock
 from deploykit.codec import NOT_IN_JSON, shown
@@ -42,6 +42,8 @@ class Row:
     `cold_ms` is opening plus first run, `export_seconds` the making of the typed graph, its calibration apart,
     `build_seconds` the build (of the stored engine when `cache_hit`). `memory_bytes` is the most that the row's worker
     had resident at once, `device_memory_bytes` what it holds on the GPU after its last run, as NVML tells it.
+    `of_sweep` says that its table has the backend and precision at other batches too.
+
     `plan` is what was compiled, in figures. `parity` is None where there was nothing to compare: the row
     has no engine, or its command does not compare outputs.
 
@@ -82,7 +84,7 @@ class Row:
     per_batch_ms: PerBatch | None = None
     burn_in_ns: tuple[int, ...] = ()
     steps_ns: tuple[int, ...] = field(default=(), metadata=NOT_IN_JSON)
-    of_sweep: bool = field(default=False, metadata=NOT_IN_JSON)
+    of_sweep: bool = False
 
     @property
     def label(self) -> str:
@@ -94,6 +96,22 @@ class Row:
             raise ValueError(f"a row that is {self.state} carries no latency")
         if self.state != "measured" and not self.reason:
             raise ValueError(f"a row that is {self.state} says why")
+
+    @classmethod
+    def hidden(cls, properties: Mapping[str, Any]) -> dict[str, object]:
+        """Plan, parity and samples, of the properties that JSON has. Raises ValueError where they do not add up."""
+        plan, parity = properties.get("plan", Nothing()), properties.get("parity", Nothing())
+        samples, blocks = properties.get("samples_ns", ()), properties.get("blocks", ())
+        timed = sum(block.runs for block in blocks)
+        if timed > len(samples) or any(block.runs < 1 for block in blocks):
+            raise ValueError(f"{len(samples)} samples cannot be {len(blocks)} blocks of {timed} runs")
+        steps = len(samples) - timed
+        return {
+            "plan": None if isinstance(plan, Nothing) else plan,
+            "parity": None if isinstance(parity, Nothing) else parity,
+            "blocks": _blocks(blocks, samples[steps:], properties.get("device_samples_ns", ())),
+            "steps_ns": samples[:steps],
+        }
 
     @property
     def plan_or_nothing(self) -> PlanSummary | Nothing:
@@ -124,6 +142,20 @@ class Row:
 def row_label(backend: str, precision: str, batch: int | None) -> str:
     """`ort fp16`, or `ort fp16 batch 8`."""
     return f"{backend} {precision}" if batch is None else f"{backend} {precision} batch {batch}"
+
+
+def _blocks(
+    blocks: Iterable[BlockRuns], samples: Sequence[int], device_samples: Sequence[int]
+) -> tuple[TimedBlock, ...]:
+    """Samples of consecutive blocks, those of the device's clock too where there are any."""
+    if len(device_samples) not in (0, len(samples)):
+        raise ValueError(f"{len(device_samples)} samples of the device's clock for {len(samples)} runs")
+    found, start = [], 0
+    for block in blocks:
+        part = slice(start, start + block.runs)
+        found.append(TimedBlock(block.round, tuple(samples[part]), tuple(device_samples[part])))
+        start += block.runs
+    return tuple(found)
 
 
 def remarks(said: Iterable[tuple[Row, Sequence[str]]]) -> dict[str, list[str]]:

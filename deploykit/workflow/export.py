@@ -63,7 +63,9 @@ def export(workspace: Workspace, model: ModelSpec, fusions: Fusions = Fusions())
             content, facts = transforms.optimize(network, fusions)
         writer.write("model.onnx", content)
         traced_in = workspace.seconds.get(TRACING)
-        return facts if traced_in is None else replace(facts, seconds=traced_in + workspace.seconds["optimize the graph"])
+        return (
+            facts if traced_in is None else replace(facts, seconds=traced_in + workspace.seconds["optimize the graph"])
+        )
 
     entry, hit = workspace.get_or_make("export", parts, make, request={"model": model, "fusions": fusions})
     facts = entry.facts_as(OptimizedFacts)
