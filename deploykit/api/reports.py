@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +23,9 @@ from deploykit.api.choices import (
     targets_of,
 )
 from deploykit.api.graphs import ExportedGraph, network_of
-from deploykit.api.models import Network, model_of
+from deploykit.api.models import Network
 from deploykit.api.modules import Example
+from deploykit.api.saved import evaluation_of
 from deploykit.api.workspace import StorePath, open_workspace, path_of
 from deploykit.errors import UsageError
 from deploykit.results.comparison import Report
@@ -37,11 +39,9 @@ from deploykit.spec import (
     Progress,
     QuantizationPolicy,
     Repair,
-    silent,
 )
 
 if TYPE_CHECKING:
-    from deploykit.bench.torch_steps import Mode
     from deploykit.results.accuracy import AccuracyReport
     from deploykit.workflow.compare import Request
 
@@ -148,6 +148,7 @@ def bench(
     batches: Sequence[int] = (),
     max_seconds: float = 60.0,
     throughput: bool = False,
+    accuracy: str | PathLike[str] | AccuracyReport | None = None,
     target: Targets = None,
     data: Data = None,
     calibration: Calibration | str | PathLike[str] | None = None,
@@ -177,6 +178,7 @@ def bench(
         batches: As for `verify`; images per second are measured, and where they saturate.
         max_seconds: Time limit of the timed rounds; opening and warm-up come on top.
         throughput: Also measure images per second: many launches, one synchronization.
+        accuracy: What `evaluate` returned or printed with --json: rows of the same artifacts get its top-1.
         target: As for `build`.
         data: As for `verify`.
         calibration: As for `build`.
@@ -197,7 +199,8 @@ def bench(
         The report: latencies are host milliseconds of a synchronized run, `device_ms` the device's own clock.
 
     Raises:
-        UsageError: An option is wrong or no row would read it.
+        UsageError: An option is wrong or no row would read it, or `accuracy` is of another network.
+        UntrustedArtifact: The file `accuracy` is not what `evaluate` printed.
         UnsupportedGraph: There are no inputs that the network can run on, and no row can be compiled.
     """
     from deploykit.tuning.fusions import decided_for_rows
@@ -230,48 +233,9 @@ def bench(
         max_seconds=max_seconds,
         throughput=throughput or len(several) > 1,
     )
+    request = replace(request, accuracy=evaluation_of(accuracy, model.spec.label), gpu=gpu, roofline=True)
     workspace = open_workspace(place, progress)
     return timed(workspace, decided_for_rows(workspace, request, gpu=gpu, budget_seconds=fusion_seconds))
-
-
-@checked
-def bench_steps(
-    network: Network,
-    *,
-    example: Example | None = None,
-    mode: str | Mode = "forward",
-    batch: int = 32,
-    burn_in: int = 10,
-    steps: int = 100,
-    threads: int = 0,
-    progress: Progress | None = None,
-) -> Report:
-    """Time eager PyTorch alone, step after step, as training frameworks are compared.
-
-    Args:
-        network: A network as `export` takes it, other than an `.onnx` file.
-        example: Inputs of an `nn.Module`, as for `from_module`.
-        mode: `"forward"` (eval mode, inference_mode) or `"forward-backward"` (training mode, loss and gradients).
-        batch: Images a step.
-        burn_in: Steps before the timed ones.
-        steps: Timed steps, at least 2.
-        threads: CPU threads; 0 is one per core.
-        progress: Called with (stage, steps done, steps in all); None is silent.
-
-    Returns:
-        A report of one row: mean and standard deviation of a step, milliseconds.
-
-    Raises:
-        UsageError: An option is wrong, or the network has no PyTorch module.
-    """
-    from deploykit.bench import StepSettings
-    from deploykit.bench.torch_steps import Mode
-    from deploykit.workflow.torch_modes import ModeRequest, bench_mode
-
-    model = model_of(network, example)
-    settings = StepSettings(burn_in=burn_in, steps=steps, threads=threads)
-    request = ModeRequest(model=model.spec, mode=Mode.parse(mode), batch=batch, settings=settings)
-    return bench_mode(request, progress or silent)
 
 
 @checked
@@ -394,5 +358,11 @@ def _request(
     settings = BenchSettings(threads=threads, max_seconds=max_seconds, seed=spec.model.seed, throughput=throughput)
     file = None if typed is None else path_of("typed", typed)
     return Request(
-        spec=spec, batches=batches, backends=rows, precisions=types, settings=settings, strict=strict, typed=file
+        spec=spec,
+        batches=batches,
+        backends=rows,
+        precisions=types,
+        settings=settings,
+        strict=strict,
+        typed=file,
     )

@@ -62,9 +62,9 @@ class RowSamples:
     """What a worker gave. `failure` is None or the error that ended the row; what came before it is kept.
 
     Opening counts the import of the backend's library. `outputs` has one entry per parity feed. `throughput` is runs
-    per second of many launches and one synchronization; None unless asked for. `memory` is taken last of all. `remark` is empty, or says what the row
-    has to own up to: what its session says, and that it was too slow for its share of the time and how often it was
-    timed.
+    per second of many launches and one synchronization; None unless asked for. `memory` is taken last of all. `remark`
+    is empty, or says what the row has to own up to: what its session says, and that it was too slow for its share of
+    the time and how often it was timed.
     """
 
     label: str

@@ -22,7 +22,7 @@ from deploykit.host import cpu_flags
 
 SIZES = (512, 1024, 2048, 4096, 8192)  # of square matrices; larger ones where many cores make short work of them
 LONG_ENOUGH = 0.01  # seconds of a product: threads are busy with it, not with waking up
-RUNS = 10
+BLOCK_SECONDS, LEAST_RUNS = 0.2, 5  # many short runs: the best of them is one that nothing disturbed
 ANSWER_SECONDS = 120.0
 SMALLEST_ARRAY, LARGEST_ARRAY = 64 * 2**20, 512 * 2**20  # bytes of each of three
 INT8_UNITS = {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"}
@@ -44,11 +44,25 @@ class CpuPeaks:
     int8_gops: float | None
     bandwidth_gbs: float
 
+    def best(self, other: CpuPeaks) -> CpuPeaks:
+        """The better of each rate."""
+        return CpuPeaks(
+            threads=self.threads,
+            fp32_gflops=max(self.fp32_gflops, other.fp32_gflops),
+            fp16_gflops=_greater(self.fp16_gflops, other.fp16_gflops),
+            int8_gops=_greater(self.int8_gops, other.int8_gops),
+            bandwidth_gbs=max(self.bandwidth_gbs, other.bandwidth_gbs),
+        )
+
     def peak(self, precision: str) -> float | None:
         """G(FL)OP/s of the products of a row; float16 without instructions of its own is computed in float32."""
         if precision == "fp16":
             return max(self.fp32_gflops, self.fp16_gflops or 0.0)
         return self.int8_gops if precision == "int8" else self.fp32_gflops
+
+
+def _greater(one: float | None, other: float | None) -> float | None:
+    return max((rate for rate in (one, other) if rate is not None), default=None)
 
 
 def measure_cpu_peaks(*, threads: int, cache_bytes: int | None) -> CpuPeaks:
@@ -98,7 +112,9 @@ def _product_rate(worker: WorkerProcess, threads: int, product: Callable[[int], 
 
 def _best_seconds(worker: WorkerProcess, threads: int, workload: Workload) -> float:
     worker.ask(Prepare(workload, threads))
-    return min(worker.ask(TimeBlock(RUNS)).samples_ns) / 1e9
+    first = min(worker.ask(TimeBlock(2)).samples_ns)
+    runs = max(LEAST_RUNS, round(BLOCK_SECONDS * 1e9 / first))
+    return min(first, *worker.ask(TimeBlock(runs)).samples_ns) / 1e9
 
 
 class Work:
@@ -146,7 +162,7 @@ class TorchProduct:
         shape = (self.size, self.size)
         if self.dtype == "int8":
             whole = [torch.randint(-127, 128, shape, dtype=torch.int8) for _ in range(2)]
-            return Work(lambda: torch._int_mm(*whole))  # the one product of int8 that PyTorch has  # noqa: SLF001
+            return Work(lambda: torch._int_mm(*whole))  # the only one of int8
         left, right = (torch.rand(shape).to(getattr(torch, self.dtype)) for _ in range(2))
         into = torch.empty_like(left)
         return Work(lambda: torch.mm(left, right, out=into))

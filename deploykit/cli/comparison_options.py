@@ -100,7 +100,7 @@ def comparison_options(
     return with_options(PRECISION_OPTION, *ROW_OPTIONS)(decorated)
 
 
-def finish(report: "Report", *, as_json: bool) -> None:
+def finish(report: "Report", *, as_json: bool, percentiles: bool = False) -> None:
     """Print the report and leave with its exit code."""
     from deploykit.report.table import render_report
     from deploykit.results.document import to_json
@@ -108,5 +108,5 @@ def finish(report: "Report", *, as_json: bool) -> None:
     if as_json:
         click.echo(to_json(report))
     else:
-        render_report(report)
+        render_report(report, percentiles=percentiles)
     click.get_current_context().exit(report.failure.exit_code if report.failure else 0)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from deploykit.bench.environment import Machine
+from deploykit.bench.peaks import CpuPeaks
 from deploykit.codec import shown
 from deploykit.errors import DeploykitError
 from deploykit.results.document import Document
@@ -22,6 +23,8 @@ class Conditions:
     are not the default ones. `inputs` describes the timed input tensors, `preprocessing` how images became them and who
     says so, `int8` what gave INT8 its ranges and its layers, `copies` whether transfers are inside the timed region,
     `stopped_by` what ended the measurement.
+
+    `cpu_peaks` are the roofs of rows that ran on the CPU.
 
     Where a table has several `batches`, `batch` is the first of them, and what differs is said batch by batch; `rounds`
     and `seconds` are those of all.
@@ -49,6 +52,7 @@ class Conditions:
     burn_in: int = 0
     steps: int = 0
     batches: tuple[int, ...] = ()
+    cpu_peaks: CpuPeaks | None = None
 
     @classmethod
     def of_batches(cls, each: Sequence[Conditions]) -> Conditions:

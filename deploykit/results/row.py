@@ -17,7 +17,9 @@ from typing import Any, Literal
 from deploykit.bench import Latency, PerBatch, Ratio, TimedBlock
 from deploykit.codec import NOT_IN_JSON, shown
 from deploykit.parity import Parity
+from deploykit.parity.accuracy import Share
 from deploykit.plan.summary import PlanSummary
+from deploykit.results.roofline import RooflineShare
 
 State = Literal["measured", "built", "unavailable", "failed"]
 
@@ -25,6 +27,14 @@ State = Literal["measured", "built", "unavailable", "failed"]
 @dataclass(frozen=True, slots=True)
 class Nothing:
     """An empty object of JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowAccuracy:
+    """Top-1 on labeled images, and which these are."""
+
+    top1: Share
+    data: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,8 @@ class Row:
     `cold_ms` is opening plus first run, `export_seconds` the making of the typed graph, its calibration apart,
     `build_seconds` the build (of the stored engine when `cache_hit`). `memory_bytes` is the most that the row's worker
     had resident at once, `device_memory_bytes` what it holds on the GPU after its last run, as NVML tells it.
-    `of_sweep` says that its table has the backend and precision at other batches too.
+    `of_sweep` says that its table has the backend and precision at other batches too. `roofline` is None where the
+    machine has no known rate for the row's type. `accuracy` is that of the same artifact as `evaluate` measured it.
 
     `plan` is what was compiled, in figures. `parity` is None where there was nothing to compare: the row
     has no engine, or its command does not compare outputs.
@@ -77,6 +88,8 @@ class Row:
     images_per_second: float | None = None
     memory_bytes: int | None = None
     device_memory_bytes: int | None = None
+    roofline: RooflineShare | None = None
+    accuracy: RowAccuracy | None = None
     plan: PlanSummary | None = field(default=None, metadata=NOT_IN_JSON)
     parity: Parity | None = field(default=None, metadata=NOT_IN_JSON)
     blocks: tuple[TimedBlock, ...] = field(default=(), metadata=NOT_IN_JSON)
@@ -139,7 +152,7 @@ class Row:
         return tuple(sample for block in self.blocks for sample in block.device_ns)
 
 
-def row_label(backend: str, precision: str, batch: int | None) -> str:
+def row_label(backend: str, precision: str, batch: int | str | None) -> str:
     """`ort fp16`, or `ort fp16 batch 8`."""
     return f"{backend} {precision}" if batch is None else f"{backend} {precision} batch {batch}"
 
@@ -160,8 +173,19 @@ def _blocks(
 
 def remarks(said: Iterable[tuple[Row, Sequence[str]]]) -> dict[str, list[str]]:
     """Text -> the labels of the rows that it is said of, in the order of the rows."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[Row]] = {}
     for row, texts in said:
         for text in texts:
-            found.setdefault(text, []).append(row.label)
-    return found
+            found.setdefault(text, []).append(row)
+    return {text: labels_of(rows) for text, rows in found.items()}
+
+
+def labels_of(rows: Iterable[Row]) -> list[str]:
+    """Labels, those of one backend and precision at several batches as one: `ort fp16 batch 1/8/32`."""
+    batches: dict[tuple[str, str], list[int]] = {}
+    for row in rows:
+        batches.setdefault((row.backend, row.precision), []).extend([row.batch] if row.of_sweep else [])
+    return [
+        row_label(backend, precision, "/".join(map(str, found)) if found else None)
+        for (backend, precision), found in batches.items()
+    ]

@@ -28,6 +28,8 @@ from deploykit.bench import (
 from deploykit.bench.environment import Machine
 from deploykit.data.inputs import require_feedable
 from deploykit.errors import UnsupportedGraph, UsageError
+from deploykit.plan.gpus import Gpu
+from deploykit.results.accuracy import AccuracyReport
 from deploykit.results.comparison import ComparisonEnvironment, Conditions, Report
 from deploykit.results.row import Row
 from deploykit.results.sweep import by_backend
@@ -36,6 +38,7 @@ from deploykit.spec.weights import NO_WEIGHTS
 from deploykit.workflow.batch import with_batch
 from deploykit.workflow.export import Exported, export
 from deploykit.workflow.parity_inputs import ParityInputs
+from deploykit.workflow.roofs import Roofs
 from deploykit.workflow.rows import BuiltRow, RefusedRow, asked_rows, build_rows, row_of
 from deploykit.workflow.typed import Typed, adopt
 from deploykit.workflow.workspace import Workspace
@@ -44,6 +47,9 @@ from deploykit.workflow.workspace import Workspace
 @dataclass(frozen=True, slots=True)
 class Request:
     """`spec.precision` is replaced by each of `precisions`, its batch by each of `batches` where there are any.
+
+    `gpu` is the one whose figures stand for a GPU that is here. Rows get their share of the `roofline` where that is
+    asked for, and the `accuracy` that was measured of the same artifacts.
 
     `typed` is a typed graph to judge in place of our own. `fusions` says how those of `spec` were decided, where they
     were searched for.
@@ -57,6 +63,9 @@ class Request:
     typed: Path | None = None
     fusions: str = ""
     batches: tuple[BatchRange, ...] = ()
+    gpu: Gpu | None = None
+    roofline: bool = False
+    accuracy: AccuracyReport | None = None
 
     def __post_init__(self) -> None:
         if self.typed is not None and len(self.precisions) != 1:
@@ -78,19 +87,23 @@ def _compare(workspace: Workspace, request: Request, *, timed: bool) -> Report:
     settings, batches = request.settings, request.batches or (request.spec.batch,)
     machine = fingerprint(threads=settings.worker_threads, seed=settings.seed, tf32=request.spec.tf32)
     share = replace(settings, max_seconds=settings.max_seconds / len(batches))
-    tables = []
+    roofs = Roofs(workspace, machine, request.gpu)
+    rows: list[Row] = []
+    said: list[Conditions] = []
     for batch in batches:
         spec = with_batch(workspace, replace(request.spec, batch=batch))
         one = replace(request, spec=spec, settings=share)
-        tables.append(_at_batch(workspace, one, machine, timed=timed))
-    environment = ComparisonEnvironment(
-        **machine.facts(), conditions=Conditions.of_batches([said for _, said in tables])
-    )
-    return Report(environment=environment, rows=by_backend([row for rows, _ in tables for row in rows]))
+        found, conditions = _at_batch(workspace, one, machine, roofs, timed=timed)
+        rows += found
+        said.append(conditions)
+    _warn_unjoined(workspace, request, rows)
+    conditions = replace(Conditions.of_batches(said), cpu_peaks=roofs.cpu)
+    environment = ComparisonEnvironment(**machine.facts(), conditions=conditions)
+    return Report(environment=environment, rows=by_backend(rows))
 
 
 def _at_batch(
-    workspace: Workspace, request: Request, machine: Machine, *, timed: bool
+    workspace: Workspace, request: Request, machine: Machine, roofs: Roofs, *, timed: bool
 ) -> tuple[Sequence[Row], Conditions]:
     """The rows of one batch, and what they share."""
     settings, progress = request.settings, workspace.progress
@@ -109,7 +122,22 @@ def _at_batch(
     rows = [_finished(line, next(samples) if line.runs else None, inputs) for line in lines]
     if measurement:
         rows = _with_ratios(rows, settings.seed)
+    if measurement and request.roofline:
+        engines = [line.built for line in lines]
+        rows = roofs.marked(list(zip(rows, engines, strict=True)), tf32=request.spec.tf32)
+    if request.accuracy is not None:
+        weights = exported.weights.digest or None
+        rows = [replace(row, accuracy=request.accuracy.accuracy_of(row, weights_digest=weights)) for row in rows]
     return rows, _conditions(request, inputs, measurement, jobs, machine)
+
+
+def _warn_unjoined(workspace: Workspace, request: Request, rows: Sequence[Row]) -> None:
+    """A warning where an accuracy was given and no row is what it was measured of."""
+    if request.accuracy is not None and not any(row.accuracy for row in rows):
+        workspace.warn_once(
+            "no row has the accuracy that was given: it is of other graphs (other weights, calibration images or "
+            "fusions) or of other backends"
+        )
 
 
 def _adopted(workspace: Workspace, request: Request) -> Typed | None:

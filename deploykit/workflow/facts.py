@@ -23,9 +23,10 @@ class GraphFacts:
 class OptimizedFacts(GraphFacts):
     """An optimized graph: what each pass did, and what its file said.
 
-    `seconds` is what tracing and optimizing took, None where the trace was at hand. `computes_in` lists the types of a file that is not plainly float32; `normalizes` says what the graph does to its
-    input by itself, `preprocess` what the file notes of the preprocessing that it wants, `notes` what had to be put
-    right to read a file, `nan` the weights that hold NaN. `equalized` is None where no channels were equalized.
+    `seconds` is what tracing and optimizing took, None where the trace was at hand. `computes_in` lists the types of a
+    file that is not plainly float32; `normalizes` says what the graph does to its input by itself, `preprocess` what
+    the file notes of the preprocessing that it wants, `notes` what had to be put right to read a file, `nan` the
+    weights that hold NaN. `equalized` is None where no channels were equalized.
     """
 
     ledger: PassLedger
