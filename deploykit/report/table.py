@@ -183,7 +183,7 @@ def _withheld(rows: Sequence[Row]) -> Iterator[str]:
 
 def _joined(rows: Sequence[Row]) -> Iterator[str]:
     """Which images a top-1 is of."""
-    found = dict.fromkeys(f"{row.accuracy.top1.n:,} images of {row.accuracy.data}" for row in rows if row.accuracy)
+    found = dict.fromkeys(f"{row.accuracy.top1.n:,} images: {row.accuracy.data}" for row in rows if row.accuracy)
     yield from (f"Top-1: as evaluate measured it, on {images}." for images in found)
 
 
