@@ -233,7 +233,7 @@ def bench(
         max_seconds=max_seconds,
         throughput=throughput or len(several) > 1,
     )
-    request = replace(request, accuracy=evaluation_of(accuracy, model.spec.label), gpu=gpu, roofline=True)
+    request = replace(request, accuracy=evaluation_of(accuracy), gpu=gpu, roofline=True)
     workspace = open_workspace(place, progress)
     return timed(workspace, decided_for_rows(workspace, request, gpu=gpu, budget_seconds=fusion_seconds))
 

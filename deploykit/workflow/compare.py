@@ -84,6 +84,7 @@ def bench(workspace: Workspace, request: Request) -> Report:
 
 def _compare(workspace: Workspace, request: Request, *, timed: bool) -> Report:
     request.spec.fusions.require_decided()
+    _require_own_accuracy(workspace, request)
     settings, batches = request.settings, request.batches or (request.spec.batch,)
     machine = fingerprint(threads=settings.worker_threads, seed=settings.seed, tf32=request.spec.tf32)
     share = replace(settings, max_seconds=settings.max_seconds / len(batches))
@@ -129,6 +130,15 @@ def _at_batch(
         weights = exported.weights.digest or None
         rows = [replace(row, accuracy=request.accuracy.accuracy_of(row, weights_digest=weights)) for row in rows]
     return rows, _conditions(request, inputs, measurement, jobs, machine)
+
+
+def _require_own_accuracy(workspace: Workspace, request: Request) -> None:
+    """Raises UsageError for the accuracy of another network, before anything is built."""
+    if request.accuracy is None:
+        return
+    ours = export(workspace, request.spec.model, request.spec.fusions).model.label
+    if (theirs := request.accuracy.conditions.model) != ours:
+        raise UsageError(f"the accuracy that was given is of {theirs}, not of {ours}", hint="give that of this network")
 
 
 def _warn_unjoined(workspace: Workspace, request: Request, rows: Sequence[Row]) -> None:
