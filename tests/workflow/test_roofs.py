@@ -12,7 +12,8 @@ from deploykit.bench.peaks import CpuPeaks
 from deploykit.errors import ExecutionFailed
 from deploykit.plan.gpus import find_gpu_spec, gpu_by_device, gpu_names
 from deploykit.results.row import Row
-from deploykit.spec import BatchRange, BuildSpec, Fusions, ModelSpec, Precision, Target
+from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision, Target
+from deploykit.spec.reports import PassLedger, PassRecord
 from deploykit.store import Store
 from deploykit.workflow import roofs as roofs_module
 from deploykit.workflow.compare import Request, bench
@@ -157,13 +158,15 @@ def test_gpus_are_known_by_what_the_driver_calls_them():
     assert gpu_by_device("A GPU of next year") is None
 
 
-def test_a_module_is_not_judged_by_a_graph_that_was_rewritten_for_its_cost(workspace, machine, peaks):
-    spec = BuildSpec(ModelSpec("test_mobilenet"), batch=BatchRange(1, 2, 2),
-                     fusions=Fusions.parse("safe,merge_depthwise_pointwise"))  # fmt: skip
-    eager, graph = (build(workspace, spec, get_backend(name)) for name in ("torch", "ort"))
+def test_a_module_is_not_judged_by_a_graph_that_was_rewritten_for_its_cost(workspace, built, machine, peaks):
     roofs = Roofs(workspace, machine, None)
-    assert marked(roofs, eager, row(1e3)) == [None]
-    assert marked(roofs, graph, row(1e3)) != [None]
+    for name, known in (("fold_batchnorm", True), ("compose_convolutions", False)):
+        ledger = PassLedger((PassRecord(name, ("conv1",), (), 9, 8, 0.1),))
+        facts = replace(built.exported.facts, ledger=ledger)
+        rewritten = replace(built, exported=replace(built.exported, facts=facts))
+        (eager,) = marked(roofs, replace(rewritten, typed=None), row(1e3))
+        assert (eager is not None) is known
+        assert marked(roofs, rewritten, row(1e3)) != [None]
 
 
 def test_a_table_has_the_share_of_every_row_that_was_timed(own_workspace, answering, tmp_path, peaks):
