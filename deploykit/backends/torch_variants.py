@@ -37,7 +37,7 @@ class ChannelsLastSession(TorchSession):
     def prepared(self, module: torch.nn.Module) -> torch.nn.Module:
         import torch
 
-        return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return module.to(memory_format=torch.channels_last)
 
     def laid_out(self, tensor: torch.Tensor) -> torch.Tensor:
         import torch

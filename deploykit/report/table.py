@@ -108,7 +108,7 @@ def _columns(report: Report, remarks: Mapping[str, list[str]], *, percentiles: b
         ("device ms [95 % CI]", lambda row: _milliseconds(row.device_ms)),
         (against, lambda row: _ratio(row, is_first=row is firsts.get(row.batch))),
         ("images\n/s", lambda row: f"{row.images_per_second:.1f}" if row.images_per_second is not None else ""),
-        ("roof\n%", lambda row: f"{100 * row.roofline.share:.0f}" if row.roofline else ""),
+        ("roof\n%", lambda row: _percent(row.roofline.share) if row.roofline else ""),
         ("steps", lambda row: str(row.per_batch_ms.n) if row.per_batch_ms else ""),
         ("parity", lambda row: _parity(row.parity)),
         ("top-1\n%", lambda row: f"{100 * row.accuracy.top1.value:.2f}" if row.accuracy else ""),
@@ -245,6 +245,11 @@ def _digits(milliseconds: float) -> str:
 
 def _decimals(milliseconds: float) -> int:
     return next((places for places, bound in ((1, 100.0), (2, 10.0), (3, 1.0)) if milliseconds >= bound), 4)
+
+
+def _percent(share: float) -> str:
+    """A decimal below ten: `61`, `0.4`."""
+    return f"{100 * share:.0f}" if share >= 0.0995 else f"{100 * share:.1f}"
 
 
 def _parity(parity: Parity | None) -> str:
