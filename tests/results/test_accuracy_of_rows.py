@@ -20,7 +20,7 @@ def row(backend, precision="fp32", digest=None):
 def report():
     conditions = AccuracyConditions(
         model="net", weights="given", weights_digest="w1", weights_notes=(), data="digits", preprocessing="",
-        classes=10, network_classes=10, skipped=(), calibration="", batch=64, threads=2,
+        classes=10, network_classes=10, skipped=(), excluded=0, calibration="", batch=64, threads=2,
     )  # fmt: skip
     environment = AccuracyEnvironment(**fingerprint(threads=2, seed=0, tf32=False).facts(), conditions=conditions)
     lines = (
