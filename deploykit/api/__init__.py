@@ -14,7 +14,8 @@ from deploykit.api.engines import BuiltEngine, build, open  # noqa: A004 - named
 from deploykit.api.graphs import ExportedGraph, export
 from deploykit.api.models import Model, from_factory, from_module, from_name, from_onnx, zoo
 from deploykit.api.plans import doctor, inspect, list_models, summarize
-from deploykit.api.reports import bench, bench_steps, evaluate, verify
+from deploykit.api.reports import bench, evaluate, verify
+from deploykit.api.steps import bench_steps
 from deploykit.api.tables import CalibratedTable, calibrate, calibrate_shard, merge_shards, sensitivity
 from deploykit.backends.protocol import Session
 from deploykit.doctor import Finding

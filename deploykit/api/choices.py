@@ -54,6 +54,19 @@ def batch_range(batch: Batch, default: int) -> BatchRange:
     raise UsageError(f"cannot read batch {batch!r}", hint="give one number (8) or (min, opt, max): (1, 8, 32)")
 
 
+def batches_of(batch: Batch, batches: Sequence[int]) -> tuple[BatchRange, ...]:
+    """One batch, of which None is 1, or each of `batches` in its place. Raises UsageError."""
+    if isinstance(batches, str) or not isinstance(batches, Sequence):
+        raise UsageError(f"batches {batches!r} is not a list of numbers", hint="give [1, 8, 32]")
+    if not batches:
+        return (batch_range(batch, 1),)
+    if batch is not None:
+        raise UsageError("batch and batches cannot be combined", hint="leave one of them out")
+    if wrong := [each for each in batches if isinstance(each, bool) or not isinstance(each, int)]:
+        raise UsageError(f"batches {wrong[0]!r} is not a number of images", hint="give [1, 8, 32]")
+    return tuple(dict.fromkeys(batch_range(each, 1) for each in batches))
+
+
 def targets_of(target: Targets, gpu_table: str | PathLike[str] | None) -> tuple[tuple[Target, ...], Gpu | None]:
     """What is compiled for, and the first of them where it is a GPU by name, whose roofline bounds plans.
 

@@ -15,6 +15,7 @@ from deploykit.api.choices import (
     Targets,
     backends_of,
     batch_range,
+    batches_of,
     build_spec,
     data_source,
     precisions_of,
@@ -22,12 +23,14 @@ from deploykit.api.choices import (
     targets_of,
 )
 from deploykit.api.graphs import ExportedGraph, network_of
-from deploykit.api.models import Network, model_of
+from deploykit.api.models import Network
 from deploykit.api.modules import Example
+from deploykit.api.saved import evaluation_of
 from deploykit.api.workspace import StorePath, open_workspace, path_of
 from deploykit.errors import UsageError
 from deploykit.results.comparison import Report
 from deploykit.spec import (
+    BatchRange,
     BuilderOptions,
     BuildSpec,
     Calibration,
@@ -36,11 +39,9 @@ from deploykit.spec import (
     Progress,
     QuantizationPolicy,
     Repair,
-    silent,
 )
 
 if TYPE_CHECKING:
-    from deploykit.bench.torch_steps import Mode
     from deploykit.results.accuracy import AccuracyReport
     from deploykit.workflow.compare import Request
 
@@ -57,6 +58,7 @@ def verify(
     backends: Names = ROWS,
     precisions: Precisions = ("fp32",),
     batch: Batch = None,
+    batches: Sequence[int] = (),
     typed: str | PathLike[str] | None = None,
     target: Targets = None,
     data: Data = None,
@@ -85,6 +87,7 @@ def verify(
         backends: Rows, in this order: `["torch", "ort", "trt"]`.
         precisions: Of each backend: `["fp32", "fp16", "int8"]`.
         batch: Images a run; None is 1, or the batch that the network fixes.
+        batches: Several batches in place of `batch`; each has rows and engines of its own.
         typed: An ONNX file to judge in place of the typed graph that deploykit makes, at one precision.
         target: As for `build`.
         data: Test images, and those that INT8 is calibrated on, which are others; None takes demo images.
@@ -114,10 +117,11 @@ def verify(
 
     model, named, place = network_of(network, example, fusions, store)
     targets, gpu = targets_of(target, gpu_table)
+    several = batches_of(batch, batches)
     spec = build_spec(
         model.spec,
         precision=Precision.FP32,
-        batch=batch_range(batch, 1),
+        batch=several[0],
         targets=targets,
         data=data,
         calibration=calibration,
@@ -128,7 +132,7 @@ def verify(
         keep_fp32=keep_fp32,
         options=options,
     )
-    request = _request(spec, backends, precisions, threads=threads, strict=strict, typed=typed)
+    request = _request(spec, backends, precisions, batches=several, threads=threads, strict=strict, typed=typed)
     workspace = open_workspace(place, progress)
     return verified(workspace, decided_for_rows(workspace, request, gpu=gpu, budget_seconds=fusion_seconds))
 
@@ -141,8 +145,10 @@ def bench(
     backends: Names = ROWS,
     precisions: Precisions = ("fp32",),
     batch: Batch = None,
+    batches: Sequence[int] = (),
     max_seconds: float = 60.0,
     throughput: bool = False,
+    accuracy: str | PathLike[str] | AccuracyReport | None = None,
     target: Targets = None,
     data: Data = None,
     calibration: Calibration | str | PathLike[str] | None = None,
@@ -169,8 +175,10 @@ def bench(
         backends: As for `verify`.
         precisions: As for `verify`.
         batch: As for `verify`.
+        batches: As for `verify`; images per second are measured, and where they saturate.
         max_seconds: Time limit of the timed rounds; opening and warm-up come on top.
         throughput: Also measure images per second: many launches, one synchronization.
+        accuracy: What `evaluate` returned or printed with --json: rows of the same artifacts get its top-1.
         target: As for `build`.
         data: As for `verify`.
         calibration: As for `build`.
@@ -191,7 +199,8 @@ def bench(
         The report: latencies are host milliseconds of a synchronized run, `device_ms` the device's own clock.
 
     Raises:
-        UsageError: An option is wrong or no row would read it.
+        UsageError: An option is wrong or no row would read it, or `accuracy` is of another network.
+        UntrustedArtifact: The file `accuracy` is not what `evaluate` printed.
         UnsupportedGraph: There are no inputs that the network can run on, and no row can be compiled.
     """
     from deploykit.tuning.fusions import decided_for_rows
@@ -199,10 +208,11 @@ def bench(
 
     model, named, place = network_of(network, example, fusions, store)
     targets, gpu = targets_of(target, gpu_table)
+    several = batches_of(batch, batches)
     spec = build_spec(
         model.spec,
         precision=Precision.FP32,
-        batch=batch_range(batch, 1),
+        batch=several[0],
         targets=targets,
         data=data,
         calibration=calibration,
@@ -214,50 +224,18 @@ def bench(
         options=options,
     )
     request = _request(
-        spec, backends, precisions, threads=threads, strict=strict, max_seconds=max_seconds, throughput=throughput
+        spec,
+        backends,
+        precisions,
+        batches=several,
+        threads=threads,
+        strict=strict,
+        max_seconds=max_seconds,
+        throughput=throughput or len(several) > 1,
     )
+    request = replace(request, accuracy=evaluation_of(accuracy), gpu=gpu, roofline=True)
     workspace = open_workspace(place, progress)
     return timed(workspace, decided_for_rows(workspace, request, gpu=gpu, budget_seconds=fusion_seconds))
-
-
-@checked
-def bench_steps(
-    network: Network,
-    *,
-    example: Example | None = None,
-    mode: str | Mode = "forward",
-    batch: int = 32,
-    burn_in: int = 10,
-    steps: int = 100,
-    threads: int = 0,
-    progress: Progress | None = None,
-) -> Report:
-    """Time eager PyTorch alone, step after step, as training frameworks are compared.
-
-    Args:
-        network: A network as `export` takes it, other than an `.onnx` file.
-        example: Inputs of an `nn.Module`, as for `from_module`.
-        mode: `"forward"` (eval mode, inference_mode) or `"forward-backward"` (training mode, loss and gradients).
-        batch: Images per step.
-        burn_in: Steps before the timed ones.
-        steps: Timed steps, at least 2.
-        threads: CPU threads; 0 is one per core.
-        progress: Called with (stage, steps done, steps in all); None is silent.
-
-    Returns:
-        A report of one row: mean and standard deviation of a step, milliseconds.
-
-    Raises:
-        UsageError: An option is wrong, or the network has no PyTorch module.
-    """
-    from deploykit.bench import StepSettings
-    from deploykit.bench.torch_steps import Mode
-    from deploykit.workflow.torch_modes import ModeRequest, bench_mode
-
-    model = model_of(network, example)
-    settings = StepSettings(burn_in=burn_in, steps=steps, threads=threads)
-    request = ModeRequest(model=model.spec, mode=Mode.parse(mode), batch=batch, settings=settings)
-    return bench_mode(request, progress or silent)
 
 
 @checked
@@ -362,6 +340,7 @@ def _request(
     backends: Names,
     precisions: Precisions,
     *,
+    batches: tuple[BatchRange, ...] = (),
     threads: int,
     strict: bool,
     max_seconds: float = 60.0,
@@ -377,5 +356,13 @@ def _request(
     rows, types = backends_of(backends), precisions_of(precisions)
     require_rows_read(spec, types)
     settings = BenchSettings(threads=threads, max_seconds=max_seconds, seed=spec.model.seed, throughput=throughput)
-    request = Request(spec=spec, backends=rows, precisions=types, settings=settings, strict=strict)
-    return request if typed is None else replace(request, typed=path_of("typed", typed))
+    file = None if typed is None else path_of("typed", typed)
+    return Request(
+        spec=spec,
+        batches=batches,
+        backends=rows,
+        precisions=types,
+        settings=settings,
+        strict=strict,
+        typed=file,
+    )

@@ -15,6 +15,8 @@ ENTRY_POINTS = "deploykit.backends"
 
 BACKENDS = {
     "torch": "deploykit.backends.torch:TorchBackend",
+    "torch:channels_last": "deploykit.backends.torch_variants:ChannelsLastBackend",
+    "torch:compile": "deploykit.backends.torch_variants:CompiledBackend",
     "ort": "deploykit.backends.onnxruntime:OnnxRuntimeBackend",
     "trt": "deploykit.backends.tensorrt:TensorRTBackend",
     "trt-rtx": "deploykit.backends.tensorrt_rtx:TensorRTRTXBackend",
@@ -24,7 +26,9 @@ OTHER_NAMES = {
     **dict.fromkeys(("tensorrt", "trtexec", "nvinfer"), "write trt"),
     **dict.fromkeys(("tensorrt-rtx", "tensorrt_rtx", "rtx", "trt_rtx", "trtrtx"), "write trt-rtx"),
     **dict.fromkeys(("onnxruntime", "onnx", "onnx-runtime", "ort-cpu", "ort-cuda"), "write ort"),
-    **dict.fromkeys(("pytorch", "eager", "pt"), "write torch"),
+    **dict.fromkeys(("pytorch", "eager", "pt", "torch:eager"), "write torch"),
+    **dict.fromkeys(("inductor", "torch:inductor", "torch.compile", "torch-compile"), "write torch:compile"),
+    **dict.fromkeys(("channels_last", "nhwc", "torch:nhwc"), "write torch:channels_last"),
 }
 
 

@@ -15,18 +15,22 @@ LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 INSTALL_DRIVER = "install NVIDIA's driver, or run on a machine with an NVIDIA GPU"
 
 # CUdevice_attribute, cuda.h
-COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR = 75, 76
+COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR, L2_CACHE_SIZE = 75, 76, 38
 
 
 @dataclass(frozen=True, slots=True)
 class LocalGpu:
-    """The first GPU: `memory` in bytes, `driver` the CUDA version its driver speaks ("13.0"), `count` GPUs in all."""
+    """The first GPU: `memory` in bytes, `driver` the CUDA version its driver speaks ("13.0"), `count` GPUs in all.
+
+    `cache` is its L2 cache in bytes, 0 where the driver does not say.
+    """
 
     name: str
     capability: Target
     memory: int
     driver: str
     count: int
+    cache: int = 0
 
 
 def find_gpu() -> LocalGpu | None:
@@ -64,6 +68,7 @@ def _probe() -> LocalGpu | Reason:
         memory=memory.value,
         driver=f"{driver // 1000}.{driver % 1000 // 10}",
         count=count,
+        cache=_integer(cuda, "cuDeviceGetAttribute", L2_CACHE_SIZE, 0),
     )
 
 

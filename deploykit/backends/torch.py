@@ -42,9 +42,10 @@ if TYPE_CHECKING:
 ON_GPU = "(cuda)"  # how such an engine's flavour ends
 
 
-def flavour_here() -> str:
-    """What eager PyTorch is here: release and device. Imports no framework."""
-    return f"torch {installed_version('torch') or 'of unknown version'} {ON_GPU if find_gpu() else '(cpu)'}"
+def flavour_here(variant: str = "") -> str:
+    """What PyTorch is here: release, the variant of eager where it is one, and device. Imports no framework."""
+    release = installed_version("torch") or "of unknown version"
+    return " ".join(filter(None, ("torch", release, variant, ON_GPU if find_gpu() else "(cpu)")))
 
 
 def configure(flavour: str, *, threads: int) -> torch.device:
@@ -80,6 +81,7 @@ class TorchBackend:
     """Eager PyTorch, the reference: FP32, and FP16 as `half()` makes it."""
 
     name = "torch"
+    variant = ""
     compiles = False
     runs_module = True
     placement: Placement | None = None
@@ -104,7 +106,7 @@ class TorchBackend:
             raise BackendMissing(module.what, hint=module.fix)
         return Engine(
             backend=self.name,
-            flavour=flavour_here(),
+            flavour=flavour_here(self.variant),
             precision=module.precision,
             inputs=module.inputs,
             outputs=module.outputs,
@@ -127,7 +129,7 @@ class TorchSession(BindingSession):
         self.inputs, self.outputs = engine.inputs, engine.outputs
         self.dtype = torch.float16 if engine.precision is Precision.FP16 else torch.float32
         self.source = engine.module
-        self.module = self._placed(self.source.load(), self.dtype)
+        self.module = self.prepared(self._placed(self.source.load(), self.dtype))
 
     def bound(self, feed: Feed) -> TorchBound:
         check_feed(self.inputs, feed)
@@ -135,6 +137,14 @@ class TorchSession(BindingSession):
 
     def free(self) -> None:
         del self.module
+
+    def prepared(self, module: torch.nn.Module) -> torch.nn.Module:
+        """The module on its device as a variant of eager PyTorch runs it."""
+        return module
+
+    def laid_out(self, tensor: torch.Tensor) -> torch.Tensor:
+        """An input on its device as a variant of eager PyTorch has it in memory."""
+        return tensor
 
     @quoted("PyTorch")
     def _placed(self, module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
@@ -184,7 +194,8 @@ class TorchBound:
         self._torch = torch
         self._session = session
         placed = {spec.name: torch.from_numpy(np.array(feed[spec.name])).to(session.device) for spec in session.inputs}
-        self._arguments = _floats_as(session.dtype, placed)
+        typed = _floats_as(session.dtype, placed)
+        self._arguments = {name: session.laid_out(tensor) for name, tensor in typed.items()}
         self._result: object = None
         on_gpu = session.device.type == "cuda"
         self._events = [torch.Event("cuda", enable_timing=True) for _ in range(2)] if on_gpu else []

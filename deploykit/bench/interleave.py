@@ -22,7 +22,18 @@ from deploykit.backends.protocol import Engine
 from deploykit.bench.process import WorkerProcess
 from deploykit.bench.settings import LEAST_LEFT, SHORTEST_BLOCK, TARGET, BenchSettings, Turn, plan_turns
 from deploykit.bench.statistics import FEWEST_ROUNDS, Interval, TimedBlock, latency, ratio
-from deploykit.bench.worker import Compute, MeasureThroughput, Open, Prepare, TimeBlock, Warmed, WarmUp, Workload
+from deploykit.bench.worker import (
+    Compute,
+    MeasureMemory,
+    MeasureThroughput,
+    Memory,
+    Open,
+    Prepare,
+    TimeBlock,
+    Warmed,
+    WarmUp,
+    Workload,
+)
 from deploykit.errors import DeploykitError, UsageError, WorkerCrashed
 from deploykit.spec import (
     Feed,
@@ -51,9 +62,9 @@ class RowSamples:
     """What a worker gave. `failure` is None or the error that ended the row; what came before it is kept.
 
     Opening counts the import of the backend's library. `outputs` has one entry per parity feed. `throughput` is runs
-    per second of many launches and one synchronization; None unless asked for. `remark` is empty, or says what the row
-    has to own up to: what its session says, and that it was too slow for its share of the time and how often it was
-    timed.
+    per second of many launches and one synchronization; None unless asked for. `memory` is taken last of all. `remark`
+    is empty, or says what the row has to own up to: what its session says, and that it was too slow for its share of
+    the time and how often it was timed.
     """
 
     label: str
@@ -65,6 +76,7 @@ class RowSamples:
     blocks: tuple[TimedBlock, ...]
     throughput: float | None
     remark: str = ""
+    memory: Memory | None = None
 
     @property
     def cold_ms(self) -> float | None:
@@ -102,6 +114,8 @@ def run_rows(jobs: Sequence[RowJob], settings: BenchSettings, progress: Progress
                 report(f"throughput of {lane.job.label}", 0, 1)
                 lane.measure_throughput()
                 _pause(settings)
+        for lane in _alive(lanes):
+            lane.measure_memory()
     return Measurement(tuple(lane.result() for lane in lanes), stopped_by, rounds, seconds)
 
 
@@ -134,6 +148,7 @@ class _Lane:
     warm_up: Warmed | None = None
     blocks: list[TimedBlock] = field(default_factory=list)
     throughput: float | None = None
+    memory: Memory | None = None
     turn: Turn = field(default_factory=lambda: Turn(SHORTEST_BLOCK))
     round_seconds: float = 0.0  # of the last round it took part in, pauses included
     worker: WorkerProcess = field(init=False)
@@ -186,6 +201,10 @@ class _Lane:
         with self._failure_kept():
             self.throughput = runs / self.worker.ask(MeasureThroughput(runs))
 
+    def measure_memory(self) -> None:
+        with self._failure_kept():
+            self.memory = self.worker.ask(MeasureMemory())
+
     def result(self) -> RowSamples:
         return RowSamples(
             self.job.label,
@@ -197,6 +216,7 @@ class _Lane:
             tuple(self.blocks),
             self.throughput,
             self._remark(),
+            self.memory,
         )
 
     def _remark(self) -> str:

@@ -26,7 +26,9 @@ from typing import Self, overload
 from deploykit.bench.worker import (
     Close,
     Compute,
+    MeasureMemory,
     MeasureThroughput,
+    Memory,
     Open,
     Opened,
     Prepare,
@@ -81,6 +83,8 @@ class WorkerProcess:
     def ask(self, request: TimeBlock) -> Timed: ...
     @overload
     def ask(self, request: MeasureThroughput) -> float: ...
+    @overload
+    def ask(self, request: MeasureMemory) -> Memory: ...
     def ask(self, request: Request) -> object:
         """The answer. Raises what the worker raised, and ExecutionFailed when it died or stayed silent too long,
         WorkerCrashed when a signal ended it."""

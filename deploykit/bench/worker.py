@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn, Protocol
 
+from deploykit.backends.nvml import process_device_memory
 from deploykit.backends.protocol import (
     Bound,
     Engine,
@@ -34,6 +35,7 @@ from deploykit.backends.protocol import (
 )
 from deploykit.bench.settings import TARGET, WARM_UP_RUNS, WARM_UP_SECONDS
 from deploykit.errors import DEBUG_VARIABLE, DeploykitError, ExecutionFailed, first_line, own_frame, unforeseen
+from deploykit.host import peak_memory_bytes
 from deploykit.spec import Feed
 
 WHERE_FOREIGN_CODE_IS_CALLED = "deploykit/bench/worker.py:"
@@ -124,11 +126,24 @@ class MeasureThroughput:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasureMemory:
+    """Answered with `Memory`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes: the most that the worker had resident at once, and what it holds on the GPU now; None where unknown."""
+
+    peak: int | None
+    device: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Close the session and end the process; not answered."""
 
 
-Request = Open | Prepare | Compute | WarmUp | TimeBlock | MeasureThroughput
+Request = Open | Prepare | Compute | WarmUp | TimeBlock | MeasureThroughput | MeasureMemory
 Requests = queue.SimpleQueue[Request | Close | Exception]  # the last: a request that could not be read
 
 
@@ -212,6 +227,8 @@ class _Row:
                 return self._time(runs)
             case MeasureThroughput(runs):
                 return self._measure_throughput(runs)
+            case MeasureMemory():
+                return Memory(peak_memory_bytes(), process_device_memory(os.getpid()))
 
     def _start(self, request: Open) -> Opened:
         from deploykit.backends import get_backend

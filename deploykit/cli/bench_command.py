@@ -1,6 +1,7 @@
 """`deploykit bench MODEL`: the side-by-side table, or one network step after step."""
 
 from functools import partial
+from pathlib import Path
 
 import click
 
@@ -10,7 +11,7 @@ from deploykit.cli.given import given, refuse, require
 from deploykit.cli.idle import require_rows
 from deploykit.cli.progress import StageProgress
 from deploykit.cli.requests import with_options
-from deploykit.cli.types import OneOf
+from deploykit.cli.types import FILE, OneOf
 from deploykit.errors import UsageError
 from deploykit.spec import BatchRange, Precision
 
@@ -42,6 +43,17 @@ OF_MODES = {"burn_in", "steps"}
         help="Also measure images/s: many launches, one synchronization.",
     ),
     measurement(
+        "--percentiles",
+        is_flag=True,
+        help="Show p90, p95 and p99, each where enough samples carry it (64, 150, 662).",
+    ),
+    measurement(
+        "--accuracy",
+        type=FILE,
+        metavar="FILE.json",
+        help="Show top-1 beside the rows whose graph and backend `evaluate --json` measured.",
+    ),
+    measurement(
         "--mode",
         type=OneOf("mode", MODES),
         common=True,
@@ -67,7 +79,14 @@ OF_MODES = {"burn_in", "steps"}
     ),
 )
 def command(
-    shared: ComparisonOptions, max_seconds: float, throughput: bool, mode: str | None, burn_in: int, steps: int
+    shared: ComparisonOptions,
+    max_seconds: float,
+    throughput: bool,
+    percentiles: bool,
+    accuracy: Path | None,
+    mode: str | None,
+    burn_in: int,
+    steps: int,
 ) -> None:
     """Time every backend and precision of MODEL side by side, each in a process of its own, in interleaved rounds.
 
@@ -87,12 +106,14 @@ def command(
     report = bench(
         shared.spec.model,
         data=shared.spec.data,
+        batches=shared.batches,
         max_seconds=max_seconds,
         throughput=throughput,
+        accuracy=accuracy,
         fusion_seconds=shared.fuse_budget,
         **shared.keywords(),
     )
-    finish(report, as_json=shared.as_json)
+    finish(report, as_json=shared.as_json, percentiles=percentiles)
 
 
 def _step(shared: ComparisonOptions, mode: str, *, burn_in: int, steps: int) -> None:
@@ -112,6 +133,9 @@ def _step(shared: ComparisonOptions, mode: str, *, burn_in: int, steps: int) -> 
     if shared.precisions != (Precision.FP32,):
         said = ",".join(shared.precisions)
         raise UsageError(f"--mode {mode} computes in fp32 only, not in {said}", hint="leave out --precision")
+    if shared.batches:
+        said = ",".join(map(str, shared.batches))
+        raise UsageError(f"--mode {mode} takes one batch, not {said}", hint=f"write a number: --batch {MODE_BATCH}")
     batch = shared.spec.batch if given({"batch"}) else BatchRange.parse(MODE_BATCH)
     if batch.minimum not in (1, batch.maximum) or batch.optimum != batch.maximum:
         raise UsageError(f"--mode {mode} takes one batch, not {batch}", hint=f"write a number: --batch {MODE_BATCH}")

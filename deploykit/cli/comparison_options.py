@@ -1,6 +1,6 @@
 """What `verify`, `bench` and `evaluate` share: their options, the request they become, and how they end."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploykit.cli.command import backend, precision
+from deploykit.cli.given import given
 from deploykit.cli.options import ANSWER_OPTIONS, FUSE_BUDGET_OPTIONS, ROW_OPTIONS, STRICT_OPTIONS
 from deploykit.cli.requests import ENGINE as ENGINE_GROUPS
-from deploykit.cli.requests import Command, EngineKeywords, batch_group, build_spec, keywords, with_options
-from deploykit.cli.types import PRECISIONS
-from deploykit.spec import BuildSpec, Precision
+from deploykit.cli.requests import Command, EngineKeywords, build_spec, keywords, with_options
+from deploykit.cli.types import BATCH, BATCHES, PRECISIONS
+from deploykit.spec import BatchRange, BuildSpec, Precision
 
 if TYPE_CHECKING:
     from deploykit.api import Gpu, Report
@@ -30,9 +31,10 @@ PRECISION_OPTION = precision(
 
 @dataclass(frozen=True, slots=True)
 class ComparisonOptions:
-    """The parsed options that `verify`, `bench` and `evaluate` share."""
+    """The parsed options that `verify`, `bench` and `evaluate` share. `spec` has the first of the batches."""
 
     spec: BuildSpec
+    batch: tuple[BatchRange, ...]
     gpu: "Gpu | None"
     precisions: tuple[Precision, ...]
     backends: tuple[str, ...]
@@ -42,10 +44,16 @@ class ComparisonOptions:
     as_json: bool
     fuse_budget: float = 0.0  # of commands that search
 
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """Several batches, each with rows of its own; () where there is one."""
+        return tuple(each.optimum for each in self.batch) if len(self.batch) > 1 else ()
+
     def keywords(self) -> "RowKeywords":
-        """All of it as the API takes it, but for the network, its images and --fuse-budget."""
+        """All of it as the API takes it, but for the network, its images, several batches and --fuse-budget."""
         return {
             **keywords(self.spec, self.gpu, self.store),
+            "batch": None if self.batches else self.spec.batch,
             "backends": self.backends,
             "precisions": self.precisions,
             "threads": self.threads,
@@ -63,18 +71,25 @@ class RowKeywords(EngineKeywords):
 
 
 def comparison_options(
-    command: Command, *, batch: str = "1", batch_default: str | bool = True, search: bool = True
+    command: Command,
+    *,
+    batch: str = "1",
+    batch_default: str | bool = True,
+    several: bool = True,
+    search: bool = True,
 ) -> Command:
     """Give `command` the shared options, as one `ComparisonOptions` in front of its own.
 
-    `batch` is the --batch that is not given, and `batch_default` what the help says of it, True: the same. `search`
-    says whether it can search for the fusions of least cost.
+    `batch` is the --batch that is not given, and `batch_default` what the help says of it, True: the same. `several`
+    batches may be listed, or only one given. `search` says whether it can search for the fusions of least cost.
     """
 
     shared_names = [field.name for field in fields(ComparisonOptions)]
 
     @wraps(command)
     def with_shared(**parsed: Any) -> None:
+        first = replace(parsed["batch"][0], asked=bool(given({"batch"})))
+        parsed["spec"] = replace(parsed["spec"], batch=first)
         shared = ComparisonOptions(**{name: parsed.pop(name) for name in shared_names if name in parsed})
         command(shared, **parsed)
 
@@ -83,15 +98,16 @@ def comparison_options(
         default=batch,
         show_default=batch_default,
         common=True,
-        metavar="N|MIN:OPT:MAX",
-        help="Images per run; engines may be built for min:opt:max.",
+        type=BATCHES if several else BATCH,
+        help="Images per run; engines may be built for min:opt:max."
+        + (" Several, such as 1,8,32, have rows and engines of their own." if several else ""),
     )
     own = (*STRICT_OPTIONS, *(FUSE_BUDGET_OPTIONS if search else ()), *ANSWER_OPTIONS)
-    decorated = build_spec(batch_group(batch_option), *ENGINE_GROUPS, search=search)(with_options(*own)(with_shared))
+    decorated = build_spec(*ENGINE_GROUPS, search=search)(with_options(batch_option, *own)(with_shared))
     return with_options(PRECISION_OPTION, *ROW_OPTIONS)(decorated)
 
 
-def finish(report: "Report", *, as_json: bool) -> None:
+def finish(report: "Report", *, as_json: bool, percentiles: bool = False) -> None:
     """Print the report and leave with its exit code."""
     from deploykit.report.table import render_report
     from deploykit.results.document import to_json
@@ -99,5 +115,5 @@ def finish(report: "Report", *, as_json: bool) -> None:
     if as_json:
         click.echo(to_json(report))
     else:
-        render_report(report)
+        render_report(report, percentiles=percentiles)
     click.get_current_context().exit(report.failure.exit_code if report.failure else 0)

@@ -22,7 +22,7 @@ TEXTS = {
 
 
 @click.command("evaluate", cls=Command, texts=TEXTS, metavars={"data": "PATH"})
-@partial(comparison_options, batch=BATCH, search=False)
+@partial(comparison_options, batch=BATCH, several=False, search=False)
 @with_options(
     data(
         "--calibration-data",

@@ -266,7 +266,8 @@ ROW_OPTIONS = (
         default="torch,ort,trt",
         show_default=True,
         common=True,
-        help="Backends to compare, in this order; the first row that runs is the baseline.",
+        help="Backends to compare, in this order; the first row that runs is the baseline. torch has the variants "
+        "torch:channels_last and torch:compile.",
     ),
     measurement(
         "--threads",

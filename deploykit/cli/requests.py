@@ -204,7 +204,7 @@ ENGINE = (TYPES, BUILDER, DATA, TABLE, REPAIR, LAYERS)  # what an engine is made
 class EngineKeywords(TypedDict):
     """What an engine is made with, by the names that the API has for it."""
 
-    batch: BatchRange
+    batch: BatchRange | None
     target: tuple[Target | Gpu, ...]
     calibration: Calibration
     policy: QuantizationPolicy

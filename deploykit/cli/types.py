@@ -14,12 +14,14 @@ from deploykit.spec import (
     COST_BASED_FUSIONS,
     REPAIRS,
     SAFE_FUSIONS,
+    BatchRange,
     DataSource,
     Fusions,
     Precision,
     PreprocessRequest,
     Repair,
     Synthetic,
+    parse_batches,
     parse_input_range,
     parse_input_shape,
 )
@@ -171,6 +173,8 @@ def words(*fixed: str) -> Words:
 
 TORCHVISION, SEEDED, AUTO = "torchvision", "seeded", "auto"
 STREAM_WORDS = (*"01234567", AUTO)
+BATCH = Parsed(lambda text: (BatchRange.parse(text),), words(), metavar="N|MIN:OPT:MAX")
+BATCHES = Parsed(parse_batches, words(), metavar="N,...|MIN:OPT:MAX")
 PRECISION = Parsed(Precision.parse, words(*Precision), metavar="[fp32|fp16|int8]")
 PRECISIONS = Parsed(parse_precisions, words(*Precision), metavar="[fp32|fp16|int8],...", several=True)
 BACKENDS = Parsed(parse_backends, backend_words, metavar="[torch|ort|trt|trt-rtx],...", several=True)

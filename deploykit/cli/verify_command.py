@@ -37,6 +37,11 @@ def command(shared: ComparisonOptions, typed: Path | None) -> None:
         refuse(OF_TYPING, "cannot be combined with --typed, whose graph is typed already", hint="leave it out")
     require_rows(shared.spec, shared.precisions, shared.backends)
     report = verify(
-        shared.spec.model, data=shared.spec.data, typed=typed, fusion_seconds=shared.fuse_budget, **shared.keywords()
+        shared.spec.model,
+        data=shared.spec.data,
+        batches=shared.batches,
+        typed=typed,
+        fusion_seconds=shared.fuse_budget,
+        **shared.keywords(),
     )
     finish(report, as_json=shared.as_json)

@@ -46,7 +46,8 @@ Table = Mapping[str, Mapping[str, Any]]
 class Gpu:
     """Dense peak rates (TFLOP/s, TOP/s; None where the GPU has no such unit) and bandwidth (GB/s of 1e9 bytes).
 
-    `approximate` names the figures that were not checked against the vendor's data sheet.
+    `approximate` names the figures that were not checked against the vendor's data sheet. `device_name` is what the
+    driver calls the GPU, "" where nobody said.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Gpu:
     int8_tops: float | None = None
     bandwidth_gbs: float
     approximate: tuple[str, ...] = ()
+    device_name: str = ""
 
     def peak(self, dtype: str, *, tf32: bool = False) -> float | None:
         """TFLOP/s or TOP/s of products that read `dtype` (TensorRT's name); None where the table has no figure.
@@ -91,8 +93,15 @@ def find_gpu_spec(name: str, table: Path | None = None) -> Gpu:
         fp32_tflops=float(figures["fp32_tflops"]),
         bandwidth_gbs=float(figures["bandwidth_gbs"]),
         approximate=tuple(figures.get("approximate", ())),
+        device_name=str(figures.get("device_name", "")),
         **{field: float(figures[field]) for field in ("tf32_tflops", "fp16_tflops", "int8_tops") if field in figures},
     )
+
+
+def gpu_by_device(device_name: str) -> Gpu | None:
+    """The GPU of the built-in table that the driver calls so."""
+    names = (name for name, figures in _tables(None).items() if figures.get("device_name") == device_name)
+    return next(map(find_gpu_spec, names), None)
 
 
 def gpu_for(text: str, table: Path | None = None) -> tuple[Target, Gpu | None]:
@@ -164,10 +173,15 @@ def _check(path: Path, name: str, key: str, value: object) -> None:
     if key == "compute_capability":
         if not isinstance(value, str) or not CAPABILITY.fullmatch(value):
             raise UsageError(f"{where} is {value!r}", hint='write it as text, such as "8.9"')
+    elif key == "device_name":
+        if not isinstance(value, str):
+            raise UsageError(f"{where} is {value!r}", hint="write it as text, as nvidia-smi -L prints it")
     elif key == "approximate":
         if not isinstance(value, list) or not set(map(str, value)) <= set(FIGURES):
             raise UsageError(f"{where} is {value!r}", hint=f"list names among {', '.join(FIGURES)}")
     elif key not in FIGURES:
-        raise UnknownName(f"key in {path}, [{name}]:", key, (*FIGURES, "compute_capability", "approximate"))
+        raise UnknownName(
+            f"key in {path}, [{name}]:", key, (*FIGURES, "compute_capability", "device_name", "approximate")
+        )
     elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LARGEST:
         raise UsageError(f"{where} is {str(value)[:40]!r}", hint=f"give a number above 0, at most {LARGEST}")

@@ -1,32 +1,42 @@
 """The side-by-side table of `bench` and `verify`: what was measured, how, and why a figure is absent.
 
 Conditions stand above, one line a row in the middle, reasons and notes below as numbered lines, so that the table
-itself stays narrow and no text is cut. A column that no row fills is left out.
+itself stays narrow and no text is cut. What a row costs once is a table of its own. A column that no row fills is left
+out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TextIO
 
 from deploykit.bench import Interval, Latency, PerBatch
+from deploykit.bench.peaks import CpuPeaks
+from deploykit.bench.statistics import PERCENTILE_FLOORS
 from deploykit.parity import PLAIN_REFERENCES, Parity, ParityResult
+from deploykit.report.costs_table import render_costs
 from deploykit.report.text import render_facts, render_lines, render_table, with_notes
 from deploykit.results.comparison import Report
-from deploykit.results.row import Row, remarks
+from deploykit.results.row import Row, labels_of, remarks
+from deploykit.results.sweep import SATURATED
 
 DIGEST_DIGITS = 12
 # Columns of plain numbers, aligned to the right.
-FIGURES = ("batch", "images\n/s", "steps", "kernels", "traffic\nMB", "engine\nMB")
+FIGURES = (
+    *("batch", "p90 ms", "p95 ms", "p99 ms", "images\n/s", "roof\n%", "top-1\n%"),
+    *("steps", "kernels", "traffic\nMB", "engine\nMB"),
+)
+WITHHELD = "-"
 Column = tuple[str, Callable[[Row], str]]
 
 
-def render_report(report: Report, *, file: TextIO | None = None) -> None:
-    """Conditions, table, remarks: plain text on stdout or on `file`."""
+def render_report(report: Report, *, percentiles: bool = False, file: TextIO | None = None) -> None:
+    """Conditions, table, remarks: plain text on stdout or on `file`. `percentiles` adds p90, p95 and p99."""
     render_facts(_conditions(report), file=file)
     render_lines([""], file=file)
     said = remarks((row, _said(row)) for row in report.rows)
-    columns = [column for column in _columns(report, said) if any(column[1](row) for row in report.rows)]
+    columns = _columns(report, said, percentiles=percentiles)
+    columns = [column for column in columns if any(column[1](row) for row in report.rows)]
     render_table(
         [heading for heading, _ in columns],
         [[cell(row) for _, cell in columns] for row in report.rows],
@@ -34,10 +44,14 @@ def render_report(report: Report, *, file: TextIO | None = None) -> None:
         dim=[index for index, row in enumerate(report.rows) if row.state != "measured"],
         file=file,
     )
+    render_costs(report.rows, file=file)
     below = [f"[{number}] {', '.join(names)}: {text}" for number, (text, names) in enumerate(said.items(), start=1)]
-    below += _different_graphs(report.rows) + _limits(report.rows) + _apart(report.rows)
+    below += _different_graphs(report.rows) + _limits(report.rows)
+    below += [*_saturations(report), *(_withheld(report.rows) if percentiles else []), *_joined(report.rows)]
     if any(row.plan for row in report.rows):
         below.append("Traffic: bytes that the kernels read and write per batch, computed from the compiled plan.")
+    if any(row.roofline for row in report.rows):
+        below.append("Roof: the least time that a run can take here, in percent of the median (or of device time).")
     if any(row.latency_ms and not row.mode for row in report.rows):
         below.append("The first run of each block of several is excluded from the statistics; --json has every sample.")
     if any(row.latency_ms and row.mode for row in report.rows):
@@ -47,17 +61,18 @@ def render_report(report: Report, *, file: TextIO | None = None) -> None:
 
 def _conditions(report: Report) -> dict[str, object]:
     shared, cpu, gpu = report.conditions, report.environment.cpu, report.environment.gpu
-    flags = ", ".join(cpu.flags)
+    flags, batches = ", ".join(cpu.flags), ", ".join(map(str, shared.batches or (shared.batch,)))
     facts: dict[str, object] = {
         "model": shared.model,
         "weights": with_notes(shared.weights, shared.weights_notes),
-        "run": f"batch {shared.batch}, threads {shared.threads}, TF32 {'on' if shared.tf32 else 'off'}",
+        "run": f"batch {batches}, threads {shared.threads}, TF32 {'on' if shared.tf32 else 'off'}",
         "fusions": shared.fusions,
         "step": shared.step,
         "loss": shared.loss,
         "steps": f"{shared.burn_in} of burn-in, then {shared.steps} timed" if shared.steps else "",
         "CPU": f"{cpu.model}, {cpu.cores} cores{f' ({flags})' if flags else ''}",
         "GPU": gpu.name if gpu else "none",
+        "roof": _roof(shared.cpu_peaks),
         "inputs": shared.inputs,
         "preprocessing": shared.preprocessing,
         "INT8 calibration": shared.calibration,
@@ -71,27 +86,47 @@ def _conditions(report: Report) -> dict[str, object]:
     return facts
 
 
-def _columns(report: Report, remarks: Mapping[str, list[str]]) -> list[Column]:
-    first = next((row for row in report.rows if row.latency_ms), None)
+def _columns(report: Report, remarks: Mapping[str, list[str]], *, percentiles: bool) -> list[Column]:
+    firsts: dict[int, Row] = {}
+    for row in report.rows:
+        if row.latency_ms:
+            firsts.setdefault(row.batch, row)
+    first = next(iter(firsts.values()), None)
+    against = f"time / {first.label}" if first else ""
+    against = "time / first row\nof its batch" if first and first.of_sweep else against
     several = len({row.model for row in report.rows}) > 1
     return [
         ("model", lambda row: row.model if several else ""),
         ("backend", lambda row: row.backend),
         ("precision", lambda row: row.precision),
         ("mode", lambda row: row.mode or ""),
-        ("batch", lambda row: str(row.batch) if row.mode else ""),
+        ("batch", lambda row: str(row.batch) if row.mode or row.of_sweep else ""),
         ("state", lambda row: row.state + _marks(row, remarks)),
         ("ms per batch, mean +/- sd", lambda row: _spread(row.per_batch_ms)),
         ("median ms [95 % CI]", lambda row: "" if row.mode else _milliseconds(row.latency_ms)),
+        *(_percentiles() if percentiles else ()),
         ("device ms [95 % CI]", lambda row: _milliseconds(row.device_ms)),
-        (f"time / {first.label}" if first else "", lambda row: _ratio(row, is_first=row is first)),
+        (against, lambda row: _ratio(row, is_first=row is firsts.get(row.batch))),
         ("images\n/s", lambda row: f"{row.images_per_second:.1f}" if row.images_per_second is not None else ""),
+        ("roof\n%", lambda row: _percent(row.roofline.share) if row.roofline else ""),
         ("steps", lambda row: str(row.per_batch_ms.n) if row.per_batch_ms else ""),
         ("parity", lambda row: _parity(row.parity)),
+        ("top-1\n%", lambda row: f"{100 * row.accuracy.top1.value:.2f}" if row.accuracy else ""),
         ("kernels", lambda row: f"{row.plan.kernels}" if row.plan else ""),
         ("traffic\nMB", lambda row: f"{row.plan.mb_moved:.1f}" if row.plan else ""),
         ("engine\nMB", lambda row: f"{row.plan.engine_mb:.1f}" if row.plan else ""),
     ]
+
+
+def _percentiles() -> Iterator[Column]:
+    """A percentile that too few samples carry is a dash."""
+    for name in ("p90", "p95", "p99"):
+
+        def cell(row: Row, name: str = name) -> str:
+            found = getattr(row.latency_ms, name, None)
+            return _digits(found) if found is not None else WITHHELD if row.latency_ms else ""
+
+        yield f"{name} ms", cell
 
 
 def _said(row: Row) -> list[str]:
@@ -103,7 +138,8 @@ def _said(row: Row) -> list[str]:
         and parity.worst.scope == "typed graph"
         and "parity of the typed graph, as no engine ran"
     )
-    return [text for text in (row.reason, row.note, graph_only, judged) if text]
+    wrong = row.roofline.fault if row.roofline else ""
+    return [text for text in (row.reason, row.note, graph_only, judged, wrong) if text]
 
 
 def _marks(row: Row, remarks: Mapping[str, list[str]]) -> str:
@@ -113,32 +149,62 @@ def _marks(row: Row, remarks: Mapping[str, list[str]]) -> str:
 
 
 def _different_graphs(rows: tuple[Row, ...]) -> list[str]:
-    graphs = {row.label: row.typed_digest for row in rows if row.precision == "int8" and row.typed_digest}
-    if len(set(graphs.values())) < 2:
+    graphs: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.precision == "int8" and row.typed_digest:
+            graphs.setdefault(row.typed_digest, []).append(row)
+    if len(graphs) < 2:
         return []
-    listed = ", ".join(f"{name} {digest[:DIGEST_DIGITS]}" for name, digest in graphs.items())
+    listed = ", ".join(f"{', '.join(labels_of(held))} {digest[:DIGEST_DIGITS]}" for digest, held in graphs.items())
     return [f"INT8 rows use different Q/DQ graphs (TensorRT and ORT schemes): {listed}."]
 
 
-def _apart(rows: tuple[Row, ...]) -> list[str]:
-    """Times that are no latency, in lines of their own."""
-    cold = [f"{row.label} {row.cold_ms:.0f} ms" for row in rows if row.cold_ms is not None]
-    built = [
-        f"{row.label} {row.build_seconds:.1f} s{' (cached)' if row.from_store else ''}"
-        for row in rows
-        if row.build_seconds is not None
+def _saturations(report: Report) -> Iterator[str]:
+    """The rule, and every row's batch."""
+    if not report.saturation:
+        return
+    each = [
+        f"{found.backend} {found.precision} at {found.batch}"
+        + (" (the largest measured, perhaps not yet)" if found.batch == found.largest else "")
+        for found in report.saturation
     ]
-    lines = [f"Cold start, open and first run: {', '.join(cold)}."] if cold else []
-    return lines + ([f"Build: {', '.join(built)}."] if built else [])
+    part = f"{100 * SATURATED:.0f} %"
+    yield f"Saturation, the smallest batch with {part} of the best images/s: {', '.join(each)}."
+
+
+def _withheld(rows: Sequence[Row]) -> Iterator[str]:
+    """Why a percentile is a dash, where one is."""
+    counts = sorted({row.latency_ms.n for row in rows if row.latency_ms})
+    if counts and counts[0] < max(PERCENTILE_FLOORS.values()):
+        floors = ", ".join(f"{floor} samples (p{q})" for q, floor in PERCENTILE_FLOORS.items())
+        have = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        yield f"Percentiles are withheld below {floors}; rows have {have}. A larger --max-seconds takes more."
+
+
+def _joined(rows: Sequence[Row]) -> Iterator[str]:
+    """Which images a top-1 is of."""
+    found = dict.fromkeys(f"{row.accuracy.top1.n:,} images: {row.accuracy.data}" for row in rows if row.accuracy)
+    yield from (f"Top-1: as evaluate measured it, on {images}." for images in found)
+
+
+def _roof(peaks: CpuPeaks | None) -> str:
+    """The CPU's rates as they were measured."""
+    if peaks is None:
+        return ""
+    rates = [f"fp32 {peaks.fp32_gflops:.0f} GFLOP/s"]
+    rates += [f"fp16 {peaks.fp16_gflops:.0f} GFLOP/s"] if peaks.fp16_gflops else []
+    rates.append(f"int8 {peaks.int8_gops:.0f} GOP/s" if peaks.int8_gops else "no rate of its own for int8")
+    return f"{', '.join(rates)}, memory {peaks.bandwidth_gbs:.1f} GB/s: the CPU by micro-benchmark"
 
 
 def _limits(rows: tuple[Row, ...]) -> list[str]:
     """What each verdict was held to, once per limit."""
-    limits: dict[str, list[str]] = {}
+    limits: dict[str, list[Row]] = {}
     for row in rows:
         if isinstance(row.parity, ParityResult) and (said := row.parity.worst.precision_limit_text):
-            limits.setdefault(said, []).append(row.label)
-    return [f"Parity limit of {', '.join(names)}: {said}." for said, names in limits.items()] + _references(rows)
+            limits.setdefault(said, []).append(row)
+    said_of = {said: ", ".join(labels_of(held)) for said, held in limits.items()}
+    return [f"Parity limit of {names}: {said}." for said, names in said_of.items()] + _references(rows)
 
 
 def _references(rows: tuple[Row, ...]) -> list[str]:
@@ -179,6 +245,11 @@ def _digits(milliseconds: float) -> str:
 
 def _decimals(milliseconds: float) -> int:
     return next((places for places, bound in ((1, 100.0), (2, 10.0), (3, 1.0)) if milliseconds >= bound), 4)
+
+
+def _percent(share: float) -> str:
+    """A decimal below ten: `61`, `0.4`."""
+    return f"{100 * share:.0f}" if share >= 0.0995 else f"{100 * share:.1f}"
 
 
 def _parity(parity: Parity | None) -> str:

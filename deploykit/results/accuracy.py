@@ -10,7 +10,7 @@ from deploykit.parity import Parity
 from deploykit.parity.accuracy import Flips, Share
 from deploykit.results.document import Document
 from deploykit.results.failure import failure_of
-from deploykit.results.row import Nothing, Row, State
+from deploykit.results.row import Nothing, Row, RowAccuracy, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +96,14 @@ class AccuracyRow:
             against_first=self.flips,
         )
 
+    @classmethod
+    def from_json(cls, line: AccuracyLine) -> AccuracyRow:
+        """The row that such a line was written of."""
+        names = ("model", "weights", "backend", "flavour", "precision", "state", "reason", "note", "typed_digest")
+        gate = None if isinstance(line.gate, Nothing) else line.gate
+        row = Row(**{name: getattr(line, name) for name in names}, batch=line.batch, parity=gate)
+        return cls(row, line.top1, line.top5, line.against_first)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracyReport(Document):
@@ -108,6 +116,21 @@ class AccuracyReport(Document):
     def conditions(self) -> AccuracyConditions:
         """What all rows share."""
         return self.environment.conditions
+
+    def accuracy_of(self, row: Row, *, weights_digest: str | None) -> RowAccuracy | None:
+        """Top-1 of what `row` runs: the same backend on the same typed graph; None where no row here is that.
+
+        A backend that runs the module itself has no typed graph: there the weights have to be the same, and the
+        precision.
+        """
+        same_weights = weights_digest is not None and weights_digest == self.conditions.weights_digest
+        for line in self.rows:
+            theirs = line.row
+            if line.top1 is None or (theirs.backend, theirs.precision) != (row.backend, row.precision):
+                continue
+            if theirs.typed_digest == row.typed_digest and (row.typed_digest is not None or same_weights):
+                return RowAccuracy(line.top1, self.conditions.data)
+        return None
 
     @property
     def failure(self) -> DeploykitError | None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from deploykit.bench.environment import Machine
+from deploykit.bench.peaks import CpuPeaks
+from deploykit.codec import shown
 from deploykit.errors import DeploykitError
 from deploykit.results.document import Document
 from deploykit.results.failure import failure_of
 from deploykit.results.row import Row
+from deploykit.results.sweep import Saturation, saturation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +23,11 @@ class Conditions:
     are not the default ones. `inputs` describes the timed input tensors, `preprocessing` how images became them and who
     says so, `calibration` what gave INT8 its ranges and its layers, `copies` whether transfers are inside the timed
     region, `stopped_by` what ended the measurement.
+
+    `cpu_peaks` are the roofs of rows that ran on the CPU.
+
+    Where a table has several `batches`, `batch` is the first of them, and what differs is said batch by batch; `rounds`
+    and `seconds` are those of all.
 
     Under `bench --mode`: what one `step` does, its `loss` where it has one, and how many steps were burn-in and timed.
     """
@@ -42,6 +51,33 @@ class Conditions:
     loss: str = ""
     burn_in: int = 0
     steps: int = 0
+    batches: tuple[int, ...] = ()
+    cpu_peaks: CpuPeaks | None = None
+
+    @classmethod
+    def of_batches(cls, each: Sequence[Conditions]) -> Conditions:
+        """The conditions of one table that holds all batches: the first's, and batch by batch what differs."""
+        first, *others = each
+        if not others:
+            return first
+        return replace(
+            first,
+            batches=tuple(said.batch for said in each),
+            inputs=_by_batch({said.batch: said.inputs for said in each}),
+            preprocessing=_by_batch({said.batch: said.preprocessing for said in each}),
+            int8=_by_batch({said.batch: said.int8 for said in each}),
+            copies=next((said.copies for said in each if said.copies), ""),
+            stopped_by=_by_batch({said.batch: said.stopped_by for said in each}),
+            rounds=sum(said.rounds for said in each),
+            seconds=sum(said.seconds for said in each),
+        )
+
+
+def _by_batch(texts: Mapping[int, str]) -> str:
+    """One text where all are alike, else each behind its batch."""
+    if len(set(texts.values())) == 1:
+        return next(iter(texts.values()))
+    return "; ".join(f"batch {batch}: {text}" for batch, text in texts.items() if text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +89,9 @@ class ComparisonEnvironment(Machine):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report(Document):
-    """The rows in the order in which they were asked for."""
+    """The rows in the order in which they were asked for, the batches of a backend at a precision together."""
+
+    JSON_PROPERTIES = shown("saturation")
 
     environment: ComparisonEnvironment
     rows: tuple[Row, ...]
@@ -62,6 +100,11 @@ class Report(Document):
     def conditions(self) -> Conditions:
         """What all rows share."""
         return self.environment.conditions
+
+    @property
+    def saturation(self) -> tuple[Saturation, ...]:
+        """Where images per second saturate, of every backend and precision measured at several batches."""
+        return saturation(self.rows)
 
     @property
     def failure(self) -> DeploykitError | None:

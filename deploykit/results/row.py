@@ -10,14 +10,16 @@ A row is never dropped and never stands for another; figures it does not have ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from deploykit.bench import Latency, PerBatch, Ratio, TimedBlock
 from deploykit.codec import NOT_IN_JSON, shown
 from deploykit.parity import Parity
+from deploykit.parity.accuracy import Share
 from deploykit.plan.summary import PlanSummary
+from deploykit.results.roofline import RooflineShare
 
 State = Literal["measured", "built", "unavailable", "failed"]
 
@@ -25,6 +27,14 @@ State = Literal["measured", "built", "unavailable", "failed"]
 @dataclass(frozen=True, slots=True)
 class Nothing:
     """An empty object of JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowAccuracy:
+    """Top-1 on labeled images, and which these are."""
+
+    top1: Share
+    data: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +49,12 @@ class BlockRuns:
 class Row:
     """`latency_ms` is host time of a synchronized run, `device_ms` the device's own clock; they are never mixed.
 
-    `cold_ms` is opening plus first run, `build_seconds` the build (of the stored engine when `from_store`).
+    `cold_ms` is opening plus first run, `export_seconds` the making of the typed graph, its calibration apart,
+    `build_seconds` the build (of the stored engine when `from_store`). `memory_bytes` is the most that the row's worker
+    had resident at once, `device_memory_bytes` what it holds on the GPU after its last run, as NVML tells it.
+    `of_sweep` says that its table has the backend and precision at other batches too. `roofline` is None where the
+    machine has no known rate for the row's type. `accuracy` is that of the same artifact as `evaluate` measured it.
+
     `plan` is what was compiled, in figures. `parity` is None where there was nothing to compare: the row
     has no engine, or its command does not compare outputs.
 
@@ -63,6 +78,7 @@ class Row:
     reason: str = ""
     note: str = ""
     typed_digest: str | None = None
+    export_seconds: float | None = None
     build_seconds: float | None = None
     from_store: bool = False
     cold_ms: float | None = None
@@ -70,6 +86,10 @@ class Row:
     device_ms: Latency | None = None
     ratio_to_first: Ratio | None = None
     images_per_second: float | None = None
+    memory_bytes: int | None = None
+    device_memory_bytes: int | None = None
+    roofline: RooflineShare | None = None
+    accuracy: RowAccuracy | None = None
     plan: PlanSummary | None = field(default=None, metadata=NOT_IN_JSON)
     parity: Parity | None = field(default=None, metadata=NOT_IN_JSON)
     blocks: tuple[TimedBlock, ...] = field(default=(), metadata=NOT_IN_JSON)
@@ -77,17 +97,34 @@ class Row:
     per_batch_ms: PerBatch | None = None
     burn_in_ns: tuple[int, ...] = ()
     steps_ns: tuple[int, ...] = field(default=(), metadata=NOT_IN_JSON)
+    of_sweep: bool = False
 
     @property
     def label(self) -> str:
-        """Which row of a table it is: `ort fp16`."""
-        return f"{self.backend} {self.precision}"
+        """Which row of a table it is: `ort fp16`, with its batch where the table has several."""
+        return row_label(self.backend, self.precision, self.batch if self.of_sweep else None)
 
     def __post_init__(self) -> None:
         if self.state != "measured" and self.latency_ms is not None:
             raise ValueError(f"a row that is {self.state} carries no latency")
         if self.state != "measured" and not self.reason:
             raise ValueError(f"a row that is {self.state} says why")
+
+    @classmethod
+    def hidden(cls, properties: Mapping[str, Any]) -> dict[str, object]:
+        """Plan, parity and samples, of the properties that JSON has. Raises ValueError where they do not add up."""
+        plan, parity = properties.get("plan", Nothing()), properties.get("parity", Nothing())
+        samples, blocks = properties.get("samples_ns", ()), properties.get("blocks", ())
+        timed = sum(block.runs for block in blocks)
+        if timed > len(samples) or any(block.runs < 1 for block in blocks):
+            raise ValueError(f"{len(samples)} samples cannot be {len(blocks)} blocks of {timed} runs")
+        steps = len(samples) - timed
+        return {
+            "plan": None if isinstance(plan, Nothing) else plan,
+            "parity": None if isinstance(parity, Nothing) else parity,
+            "blocks": _blocks(blocks, samples[steps:], properties.get("device_samples_ns", ())),
+            "steps_ns": samples[:steps],
+        }
 
     @property
     def plan_or_nothing(self) -> PlanSummary | Nothing:
@@ -115,10 +152,40 @@ class Row:
         return tuple(sample for block in self.blocks for sample in block.device_ns)
 
 
+def row_label(backend: str, precision: str, batch: int | str | None) -> str:
+    """`ort fp16`, or `ort fp16 batch 8`."""
+    return f"{backend} {precision}" if batch is None else f"{backend} {precision} batch {batch}"
+
+
+def _blocks(
+    blocks: Iterable[BlockRuns], samples: Sequence[int], device_samples: Sequence[int]
+) -> tuple[TimedBlock, ...]:
+    """Samples of consecutive blocks, those of the device's clock too where there are any."""
+    if len(device_samples) not in (0, len(samples)):
+        raise ValueError(f"{len(device_samples)} samples of the device's clock for {len(samples)} runs")
+    found, start = [], 0
+    for block in blocks:
+        part = slice(start, start + block.runs)
+        found.append(TimedBlock(block.round, tuple(samples[part]), tuple(device_samples[part])))
+        start += block.runs
+    return tuple(found)
+
+
 def remarks(said: Iterable[tuple[Row, Sequence[str]]]) -> dict[str, list[str]]:
     """Text -> the labels of the rows that it is said of, in the order of the rows."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[Row]] = {}
     for row, texts in said:
         for text in texts:
-            found.setdefault(text, []).append(row.label)
-    return found
+            found.setdefault(text, []).append(row)
+    return {text: labels_of(rows) for text, rows in found.items()}
+
+
+def labels_of(rows: Iterable[Row]) -> list[str]:
+    """Labels, those of one backend and precision at several batches as one: `ort fp16 batch 1/8/32`."""
+    batches: dict[tuple[str, str], list[int]] = {}
+    for row in rows:
+        batches.setdefault((row.backend, row.precision), []).extend([row.batch] if row.of_sweep else [])
+    return [
+        row_label(backend, precision, "/".join(map(str, found)) if found else None)
+        for (backend, precision), found in batches.items()
+    ]

@@ -16,7 +16,7 @@ from deploykit.spec.placement import ORT_CPU, ORT_CPU_7BIT, TENSORRT, Placement
 from deploykit.spec.preprocessing import Preprocessing, PreprocessRequest
 from deploykit.spec.shapes import BATCH, InputRange, InputShape, SizeRange, parse_input_range, parse_input_shape
 from deploykit.spec.signature import Signature, fixed_batch_of
-from deploykit.spec.types import MAX_BATCH, BatchRange, Precision, Target
+from deploykit.spec.types import MAX_BATCH, BatchRange, Precision, Target, parse_batches
 from deploykit.spec.values import Feed, Progress, Reason, silent
 from deploykit.spec.weights import WeightsOrigin
 
@@ -59,6 +59,7 @@ __all__ = [
     "TensorSpec",
     "WeightsOrigin",
     "fixed_batch_of",
+    "parse_batches",
     "parse_factory_args",
     "parse_input_range",
     "parse_input_shape",

@@ -76,6 +76,17 @@ class BatchRange:
         return f"{self.minimum}:{self.optimum}:{self.maximum}"
 
 
+def parse_batches(text: str) -> tuple[BatchRange, ...]:
+    """`"1,8,32"` is one batch after the other, each once; `"8"` and `"1:8:32"` are one. Raises UsageError."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > 1 and not all(re.fullmatch(r"\d+", part) for part in parts):
+        raise UsageError(
+            f"cannot read the list of batches {text!r}",
+            hint="write whole numbers with commas between (1,8,32), or one range alone (1:8:32)",
+        )
+    return tuple(dict.fromkeys(BatchRange.parse(part) for part in parts))
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Target:
     """A CUDA compute capability, `sm_89` for 8.9."""
@@ -96,3 +107,8 @@ class Target:
 
     def __json__(self) -> str:
         return str(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Target":
+        """Raises UsageError."""
+        return cls.parse(text)

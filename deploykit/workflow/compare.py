@@ -2,11 +2,15 @@
 
 `verify` computes outputs only; `bench` times the same rows in interleaved rounds. Both answer with one `Report`, in
 which every requested row has its state and its reason.
+
+Of several batches each has a table of its own, measured after the one before it in its share of the time: rows are
+compared at one batch, no more workers are alive at once than for one batch, and a compiler's engine is built for each
+batch, which is what it does best there. An engine for a range is asked for as MIN:OPT:MAX.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,13 +28,17 @@ from deploykit.bench import (
 from deploykit.bench.environment import Machine
 from deploykit.data.inputs import require_feedable
 from deploykit.errors import UnsupportedGraph, UsageError
+from deploykit.plan.gpus import Gpu
+from deploykit.results.accuracy import AccuracyReport
 from deploykit.results.comparison import ComparisonEnvironment, Conditions, Report
 from deploykit.results.row import Row
-from deploykit.spec import BuildSpec, DataSource, Fusions, Precision
+from deploykit.results.sweep import by_backend
+from deploykit.spec import BatchRange, BuildSpec, DataSource, Fusions, Precision
 from deploykit.spec.weights import NO_WEIGHTS
 from deploykit.workflow.batch import with_batch
 from deploykit.workflow.export import Exported, export
 from deploykit.workflow.parity_inputs import ParityInputs
+from deploykit.workflow.roofs import Roofs
 from deploykit.workflow.rows import BuiltRow, RefusedRow, asked_rows, build_rows, row_of
 from deploykit.workflow.typed import Typed, adopt
 from deploykit.workflow.workspace import Workspace
@@ -38,9 +46,13 @@ from deploykit.workflow.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`spec.precision` is replaced by each of `precisions`. `typed` is a typed graph to judge in place of our own.
+    """`spec.precision` is replaced by each of `precisions`, its batch by each of `batches` where there are any.
 
-    `fusions` says how those of `spec` were decided, where they were searched for.
+    `gpu` is the one whose figures stand for a GPU that is here. Rows get their share of the `roofline` where that is
+    asked for, and the `accuracy` that was measured of the same artifacts.
+
+    `typed` is a typed graph to judge in place of our own. `fusions` says how those of `spec` were decided, where they
+    were searched for.
     """
 
     spec: BuildSpec
@@ -50,6 +62,10 @@ class Request:
     strict: bool = False
     typed: Path | None = None
     fusions: str = ""
+    batches: tuple[BatchRange, ...] = ()
+    gpu: Gpu | None = None
+    roofline: bool = False
+    accuracy: AccuracyReport | None = None
 
     def __post_init__(self) -> None:
         if self.typed is not None and len(self.precisions) != 1:
@@ -69,15 +85,38 @@ def bench(workspace: Workspace, request: Request) -> Report:
 
 
 def _compare(workspace: Workspace, request: Request, *, timed: bool) -> Report:
-    request = replace(request, spec=with_batch(workspace, request.spec))
     request.spec.fusions.require_decided()
-    settings, progress = request.settings, workspace.progress
+    _require_own_accuracy(workspace, request)
+    settings, batches = request.settings, request.batches or (request.spec.batch,)
     machine = fingerprint(threads=settings.worker_threads, seed=settings.seed, tf32=request.spec.tf32)
-    asked = asked_rows(request.spec, request.backends, request.precisions, strict=request.strict)
+    share = replace(settings, max_seconds=settings.max_seconds / len(batches))
+    roofs = Roofs(workspace, machine, request.gpu)
+    rows: list[Row] = []
+    said: list[Conditions] = []
+    for batch in batches:
+        spec = with_batch(workspace, replace(request.spec, batch=batch))
+        one = replace(request, spec=spec, settings=share)
+        found, conditions = _at_batch(workspace, one, machine, roofs, timed=timed)
+        rows += found
+        said.append(conditions)
+    _warn_unjoined(workspace, request, rows)
+    conditions = replace(Conditions.of_batches(said), cpu_peaks=roofs.cpu)
+    environment = ComparisonEnvironment(**machine.facts(), conditions=conditions)
+    return Report(environment=environment, rows=by_backend(rows))
+
+
+def _at_batch(
+    workspace: Workspace, request: Request, machine: Machine, roofs: Roofs, *, timed: bool
+) -> tuple[Sequence[Row], Conditions]:
+    """The rows of one batch, and what they share."""
+    settings, progress = request.settings, workspace.progress
+    asked = asked_rows(
+        request.spec, request.backends, request.precisions, strict=request.strict, of_sweep=len(request.batches) > 1
+    )
     lines = build_rows(workspace, asked, typed=_adopted(workspace, request))
     exported = next((line.built.exported for line in lines if line.built), None)
     if exported is None:
-        return _report(machine, _conditions(request, None, None, [], machine), map(row_of, lines))
+        return list(map(row_of, lines)), _conditions(request, None, None, [], machine)
     lines = _feedable(lines, exported, request.spec.data)
     inputs = ParityInputs(workspace, exported, request.spec, request.precisions, timed, settings.seed)
     jobs = [inputs.job(line) for line in lines if isinstance(line, BuiltRow) and line.runs]
@@ -86,11 +125,31 @@ def _compare(workspace: Workspace, request: Request, *, timed: bool) -> Report:
     rows = [_finished(line, next(samples) if line.runs else None, inputs) for line in lines]
     if measurement:
         rows = _with_ratios(rows, settings.seed)
-    return _report(machine, _conditions(request, inputs, measurement, jobs, machine), rows)
+    if measurement and request.roofline:
+        engines = [line.built for line in lines]
+        rows = roofs.marked(list(zip(rows, engines, strict=True)), tf32=request.spec.tf32)
+    if request.accuracy is not None:
+        weights = exported.weights.digest or None
+        rows = [replace(row, accuracy=request.accuracy.accuracy_of(row, weights_digest=weights)) for row in rows]
+    return rows, _conditions(request, inputs, measurement, jobs, machine)
 
 
-def _report(machine: Machine, conditions: Conditions, rows: Iterable[Row]) -> Report:
-    return Report(environment=ComparisonEnvironment(**machine.facts(), conditions=conditions), rows=tuple(rows))
+def _require_own_accuracy(workspace: Workspace, request: Request) -> None:
+    """Raises UsageError for the accuracy of another network, before anything is built."""
+    if request.accuracy is None:
+        return
+    ours = export(workspace, request.spec.model, request.spec.fusions).model.label
+    if (theirs := request.accuracy.conditions.model) != ours:
+        raise UsageError(f"the accuracy that was given is of {theirs}, not of {ours}", hint="give that of this network")
+
+
+def _warn_unjoined(workspace: Workspace, request: Request, rows: Sequence[Row]) -> None:
+    """A warning where an accuracy was given and no row is what it was measured of."""
+    if request.accuracy is not None and not any(row.accuracy for row in rows):
+        workspace.warn_once(
+            "no row has the accuracy that was given: it is of other graphs (other weights, calibration images or "
+            "fusions) or of other backends"
+        )
 
 
 def _adopted(workspace: Workspace, request: Request) -> Typed | None:
@@ -134,6 +193,8 @@ def _finished(line: BuiltRow | RefusedRow, samples: RowSamples | None, inputs: P
         latency_ms=latency(samples.blocks, seed=inputs.seed),
         device_ms=latency(samples.blocks, seed=inputs.seed, device=True),
         images_per_second=samples.throughput and samples.throughput * row.batch,
+        memory_bytes=samples.memory.peak if samples.memory else None,
+        device_memory_bytes=samples.memory.device if samples.memory else None,
         blocks=samples.blocks,
     )
 

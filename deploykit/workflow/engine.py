@@ -30,6 +30,13 @@ class Built:
     hit: bool
     seconds: float | None
 
+    @property
+    def export_seconds(self) -> float | None:
+        """What making the typed graph took, its calibration apart; None where the backend runs the module itself."""
+        if self.typed is None or self.exported.facts.seconds is None:
+            return None
+        return self.exported.facts.seconds + self.typed.seconds
+
     @cached_property
     def plan(self) -> EnginePlan | None:
         """What was compiled, layer by layer; None where the compiler tells nothing."""

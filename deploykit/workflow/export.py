@@ -13,7 +13,7 @@ from deploykit.spec import Fusions, ModelSpec, Precision, Signature, WeightsOrig
 from deploykit.store import Writer
 from deploykit.store.key import cache_key
 from deploykit.workflow.facts import OptimizedFacts
-from deploykit.workflow.networks import digests_of_onnx, live_graph, resolve
+from deploykit.workflow.networks import TRACING, digests_of_onnx, live_graph, resolve
 from deploykit.workflow.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -62,7 +62,10 @@ def export(workspace: Workspace, model: ModelSpec, fusions: Fusions = Fusions())
         with workspace.timed("optimize the graph"):
             content, facts = transforms.optimize(network, fusions)
         writer.write("model.onnx", content)
-        return facts
+        traced_in = workspace.seconds.get(TRACING)
+        return (
+            facts if traced_in is None else replace(facts, seconds=traced_in + workspace.seconds["optimize the graph"])
+        )
 
     entry, hit = workspace.get_or_make("export", parts, make, request={"model": model, "fusions": fusions})
     facts = entry.facts_as(OptimizedFacts)
@@ -108,7 +111,7 @@ def _trace(workspace: Workspace, model: ModelSpec) -> ir.Model:
     if model.live:
         return live_graph(workspace, model).clone()
     source = Path(model.name) if model.is_onnx else resolve(workspace, model).source
-    with workspace.timed("export to ONNX"):
+    with workspace.timed(TRACING):
         return transforms.trace(source, model.shapes if model.is_onnx else ())
 
 

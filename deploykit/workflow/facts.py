@@ -23,12 +23,14 @@ class GraphFacts:
 class OptimizedFacts(GraphFacts):
     """An optimized graph: what each pass did, and what its file said.
 
-    `computes_in` lists the types of a file that is not plainly float32; `normalizes` says what the graph does to its
-    input by itself, `preprocess` what the file notes of the preprocessing that it wants, `notes` what had to be put
-    right to read a file, `nan` the weights that hold NaN. `equalized` is None where no channels were equalized.
+    `seconds` is what tracing and optimizing took, None where the trace was at hand. `computes_in` lists the types of a
+    file that is not plainly float32; `normalizes` says what the graph does to its input by itself, `preprocess` what
+    the file notes of the preprocessing that it wants, `notes` what had to be put right to read a file, `nan` the
+    weights that hold NaN. `equalized` is None where no channels were equalized.
     """
 
     ledger: PassLedger
+    seconds: float | None = None
     nan: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     normalizes: str = ""
@@ -39,11 +41,15 @@ class OptimizedFacts(GraphFacts):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypedFacts(GraphFacts):
-    """A typed graph; `report` is None where somebody else typed it, `correction` where no biases were corrected."""
+    """A typed graph; `report` is None where somebody else typed it, `correction` where no biases were corrected.
+
+    `seconds` is what the typing took, its calibration apart.
+    """
 
     report: TypingReport | None = None
     note: str = ""
     correction: CorrectionReport | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from deploykit.weights_file import Loaded
 
 
+TRACING = "export to ONNX"  # the stage
 PROBE_SEED = 0x9B0E  # of the noise that tells two networks of one function apart
 
 
@@ -198,7 +199,7 @@ def live_graph(workspace: Workspace, model: ModelSpec) -> ir.Model:
 
     def trace() -> ir.Model:
         names = tuple(output.name for output in registry.output_specs(model))
-        with workspace.timed("export to ONNX"):
+        with workspace.timed(TRACING):
             return export_module(snapshot.module(), registry.input_specs(model), output_names=names)
 
     return snapshot.once("graph", trace)

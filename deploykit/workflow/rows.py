@@ -13,7 +13,7 @@ from deploykit.errors import BackendMissing, BuildFailed, DeploykitError, GateFa
 from deploykit.parity import GateMissed, Parity
 from deploykit.precision.reports import Int8Report
 from deploykit.results.build import TypingReport
-from deploykit.results.row import Row, State
+from deploykit.results.row import Row, State, row_label
 from deploykit.spec import BuildSpec, Precision
 from deploykit.workflow.engine import Built, build_with, lacking
 from deploykit.workflow.typed import Typed
@@ -22,16 +22,20 @@ from deploykit.workflow.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class AskedRow:
-    """What was asked for: a backend, under the name that the user gave, at the precision of `spec`."""
+    """What was asked for: a backend, under the name that the user gave, at the precision and the batch of `spec`.
+
+    `of_sweep`: at other batches too.
+    """
 
     name: str
     backend: Backend
     spec: BuildSpec
+    of_sweep: bool = False
 
     @property
     def label(self) -> str:
         """Which row of a table it is: `ort fp16`."""
-        return f"{self.name} {self.spec.precision}"
+        return row_label(self.name, self.spec.precision, self.spec.batch.optimum if self.of_sweep else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +66,17 @@ class RefusedRow:
 
 
 def asked_rows(
-    spec: BuildSpec, names: Sequence[str], precisions: Sequence[Precision], *, strict: bool
+    spec: BuildSpec,
+    names: Sequence[str],
+    precisions: Sequence[Precision],
+    *,
+    strict: bool,
+    of_sweep: bool = False,
 ) -> tuple[AskedRow, ...]:
     """Every backend at every precision. Raises UnknownName before anything is built."""
     backends = [(name, get_backend(name, strict=strict)) for name in names]
     return tuple(
-        AskedRow(name, backend, spec.with_precision(precision))
+        AskedRow(name, backend, spec.with_precision(precision), of_sweep)
         for (name, backend), precision in product(backends, precisions)
     )
 
@@ -121,11 +130,13 @@ def row_of(row: BuiltRow | RefusedRow, *, failure: DeploykitError | None = None,
         backend=asked.name,
         precision=asked.spec.precision.value,
         batch=asked.spec.batch.optimum,
+        of_sweep=asked.of_sweep,
         state=state,
         reason=reason,
         flavour=engine.flavour if engine else "",
         note="; ".join(_notes(row)),
         typed_digest=engine.typed_digest if engine else None,
+        export_seconds=built.export_seconds if built else None,
         build_seconds=built.seconds if built else None,
         from_store=built.hit if built else False,
         plan=engine.plan if engine else None,

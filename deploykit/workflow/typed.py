@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Typed:
     """A typed graph, what its typing was (`report`, `note`), and for INT8 the `calibration` and the `repair`.
 
-    `report` is None where nothing was to be typed, or somebody else did it.
+    `report` is None where nothing was to be typed, or somebody else did it. `seconds` is what typing took.
     """
 
     graph: TypedGraph
@@ -37,6 +37,7 @@ class Typed:
     note: str = ""
     calibration: CalibrationSource | None = None
     repair: RepairResult | None = None
+    seconds: float = 0.0
 
 
 def type_graph(workspace: Workspace, exported: Exported, spec: BuildSpec, placement: Placement | None) -> Typed:
@@ -84,10 +85,11 @@ def _float16(workspace: Workspace, exported: Exported, spec: BuildSpec) -> Typed
     def make(writer: Writer) -> TypedFacts:
         from deploykit.workflow import transforms
 
-        with workspace.timed("convert the graph to fp16"):
+        stage = "convert the graph to fp16"
+        with workspace.timed(stage):
             content, facts = transforms.type_float16(exported.path, keep_io=spec.keep_io, keep=spec.keep_fp32)
         writer.write("typed.onnx", content)
-        return facts
+        return replace(facts, seconds=workspace.seconds[stage])
 
     parts = {
         "graph": exported.digest,
@@ -110,7 +112,8 @@ def _int8(workspace: Workspace, exported: Exported, spec: BuildSpec, placement: 
     def make(writer: Writer) -> TypedFacts:
         from deploykit.workflow import transforms
 
-        with workspace.timed(f"convert the graph to int8 for {placement.name}"):
+        stage = f"convert the graph to int8 for {placement.name}"
+        with workspace.timed(stage):
             content, facts = transforms.type_int8(
                 read(),
                 table,
@@ -121,7 +124,7 @@ def _int8(workspace: Workspace, exported: Exported, spec: BuildSpec, placement: 
                 feeds=(lambda: grouped(shown)) if shown else None,
             )
         writer.write("typed.onnx", content)
-        return facts
+        return replace(facts, seconds=workspace.seconds[stage])
 
     parts = {
         "graph": source.digest,
@@ -167,7 +170,8 @@ def _quantized(workspace: Workspace, exported: Exported, spec: BuildSpec) -> Typ
 def _stored(entry: Entry, precision: Precision, placement: Placement | None) -> Typed:
     """The typed graph of a store's entry, with the facts of its making."""
     facts = entry.facts_as(TypedFacts)
-    return Typed(_stored_graph(entry, facts, precision, placement), facts.report, facts.note)
+    graph = _stored_graph(entry, facts, precision, placement)
+    return Typed(graph, facts.report, facts.note, seconds=facts.seconds)
 
 
 def _stored_graph(entry: Entry, facts: GraphFacts, precision: Precision, placement: Placement | None) -> TypedGraph:

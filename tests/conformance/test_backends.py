@@ -17,6 +17,7 @@ from deploykit.workflow.engine import build
 from deploykit.workflow.export import export
 
 SPEC = BuildSpec(ModelSpec("test_convnet"), batch=BatchRange(1, 2, 4))
+SLOW = {"torch:compile"}  # a compilation takes up to a minute
 FRAMEWORKS = {"torch", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "pycuda"}
 
 
@@ -25,7 +26,10 @@ def exported(workspace):
     return export(workspace, SPEC.model)
 
 
-@pytest.fixture(scope="module", params=sorted(BACKENDS))
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.full] * (name in SLOW)) for name in sorted(BACKENDS)],
+)
 def backend(request):
     found = get_backend(request.param)
     if reason := found.unavailable():

@@ -81,13 +81,19 @@ torch    int8       unavailable [3]
 trt      fp16       built [4]                                                                       58    518.4    51.2
 trt      int8       built [4]                                                                      106    946.0    26.1
 
+Once, before the first timed run, and memory:
+
+backend  precision  export s        build s  cold start s  memory MB
+--------------------------------------------------------------------
+torch    fp32                                        0.81        412
+trt      fp16           3.10           0.40
+trt      int8           3.25  0.60 (cached)
+
 [1] ort fp16: computed in float32
 [2] ort int8: parity fail: logits: 12.3 dB; at least 20
 [3] torch int8: eager PyTorch has no INT8 path here
 [4] trt fp16, trt int8: no NVIDIA GPU; install NVIDIA's driver
 INT8 rows use different Q/DQ graphs (TensorRT and ORT schemes): ort int8 3f2a91c0aaaa, trt int8 8c11d2aabbbb.
-Cold start, open and first run: torch fp32 812 ms.
-Build: trt fp16 0.4 s, trt int8 0.6 s (cached).
 Traffic: bytes that the kernels read and write per batch, computed from the compiled plan.
 The first run of each block is excluded from the statistics; --json has every sample.
 """
@@ -121,7 +127,7 @@ def shown(*rows, conditions=CONDITIONS):
 def test_the_whole_table_in_plain_text():
     ort, rtx = "onnxruntime 1.27.0 CPUExecutionProvider", "tensorrt-rtx 1.7.1 (ahead of time)"
     found = shown(
-        row("torch", flavour="torch 2.15.0 (cpu)", cold_ms=812.4,
+        row("torch", flavour="torch 2.15.0 (cpu)", cold_ms=812.4, memory_bytes=412_000_000,
             **timed(140.9, 0.4, 1, 0, parity=parity("pass", 96.31))),
         row(flavour=ort, **timed(21.8, 0.3, 0.155, 0.003, parity=parity("pass", 97.0))),
         row(precision="fp16", flavour=ort, note="computed in float32",
@@ -130,9 +136,9 @@ def test_the_whole_table_in_plain_text():
             **timed(6.925, 0.025, 0.05, 0.001,
                     parity=parity("fail", 12.3, "logits: 12.3 dB; at least 20"))),
         row("torch", "int8", "unavailable", reason="eager PyTorch has no INT8 path here"),
-        row("trt", "fp16", "built", flavour=rtx, reason=NO_GPU, build_seconds=0.4,
+        row("trt", "fp16", "built", flavour=rtx, reason=NO_GPU, build_seconds=0.4, export_seconds=3.1,
             plan=plan(58, 518.4, 51.2)),
-        row("trt", "int8", "built", flavour=rtx, reason=NO_GPU, build_seconds=0.6, from_store=True,
+        row("trt", "int8", "built", flavour=rtx, reason=NO_GPU, build_seconds=0.6, from_store=True, export_seconds=3.25,
             typed_digest="8c11d2aabbbbbbbb", plan=plan(106, 946.0, 26.1)),
     )  # fmt: skip
     assert found == SNAPSHOT
