@@ -141,7 +141,9 @@ def bench(
     backends: Names = ROWS,
     precisions: Precisions = ("fp32",),
     batch: Batch = None,
-    max_seconds: float = 60.0,
+    max_seconds: float = 45.0,
+    processes: int = 3,
+    quick: bool = False,
     throughput: bool = False,
     target: Targets = None,
     data: Data = None,
@@ -169,7 +171,11 @@ def bench(
         backends: As for `verify`.
         precisions: As for `verify`.
         batch: As for `verify`.
-        max_seconds: Time limit of the timed rounds; opening and warm-up come on top.
+        max_seconds: Time limit of the timed rounds and of the restarts between them; the first opening and warm-up
+            come on top.
+        processes: Worker processes for each row, one after the other: the interval holds what differs between them.
+            That of one process says nothing of another.
+        quick: One process and 5 seconds of rounds, in place of `processes` and `max_seconds`.
         throughput: Also measure images per second: many launches, one synchronization.
         target: As for `build`.
         data: As for `verify`.
@@ -213,9 +219,9 @@ def bench(
         keep_fp32=keep_fp32,
         options=options,
     )
-    request = _request(
-        spec, backends, precisions, threads=threads, strict=strict, max_seconds=max_seconds, throughput=throughput
-    )
+    request = _request(spec, backends, precisions, threads=threads, strict=strict)
+    settings = replace(request.settings, max_seconds=max_seconds, processes=processes, throughput=throughput)
+    request = replace(request, settings=settings.quick() if quick else settings)
     workspace = open_workspace(place, progress)
     return timed(workspace, decided_for_rows(workspace, request, gpu=gpu, budget_seconds=fusion_seconds))
 
@@ -364,8 +370,6 @@ def _request(
     *,
     threads: int,
     strict: bool,
-    max_seconds: float = 60.0,
-    throughput: bool = False,
     typed: str | PathLike[str] | None = None,
 ) -> Request:
     """Raises UsageError for whatever does not make sense, before any work starts."""
@@ -376,6 +380,6 @@ def _request(
         raise UsageError("the INT8 policy plan is decided by build and inspect", hint="give the policy that they name")
     rows, types = backends_of(backends), precisions_of(precisions)
     require_rows_read(spec, types)
-    settings = BenchSettings(threads=threads, max_seconds=max_seconds, seed=spec.model.seed, throughput=throughput)
+    settings = BenchSettings(threads=threads, seed=spec.model.seed)
     request = Request(spec=spec, backends=rows, precisions=types, settings=settings, strict=strict)
     return request if typed is None else replace(request, typed=path_of("typed", typed))

@@ -65,6 +65,9 @@ def _conditions(report: Report) -> dict[str, object]:
     }
     if shared.stopped_by:
         facts["stopped by"] = f"{shared.stopped_by}, after {shared.rounds} rounds, {shared.seconds:.1f} s"
+        facts["processes"] = f"{shared.processes} for each row, one after the other" if shared.processes > 1 else ""
+        facts["given up"] = "\n".join(shared.gave_up)
+        facts["warning"] = "\n".join(shared.disturbance.warnings if shared.disturbance else ())
     for row in report.rows:
         if row.flavour and row.flavour not in str(facts.get(row.backend, "")):
             facts[row.backend] = "\n".join(filter(None, (str(facts.get(row.backend, "")), row.flavour)))
@@ -128,7 +131,9 @@ def _apart(rows: tuple[Row, ...]) -> list[str]:
         for row in rows
         if row.build_seconds is not None
     ]
-    lines = [f"Cold start, open and first run: {', '.join(cold)}."] if cold else []
+    most = max((len(row.cold_starts_ms) for row in rows), default=0)
+    of = f", median of {most} processes" if most > 1 else ""
+    lines = [f"Cold start, open and first run{of}: {', '.join(cold)}."] if cold else []
     return lines + ([f"Build: {', '.join(built)}."] if built else [])
 
 

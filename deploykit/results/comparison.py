@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from deploykit.bench.disturbance import Disturbance
 from deploykit.bench.environment import Machine
 from deploykit.errors import DeploykitError
 from deploykit.results.document import Document
@@ -18,7 +19,8 @@ class Conditions:
     `weights` says where they came from (`WeightsOrigin.facts`), `fusions` which rewrites the graphs have where those
     are not the default ones. `inputs` describes the timed input tensors, `preprocessing` how images became them and who
     says so, `calibration` what gave INT8 its ranges and its layers, `copies` whether transfers are inside the timed
-    region, `stopped_by` what ended the measurement.
+    region, `stopped_by` what ended the measurement. Every row had as many `processes`, one after the other; `gave_up`
+    says what a longer measurement would have, and `disturbance` what else went on in the machine.
 
     Under `bench --mode`: what one `step` does, its `loss` where it has one, and how many steps were burn-in and timed.
     """
@@ -38,6 +40,9 @@ class Conditions:
     stopped_by: str = ""
     rounds: int = 0
     seconds: float = 0.0
+    processes: int = 0
+    gave_up: tuple[str, ...] = ()
+    disturbance: Disturbance | None = None
     step: str = ""
     loss: str = ""
     burn_in: int = 0

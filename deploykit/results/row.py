@@ -29,17 +29,19 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class BlockRuns:
-    """A block of a row's samples: the round that it was taken in, and how many runs it has."""
+    """A block of a row's samples: round and process that it was taken in, from 0, and how many runs it has."""
 
     round: int
     runs: int
+    process: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """`latency_ms` is host time of a synchronized run, `device_ms` the device's own clock; they are never mixed.
 
-    `cold_ms` is opening plus first run, `build_seconds` the build (of the stored engine when `from_store`).
+    `cold_ms` is opening plus first run, the median of `cold_starts_ms`, which has each process; `build_seconds` the
+    build (of the stored engine when `from_store`).
     `plan` is what was compiled, in figures. `parity` is None where there was nothing to compare: the row
     has no engine, or its command does not compare outputs.
 
@@ -66,6 +68,7 @@ class Row:
     build_seconds: float | None = None
     from_store: bool = False
     cold_ms: float | None = None
+    cold_starts_ms: tuple[float, ...] = ()
     latency_ms: Latency | None = None
     device_ms: Latency | None = None
     ratio_to_first: Ratio | None = None
@@ -102,7 +105,7 @@ class Row:
     @property
     def block_runs(self) -> tuple[BlockRuns, ...]:
         """How the samples are divided into blocks, whose first samples the statistics leave out."""
-        return tuple(BlockRuns(block.round, len(block.samples_ns)) for block in self.blocks)
+        return tuple(BlockRuns(block.round, len(block.samples_ns), block.process) for block in self.blocks)
 
     @property
     def samples_ns(self) -> tuple[int, ...]:
