@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,11 +85,12 @@ class Reading:
 
 @dataclass(slots=True)
 class Watch:
-    """Readings at moments of one measurement; `root` has the folders proc and sys."""
+    """Readings at moments of one measurement; `root` has the folders proc and sys, `clock` tells seconds."""
 
     root: Path = Path("/")
+    clock: Callable[[], float] = time.perf_counter
     readings: list[Reading] = field(default_factory=list)
-    clock: float | None = None
+    highest: float | None = None
 
     def read(self, workers: Sequence[int]) -> None:
         """The counters now; `workers` are the process ids of those that live."""
@@ -97,14 +98,14 @@ class Watch:
         heat = self._numbers("sys/devices/system/cpu/cpu*/thermal_throttle/core_throttle_count")
         own = self._own_seconds(set(workers))
         self.readings.append(
-            Reading(time.perf_counter(), total, idle, own, int(sum(heat)) if heat else None, self._quota_seconds())
+            Reading(self.clock(), total, idle, own, int(sum(heat)) if heat else None, self._quota_seconds())
         )
 
     def look_at_clock(self) -> None:
         """To be called at the end of a block, before the clock falls."""
         now = max(self._numbers("sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq"), default=None)
         if now is not None:
-            self.clock = max(self.clock or 0.0, now)
+            self.highest = max(self.highest or 0.0, now)
 
     def result(self) -> Disturbance:
         """From three readings: when rows were opened, at the first round, and after the last."""
@@ -119,7 +120,7 @@ class Watch:
             others_during=_others(began, ended),
             heat_events=None if ended.heat_events is None else ended.heat_events - (before.heat_events or 0),
             quota_share=_quota_share(began, ended),
-            clock_share=self.clock / reference if self.clock and reference else None,
+            clock_share=self.highest / reference if self.highest and reference else None,
             base_clock=base is not None,
             on_battery=self._on_battery(),
         )
