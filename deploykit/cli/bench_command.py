@@ -33,7 +33,6 @@ OF_MODES = {"burn_in", "steps"}
         default=45.0,
         show_default=True,
         metavar="SECONDS",
-        common=True,
         help="Time limit of the timed rounds and of the restarts between them.",
     ),
     measurement(
