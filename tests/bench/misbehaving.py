@@ -41,12 +41,12 @@ def _backend(launch):
 
 
 def _die_in_round():
-    if sys._getframe(2).f_code.co_name == "_time":
+    if sys._getframe(2).f_code.co_name == "timed_runs":
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _slow_in_round():
-    if sys._getframe(2).f_code.co_name == "_time":
+    if sys._getframe(2).f_code.co_name == "timed_runs":
         time.sleep(0.003)
 
 
@@ -103,7 +103,7 @@ class _LaterBound(NullBound):
         fault = self._session.fault
         if fault == "hang":
             time.sleep(3600)
-        if fault == "crash in a round" and sys._getframe(1).f_code.co_name == "_time":
+        if fault == "crash in a round" and sys._getframe(1).f_code.co_name == "timed_runs":
             os.kill(os.getpid(), signal.SIGSEGV)
         super().launch()
         (logits,) = self.results.values()
