@@ -1,6 +1,7 @@
 """A/A test: does `bench` find no difference where there is none, and one of 5 % where there is one?
 
-    python benchmarks/aa_test.py [--network lenet5] [--runs 20] [--max-seconds 20] [--processes 3] [--save FILE.json]
+    python benchmarks/aa_test.py [--networks lenet5,mobilenet] [--runs 20] [--max-seconds 20] [--processes 3]
+                                 [--save FOLDER] [--output docs/results/aa-test.md]
 
 Each run times three rows of the same ONNX Runtime session, in processes of their own, as a table would: the first, the
 same again, and one in which each run is followed by a busy wait of 5 % of the time that it took (benchmarks/slowed.py).
@@ -12,14 +13,27 @@ rounds of a process and between samples of a round: benchmarks/coverage.py simul
 import argparse
 import json
 import math
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from slowed import Slowed
+from sources import footer
 
 from deploykit.backends.protocol import Engine
-from deploykit.bench import BenchSettings, Measurement, RowJob, TimedBlock, fingerprint, ratios_to_first, run_rows
+from deploykit.bench import (
+    BenchSettings,
+    Interval,
+    Measurement,
+    RowJob,
+    TimedBlock,
+    fingerprint,
+    ratios_to_first,
+    run_rows,
+)
 from deploykit.data.noise import noise_feeds
 from deploykit.spec import BuildSpec, ModelSpec, Precision
 from deploykit.store import Store
@@ -28,34 +42,59 @@ from deploykit.workflow.rows import asked_rows
 from deploykit.workflow.workspace import Workspace
 
 SLOWER = 0.05
+PAGE = """# A/A test
+
+Printed by `{command}` on {cpu} with {cores} cores, no GPU. `same` is the ratio of a row to the
+same row again, with its 95 % interval, which should hold 1 in at least 18 of 20 runs. `slower` is that of a row whose
+every run is followed by a busy wait of 5 % of its time; the interval should lie above 1 in at least 17. What follows
+from the spreads is in the [decision on intervals](../decisions/intervals.md).
+"""
 WITHIN, FOUND = 18 / 20, 17 / 20
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--network", default="lenet5")
+    parser.add_argument("--networks", default="lenet5")
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--max-seconds", type=float, default=20.0)
     parser.add_argument("--processes", type=int, default=3)
-    parser.add_argument("--save", type=Path)
+    parser.add_argument("--save", type=Path, help="folder for the figures of each network, as JSON")
+    parser.add_argument("--output", type=Path, help="Markdown file to write")
     options = parser.parse_args()
     settings = BenchSettings(max_seconds=options.max_seconds, processes=options.processes)
-    cpu = fingerprint(threads=settings.worker_threads, seed=0, tf32=False).cpu
-    print(f"{cpu.model}, {cpu.cores} cores; {options.network}, {options.runs} runs of {options.max_seconds:g} s")
-    with TemporaryDirectory() as folder:
-        engine = engine_of(options.network, Path(folder))
-        found = [one_run(engine, number, settings) for number in range(options.runs)]
-    within = sum(run["same"]["within_noise"] for run in found)
-    slower = sum(not run["slower"]["within_noise"] and run["slower"]["value"] > 1 for run in found)
+    machine = fingerprint(threads=settings.worker_threads, seed=0, tf32=False)
+    text = PAGE.format(cpu=machine.cpu.model, cores=machine.cpu.cores, command=" ".join(["python", *sys.argv]))
+    for network in options.networks.split(","):
+        lines = tested(network, options.runs, settings, options.save)
+        text += f"\n## {network}\n\n```\n" + "\n".join(lines) + "\n```\n"
+    if options.output:
+        options.output.write_text(text + footer("aa-test.md"))
+
+
+def tested(network: str, runs: int, settings: BenchSettings, folder: Path | None) -> list[str]:
+    """What was printed: a line a run, how many were right, and the spreads."""
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        print(line, flush=True)
+
+    say(f"{network}, ONNX Runtime, {runs} runs of {settings.max_seconds:g} s")
+    with TemporaryDirectory() as store:
+        engine = engine_of(network, Path(store))
+        found = [one_run(engine, number, settings, say) for number in range(runs)]
+    within = sum(run["same"][0] <= 1 <= run["same"][1] for run in found)
+    slower = sum(run["slower"][0] > 1 for run in found)
     counts = (("the same row is within noise", within, WITHIN), ("5 % slower is found", slower, FOUND))
     for what, count, least in counts:
-        verdict = "as it should be" if count >= least * len(found) else f"should be {least:.0%}"
-        print(f"{what}: {count} of {len(found)} runs, {verdict}")
+        verdict = "as it should be" if count >= least * runs else f"it should be {least * runs:g}"
+        say(f"{what}: {count} of {runs} runs, {verdict}")
     components = spreads(found)
     said = ", ".join(f"{name} {100 * value:.2f} %" for name, value in components.items())
-    print(f"standard deviations of the ratio: {said}")
-    if options.save:
-        options.save.write_text(json.dumps({"runs": found, "spreads": components}, indent=1))
+    say(f"standard deviations of the ratio: {said}")
+    if folder:
+        (folder / f"{network}.json").write_text(json.dumps({"runs": found, "spreads": components}, indent=1))
+    return lines
 
 
 def engine_of(network: str, folder: Path) -> Engine:
@@ -65,7 +104,7 @@ def engine_of(network: str, folder: Path) -> Engine:
     return build_with(workspace, asked.spec, asked.backend).engine
 
 
-def one_run(engine: Engine, number: int, settings: BenchSettings) -> dict[str, object]:
+def one_run(engine: Engine, number: int, settings: BenchSettings, say: Callable[[str], None]) -> dict[str, Any]:
     feeds = tuple(noise_feeds(engine.inputs, count=4, batch=1, seed=number))
     jobs = [
         RowJob("first", engine, feeds),
@@ -76,23 +115,23 @@ def one_run(engine: Engine, number: int, settings: BenchSettings) -> dict[str, o
     for row in measured.rows:
         if row.failure is not None:
             raise row.failure
-    return told(measured, number)
+    return told(measured, number, say)
 
 
-def told(measured: Measurement, number: int) -> dict[str, object]:
+def told(measured: Measurement, number: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """The figures of one run. A ratio without an interval is right in neither case."""
     _, same, slower = ratios_to_first([row.blocks for row in measured.rows], seed=number)
-    assert same is not None
-    assert slower is not None
     line = f"run {number + 1:2}:"
+    ends = {}
     for name, ratio in (("same", same), ("slower", slower)):
-        interval = f"[{ratio.ci95.low:.3f}, {ratio.ci95.high:.3f}]" if ratio.ci95 else "no interval"
-        line += f" {name} {ratio.value:.3f} {interval}{' within noise' if ratio.within_noise else ''},"
+        assert ratio is not None
+        ends[name] = ratio.ci95 or Interval(math.nan, math.nan)
+        line += f" {name} {ratio.value:.3f} [{ends[name].low:.3f}, {ends[name].high:.3f}],"
     line += f" {measured.rounds} rounds in {measured.processes} processes, {measured.seconds:.0f} s"
-    print(line, *(f"({warning})" for warning in measured.disturbance.warnings), flush=True)
+    say(" ".join([line, *(f"({warning})" for warning in measured.disturbance.warnings)]))
     first, other, _ = measured.rows
     return {
-        "same": {"value": same.value, "ci95": same.ci95, "within_noise": same.within_noise},
-        "slower": {"value": slower.value, "ci95": slower.ci95, "within_noise": slower.within_noise},
+        **ends,
         "rounds": measured.rounds,
         "log_ratios": log_ratios(first.blocks, other.blocks),
         "within": sample_spread(first.blocks),
@@ -123,12 +162,12 @@ def sample_spread(blocks: tuple[TimedBlock, ...]) -> float:
     return float(np.median([np.subtract(*np.percentile(each, [75, 25])) / 1.349 for each in logs]))
 
 
-def spreads(found: list[dict[str, object]]) -> dict[str, float]:
+def spreads(found: list[dict[str, Any]]) -> dict[str, float]:
     """Standard deviations of one process, of one round in it and of one sample in that, from all runs together.
 
     Of processes by analysis of variance: what their means differ by, less what their rounds explain.
     """
-    runs: list[list[list[float]]] = [run["log_ratios"] for run in found]  # type: ignore[misc]
+    runs: list[list[list[float]]] = [run["log_ratios"] for run in found]
     within = [np.var(part, ddof=1) for parts in runs for part in parts if len(part) > 1]
     rounds = math.sqrt(float(np.mean(within)))
     several = [parts for parts in runs if len(parts) > 1 and min(map(len, parts)) > 1]
@@ -136,7 +175,7 @@ def spreads(found: list[dict[str, object]]) -> dict[str, float]:
         return {"round": rounds}
     between = float(np.mean([np.var([np.mean(part) for part in parts], ddof=1) for parts in several]))
     explained = float(np.mean([np.var(part, ddof=1) / len(part) for parts in several for part in parts]))
-    samples = float(np.median([run["within"] for run in found]))  # type: ignore[arg-type]
+    samples = float(np.median([run["within"] for run in found]))
     return {"process": math.sqrt(max(0.0, between - explained)), "round": rounds, "sample": samples}
 
 
