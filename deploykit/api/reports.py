@@ -146,7 +146,9 @@ def bench(
     precisions: Precisions = ("fp32",),
     batch: Batch = None,
     batches: Sequence[int] = (),
-    max_seconds: float = 60.0,
+    max_seconds: float = 45.0,
+    processes: int = 3,
+    quick: bool = False,
     throughput: bool = False,
     accuracy: str | PathLike[str] | AccuracyReport | None = None,
     target: Targets = None,
@@ -176,7 +178,11 @@ def bench(
         precisions: As for `verify`.
         batch: As for `verify`.
         batches: As for `verify`; images per second are measured, and where they saturate.
-        max_seconds: Time limit of the timed rounds; opening and warm-up come on top.
+        max_seconds: Time limit of the timed rounds and of the restarts between them; the first opening and warm-up
+            come on top.
+        processes: Worker processes for each row, one after the other: the interval holds what differs between them.
+            That of one process says nothing of another.
+        quick: One process and 5 seconds of rounds, in place of `processes` and `max_seconds`.
         throughput: Also measure images per second: many launches, one synchronization.
         accuracy: What `evaluate` returned or printed with --json: rows of the same artifacts get its top-1.
         target: As for `build`.
@@ -223,16 +229,10 @@ def bench(
         keep_fp32=keep_fp32,
         options=options,
     )
-    request = _request(
-        spec,
-        backends,
-        precisions,
-        batches=several,
-        threads=threads,
-        strict=strict,
-        max_seconds=max_seconds,
-        throughput=throughput or len(several) > 1,
-    )
+    request = _request(spec, backends, precisions, batches=several, threads=threads, strict=strict)
+    throughput = throughput or len(several) > 1
+    settings = replace(request.settings, max_seconds=max_seconds, processes=processes, throughput=throughput)
+    request = replace(request, settings=settings.quick() if quick else settings)
     request = replace(request, accuracy=evaluation_of(accuracy), gpu=gpu, roofline=True)
     workspace = open_workspace(place, progress)
     return timed(workspace, decided_for_rows(workspace, request, gpu=gpu, budget_seconds=fusion_seconds))
@@ -343,8 +343,6 @@ def _request(
     batches: tuple[BatchRange, ...] = (),
     threads: int,
     strict: bool,
-    max_seconds: float = 60.0,
-    throughput: bool = False,
     typed: str | PathLike[str] | None = None,
 ) -> Request:
     """Raises UsageError for whatever does not make sense, before any work starts."""
@@ -355,14 +353,12 @@ def _request(
         raise UsageError("the INT8 policy plan is decided by build and inspect", hint="give the policy that they name")
     rows, types = backends_of(backends), precisions_of(precisions)
     require_rows_read(spec, types)
-    settings = BenchSettings(threads=threads, max_seconds=max_seconds, seed=spec.model.seed, throughput=throughput)
-    file = None if typed is None else path_of("typed", typed)
     return Request(
         spec=spec,
         batches=batches,
         backends=rows,
         precisions=types,
-        settings=settings,
+        settings=BenchSettings(threads=threads, seed=spec.model.seed),
         strict=strict,
-        typed=file,
+        typed=None if typed is None else path_of("typed", typed),
     )

@@ -1,15 +1,9 @@
 """Speed, measured honestly: worker processes, interleaved blocks, paired ratios, and the machine they ran on."""
 
+from deploykit.bench.disturbance import Disturbance
 from deploykit.bench.environment import fingerprint
-from deploykit.bench.interleave import (
-    Measurement,
-    RowJob,
-    RowSamples,
-    describe_inputs,
-    describe_size,
-    run_outputs,
-    run_rows,
-)
+from deploykit.bench.interleave import run_outputs, run_rows
+from deploykit.bench.jobs import Measurement, RowJob, RowSamples, describe_inputs, describe_size
 from deploykit.bench.settings import BenchSettings
 from deploykit.bench.statistics import (
     Interval,
@@ -28,6 +22,7 @@ from deploykit.bench.worker import Workload
 
 __all__ = [
     "BenchSettings",
+    "Disturbance",
     "Interval",
     "Latency",
     "Measurement",

@@ -1,122 +1,74 @@
 """The coordinator: rows take turns in short blocks, so that a drifting machine touches all of them alike.
 
 A round is a seeded permutation of the rows followed by its reverse (A B C C B A), one block each: drift that is linear
-over a round cancels. Blocks are followed by a pause in which thread pools fall quiet. After each round the paired
-ratios decide whether the table is sure enough; the time limit ends it otherwise. A row that is too slow for its share
-of the time sits out most rounds and has one block in the others (`settings.plan_turns`): it is less sure, its row says
-so, and it takes nothing from the other rows. Every row is opened, run once, asked for its parity outputs and warmed up
-before the first round, one row at a time, and a row that fails leaves the others undisturbed.
+over a round cancels. Blocks are followed by a pause in which thread pools fall quiet. Every row is opened, run once,
+asked for its parity outputs and warmed up before the first round, one row at a time, and a row that fails leaves the
+others undisturbed.
+
+The rounds are divided among generations of processes: between two of them every row's worker is closed and another
+opened, so that rounds pair rows whose processes are new alike. A generation ends when its own rounds are as sure as
+they have to be, by the intervals of this process alone, or when its part of the time is over. It never looks at how
+far processes lie apart, which is what the interval of a row rests on: a measurement that could stop as soon as three
+processes agree by chance would claim too much (docs/decisions/intervals.md).
+
+A row that is too slow for its share of the time sits out most rounds and has one block in the others
+(`settings.plan_turns`): it is less sure, stays in its first process, its row says so, and it takes nothing from the
+other rows.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from deploykit.backends.protocol import Engine
-from deploykit.bench.process import WorkerProcess
-from deploykit.bench.settings import LEAST_LEFT, SHORTEST_BLOCK, TARGET, BenchSettings, Turn, plan_turns
-from deploykit.bench.statistics import FEWEST_ROUNDS, Interval, TimedBlock, latency, ratio
-from deploykit.bench.worker import (
-    Compute,
-    MeasureMemory,
-    MeasureThroughput,
-    Memory,
-    Open,
-    Prepare,
-    TimeBlock,
-    Warmed,
-    WarmUp,
-    Workload,
-)
-from deploykit.errors import DeploykitError, UsageError, WorkerCrashed
-from deploykit.spec import (
-    Feed,
-    Progress,
-    silent,
-)
-
-FLOOD_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class RowJob:
-    """One row to measure: timed runs rotate over `feeds`, all of one batch; `parity` feeds are answered untimed.
-
-    A workload in place of the engine brings its own input: it takes no feeds, and its cold times are not measured.
-    """
-
-    label: str
-    engine: Engine | Workload
-    feeds: tuple[Feed, ...] = ()
-    parity: tuple[Feed, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RowSamples:
-    """What a worker gave. `failure` is None or the error that ended the row; what came before it is kept.
-
-    Opening counts the import of the backend's library. `outputs` has one entry per parity feed. `throughput` is runs
-    per second of many launches and one synchronization; None unless asked for. `memory` is taken last of all. `remark`
-    is empty, or says what the row has to own up to: what its session says, and that it was too slow for its share of
-    the time and how often it was timed.
-    """
-
-    label: str
-    failure: DeploykitError | None
-    open_seconds: float | None
-    first_run_seconds: float | None
-    outputs: tuple[Feed, ...]
-    warm_up: Warmed | None
-    blocks: tuple[TimedBlock, ...]
-    throughput: float | None
-    remark: str = ""
-    memory: Memory | None = None
-
-    @property
-    def cold_ms(self) -> float | None:
-        """Opening and the first run, milliseconds."""
-        if self.open_seconds is None or self.first_run_seconds is None:
-            return None
-        return 1e3 * (self.open_seconds + self.first_run_seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """All rows in the order of their jobs; `stopped_by` says in words what ended the rounds."""
-
-    rows: tuple[RowSamples, ...]
-    stopped_by: str
-    rounds: int
-    seconds: float
+from deploykit.bench.disturbance import Watch
+from deploykit.bench.jobs import Measurement, RowJob, RowSamples
+from deploykit.bench.lane import Lane
+from deploykit.bench.settings import LEAST_LEFT, MAX_SECONDS, PROCESSES, TARGET, BenchSettings, plan_turns
+from deploykit.bench.statistics import FEWEST_ROUNDS, Interval, latency, ratio
+from deploykit.errors import UsageError
+from deploykit.spec import Progress, silent
 
 
 def run_rows(jobs: Sequence[RowJob], settings: BenchSettings, progress: Progress | None = None) -> Measurement:
     """Outputs, cold times and interleaved samples of every job. Raises UsageError on jobs that cannot be timed."""
     if not jobs or any(isinstance(job.engine, Engine) and not job.feeds for job in jobs):
         raise UsageError("nothing to time", hint="give one row or more, each with an input")
-    report = progress or silent
-    lanes = [_Lane(job) for job in jobs]
+    report, watch = progress or silent, Watch()
+    lanes = [Lane(job) for job in jobs]
     with ExitStack() as workers:
         for lane in lanes:
+            workers.enter_context(lane)
+        watch.read(())
+        for lane in lanes:
             report(f"open and warm up {lane.job.label}", 0, 1)
-            lane.prepare(workers, settings, warm_up_cap=settings.warm_up_cap(len(lanes)))
+            lane.prepare(settings, warm_up_cap=settings.warm_up_cap(len(lanes)))
             report(f"open and warm up {lane.job.label}", 1, 1)
             _pause(settings)
-        stopped_by, rounds, seconds = _rounds(lanes, settings, report)
+        watch.read([lane.worker.pid for lane in lanes])
+        rounds = _Rounds(lanes, settings, report, watch)
+        rounds.share_time(settings.max_seconds)
         if settings.throughput:
-            for lane in _alive(lanes):
-                report(f"throughput of {lane.job.label}", 0, 1)
-                lane.measure_throughput()
-                _pause(settings)
+            _measure_throughput(lanes, settings, report)
+        stopped_by = rounds.run()
+        watch.read([lane.worker.pid for lane in lanes])
         for lane in _alive(lanes):
             lane.measure_memory()
-    return Measurement(tuple(lane.result() for lane in lanes), stopped_by, rounds, seconds)
+    return Measurement(
+        tuple(lane.result() for lane in lanes),
+        stopped_by,
+        rounds.number,
+        rounds.elapsed,
+        rounds.processes,
+        rounds.gave_up(stopped_by),
+        watch.result(),
+    )
 
 
 def run_outputs(
@@ -126,222 +78,201 @@ def run_outputs(
     report = progress or silent
     results = []
     for job in jobs:
-        lane = _Lane(job)
         report(f"run {job.label}", 0, 1)
-        with ExitStack() as workers:
-            lane.prepare(workers, settings, warm_up_cap=None)
+        with Lane(job) as lane:
+            lane.prepare(settings, warm_up_cap=None)
         report(f"run {job.label}", 1, 1)
         results.append(lane.result())
     return tuple(results)
 
 
+def _measure_throughput(lanes: Sequence[Lane], settings: BenchSettings, report: Progress) -> None:
+    for lane in _alive(lanes):
+        report(f"throughput of {lane.job.label}", 0, 1)
+        lane.measure_throughput()
+        _pause(settings)
+        report(f"throughput of {lane.job.label}", 1, 1)
+
+
 @dataclass(slots=True)
-class _Lane:
-    """A row while it is measured: its worker and what has come back so far."""
+class _Rounds:
+    """The timed rounds of all generations, and the restarts between them."""
 
-    job: RowJob
-    failure: DeploykitError | None = None
-    open_seconds: float | None = None
-    first_run_seconds: float | None = None
-    opened: str = ""
-    outputs: list[Feed] = field(default_factory=list)
-    warm_up: Warmed | None = None
-    blocks: list[TimedBlock] = field(default_factory=list)
-    throughput: float | None = None
-    memory: Memory | None = None
-    turn: Turn = field(default_factory=lambda: Turn(SHORTEST_BLOCK))
-    round_seconds: float = 0.0  # of the last round it took part in, pauses included
-    worker: WorkerProcess = field(init=False)
+    lanes: Sequence[Lane]
+    settings: BenchSettings
+    report: Progress
+    watch: Watch
+    number: int = 0  # rounds done
+    processes: int = 1
+    restarts: float = 0.0  # seconds that starting all rows again takes, by the first time
+    slow_seconds: float = 0.0  # that rows took which are too slow for their share
+    _random: np.random.Generator = field(init=False)
+    _began: float = field(init=False)
 
-    def prepare(self, workers: ExitStack, settings: BenchSettings, *, warm_up_cap: float | None) -> None:
-        """Open, first run, parity outputs and, unless `warm_up_cap` is None, the warm-up.
+    def __post_init__(self) -> None:
+        self._random = np.random.default_rng(self.settings.seed)
+        self._began = time.perf_counter()
 
-        An engine that can be opened with care is, once, where its worker crashes.
+    @property
+    def elapsed(self) -> float:
+        return time.perf_counter() - self._began
+
+    def run(self) -> str:
+        """Generation after generation; what ended the rounds, in words."""
+        self._began = time.perf_counter()
+        self.restarts = self._restart_seconds()
+        self.processes = self.settings.affordable(self.restarts)
+        self.share_time(self._left(0))
+        endings = []
+        for generation in range(self.processes):
+            if generation:
+                self._restart()
+            if not _alive(self.lanes):
+                break
+            endings.append(self._generation(generation))
+        total = math.ceil(self.settings.max_seconds)
+        self.report("timing rounds", total, total)
+        if not _alive(self.lanes):
+            return "every row failed"
+        return self._limit if "" in endings else endings[-1]
+
+    @property
+    def _limit(self) -> str:
+        return f"the time limit of {self.settings.max_seconds:g} s"
+
+    def gave_up(self, stopped_by: str) -> tuple[str, ...]:
+        """What a longer measurement would have."""
+        said, asked, seconds = [], self.settings.processes, self.settings.max_seconds
+        since = f", not {asked}: starting all of them again takes {self.restarts:.0f} s" * (self.processes < asked)
+        if self.processes == 1:
+            said.append(f"one process for each row{since}; intervals say nothing of what another process would take")
+        elif self.processes < PROCESSES:
+            said.append(f"{self.processes} processes for each row{since}; intervals are wide")
+        if stopped_by == self._limit and seconds < MAX_SECONDS:
+            said.append(f"{seconds:g} s of rounds, not {MAX_SECONDS:g}: fewer rounds and wider intervals")
+        return tuple(said)
+
+    def share_time(self, left: float) -> None:
+        """Give the rows that are alive their turns in `left` seconds of rounds."""
+        alive, gap = _alive(self.lanes), self.settings.gap_ms / 1e3
+        seconds = [lane.run_seconds(gap) for lane in alive]
+        least = LEAST_LEFT * self.settings.max_seconds
+        turns = plan_turns(seconds, replace(self.settings, max_seconds=max(left, least)))
+        for lane, each, turn in zip(alive, seconds, turns, strict=True):
+            lane.turn, lane.round_seconds = turn, turn.blocks * (turn.runs * each + gap)
+
+    def _generation(self, generation: int) -> str:
+        """Rounds until these processes are sure, and why they are; "" where their part of the time is over first."""
+        began, first, slow = self.elapsed, self.number, self.slow_seconds
+        part = self._part(generation)
+        while alive := _alive(self.lanes):
+            total = math.ceil(self.settings.max_seconds)
+            self.report("timing rounds", min(int(self.elapsed), total - 1), total)
+            self._round([alive[index] for index in self._random.permutation(len(alive))])
+            done = self.number - first
+            spent = self.elapsed - began - (self.slow_seconds - slow)
+            # A failed row leaves its share to the others; rows may run slower beside each other than in their warm-up.
+            if len(_alive(self.lanes)) < len(alive) or self._is_late(done, spent, part):
+                self.share_time(self._left(generation))
+            deciding = _steady(self.lanes) or _alive(self.lanes)
+            if said := self._sure(deciding, done):
+                return said
+            if spent + sum(lane.round_seconds for lane in deciding) > part:
+                return ""
+        return ""
+
+    def _round(self, order: Sequence[Lane]) -> None:
+        """One block of each row in this order, then one in the reverse of it, but for rows that have a single block."""
+        order = self._fitting(order)
+        took = {id(lane): 0.0 for lane in order}
+        for lane in (*order, *(lane for lane in reversed(order) if lane.turn.blocks > 1)):
+            if lane.failure is None:
+                started = time.perf_counter()
+                lane.time_block(self.number)
+                if lane is order[-1]:
+                    self.watch.look_at_clock()
+                _pause(self.settings)
+                took[id(lane)] += time.perf_counter() - started
+        for lane in order:
+            lane.round_seconds = took[id(lane)]
+        self.slow_seconds += sum(lane.round_seconds for lane in order if lane.turn.too_slow)
+        self.number += 1
+
+    def _fitting(self, order: Sequence[Lane]) -> list[Lane]:
+        """The rows of this round; those that are too slow for their share sit out where the limit would be passed."""
+        due = [lane for lane in order if lane.turn.is_due(self.number)]
+        steady = [lane for lane in due if not lane.turn.too_slow]
+        late = self.elapsed + sum(lane.round_seconds for lane in due) > self.settings.max_seconds
+        return steady if steady and late and self.number else due
+
+    def _restart(self) -> None:
+        """Every row that has its share of rounds goes on in another process."""
+        for lane in _steady(self.lanes):
+            self.report(f"restart {lane.job.label}", 0, 1)
+            lane.restart(self.settings, warm_up_cap=self.settings.restart_warm_up_cap(len(self.lanes)))
+            self.report(f"restart {lane.job.label}", 1, 1)
+            _pause(self.settings)
+
+    def _restart_seconds(self) -> float:
+        cap, gap = self.settings.restart_warm_up_cap(len(self.lanes)), self.settings.gap_ms / 1e3
+        return sum(lane.restart_seconds(cap) + gap for lane in _steady(self.lanes))
+
+    def _left(self, generation: int) -> float:
+        """Seconds for rounds from now on, the restarts after this generation set aside."""
+        restarts = self._restart_seconds() * (self.processes - 1 - generation)
+        return self.settings.max_seconds - self.elapsed - restarts
+
+    def _part(self, generation: int) -> float:
+        """What this generation has of them, blocks of rows that are too slow for their share apart."""
+        steady = _steady(self.lanes)
+        slow = [lane for lane in _alive(self.lanes) if lane.turn.too_slow] if steady else []
+        blocks = sum(max(0, (lane.turn.rounds or 0) - len(lane.blocks)) * lane.round_seconds for lane in slow)
+        return (self._left(generation) - blocks) / (self.processes - generation)
+
+    def _is_late(self, done: int, spent: float, part: float) -> bool:
+        """Whether the rows that have their share of rounds would not reach their fewest at the pace of the last."""
+        pace = sum(lane.round_seconds for lane in _steady(self.lanes))
+        fewest = math.ceil(FEWEST_ROUNDS / self.processes)
+        return spent + max(0, fewest - done) * pace > part > spent
+
+    def _sure(self, deciding: Sequence[Lane], done: int) -> str:
+        """Why these processes need no more rounds; "" where they do.
+
+        Intervals cost a bootstrap, so they are looked at every round at first and then at every tenth part of them.
+        The mean of n processes is surer than each of them by the square root of n, which each may be less sure by.
         """
-        engine = self.job.engine
-        self._prepare(engine, workers, settings, warm_up_cap)
-        if isinstance(self.failure, WorkerCrashed) and isinstance(engine, Engine) and engine.careful is False:
-            self.failure, self.outputs = None, []
-            self._prepare(replace(engine, careful=True), workers, settings, warm_up_cap)
-
-    def _prepare(
-        self, engine: Engine | Workload, workers: ExitStack, settings: BenchSettings, warm_up_cap: float | None
-    ) -> None:
-        threads = settings.worker_threads
-        self.worker = workers.enter_context(WorkerProcess(threads=threads, answer_seconds=settings.answer_seconds))
-        feeds = self.job.feeds if warm_up_cap is not None else ()
-        with self._failure_kept():
-            if isinstance(engine, Engine):
-                opened = self.worker.ask(Open(engine, threads, feeds))
-                self.open_seconds, self.first_run_seconds = opened.open_seconds, opened.first_run_seconds
-                self.opened = opened.remark
-            else:
-                self.worker.ask(Prepare(engine, threads))
-            for feed in self.job.parity:
-                self.outputs.append(self.worker.ask(Compute(feed)))
-            if warm_up_cap is not None:
-                self.warm_up = self.worker.ask(WarmUp(warm_up_cap))
-
-    def run_seconds(self, gap: float) -> float:
-        """What a run takes: by its part of the last round it was in, or by the warm-up where it was in none."""
-        if self.blocks:
-            return max(0.0, self.round_seconds / self.turn.blocks - gap) / self.turn.runs
-        return self.warm_up.median_seconds if self.warm_up else 0.0
-
-    def time_block(self, number: int) -> None:
-        with self._failure_kept():
-            timed = self.worker.ask(TimeBlock(self.turn.runs))
-            self.blocks.append(TimedBlock(number, timed.samples_ns, timed.device_ns))
-
-    def measure_throughput(self) -> None:
-        """Launches for about a second, at least ten; two of a row that is too slow for its share."""
-        found = latency(self.blocks, seed=0)
-        assert found is not None  # noqa: S101 - a row that is alive after the rounds has samples
-        runs = max(2 if self.turn.too_slow else 10, round(FLOOD_SECONDS * 1e3 / found.median))
-        with self._failure_kept():
-            self.throughput = runs / self.worker.ask(MeasureThroughput(runs))
-
-    def measure_memory(self) -> None:
-        with self._failure_kept():
-            self.memory = self.worker.ask(MeasureMemory())
-
-    def result(self) -> RowSamples:
-        return RowSamples(
-            self.job.label,
-            self.failure,
-            self.open_seconds,
-            self.first_run_seconds,
-            tuple(self.outputs),
-            self.warm_up,
-            tuple(self.blocks),
-            self.throughput,
-            self._remark(),
-            self.memory,
-        )
-
-    def _remark(self) -> str:
-        if not self.turn.too_slow or self.failure is not None:
-            return self.opened
-        rounds, runs = len({block.round for block in self.blocks}), self.turn.runs
-        each = f"{rounds} round{'' if rounds == 1 else 's'} of {runs} run{'' if runs == 1 else 's'}"
-        return "; ".join(filter(None, (self.opened, f"too slow for its share of the time: {each}")))
-
-    @contextmanager
-    def _failure_kept(self) -> Iterator[None]:
-        """An error ends this row and its worker, and no other."""
-        try:
-            yield
-        except DeploykitError as error:
-            self.failure = error
-            self.worker.kill()
+        least = math.ceil(self.settings.min_rounds / self.processes)
+        target = TARGET * math.sqrt(self.processes)
+        if not deciding or done < least or done % max(1, done // 10) or not _narrow(deciding, target):
+            return ""
+        kind = "paired ratio" if len(deciding) > 1 else "median"
+        where = " in each process" if self.processes > 1 else ""
+        apart = " (rows that are too slow for their share of the time apart)"
+        said = f"the 95 % interval of every {kind}{where} is within +-{100 * target:.2g} %"
+        return said + apart * (len(deciding) < len(_alive(self.lanes)))
 
 
-def _rounds(lanes: Sequence[_Lane], settings: BenchSettings, report: Progress) -> tuple[str, int, float]:
-    """Time blocks until sure or out of time: what ended it, the rounds done, the seconds they took."""
-    random = np.random.default_rng(settings.seed)
-    began = time.perf_counter()
-    limit = math.ceil(settings.max_seconds)
-    number, elapsed = 0, 0.0
-    _share_time(_alive(lanes), settings)
-    stopped_by = ""
-    while not stopped_by and (alive := _alive(lanes)):
-        report("timing rounds", min(int(elapsed), limit - 1), limit)
-        order = [alive[index] for index in random.permutation(len(alive))]
-        _round(number, _fitting(order, number, elapsed, settings), settings)
-        number += 1
-        elapsed = time.perf_counter() - began
-        alive = _alive(lanes)
-        # A failed row leaves its share to the others; rows may run slower beside each other than in their warm-up.
-        if len(alive) < len(order) or _is_late(alive, number, elapsed, settings):
-            left = max(settings.max_seconds - elapsed, LEAST_LEFT * settings.max_seconds)
-            _share_time(alive, replace(settings, max_seconds=left))
-        steady = [lane for lane in alive if not lane.turn.too_slow]
-        deciding = steady or alive
-        stopped_by = _verdict(deciding, number, elapsed, sum(lane.round_seconds for lane in deciding), settings)
-        if stopped_by and len(deciding) < len(alive):
-            stopped_by += " (rows that are too slow for their share of the time apart)"
-    report("timing rounds", limit, limit)
-    return stopped_by or "every row failed", number, elapsed
-
-
-def _share_time(alive: Sequence[_Lane], settings: BenchSettings) -> None:
-    gap = settings.gap_ms / 1e3
-    seconds = [lane.run_seconds(gap) for lane in alive]
-    for lane, each, turn in zip(alive, seconds, plan_turns(seconds, settings), strict=True):
-        lane.turn, lane.round_seconds = turn, turn.blocks * (turn.runs * each + gap)
-
-
-def _is_late(alive: Sequence[_Lane], rounds: int, elapsed: float, settings: BenchSettings) -> bool:
-    """Whether the rows that have their share of rounds would not reach six of them at the pace of the last."""
-    pace = sum(lane.round_seconds for lane in alive if not lane.turn.too_slow)
-    return elapsed + max(0, FEWEST_ROUNDS - rounds) * pace > settings.max_seconds > elapsed
-
-
-def _round(number: int, order: Sequence[_Lane], settings: BenchSettings) -> None:
-    """One block of each row in this order, then one in the reverse of it, but for rows that have a single block."""
-    began = {id(lane): 0.0 for lane in order}
-    for lane in (*order, *(lane for lane in reversed(order) if lane.turn.blocks > 1)):
-        if lane.failure is None:
-            started = time.perf_counter()
-            lane.time_block(number)
-            _pause(settings)
-            began[id(lane)] += time.perf_counter() - started
-    for lane in order:
-        lane.round_seconds = began[id(lane)]
-
-
-def _fitting(order: Sequence[_Lane], number: int, elapsed: float, settings: BenchSettings) -> list[_Lane]:
-    """The rows of this round; those that are too slow for their share sit out where the limit would be passed."""
-    due = [lane for lane in order if lane.turn.is_due(number)]
-    steady = [lane for lane in due if not lane.turn.too_slow]
-    late = elapsed + sum(lane.round_seconds for lane in due) > settings.max_seconds
-    return steady if steady and late and number else due
-
-
-def _verdict(alive: Sequence[_Lane], rounds: int, elapsed: float, last: float, settings: BenchSettings) -> str:
-    """Why to stop now; "" to go on. A round that would end past the limit, `last` seconds from now, is not begun.
-
-    Intervals cost a bootstrap, so they are looked at every round at first and then at every tenth part of the rounds.
-    """
-    looked_at = rounds >= settings.min_rounds and rounds % max(1, rounds // 10) == 0
-    if looked_at and alive and _sure(alive, settings.seed):
-        kind = "paired ratio" if len(alive) > 1 else "median"
-        return f"the 95 % interval of every {kind} is within +-{TARGET:.0%}"
-    if elapsed + last > settings.max_seconds:
-        return f"the time limit of {settings.max_seconds:g} s"
-    return ""
-
-
-def _sure(alive: Sequence[_Lane], seed: int) -> bool:
-    first, *others = alive
+def _narrow(deciding: Sequence[Lane], target: float) -> bool:
+    """Whether every interval from the present processes alone is within the target."""
+    first, *others = deciding
     if not others:
-        found = latency(first.blocks, seed=seed)
-        return found is not None and _narrow(found.ci95, found.median)
-    ratios = [ratio(lane.blocks, first.blocks, seed=seed) for lane in others]
-    return all(found is not None and _narrow(found.ci95, found.value) for found in ratios)
+        found = latency(first.present, seed=0)
+        return found is not None and _within(found.ci95, found.median, target)
+    ratios = [ratio(lane.present, first.present, seed=0) for lane in others]
+    return all(found is not None and _within(found.ci95, found.value, target) for found in ratios)
 
 
-def _narrow(interval: Interval | None, value: float) -> bool:
-    return interval is not None and interval.half_width(value) <= TARGET
+def _within(interval: Interval | None, value: float, target: float) -> bool:
+    return interval is not None and interval.half_width(value) <= target
 
 
-def _alive(lanes: Sequence[_Lane]) -> list[_Lane]:
+def _alive(lanes: Sequence[Lane]) -> list[Lane]:
     return [lane for lane in lanes if lane.failure is None]
+
+
+def _steady(lanes: Sequence[Lane]) -> list[Lane]:
+    return [lane for lane in lanes if lane.failure is None and not lane.turn.too_slow]
 
 
 def _pause(settings: BenchSettings) -> None:
     time.sleep(settings.gap_ms / 1e3)
-
-
-def describe_inputs(feeds: Sequence[Feed], cache_bytes: int | None) -> str:
-    """How the timed inputs relate to the last-level cache, for a table's header: `4 rotated, 2.4 MB: warm cache`."""
-    total = sum(array.nbytes for feed in feeds for array in feed.values())
-    return f"{len(feeds)} rotated, {describe_size(total, cache_bytes)}"
-
-
-def describe_size(nbytes: int, cache_bytes: int | None) -> str:
-    """Bytes beside the last-level cache: `2.4 MB: warm cache`."""
-    size = f"{nbytes / 1e6:.1f} MB"
-    if cache_bytes is None:
-        return f"{size}; cache size unknown"
-    return f"{size}, more than the {cache_bytes / 1e6:.0f} MB cache" if nbytes > cache_bytes else f"{size}: warm cache"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from deploykit.bench.statistics import FEWEST_ROUNDS
+from deploykit.bench.statistics import FEWEST_ROUNDS, MOST_PROCESSES
 from deploykit.errors import UsageError
 from deploykit.host import usable_cores
 
@@ -20,21 +20,28 @@ LEAST_LEFT = 0.25  # of the time: for the others, where one run of a slow row ta
 WARM_UP_RUNS = 10
 WARM_UP_SECONDS = 0.2
 WARM_UP_CAP_SECONDS = 10.0
-TARGET = 0.01  # every interval within +-1 %
+RESTART_PART = 2 / 3  # of the time limit at most: a third process narrows an interval more than twice the rounds do
+RESTART_WARM_UP_CAP_SECONDS = 2.0  # libraries, files and clocks are warm from the first process
+TARGET = 0.01  # every interval within +-1 %, as far as more rounds can make it narrow
+MAX_SECONDS = 45.0
+PROCESSES = 3
+QUICK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchSettings:
     """`threads` of each worker (0: one per core this process may use).
 
-    `max_seconds` limits the timed rounds; opening and warm-up come on top. A block has `block_runs` runs or more, the
-    first of which is flagged; `gap_ms` of quiet follow it. At least `min_rounds` rounds are run where the limit allows.
-    `throughput` adds a measurement of its own: many launches, one synchronization. A worker that does not answer for
-    `answer_seconds` is killed, and its row fails.
+    Every row is measured in `processes` worker processes, one after the other, among which the rounds are divided.
+    `max_seconds` limits the timed rounds and the restarts between them; the first opening and warm-up come on top. A
+    block has `block_runs` runs or more, the first of which is flagged; `gap_ms` of quiet follow it. At least
+    `min_rounds` rounds are run where the limit allows. `throughput` adds a measurement of its own: many launches, one
+    synchronization. A worker that does not answer for `answer_seconds` is killed, and its row fails.
     """
 
     threads: int = 0
-    max_seconds: float = 60.0
+    max_seconds: float = MAX_SECONDS
+    processes: int = PROCESSES
     block_runs: int = SHORTEST_BLOCK + 1
     gap_ms: float = 50.0
     min_rounds: int = 8
@@ -47,9 +54,17 @@ class BenchSettings:
         for name, floor in floors.items():
             if not getattr(self, name) >= floor:
                 raise UsageError(f"{name} is {getattr(self, name)}", hint=f"give {floor} or more")
+        if not 1 <= self.processes <= MOST_PROCESSES:
+            raise UsageError(f"processes is {self.processes}", hint=f"give 1 to {MOST_PROCESSES}")
         for name in ("max_seconds", "answer_seconds"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} is {getattr(self, name)}", hint="give a finite number of seconds above 0")
+
+    def quick(self) -> BenchSettings:
+        """The same in seconds: one process, and few rounds. Raises UsageError where either was asked for."""
+        if (self.processes, self.max_seconds) != (PROCESSES, MAX_SECONDS):
+            raise UsageError("quick sets the processes and the time limit", hint="leave them out, or leave out quick")
+        return replace(self, processes=1, max_seconds=QUICK_SECONDS)
 
     @property
     def worker_threads(self) -> int:
@@ -59,6 +74,16 @@ class BenchSettings:
     def warm_up_cap(self, rows: int) -> float:
         """Seconds of warm-up a row may take at most: its share of half the time limit, never above ten."""
         return min(WARM_UP_CAP_SECONDS, self.max_seconds / 2 / rows)
+
+    def restart_warm_up_cap(self, rows: int) -> float:
+        """The same in a later process."""
+        return min(RESTART_WARM_UP_CAP_SECONDS, self.warm_up_cap(rows) / 2)
+
+    def affordable(self, restart_seconds: float) -> int:
+        """How many processes a row can have, where starting all rows again takes this long."""
+        if restart_seconds <= 0:
+            return 1
+        return min(self.processes, 1 + int(RESTART_PART * self.max_seconds / restart_seconds))
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,7 +224,7 @@ class _Row:
             case WarmUp(cap_seconds):
                 return warm_up(self._run, cap_seconds=cap_seconds)
             case TimeBlock(runs):
-                return self._time(runs)
+                return timed_runs(self._bounds, runs)
             case MeasureThroughput(runs):
                 return self._measure_throughput(runs)
             case MeasureMemory():
@@ -255,21 +255,6 @@ class _Row:
         bound.synchronize()
         return bound
 
-    def _time(self, runs: int) -> Timed:
-        samples, device = [], []
-        gc.collect()
-        gc.disable()
-        for _ in range(runs):
-            bound = next(self._bounds)
-            began = time.perf_counter_ns()
-            bound.launch()
-            bound.synchronize()
-            samples.append(time.perf_counter_ns() - began)
-            if (milliseconds := bound.device_ms()) is not None:
-                device.append(round(milliseconds * 1e6))
-        gc.enable()
-        return Timed(tuple(samples), tuple(device))
-
     def _measure_throughput(self, runs: int) -> float:
         began = time.perf_counter()
         for _ in range(runs):
@@ -277,6 +262,23 @@ class _Row:
             bound.launch()
         bound.synchronize()
         return time.perf_counter() - began
+
+
+def timed_runs(bounds: Iterator[Bound], runs: int) -> Timed:
+    """The next `runs` of `bounds`, each synchronized, with the garbage collector held back meanwhile."""
+    samples, device = [], []
+    gc.collect()
+    gc.disable()
+    for _ in range(runs):
+        bound = next(bounds)
+        began = time.perf_counter_ns()
+        bound.launch()
+        bound.synchronize()
+        samples.append(time.perf_counter_ns() - began)
+        if (milliseconds := bound.device_ms()) is not None:
+            device.append(round(milliseconds * 1e6))
+    gc.enable()
+    return Timed(tuple(samples), tuple(device))
 
 
 def warm_up(run: Callable[[], object], *, cap_seconds: float, clock: Callable[[], float] = time.perf_counter) -> Warmed:

@@ -31,11 +31,24 @@ OF_MODES = {"burn_in", "steps"}
     measurement(
         "--max-seconds",
         type=click.FloatRange(min=0, min_open=True),
-        default=60.0,
+        default=45.0,
         show_default=True,
         metavar="SECONDS",
+        help="Time limit of the timed rounds and of the restarts between them.",
+    ),
+    measurement(
+        "--processes",
+        type=click.IntRange(1, 20),
+        default=3,
+        show_default=True,
+        metavar="N",
+        help="Worker processes for each row, one after the other; of one, the interval says nothing of another.",
+    ),
+    measurement(
+        "--quick",
+        is_flag=True,
         common=True,
-        help="Time limit of the timed rounds.",
+        help="One process and 5 seconds of rounds, for a first look: intervals are less sound, and the table says so.",
     ),
     measurement(
         "--throughput",
@@ -81,6 +94,8 @@ OF_MODES = {"burn_in", "steps"}
 def command(
     shared: ComparisonOptions,
     max_seconds: float,
+    processes: int,
+    quick: bool,
     throughput: bool,
     percentiles: bool,
     accuracy: Path | None,
@@ -102,12 +117,18 @@ def command(
 
     from deploykit.api import bench
 
+    if quick:
+        refuse(
+            {"processes", "max_seconds"}, "cannot be combined with --quick", hint="leave it out, or leave out --quick"
+        )
     require_rows(shared.spec, shared.precisions, shared.backends)
     report = bench(
         shared.spec.model,
         data=shared.spec.data,
         batches=shared.batches,
         max_seconds=max_seconds,
+        processes=processes,
+        quick=quick,
         throughput=throughput,
         accuracy=accuracy,
         fusion_seconds=shared.fuse_budget,

@@ -80,6 +80,9 @@ def _conditions(report: Report) -> dict[str, object]:
     }
     if shared.stopped_by:
         facts["stopped by"] = f"{shared.stopped_by}, after {shared.rounds} rounds, {shared.seconds:.1f} s"
+        facts["processes"] = f"{shared.processes} for each row, one after the other" if shared.processes > 1 else ""
+        facts["given up"] = "\n".join(shared.gave_up)
+        facts["warning"] = "\n".join(shared.disturbance.warnings if shared.disturbance else ())
     for row in report.rows:
         if row.flavour and row.flavour not in str(facts.get(row.backend, "")):
             facts[row.backend] = "\n".join(filter(None, (str(facts.get(row.backend, "")), row.flavour)))

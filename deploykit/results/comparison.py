@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from deploykit.bench.disturbance import Disturbance
 from deploykit.bench.environment import Machine
 from deploykit.bench.peaks import CpuPeaks
 from deploykit.codec import shown
@@ -22,7 +23,8 @@ class Conditions:
     `weights` says where they came from (`WeightsOrigin.facts`), `fusions` which rewrites the graphs have where those
     are not the default ones. `inputs` describes the timed input tensors, `preprocessing` how images became them and who
     says so, `calibration` what gave INT8 its ranges and its layers, `copies` whether transfers are inside the timed
-    region, `stopped_by` what ended the measurement.
+    region, `stopped_by` what ended the measurement. Every row had as many `processes`, one after the other; `gave_up`
+    says what a longer measurement would have, and `disturbance` what else went on in the machine.
 
     `cpu_peaks` are the roofs of rows that ran on the CPU.
 
@@ -47,6 +49,9 @@ class Conditions:
     stopped_by: str = ""
     rounds: int = 0
     seconds: float = 0.0
+    processes: int = 0
+    gave_up: tuple[str, ...] = ()
+    disturbance: Disturbance | None = None
     step: str = ""
     loss: str = ""
     burn_in: int = 0
@@ -65,7 +70,7 @@ class Conditions:
             batches=tuple(said.batch for said in each),
             inputs=_by_batch({said.batch: said.inputs for said in each}),
             preprocessing=_by_batch({said.batch: said.preprocessing for said in each}),
-            int8=_by_batch({said.batch: said.int8 for said in each}),
+            calibration=_by_batch({said.batch: said.calibration for said in each}),
             copies=next((said.copies for said in each if said.copies), ""),
             stopped_by=_by_batch({said.batch: said.stopped_by for said in each}),
             rounds=sum(said.rounds for said in each),

@@ -39,21 +39,23 @@ class RowAccuracy:
 
 @dataclass(frozen=True, slots=True)
 class BlockRuns:
-    """A block of a row's samples: the round that it was taken in, and how many runs it has."""
+    """A block of a row's samples: round and process that it was taken in, from 0, and how many runs it has."""
 
     round: int
     runs: int
+    process: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """`latency_ms` is host time of a synchronized run, `device_ms` the device's own clock; they are never mixed.
 
-    `cold_ms` is opening plus first run, `export_seconds` the making of the typed graph, its calibration apart,
-    `build_seconds` the build (of the stored engine when `from_store`). `memory_bytes` is the most that the row's worker
-    had resident at once, `device_memory_bytes` what it holds on the GPU after its last run, as NVML tells it.
-    `of_sweep` says that its table has the backend and precision at other batches too. `roofline` is None where the
-    machine has no known rate for the row's type. `accuracy` is that of the same artifact as `evaluate` measured it.
+    `cold_ms` is opening plus first run, the median of `cold_starts_ms`, which has each process; `export_seconds` the
+    making of the typed graph, its calibration apart, `build_seconds` the build (of the stored engine when
+    `from_store`). `memory_bytes` is the most that the row's worker had resident at once, `device_memory_bytes` what it
+    holds on the GPU after its last run, as NVML tells it. `of_sweep` says that its table has the backend and precision
+    at other batches too. `roofline` is None where the machine has no known rate for the row's type. `accuracy` is that
+    of the same artifact as `evaluate` measured it.
 
     `plan` is what was compiled, in figures. `parity` is None where there was nothing to compare: the row
     has no engine, or its command does not compare outputs.
@@ -82,6 +84,7 @@ class Row:
     build_seconds: float | None = None
     from_store: bool = False
     cold_ms: float | None = None
+    cold_starts_ms: tuple[float, ...] = ()
     latency_ms: Latency | None = None
     device_ms: Latency | None = None
     ratio_to_first: Ratio | None = None
@@ -139,7 +142,7 @@ class Row:
     @property
     def block_runs(self) -> tuple[BlockRuns, ...]:
         """How the samples are divided into blocks, whose first samples the statistics leave out."""
-        return tuple(BlockRuns(block.round, len(block.samples_ns)) for block in self.blocks)
+        return tuple(BlockRuns(block.round, len(block.samples_ns), block.process) for block in self.blocks)
 
     @property
     def samples_ns(self) -> tuple[int, ...]:

@@ -105,7 +105,7 @@ class TimeCostModel:
 
 def paired(jobs: list[RowJob], *, seconds: float) -> TimeCost:
     """The second job against the first. Raises what ended either of them, ExecutionFailed for too little time."""
-    settings = BenchSettings(max_seconds=seconds)
+    settings = BenchSettings(max_seconds=seconds, processes=1)  # of dozens of variants, each starts two
     measured: Measurement = run_rows(jobs, settings)
     for row in measured.rows:
         if row.failure is not None:

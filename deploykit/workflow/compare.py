@@ -190,6 +190,7 @@ def _finished(line: BuiltRow | RefusedRow, samples: RowSamples | None, inputs: P
         row,
         note="; ".join(filter(None, (row.note, samples.remark))),
         cold_ms=samples.cold_ms,
+        cold_starts_ms=samples.cold_starts_ms,
         latency_ms=latency(samples.blocks, seed=inputs.seed),
         device_ms=latency(samples.blocks, seed=inputs.seed, device=True),
         images_per_second=samples.throughput and samples.throughput * row.batch,
@@ -223,6 +224,9 @@ def _conditions(
         stopped_by=measurement.stopped_by if measurement else "",
         rounds=measurement.rounds if measurement else 0,
         seconds=measurement.seconds if measurement else 0.0,
+        processes=measurement.processes if measurement else 0,
+        gave_up=measurement.gave_up if measurement else (),
+        disturbance=measurement.disturbance if measurement else None,
     )
 
 

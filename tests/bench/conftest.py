@@ -17,6 +17,7 @@ FAULTS = (
     "Hanging",
     "Noisy",
     "Parent",
+    "Relapsing",
     "Threads",
 )
 

@@ -24,4 +24,6 @@ def make_job(backend="null", label=None, *, parity=(), note="", precision=Precis
 
 
 def quick(**options):
-    return BenchSettings(**{"threads": 1, "max_seconds": 1.0, "gap_ms": 0.0, "min_rounds": 6, **options})
+    return BenchSettings(
+        **{"threads": 1, "max_seconds": 1.0, "gap_ms": 0.0, "min_rounds": 6, "processes": 1, **options}
+    )

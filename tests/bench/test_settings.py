@@ -16,6 +16,8 @@ from deploykit.errors import UsageError
         ({"min_rounds": 5}, "min_rounds is 5; give 6 or more"),
         ({"max_seconds": 0.0}, "max_seconds is 0.0; give a finite number of seconds above 0"),
         ({"max_seconds": float("inf")}, "max_seconds is inf; give a finite number of seconds above 0"),
+        ({"processes": 0}, "processes is 0; give 1 to 20"),
+        ({"processes": 21}, "processes is 21; give 1 to 20"),
         ({"answer_seconds": float("nan")}, "answer_seconds is nan; give a finite number of seconds above 0"),
     ],
 )
@@ -88,3 +90,16 @@ def test_a_slow_row_s_rounds_are_spread_over_the_first():
 def test_warm_up_takes_a_share_of_the_time_limit():
     assert BenchSettings(max_seconds=4.0).warm_up_cap(2) == 1.0
     assert BenchSettings(max_seconds=600.0).warm_up_cap(2) == 10.0
+
+
+def test_quick_is_one_process_of_a_few_seconds_and_sets_them_itself():
+    found = BenchSettings(threads=3).quick()
+    assert (found.processes, found.max_seconds, found.threads) == (1, 5.0, 3)
+    for chosen in ({"processes": 2}, {"max_seconds": 9.0}):
+        with pytest.raises(UsageError, match="quick sets the processes and the time limit; leave them out"):
+            BenchSettings(**chosen).quick()
+
+
+def test_a_later_process_warms_up_in_less_time():
+    assert BenchSettings(max_seconds=600.0).restart_warm_up_cap(2) == 2.0
+    assert BenchSettings(max_seconds=4.0).restart_warm_up_cap(2) == 0.5

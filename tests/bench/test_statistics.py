@@ -1,11 +1,13 @@
 """Hand-computed cases, a brute-force bootstrap, and coverage on known distributions."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 
 from deploykit.bench.statistics import (
+    STUDENT_975,
     Interval,
     Ratio,
     TimedBlock,
@@ -150,3 +152,68 @@ def test_device_time_is_a_clock_of_its_own():
 def test_the_only_run_of_a_block_counts():
     found = latency([TimedBlock(0, (3_000_000,)), TimedBlock(1, (9_000_000, 5_000_000))], seed=0)
     assert (found.n, found.flagged, found.median) == (2, 1, 4.0)
+
+
+def in_processes(*values):
+    """Blocks of a row whose processes each have rounds of these milliseconds."""
+    numbered = [(process, value) for process, part in enumerate(values) for value in part]
+    return [
+        TimedBlock(k, (10**12, *[round(value * 1e6)] * 5), process=process)
+        for k, (process, value) in enumerate(numbered)
+    ]
+
+
+def test_of_several_processes_the_interval_is_students_on_their_medians():
+    medians = np.array([10.0, 10.2, 10.3])
+    found = latency(in_processes(*([value] * 4 for value in medians)), seed=0)
+    half = 4.302653 * np.log(medians).std(ddof=1) / np.sqrt(3)
+    center = np.exp(np.log(medians).mean())
+    assert (found.median, found.processes) == (pytest.approx(center), 3)
+    assert found.ci95 == pytest.approx((center * np.exp(-half), center * np.exp(half)), rel=1e-5)
+
+
+def test_students_factors():
+    for freedom, expected in enumerate(STUDENT_975, start=1):
+        grid = np.linspace(0, expected, 200_001)
+        density = (1 + grid**2 / freedom) ** (-(freedom + 1) / 2)
+        scale = math.gamma((freedom + 1) / 2) / math.gamma(freedom / 2) / math.sqrt(freedom * math.pi)
+        assert scale * np.trapezoid(density, grid) == pytest.approx(0.475, abs=1e-5)
+
+
+def test_processes_that_agree_by_chance_are_no_surer_than_their_rounds():
+    rounds = np.random.default_rng(2).normal(10, 0.5, 8)
+    found = latency(in_processes(*[rounds] * 3), seed=0).ci95
+    alone = median_interval([np.repeat(value, 5) for value in np.tile(np.round(rounds, 6), 3)], seed=0)
+    assert np.log(found.high / found.low) == pytest.approx(np.log(alone.high / alone.low), rel=1e-3)
+
+
+def test_a_row_that_stays_in_one_process_has_the_interval_of_its_rounds():
+    restarted, lasting = in_processes([1.0] * 4, [1.0] * 4), in_processes([2.0, 2.1] * 4)
+    for found in (ratio(lasting, restarted, seed=0), ratio(restarted, lasting, seed=0)):
+        assert (found.processes, found.rounds) == (1, 8)
+        assert found.ci95 is not None
+    assert ratio(lasting, restarted, seed=0).value == pytest.approx(2.05)
+
+
+def test_ratios_are_paired_by_round_and_their_medians_by_process():
+    drift = np.linspace(1, 3, 12)
+    first = in_processes(*np.split(10 * drift, 3))
+    other = in_processes(
+        *(part * factor for part, factor in zip(np.split(10 * drift, 3), (1.19, 1.20, 1.21), strict=True))
+    )
+    found = ratio(other, first, seed=0)
+    assert found.value == pytest.approx((1.19 * 1.20 * 1.21) ** (1 / 3))
+    assert (found.rounds, found.processes) == (12, 3)
+    assert not found.within_noise
+
+
+@pytest.mark.parametrize("between", [0.0, 0.01, 0.03])
+def test_nineteen_of_twenty_intervals_hold_the_true_ratio_however_far_processes_lie_apart(between):
+    random, held = np.random.default_rng(8), 0
+    for trial in range(200):
+        rows = [
+            in_processes(*(10 * np.exp(random.normal(0, between) + random.normal(0, 0.01, 6)) for _ in range(3)))
+            for _ in range(2)
+        ]
+        held += ratio(*rows, seed=trial).within_noise
+    assert held >= 182  # 95 % of 200 is 190, standard deviation 3.1

@@ -46,6 +46,9 @@ def warnings(done, *, ending=(0,)):
         (["summary", "--seed", "0"], "--seed does not apply"),
         (["bench", "--mode", "forward", "--preprocess", "unit"], "--preprocess cannot be combined with --mode forward"),
         (["bench", "--mode", "forward", "--input-range", "images=0:1"], "--input-range cannot be combined with --mode"),
+        (["bench", "--quick", "--processes", "3"], "--processes cannot be combined with --quick"),
+        (["bench", "--quick", "--max-seconds", "9"], "--max-seconds cannot be combined with --quick"),
+        (["bench", "--mode", "forward", "--quick"], "--quick cannot be combined with --mode forward"),
         (["evaluate", "--data", ".", "--fuse-budget", "5"], "No such option '--fuse-budget'"),
         (
             ["evaluate", "--data", ".", "--calibration-data", ".", "--precision", "int8", "--table", "t.json"],

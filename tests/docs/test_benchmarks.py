@@ -7,9 +7,12 @@ import pytest
 from site_pages import ROOT
 
 BENCHMARKS = {
+    "aa_test.py": ("--runs", "1", "--max-seconds", "5"),
     "calibration.py": ("--network", "lenet5", "--images", "4", "--repeats", "1"),
     "costs.py": ("--model", "mobilenet", "--repeats", "1"),
+    "coverage.py": ("--trials", "2"),
     "families.py": ("--networks", "lenet5", "--seconds", "1"),
+    "harness.py": ("--network", "lenet5", "--rounds", "2"),
     "int8_zoo.py": ("--networks", "lenet5"),
     "own_networks.py": ("--networks", "detector", "--skip-reading"),
     "parity_limits.py": ("--networks", "test_convnet"),

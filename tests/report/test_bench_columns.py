@@ -115,7 +115,7 @@ def test_accuracy_names_its_images():
 def test_what_a_row_costs_once_is_a_table_of_its_own():
     found = shown(
         row(export_seconds=3.14159, cold_ms=123.4, memory_bytes=1_234_567_890, **timed(2.0, 0.1, 1, 0)),
-        row("trt", state="built", reason="no GPU", export_seconds=123.4, build_seconds=12.34, cache_hit=True),
+        row("trt", state="built", reason="no GPU", export_seconds=123.4, build_seconds=12.34, from_store=True),
         row("torch:compile", cold_ms=25_000.0, device_memory_bytes=512_000_000),
         row("trt-rtx", state="unavailable", reason="not installed"),
     )
@@ -134,7 +134,7 @@ def test_what_a_row_costs_once_is_a_table_of_its_own():
 
 @pytest.mark.parametrize("backend", ["ort", "torch:channels_last"])
 def test_the_costs_fit_into_80_columns(backend):
-    once = {"export_seconds": 123.4, "build_seconds": 99.9, "cache_hit": True, "cold_ms": 99_999.0}
+    once = {"export_seconds": 123.4, "build_seconds": 99.9, "from_store": True, "cold_ms": 99_999.0}
     found = shown(row(backend, **once, memory_bytes=12_345_678_901, plan=plan(58, 518.4, 51.2),
                       parity=parity("pass", 96.3)))  # fmt: skip
     lines = found.split("Once, before")[1].splitlines()[2:5]

@@ -1,10 +1,11 @@
 """The table as plain text: what a pipe, a log file or a terminal shows."""
 
 import io
+from dataclasses import replace
 
 import pytest
 
-from deploykit.bench import Interval, Latency, PerBatch, Ratio
+from deploykit.bench import Disturbance, Interval, Latency, PerBatch, Ratio
 from deploykit.bench.environment import Cpu, Machine
 from deploykit.parity import Agreement, Distance, OutputParity, ParityResult, Undecided
 from deploykit.plan.summary import PlanSummary
@@ -214,6 +215,26 @@ def test_a_missing_interval_is_said():
     assert "500.0 [too few rounds]" in found
     assert "1.500 [too few rounds]" in found
     assert "within noise" not in found
+
+
+def test_processes_what_was_given_up_and_what_disturbed_stand_above():
+    said = ("the time limit of 5 s", 9, 4.8)
+    measured = dict(zip(("stopped_by", "rounds", "seconds"), said, strict=True))
+    noisy = Disturbance(others_during=0.25, on_battery=True)
+    conditions = replace(CONDITIONS, **measured, processes=1, gave_up=("one", "two"), disturbance=noisy)
+    lines = shown(row(**timed(2.0, 0.1, 1, 0)), conditions=conditions).splitlines()
+    at = lines.index("given up    one")
+    assert [line.strip() for line in lines[at + 1 : at + 4]] == [
+        "two",
+        "warning     other processes held 25% of the cores during the rounds: end them and measure again",
+        "the machine runs on battery",
+    ]
+    assert not any(line.startswith("processes") for line in lines)
+    quiet = replace(CONDITIONS, **measured, processes=3, disturbance=Disturbance())
+    found = shown(row(cold_ms=20.0, cold_starts_ms=(30.0, 20.0, 10.0), **timed(2.0, 0.1, 1, 0)), conditions=quiet)
+    assert "processes   3 for each row, one after the other" in found
+    assert "warning" not in found
+    assert "Cold start, open and first run, median of 3 processes: ort fp32 20 ms." in found
 
 
 def test_times_are_compared_with_the_first_measured_row():

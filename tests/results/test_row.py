@@ -13,7 +13,7 @@ from deploykit.results.comparison import ComparisonEnvironment, Conditions, Repo
 from deploykit.results.document import to_json
 from deploykit.results.row import Row
 
-LATENCY = Latency(21.5, Interval(21.25, 21.75), 22.5, None, None, 100, 20, 1)
+LATENCY = Latency(21.5, Interval(21.25, 21.75), 22.5, None, None, 100, 20, 1, 3)
 
 
 PLAN = PlanSummary(
@@ -49,19 +49,25 @@ def test_the_row_has_the_documented_shape():
     found = encode(
         row(
             latency_ms=LATENCY,
-            ratio_to_first=Ratio(0.5, Interval(0.25, 0.75), 10),
-            blocks=(TimedBlock(0, (9, 1, 2)), TimedBlock(0, (8, 3))),
+            ratio_to_first=Ratio(0.5, Interval(0.25, 0.75), 10, 3),
+            blocks=(TimedBlock(0, (9, 1, 2)), TimedBlock(1, (8, 3), process=1)),
             plan=PLAN,
             parity=Undecided("no reference"),
         )
     )
     assert found["latency_ms"] == {
         "median": 21.5, "ci95": [21.25, 21.75], "p90": 22.5, "p95": None, "p99": None, "n": 100, "flagged": 20,
-        "outliers": 1,
+        "outliers": 1, "processes": 3,
     }  # fmt: skip
-    assert found["ratio_to_first"] == {"value": 0.5, "ci95": [0.25, 0.75], "within_noise": False, "rounds": 10}
+    assert found["ratio_to_first"] == {
+        "value": 0.5,
+        "ci95": [0.25, 0.75],
+        "within_noise": False,
+        "rounds": 10,
+        "processes": 3,
+    }
     assert found["samples_ns"] == [9, 1, 2, 8, 3]
-    assert found["blocks"] == [{"round": 0, "runs": 3}, {"round": 0, "runs": 2}]
+    assert found["blocks"] == [{"round": 0, "runs": 3, "process": 0}, {"round": 1, "runs": 2, "process": 1}]
     assert (found["plan"]["kernels"], found["plan"]["mb_moved"], found["plan"]["engine_mb"]) == (58, 2.5, 1.2)
     assert found["parity"] == {"verdict": "inconclusive", "reason": "no reference"}
     assert (encode(row())["plan"], encode(row())["parity"]) == ({}, {})

@@ -86,6 +86,24 @@ class Nan(Exact):
         return np.where(np.arange(scores.shape[1]) == 3, np.nan, scores)
 
 
+class Cut(Exact):
+    """Seven scores in place of ten."""
+
+    name = "cut"
+
+    def answer(self, scores):
+        return scores[:, :7]
+
+
+class Empty(Exact):
+    """No scores at all."""
+
+    name = "empty"
+
+    def answer(self, scores):
+        return scores[:0]
+
+
 class Biased(Exact):
     """One class a tenth too likely."""
 
@@ -104,4 +122,4 @@ class Crashing(Exact):
         raise ExecutionFailed("the device has left")
 
 
-FAULTS = ("Exact", "Reversed", "Stuck", "Nan", "Biased", "Crashing")
+FAULTS = ("Exact", "Reversed", "Stuck", "Nan", "Cut", "Empty", "Biased", "Crashing")

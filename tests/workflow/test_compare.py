@@ -13,7 +13,7 @@ from deploykit.results.failure import exit_code
 from deploykit.spec import BatchRange, BuildSpec, Calibration, ModelSpec, Precision, QuantizationPolicy
 from deploykit.workflow.compare import Request, bench, verify
 
-QUICK = BenchSettings(threads=1, max_seconds=0.5, gap_ms=0.0)
+QUICK = BenchSettings(threads=1, max_seconds=1.0, processes=1, gap_ms=0.0)
 
 
 @pytest.fixture
@@ -46,6 +46,16 @@ def test_a_row_that_breaks_costs_no_other_row(workspace, ask):
     assert (crashed.state, crashed.latency_ms) == ("failed", None)
     assert "the device has left" in crashed.reason
     assert exit_code([exact, crashed]) == 1
+
+
+def test_answers_of_another_form_are_a_verdict_with_its_reason_beside_sound_rows(workspace, ask):
+    exact, *wrong = bench(workspace, ask("exact", "nan", "cut", "empty")).rows
+    assert (exact.state, exact.parity.verdict) == ("measured", "pass")
+    for row, words in zip(wrong, ("NaN", "shape", "shape"), strict=True):
+        assert row.state == "measured"
+        assert row.parity.verdict in ("fail", "inconclusive")
+        assert words in row.parity.reason
+        assert row.latency_ms.median > 0
 
 
 def test_timed_rows_have_rounds_and_a_ratio_to_the_first(workspace, ask):
