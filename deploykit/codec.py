@@ -6,17 +6,24 @@
     JSON_PROPERTIES    properties that JSON has beside the fields, see `shown`
     __json__()         another value, which is written in its place
 
+and the way back: `from_json(value)` of a class with `__json__` takes that other value; `hidden(properties)` of a class
+with properties gives the fields that JSON does not have, by name.
+
 `decode` is strict, because what it reads may have been touched: no field is missing or unknown, every value has the
-type that its field declares, and a fault says where it lies. `parse` takes JSON text with neither a key that occurs
-twice nor NaN. msgspec 0.22 was considered in its place: it passes over unknown fields of a dataclass, and renames none.
+type that its field declares, and a fault says where it lies. A `document` was printed with `--json`, perhaps by an
+older deploykit: there null is a number that was NaN or infinite, and a missing field has its default. `parse` takes
+JSON text with neither a key that occurs twice nor NaN. msgspec 0.22 was considered in its place: it passes over unknown
+fields of a dataclass, and renames none.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
+import math
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -82,6 +89,17 @@ def json_properties(cls: type) -> Mapping[str, str]:
     return cast("Mapping[str, str]", getattr(cls, "JSON_PROPERTIES", {}))
 
 
+def written_as(cls: type) -> Any:
+    """The type of what a class with `__json__` is written as."""
+    return inspect.get_annotations(cls.__json__, eval_str=True)["return"]  # type: ignore[attr-defined]
+
+
+@cache
+def property_type(cls: type, name: str) -> Any:
+    """The type of a property."""
+    return inspect.get_annotations(getattr(cls, name).fget, eval_str=True)["return"]
+
+
 @cache
 def type_hints(cls: type) -> dict[str, Any]:
     """The types of a class's fields, resolved."""
@@ -98,13 +116,13 @@ def parse(text: str | bytes, *, what: str, hint: str) -> object:
         raise UntrustedArtifact(f"the {what} is not JSON: {error}", hint=hint) from None
 
 
-def decode(wanted: type[T], found: object, *, what: str, hint: str) -> T:
+def decode(wanted: type[T], found: object, *, what: str, hint: str, document: bool = False) -> T:
     """The `wanted` value that `encode` made `found` of. Raises UntrustedArtifact, naming the place, for anything else.
 
     What a class checks when it is made, it checks here too.
     """
     try:
-        return cast("T", _decoded(wanted, found, ""))
+        return cast("T", _Decoder(document).decoded(wanted, found, ""))
     except Malformed as error:
         raise UntrustedArtifact(f"the {what} is malformed: {error}", hint=hint) from None
 
@@ -120,79 +138,105 @@ def read(wanted: type[T], text: str | bytes, *, what: str, version: int, hint: s
     return decode(wanted, content, what=what, hint=hint)
 
 
-def _decoded(wanted: Any, found: object, where: str) -> object:
-    if wanted is Any or wanted is object:
+@dataclass(frozen=True, slots=True)
+class _Decoder:
+    document: bool
+
+    def decoded(self, wanted: Any, found: object, where: str) -> object:
+        if wanted is Any or wanted is object:
+            return found
+        if wanted is None or wanted is type(None):
+            return None if found is None else _wrong("nothing", found, where)
+        origin = get_origin(wanted)
+        if origin in (Union, types.UnionType):
+            return self.one_of(get_args(wanted), found, where)
+        if origin is Literal:
+            return found if found in get_args(wanted) else _wrong(f"one of {get_args(wanted)}", found, where)
+        if origin is not None:
+            return self.collection(origin, get_args(wanted), found, where)
+        if hasattr(wanted, "from_json") and hasattr(wanted, "__json__"):
+            return _made(wanted.from_json, self.decoded(written_as(wanted), found, where), where)
+        if is_dataclass(wanted):
+            return self.instance(cast("type", wanted), found, where)
+        if issubclass(wanted, Enum):
+            return _made(wanted, found, where)
+        if issubclass(wanted, tuple):  # a NamedTuple
+            inner = tuple(type_hints(wanted).values())
+            return wanted(*cast("tuple[object, ...]", self.collection(tuple, inner, found, where)))
+        return self.scalar(wanted, found, where)
+
+    def scalar(self, wanted: type, found: object, where: str) -> object:
+        if wanted is float and type(found) is int:
+            return _made(float, found, where)
+        if wanted is float and found is None and self.document:
+            return math.nan
+        if wanted is Path and isinstance(found, str):
+            return Path(found)
+        if type(found) is not wanted:
+            names = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
+            _wrong(names.get(wanted, wanted.__name__), found, where)
         return found
-    if wanted is None or wanted is type(None):
-        return None if found is None else _wrong("nothing", found, where)
-    origin = get_origin(wanted)
-    if origin in (Union, types.UnionType):
-        return _one_of(get_args(wanted), found, where)
-    if origin is Literal:
-        return found if found in get_args(wanted) else _wrong(f"one of {get_args(wanted)}", found, where)
-    if origin is not None:
-        return _collection(origin, get_args(wanted), found, where)
-    if is_dataclass(wanted):
-        return _object(cast("type", wanted), found, where)
-    if issubclass(wanted, Enum):
-        return _made(wanted, found, where)
-    if issubclass(wanted, tuple):  # a NamedTuple
-        inner = tuple(type_hints(wanted).values())
-        return wanted(*cast("tuple[object, ...]", _collection(tuple, inner, found, where)))
-    return _scalar(wanted, found, where)
 
+    def collection(self, origin: Any, inner: tuple[Any, ...], found: object, where: str) -> object:
+        if issubclass(origin, Mapping):
+            if not isinstance(found, dict):
+                _wrong("an object", found, where)
+            return {
+                _made(inner[0], key, where): self.decoded(inner[1], each, _at(where, key))
+                for key, each in found.items()
+            }
+        if not isinstance(found, list):
+            _wrong("a list", found, where)
+        if inner[1:] == (...,) and inner[0] in SCALARS and all(type(each) is inner[0] for each in found):
+            return tuple(found)
+        if not issubclass(origin, tuple) or inner[1:] == (...,):
+            made = [self.decoded(inner[0], each, f"{where}[{index}]") for index, each in enumerate(found)]
+            return tuple(made) if origin in (tuple, Sequence) or issubclass(origin, tuple) else origin(made)
+        if len(found) != len(inner):
+            _wrong(f"a list of {len(inner)}", found, where)
+        pairs = zip(inner, found, strict=True)
+        return tuple(self.decoded(each, item, f"{where}[{index}]") for index, (each, item) in enumerate(pairs))
 
-def _scalar(wanted: type, found: object, where: str) -> object:
-    if wanted is float and type(found) is int:
-        return _made(float, found, where)
-    if wanted is Path and isinstance(found, str):
-        return Path(found)
-    if type(found) is not wanted:
-        names = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
-        _wrong(names.get(wanted, wanted.__name__), found, where)
-    return found
-
-
-def _collection(origin: Any, inner: tuple[Any, ...], found: object, where: str) -> object:
-    if issubclass(origin, Mapping):
+    def instance(self, wanted: type, found: object, where: str) -> object:
         if not isinstance(found, dict):
             _wrong("an object", found, where)
-        return {_made(inner[0], key, where): _decoded(inner[1], each, _at(where, key)) for key, each in found.items()}
-    if not isinstance(found, list):
-        _wrong("a list", found, where)
-    if inner[1:] == (...,) and inner[0] in SCALARS and all(type(each) is inner[0] for each in found):
-        return tuple(found)
-    if not issubclass(origin, tuple) or inner[1:] == (...,):
-        made = [_decoded(inner[0], each, f"{where}[{index}]") for index, each in enumerate(found)]
-        return tuple(made) if origin in (tuple, Sequence) or issubclass(origin, tuple) else origin(made)
-    if len(found) != len(inner):
-        _wrong(f"a list of {len(inner)}", found, where)
-    return tuple(_decoded(each, item, f"{where}[{i}]") for i, (each, item) in enumerate(zip(inner, found, strict=True)))
+        known, hints = json_fields(wanted), type_hints(wanted)
+        content = {name: each for name, each in found.items() if name not in json_properties(wanted)}
+        optional = {name for name, each in known.items() if self.document and _has_default(each)}
+        if odd := sorted((content.keys() ^ known.keys()) - (optional - content.keys())):
+            raise Malformed(f"{where + ': ' if where else ''}keys missing or unknown: {', '.join(odd)}")
+        made = {
+            known[name].name: self.decoded(hints[known[name].name], each, _at(where, name))
+            for name, each in content.items()
+        }
+        if hidden := getattr(wanted, "hidden", None):
+            made |= cast("dict[str, object]", _made(hidden, self.properties(wanted, found, where), where))
+        return _made(lambda options: wanted(**options), made, where)
+
+    def properties(self, wanted: type, found: Mapping[str, object], where: str) -> dict[str, object]:
+        """The properties of a class that `found` has, by JSON's name."""
+        return {
+            name: self.decoded(property_type(wanted, each), found[name], _at(where, name))
+            for name, each in json_properties(wanted).items()
+            if name in found
+        }
+
+    def one_of(self, choices: Sequence[Any], found: object, where: str) -> object:
+        """The first of the types that takes the value; the fault is that of the only one that could have been meant."""
+        if found is None and type(None) in choices:
+            return None
+        faults = []
+        for each in choices:
+            try:
+                return self.decoded(each, found, where)
+            except Malformed as error:
+                if each is not type(None):
+                    faults.append(error)
+        raise faults[0] if len(faults) == 1 else Malformed(" or ".join(dict.fromkeys(map(str, faults))))
 
 
-def _object(wanted: type, found: object, where: str) -> object:
-    if not isinstance(found, dict):
-        _wrong("an object", found, where)
-    known, hints = json_fields(wanted), type_hints(wanted)
-    content = {name: each for name, each in found.items() if name not in json_properties(wanted)}
-    if odd := sorted(content.keys() ^ known.keys()):
-        raise Malformed(f"{where + ': ' if where else ''}keys missing or unknown: {', '.join(odd)}")
-    made = {
-        known[name].name: _decoded(hints[known[name].name], each, _at(where, name)) for name, each in content.items()
-    }
-    return _made(lambda options: wanted(**options), made, where)
-
-
-def _one_of(choices: Sequence[Any], found: object, where: str) -> object:
-    """The first of the types that takes the value; the fault is that of the only one that could have been meant."""
-    faults = []
-    for each in choices:
-        try:
-            return _decoded(each, found, where)
-        except Malformed as error:
-            if each is not type(None):
-                faults.append(error)
-    raise faults[0] if len(faults) == 1 else Malformed(" or ".join(dict.fromkeys(map(str, faults))))
+def _has_default(field: Field[Any]) -> bool:
+    return field.default is not MISSING or field.default_factory is not MISSING
 
 
 def _made(make: Callable[[Any], object], found: object, where: str) -> object:

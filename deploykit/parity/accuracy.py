@@ -9,9 +9,10 @@ McNemar test, two-sided.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +73,11 @@ class Share:
     JSON_PROPERTIES = shown("value", ci95="interval")
 
     hits: int
-    n: int = field(metadata=NOT_IN_JSON)
+    n: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.hits <= self.n or not self.n:
+            raise ValueError(f"{self.hits} of {self.n} is no share")
 
     @property
     def value(self) -> float:
@@ -94,10 +99,14 @@ class Flips:
 
     JSON_PROPERTIES = shown("p", drop_points="drop", ci95_points="interval", changed="most_common_swaps")
 
-    n: int = field(metadata=NOT_IN_JSON)
+    n: int
     lost: int
     gained: int
     swaps: Counter[tuple[int, int]] = field(metadata=NOT_IN_JSON)
+
+    def __post_init__(self) -> None:
+        if min(self.lost, self.gained) < 0 or self.lost + self.gained > self.n or not self.n:
+            raise ValueError(f"{self.lost} lost and {self.gained} gained of {self.n} is impossible")
 
     @classmethod
     def between(cls, first: Predictions, second: Predictions) -> "Flips":
@@ -108,6 +117,11 @@ class Flips:
         changed = first.classes != second.classes
         pairs = zip(first.classes[changed].tolist(), second.classes[changed].tolist(), strict=True)
         return cls(len(first), lost, gained, Counter(pairs))
+
+    @classmethod
+    def hidden(cls, properties: Mapping[str, Any]) -> dict[str, object]:
+        """What JSON does not have, of the properties that it has."""
+        return {"swaps": Counter({(before, after): count for before, after, count in properties["changed"]})}
 
     @property
     def drop(self) -> float:

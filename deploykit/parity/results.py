@@ -102,6 +102,13 @@ class ParityResult:
             outputs=self.outputs,
         )
 
+    @classmethod
+    def from_json(cls, found: ParityDocument) -> ParityResult:
+        """Raises ValueError for a document without an output."""
+        if not found.outputs:
+            raise ValueError("no output was compared")
+        return cls(found.outputs, found.images, found.reference, found.weights)
+
 
 @dataclass(frozen=True, slots=True)
 class Undecided:

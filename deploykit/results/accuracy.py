@@ -96,6 +96,14 @@ class AccuracyRow:
             against_first=self.flips,
         )
 
+    @classmethod
+    def from_json(cls, line: AccuracyLine) -> AccuracyRow:
+        """The row that such a line was written of."""
+        names = ("model", "weights", "backend", "flavour", "precision", "state", "reason", "note", "typed_digest")
+        gate = None if isinstance(line.gate, Nothing) else line.gate
+        row = Row(**{name: getattr(line, name) for name in names}, batch=line.batch, parity=gate)
+        return cls(row, line.top1, line.top5, line.against_first)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracyReport(Document):

@@ -62,13 +62,11 @@ class Kernel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Inspection(Document):
-    """`layers` has the kernels in the order of execution; `diff` compares with the plan called `beside`.
+class InspectionDocument(Document):
+    """What `inspect` says of a plan, as JSON has it.
 
-    `plan` is what all of it is said of; JSON leaves it out.
+    `layers` has the kernels in the order of execution; `diff` compares with the plan called `beside`.
     """
-
-    plan: EnginePlan = field(metadata=NOT_IN_JSON, repr=False)
 
     title: str
     weights: str | None
@@ -89,6 +87,13 @@ class Inspection(Document):
     diagnoses: tuple[Diagnosis, ...]
     beside: str | None
     diff: PlanDiff | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection(InspectionDocument):
+    """The same beside the `plan` that all of it is said of; JSON leaves that out."""
+
+    plan: EnginePlan = field(metadata=NOT_IN_JSON, repr=False)
 
 
 def kernel_groups(plan: EnginePlan) -> Iterator[KernelGroup]:

@@ -10,9 +10,9 @@ A row is never dropped and never stands for another; figures it does not have ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from deploykit.bench import Latency, PerBatch, Ratio, TimedBlock
 from deploykit.codec import NOT_IN_JSON, shown
@@ -89,6 +89,22 @@ class Row:
         if self.state != "measured" and not self.reason:
             raise ValueError(f"a row that is {self.state} says why")
 
+    @classmethod
+    def hidden(cls, properties: Mapping[str, Any]) -> dict[str, object]:
+        """Plan, parity and samples, of the properties that JSON has. Raises ValueError where they do not add up."""
+        plan, parity = properties.get("plan", Nothing()), properties.get("parity", Nothing())
+        samples, blocks = properties.get("samples_ns", ()), properties.get("blocks", ())
+        timed = sum(block.runs for block in blocks)
+        if timed > len(samples) or any(block.runs < 1 for block in blocks):
+            raise ValueError(f"{len(samples)} samples cannot be {len(blocks)} blocks of {timed} runs")
+        steps = len(samples) - timed
+        return {
+            "plan": None if isinstance(plan, Nothing) else plan,
+            "parity": None if isinstance(parity, Nothing) else parity,
+            "blocks": _blocks(blocks, samples[steps:], properties.get("device_samples_ns", ())),
+            "steps_ns": samples[:steps],
+        }
+
     @property
     def plan_or_nothing(self) -> PlanSummary | Nothing:
         """The plan as JSON has it."""
@@ -113,6 +129,20 @@ class Row:
     def device_samples_ns(self) -> tuple[int, ...]:
         """The device's own times of the same runs."""
         return tuple(sample for block in self.blocks for sample in block.device_ns)
+
+
+def _blocks(
+    blocks: Iterable[BlockRuns], samples: Sequence[int], device_samples: Sequence[int]
+) -> tuple[TimedBlock, ...]:
+    """Samples of consecutive blocks, those of the device's clock too where there are any."""
+    if len(device_samples) not in (0, len(samples)):
+        raise ValueError(f"{len(device_samples)} samples of the device's clock for {len(samples)} runs")
+    found, start = [], 0
+    for block in blocks:
+        part = slice(start, start + block.runs)
+        found.append(TimedBlock(block.round, tuple(samples[part]), tuple(device_samples[part])))
+        start += block.runs
+    return tuple(found)
 
 
 def remarks(said: Iterable[tuple[Row, Sequence[str]]]) -> dict[str, list[str]]:

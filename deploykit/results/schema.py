@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from deploykit.codec import json_fields, json_properties, type_hints
+from deploykit.codec import json_fields, json_properties, property_type, type_hints, written_as
 from deploykit.results.accuracy import AccuracyReport
 from deploykit.results.build import BuildResult, ExportResult, UndecidedResult
 from deploykit.results.calibration import CalibrationResult, ShardResult
@@ -87,7 +87,7 @@ def _list(inner: tuple[Any, ...], definitions: dict[str, Any]) -> dict[str, Any]
 
 def _named(kind: type, definitions: dict[str, Any]) -> dict[str, Any]:
     if hasattr(kind, "__json__"):
-        return _of(inspect.get_annotations(kind.__json__, eval_str=True)["return"], definitions)
+        return _of(written_as(kind), definitions)
     if issubclass(kind, Enum):
         return {"enum": [member.value for member in kind]}
     if issubclass(kind, tuple):  # a NamedTuple
@@ -104,8 +104,7 @@ def _object(kind: type, definitions: dict[str, Any]) -> dict[str, Any]:
     hints = type_hints(kind)
     found = {name: _of(hints[each.name], definitions) for name, each in json_fields(kind).items()}
     for name, each in json_properties(kind).items():
-        getter = getattr(kind, each).fget
-        found[name] = _of(inspect.get_annotations(getter, eval_str=True)["return"], definitions)
+        found[name] = _of(property_type(kind, each), definitions)
     described = {"description": inspect.cleandoc(kind.__doc__)} if kind.__doc__ else {}
     return {**described, "type": "object", "properties": found, "required": list(found), "additionalProperties": False}
 

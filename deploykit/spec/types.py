@@ -96,3 +96,8 @@ class Target:
 
     def __json__(self) -> str:
         return str(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Target":
+        """Raises UsageError."""
+        return cls.parse(text)
