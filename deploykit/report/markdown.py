@@ -16,7 +16,6 @@ LONGEST = 60_000  # characters; GitHub takes 65,536
 LONGEST_QUOTE = 300
 HEADINGS = ("row", "figure", "BASE", "NEW", "change", "verdict", "why")
 RULE = "|---|---|---:|---:|---|---|---|"
-UNFOLDED = 4  # parts: mark, heading, sides, table
 MARK = "<!-- deploykit compare -->"
 CUT = "\n\nThe rest is left out: it does not fit a comment."
 
@@ -32,7 +31,7 @@ def markdown(report: GateReport) -> str:
         parts.append(_folded("What differs between BASE and NEW", "\n".join(_differences(report))))
     if quiet:
         parts.append(_folded(f"{len(quiet)} figures are equal", "\n\n".join((*equal_lines(quiet), _table(quiet)))))
-    return _bounded(parts) + "\n"
+    return _bounded(parts, unfolded=4 if loud else 3) + "\n"
 
 
 def code(text: str) -> str:
@@ -78,10 +77,10 @@ def _folded(title: str, text: str) -> str:
     return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
 
 
-def _bounded(parts: Sequence[str]) -> str:
+def _bounded(parts: Sequence[str], *, unfolded: int) -> str:
     """Without the folded parts, where it is too long, then without the last lines of the table."""
     kept = list(parts)
-    while len(text := "\n\n".join(kept)) > LONGEST and len(kept) > UNFOLDED:
+    while len(text := "\n\n".join(kept)) > LONGEST and len(kept) > unfolded:
         kept.pop()
     if len(text) > LONGEST:
         text = text[:LONGEST].rpartition("\n")[0]
