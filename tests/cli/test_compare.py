@@ -35,10 +35,10 @@ def test_equal_results_exit_with_0_and_a_regression_with_3(run, files):
     base, new = files(BASE, NEW)
     done = run("compare", base, base, "--fail-on", "p50>3%,kernels>0,sqnr<-1dB")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "The gate holds: 5 hold." in done.stdout
+    assert "The gate holds: 4 hold." in done.stdout
     done = run("compare", base, new, "--fail-on", "p50>3%,kernels>0,sqnr<-1dB")
     assert done.returncode == GATE
-    assert "The gate fails: 3 fail, 2 hold." in done.stdout
+    assert "The gate fails: 3 fail, 1 hold." in done.stdout
     assert run("compare", base, new).returncode == 0
 
 
@@ -142,8 +142,7 @@ def test_a_folder_without_the_right_to_write_is_one_line(run, files, tmp_path):
     [
         ["inspect", "lenet5", "--precision", "int8", "--target", "l4", "--diff", "fp16"],
         ["build", "lenet5", "--precision", "int8", "--target", "sm_89"],
-        ["verify", "lenet5", "--backends", "torch,ort,trt-rtx", "--precision", "fp32,int8"],
-        ["bench", "lenet5", "--backends", "ort", "--max-seconds", "2"],
+        ["bench", "lenet5", "--backends", "ort,trt-rtx", "--max-seconds", "2"],
     ],
     ids=lambda arguments: arguments[0],
 )
@@ -182,5 +181,5 @@ def test_unlike_libraries_are_unlike_environments():
 
 @pytest.mark.parametrize("given", [None, 5, MACHINE])
 def test_what_is_no_result_is_refused_in_python(given):
-    with pytest.raises(dk.UsageError, match="base is a .*, not a result"):
+    with pytest.raises(dk.UsageError, match=r"base is a .*, not a result"):
         dk.compare(given, BASE)

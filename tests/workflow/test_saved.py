@@ -94,12 +94,12 @@ def test_the_newest_two_of_one_kind(tmp_path):
     start = "net-bench-20260106T000000Z-aaaaaaaa"
     assert [path.name for path in latest(tmp_path, 1)] == [f"{start}-2.json", f"{start}-10.json"]
     assert latest(tmp_path, 3)[0].name == "net-bench-20260101T000000Z-aaaaaaaa.json"
-    with pytest.raises(UsageError, match="--last 4 requires 5 results; .* has 4 of net-bench on machine aaaaaaaa"):
+    with pytest.raises(UsageError, match=r"--last 4 requires 5 results; .* has 4 of net-bench on machine aaaaaaaa"):
         latest(tmp_path, 4)
 
 
 def test_an_empty_folder_and_none_are_one_line(tmp_path):
     with pytest.raises(UsageError, match="has no saved result; save some with bench --save"):
         latest(tmp_path, 1)
-    with pytest.raises(UsageError, match="cannot read the folder .*gone: No such file"):
+    with pytest.raises(UsageError, match=r"cannot read the folder .*gone: No such file"):
         latest(tmp_path / "gone", 1)
