@@ -13,6 +13,19 @@ from one_line import complaint
 import deploykit as dk
 from deploykit.results.saved import read_results
 
+BLOCKED = """
+import sys
+
+NEEDED = {"click", "filelock", "numpy", "rich", "deploykit", "markdown_it", "mdurl", "pygments"}
+
+class Others:
+    def find_spec(self, name, path=None, target=None):
+        first = name.partition(".")[0]
+        if first not in NEEDED and first not in sys.stdlib_module_names and not first.startswith("_"):
+            raise ModuleNotFoundError(f"{name} is not one of the four", name=name)
+
+sys.meta_path.insert(0, Others())
+"""
 USAGE, GATE, UNTRUSTED = 2, 3, 5
 BASE = table(row("torch", ms=40, parity=parity(96)), row("trt", state="built", plan=plan(58), parity=parity(40)))
 NEW = table(row("torch", ms=44, parity=parity(96)), row("trt", state="built", plan=plan(60), parity=parity(38)))
@@ -171,6 +184,14 @@ def test_a_folder_that_cannot_be_saved_into_is_said_before_anything_is_timed(run
     done = run("bench", "lenet5", "--save", tmp_path / "file" / "r")
     assert done.returncode == USAGE
     assert "is not a folder" in complaint(done)
+
+
+def test_four_small_packages_are_enough(run_process, files, tmp_path):
+    """So that a job which only comments installs no framework (docs/how-to/gate-in-ci.md)."""
+    (tmp_path / "sitecustomize.py").write_text(BLOCKED)
+    done = run_process("compare", *files(BASE, NEW), "--markdown", tmp_path / "x.md", path=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "No limit was given" in done.stdout
 
 
 def test_unlike_libraries_are_unlike_environments():

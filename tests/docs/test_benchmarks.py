@@ -6,6 +6,9 @@ import sys
 import pytest
 from site_pages import ROOT
 
+from deploykit.host import installed_version
+
+RTX = installed_version("tensorrt-rtx")
 BENCHMARKS = {
     "calibration.py": ("--network", "lenet5", "--images", "4", "--repeats", "1"),
     "costs.py": ("--model", "mobilenet", "--repeats", "1"),
@@ -14,6 +17,7 @@ BENCHMARKS = {
     "own_networks.py": ("--networks", "detector", "--skip-reading"),
     "parity_limits.py": ("--networks", "test_convnet"),
     "plans.py": ("--networks", "lenet5"),
+    "rtx_releases.py": ("--base", str(RTX), "--new", str(RTX), "--networks", "lenet5"),
     "zoo.py": ("--networks", "lenet5"),
 }
 
