@@ -52,10 +52,10 @@ def plan(kernels: int = 58, *, moved: int = 500_000_000, engine: int = 50_000_00
         activation_bytes=1_000_000,
         scratch_bytes=None,
         weighted_nodes=0,
-        weighted_accounted=0,
+        weighted_matched=0,
         weighted_reads={},
         other_precision={},
-        unaccounted=(),
+        unmatched=(),
     )
 
 

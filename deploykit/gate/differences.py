@@ -13,8 +13,8 @@ from deploykit.results.gate import Difference
 from deploykit.results.saved import Results
 
 TIMED_CONDITIONS = ("inputs", "copies", "batch")  # others may change without any effect on times
-CONDITIONS = ("weights", "weights_digest", "preprocessing", "int8", "calibration", "fusions", "data", "images_digest")
-PLAN_FACTS = ("weights", "weights_digest", "targets", "target", "tf32")
+CONDITIONS = ("weights", "weights_digest", "preprocessing", "calibration", "fusions", "data", "images_digest")
+PLAN_FACTS = ("weights", "weights_digest", "targets", "tf32")
 DIGITS = 12  # of a digest
 ABSENT = "none"
 

@@ -107,7 +107,7 @@ class ParityResult:
         """Raises ValueError for a document without an output."""
         if not found.outputs:
             raise ValueError("no output was compared")
-        return cls(found.outputs, found.images, found.reference, found.weights)
+        return cls(found.outputs, found.images, found.reference, found.weights_kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,8 +78,8 @@ def no_outputs(content):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda content: content.update(schema_version=2), "has schema_version 2, not 1; print it again"),
-        (lambda content: content.update(schema_version=True), "has schema_version True, not 1"),
+        (lambda content: content.update(schema_version=1), "has schema_version 1, not 2; print it again"),
+        (lambda content: content.update(schema_version=True), "has schema_version True, not 2"),
         (lambda content: content.pop("schema_version"), "is not of bench, verify, evaluate, inspect, build"),
         (lambda content: content.pop("rows"), "is not of bench"),
         (lambda content: content.update(more=1), "keys missing or unknown: more"),

@@ -94,8 +94,8 @@ def test_the_newest_two_of_a_folder(run, tmp_path):
     ("text", "code", "said"),
     [
         (NEW.to_json()[:900], UNTRUSTED, "is not JSON"),
-        (NEW.to_json().replace('"schema_version": 1', '"schema_version": 7'), UNTRUSTED, "has schema_version 7, not 1"),
-        ('{"schema_version": 1, "models": []}', UNTRUSTED, "is not of bench, verify, evaluate, inspect, build"),
+        (NEW.to_json().replace('"schema_version": 2', '"schema_version": 7'), UNTRUSTED, "has schema_version 7, not 2"),
+        ('{"schema_version": 2, "models": []}', UNTRUSTED, "is not of bench, verify, evaluate, inspect, build"),
         (NEW.to_json().replace('"batch": 1', '"batch": NaN'), UNTRUSTED, "NaN is not a number"),
         (NEW.to_json().replace('"net"', '"other"'), USAGE, "BASE is of net, NEW is of other"),
         (accuracy([True]).to_json(), USAGE, "BASE is of bench, NEW is of evaluate"),
