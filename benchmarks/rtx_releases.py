@@ -8,14 +8,16 @@ that find it there first; everything else, the typed graphs too, is the same. Th
 
 import argparse
 import os
+import re
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sources import footer
+from sources import PAGES, digest, footer
 
 import deploykit as dk
 from deploykit.host import installed_version
@@ -33,36 +35,59 @@ LIMITS = "kernels>0,mb>0%,engine_mb>1%"
 FAILURE = "failure"
 TEXT = """# TensorRT-RTX {base} and {new}
 
-Printed by `{command}`: target {target}, batch {batch} (profile 1:{batch}:{batch}), weights random, INT8 calibrated on
-{images} demo images. {graphs}
+Printed by `{command}`: target {target}, batch {batch}
+(profile 1:{batch}:{batch}), weights random, INT8 calibrated on {images} demo images. {graphs}
 
 Both releases are compilers of PyPI's `tensorrt-rtx`, run ahead of time without a GPU. Kernels and traffic (megabytes
 that the kernels read and write for one batch) are those of the compiled plan; they are no time. A pair "fails" where
 the newer release has more kernels, moves more bytes, or makes an engine larger by over 1 %:
-`deploykit compare BASE.json NEW.json --fail-on '{limits}'` on what `deploykit build --json` prints. "Parts that differ"
-counts the smallest parts of the network that both releases cut along the same borders (`deploykit inspect --diff`), and
-in which the kernels, their types or their bytes are not the same.
+`deploykit compare BASE.json NEW.json --fail-on '{limits}'` on what `deploykit build --json` prints.
+"Parts that differ" counts the smallest parts of the network that both releases cut along the same borders
+(`deploykit inspect --diff`), and in which the kernels, their types or their bytes are not the same.
 
 {summary}
 
 {table}
 
+## What could not be built
+
+{failures}
+
 ## Kernels by kind
 
-All networks together; only kinds whose number changed.
+All pairs that both built together; only kinds whose number changed.
 
 {kinds}"""
 
 
 @dataclass(frozen=True, slots=True)
+class Side:
+    """What one release made of a typed graph: a plan, or why there is none."""
+
+    plan: EnginePlan | None
+    failure: str
+
+    @property
+    def cells(self) -> tuple[str, str, str]:
+        """Kernels, traffic and engine size."""
+        if self.plan is None:
+            return "failed", "", ""
+        return str(len(self.plan.kernels)), f"{self.plan.bytes_moved / 1e6:.1f}", f"{self.plan.engine_bytes / 1e6:.1f}"
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
-    """One network at one precision under both releases; a failure in place of what could not be built."""
+    """One network at one precision under both releases; `report` and `plans` where both built it."""
 
     name: str
     precision: str
-    failures: tuple[str, str]
+    sides: tuple[Side, Side]
     report: GateReport | None
     plans: PlanDiff | None
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} {self.precision}"
 
     @property
     def checks(self) -> dict[str, Check]:
@@ -85,8 +110,9 @@ def main() -> None:
     for release in (options.base, options.new):
         install(release, options.folder.absolute() / release / "site")
     for name in names:
-        for release in (options.base, options.new):
-            built_by(release, name, options.folder.absolute())
+        with tempfile.TemporaryDirectory() as store:  # one for both, so that the typed graphs are the same
+            for release in (options.base, options.new):
+                built_by(release, name, options.folder.absolute(), store)
         pairs += [pair(name, precision, options.folder, options.base, options.new) for precision in PRECISIONS]
         print(*map(line, pairs[-len(PRECISIONS) :]), sep="\n", flush=True)
     chosen = f" --networks {options.networks}" if options.networks != NETWORKS else ""
@@ -105,12 +131,16 @@ def install(release: str, site: Path) -> None:
         subprocess.run(pip, check=True)
 
 
-def built_by(release: str, name: str, folder: Path) -> None:
+def built_by(release: str, name: str, folder: Path, store: str) -> None:
     """Build one network in a process of its own, so that a compiler that crashes ends nothing else."""
-    place = folder / release / "engines"
+    place = engines(folder, release)
+    if all(
+        any((place / f"{name}-{precision}.{end}").exists() for end in ("json", FAILURE)) for precision in PRECISIONS
+    ):
+        return
     place.mkdir(parents=True, exist_ok=True)
     paths = [str(folder / release / "site"), str(Path(dk.__file__).parents[1])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "DEPLOYKIT_STORE": str(folder / "store")}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "DEPLOYKIT_STORE": store}
     command = [sys.executable, __file__, "--build", name, "--folder", str(place)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     for precision in PRECISIONS:
@@ -136,14 +166,24 @@ def build(name: str, place: Path) -> None:
 
 
 def pair(name: str, precision: str, folder: Path, base: str, new: str) -> Pair:
-    paths = [folder / release / "engines" / f"{name}-{precision}.json" for release in (base, new)]
-    failures = [path.with_suffix(f".{FAILURE}") for path in paths]
-    said = tuple(path.read_text() if path.exists() else "" for path in failures)
-    if any(said):
-        return Pair(name, precision, (said[0], said[1]), None, None)
-    plans = [EnginePlan.from_json(path.with_suffix(".plan").read_text()) for path in paths]
+    paths = [engines(folder, release) / f"{name}-{precision}.json" for release in (base, new)]
+    before, after = (side(path) for path in paths)
+    if before.plan is None or after.plan is None:
+        return Pair(name, precision, (before, after), None, None)
     report = dk.compare(*paths, fail_on=LIMITS)
-    return Pair(name, precision, ("", ""), report, diff(*plans))
+    return Pair(name, precision, (before, after), report, diff(before.plan, after.plan))
+
+
+def engines(folder: Path, release: str) -> Path:
+    """What was built by today's code: a run that was interrupted goes on, and takes nothing over from other code."""
+    return folder / release / digest(PAGES["rtx-releases.md"])
+
+
+def side(path: Path) -> Side:
+    failure = path.with_suffix(f".{FAILURE}")
+    if failure.exists():
+        return Side(None, failure.read_text())
+    return Side(EnginePlan.from_json(path.with_suffix(".plan").read_text()), "")
 
 
 def page(pairs: Sequence[Pair], base: str, new: str, command: str) -> str:
@@ -158,6 +198,7 @@ def page(pairs: Sequence[Pair], base: str, new: str, command: str) -> str:
         graphs=graphs(pairs),
         summary="\n".join(summary(pairs, base, new)),
         table="\n".join(table(pairs, base, new)),
+        failures="\n".join(failures(pairs, (base, new))),
         kinds="\n".join(kinds(pairs, base, new)),
     )
 
@@ -172,16 +213,30 @@ def graphs(pairs: Sequence[Pair]) -> str:
 
 def summary(pairs: Sequence[Pair], base: str, new: str) -> Iterator[str]:
     built = [each for each in pairs if each.report]
-    for side, release in enumerate((base, new)):
-        failed = [f"{each.name} {each.precision} ({each.failures[side]})" for each in pairs if each.failures[side]]
-        yield f"- {release} built {len(pairs) - len(failed)} of {len(pairs)}. Failed: {', '.join(failed) or 'none'}."
-    for figure, word in (("kernels", "kernels"), ("mb", "traffic"), ("engine_mb", "engine size")):
+    for number, release in enumerate((base, new)):
+        failed = sum(each.sides[number].plan is None for each in pairs)
+        yield f"- {release} built {len(pairs) - failed} of {len(pairs)}."
+    for figure, word in (("kernels", "Kernels"), ("mb", "Traffic"), ("engine_mb", "Engine size")):
         changes = [each.checks[figure].change or 0 for each in built]
         less, more = sum(change < 0 for change in changes), sum(change > 0 for change in changes)
         equal = len(changes) - less - more
-        yield f"- {word}: less in {less}, equal in {equal}, more in {more} of {len(changes)} pairs."
+        yield f"- {word}: less in {less}, equal in {equal}, more in {more} of the {len(changes)} pairs that both built."
     failed = sum(each.report.verdict == "fails" for each in built if each.report)
-    yield f"- The gate would fail for {failed} of {len(built)} pairs."
+    yield f"- The gate fails for {failed} of these {len(built)}."
+
+
+def failures(pairs: Sequence[Pair], releases: tuple[str, str]) -> Iterator[str]:
+    """What each release could not build, those that failed for one reason together."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for each in pairs:
+        for release, made in zip(releases, each.sides, strict=True):
+            if made.failure:
+                why = re.sub(r" graph [0-9a-f]{12}", " graph", made.failure)
+                found.setdefault((release, why), []).append(each.label)
+    for (release, why), labels in found.items():
+        yield f"- {release}, {', '.join(labels)}: `{why.replace('`', chr(39))}`"
+    if not found:
+        yield "None."
 
 
 def table(pairs: Sequence[Pair], base: str, new: str) -> Iterator[str]:
@@ -194,20 +249,15 @@ def table(pairs: Sequence[Pair], base: str, new: str) -> Iterator[str]:
 
 
 def line(each: Pair) -> str:
-    if each.report is None or each.plans is None:
-        said = next(filter(None, each.failures))
-        return f"| {each.name} | {each.precision} | {' | ' * 7}{said.replace('|', '/')} | |"
-    found, plans = each.checks, each.plans
-    parts = len(plans.changed) + plans.same
-    alone = len(plans.only_a) + len(plans.only_b)
-    cells = [
-        *(f"{value:.0f}" for value in (found["kernels"].base, found["kernels"].new)),
-        *(f"{value:.1f}" for value in (found["mb"].base, found["mb"].new)),
-        f"{found['mb'].change:+.1f} %",
-        *(f"{value:.1f}" for value in (found["engine_mb"].base, found["engine_mb"].new)),
-        f"{len(plans.changed)} of {parts}" + (f", {alone} alone" if alone else ""),
-        each.report.verdict,
-    ]
+    before, after = (made.cells for made in each.sides)
+    change = parts = verdict = ""
+    if each.report and each.plans:
+        change = f"{each.checks['mb'].change:+.1f} %"
+        alone = len(each.plans.only_a) + len(each.plans.only_b)
+        parts = f"{len(each.plans.changed)} of {len(each.plans.changed) + each.plans.same}"
+        parts += f", {alone} in one only" if alone else ""
+        verdict = each.report.verdict
+    cells = (before[0], after[0], before[1], after[1], change, before[2], after[2], parts, verdict)
     return f"| {each.name} | {each.precision} | {' | '.join(cells)} |"
 
 
@@ -222,6 +272,8 @@ def kinds(pairs: Sequence[Pair], base: str, new: str) -> Iterator[str]:
     for key in sorted(before | after):
         if before[key] != after[key]:
             yield f"| {' | '.join(key)} | {before[key]} | {after[key]} |"
+    if before == after:
+        yield "| | | none changed | | |"
 
 
 if __name__ == "__main__":
