@@ -47,9 +47,9 @@ def compare_results(
     Raises:
         UsageError: The results are of other commands or of other networks, or BASE has no figure that a limit is for.
     """
-    before, after = side_of(base, sources[0]), side_of(new, sources[1])
-    _require_alike(before, after)
     rows_before, rows_after = entries(base), entries(new)
+    before, after = _side(base, sources[0], rows_before), _side(new, sources[1], rows_after)
+    _require_alike(before, after)
     _require_figures(terms, rows_before, rows_after)
     found = tuple(differences(base, new))
     unlike = () if across_environments else tuple(each for each in found if each.of_times)
@@ -65,9 +65,8 @@ def compare_results(
     )
 
 
-def side_of(results: Results, source: str) -> Side:
-    """The result in three facts."""
-    return Side(source, kind_of(results), tuple(dict.fromkeys(entry.key.model for entry in entries(results))))
+def _side(results: Results, source: str, rows: Sequence[Entry]) -> Side:
+    return Side(source, kind_of(results), tuple(dict.fromkeys(entry.key.model for entry in rows)))
 
 
 def _require_alike(base: Side, new: Side) -> None:

@@ -16,6 +16,7 @@ from deploykit.results.build import BuildResult
 from deploykit.results.comparison import Report
 from deploykit.results.row import Row, State
 from deploykit.results.saved import Results
+from deploykit.spec import BatchRange
 
 MEGABYTE = 1e6
 TOO_FEW = "too few rounds for an interval"
@@ -102,8 +103,7 @@ def _of_accuracy(line: AccuracyRow) -> Entry:
 
 
 def _of_build(built: BuildResult) -> Entry:
-    batch = built.plan.batch if built.plan else int(built.batch.split(":")[-2] if ":" in built.batch else built.batch)
-    key = Key(built.model, built.backend, built.precision, batch, None)
+    key = Key(built.model, built.backend, built.precision, BatchRange.parse(built.batch).optimum, None)
     return Entry(key, "built", built.reason or "", built.typed_digest, dict(_plan(built.plan)))
 
 

@@ -97,7 +97,9 @@ def _timed(base: Measured, new: Measured, value: float, unit: str) -> Change:
 
 def _flips(base: Measured, new: Measured) -> Flips | None:
     """Which of the same images are right on one side only; None where the two results do not say."""
-    if base.right is None or new.right is None or base.share is None or len(base.right) != len(new.right):
+    if base.right is None or new.right is None or base.share is None or new.share is None:
+        return None
+    if base.share.n != new.share.n:
         return None
     before, after = int(base.right or "0", 16), int(new.right or "0", 16)
     return Flips(base.share.n, (before & ~after).bit_count(), (after & ~before).bit_count(), Counter())

@@ -97,6 +97,8 @@ class Row:
         timed = sum(block.runs for block in blocks)
         if timed > len(samples) or any(block.runs < 1 for block in blocks):
             raise ValueError(f"{len(samples)} samples cannot be {len(blocks)} blocks of {timed} runs")
+        if min(samples, default=0) < 0:
+            raise ValueError("a sample is below 0")
         steps = len(samples) - timed
         return {
             "plan": None if isinstance(plan, Nothing) else plan,

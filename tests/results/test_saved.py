@@ -71,6 +71,10 @@ def cut_blocks(content):
     content["rows"][0]["blocks"][0]["runs"] += 5
 
 
+def negative(content):
+    content["rows"][0]["samples_ns"][3] = -5
+
+
 def no_outputs(content):
     content["rows"][0]["parity"]["outputs"] = []
 
@@ -89,6 +93,7 @@ def no_outputs(content):
         (lambda content: content["rows"][0].update(state="built"), "a row that is built carries no latency"),
         (lambda content: content["rows"][0].update(plan={"kernels": 5}), "rows[0].plan"),
         (cut_blocks, "samples cannot be 12 blocks"),
+        (negative, "a sample is below 0"),
         (no_outputs, "no output was compared"),
     ],
 )
