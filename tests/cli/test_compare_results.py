@@ -6,6 +6,7 @@ import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from made_up_results import MACHINE, accuracy, parity, plan, row, table
 from one_line import complaint
@@ -204,3 +205,20 @@ def test_unlike_libraries_are_unlike_environments():
 def test_what_is_no_result_is_refused_in_python(given):
     with pytest.raises(dk.UsageError, match=r"base is a .*, not a result"):
         dk.compare(given, BASE)
+
+
+def test_evaluate_says_which_images_were_right(run, tmp_path):
+    random = np.random.default_rng(3)
+    pixels, labels = random.integers(0, 256, (24, 12, 12), dtype=np.uint8), np.arange(24) % 10
+    found = []
+    for name, order in (("a", slice(None)), ("again", slice(None)), ("less", slice(0, 20))):
+        np.savez(tmp_path / "x.npz", images=pixels[order], labels=labels[order])
+        done = run("evaluate", "lenet5", "--data", tmp_path / "x.npz", "--backends", "ort", "--json")
+        (tmp_path / f"{name}.json").write_text(done.stdout)
+        found.append(dk.load_results(tmp_path / f"{name}.json"))
+    first, again, less = found
+    assert int(first.rows[0].right, 16).bit_count() == first.rows[0].top1.hits
+    assert first.rows[0].right == again.rows[0].right
+    assert first.conditions.images_digest == again.conditions.images_digest
+    assert less.conditions.images_digest != first.conditions.images_digest
+    assert dk.compare(first, again, fail_on="top1<-0.3").verdict == "holds"
