@@ -28,6 +28,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "plans.md": (*GRAPHS, *PLANS, "benchmarks/plans.py", "benchmarks/zoo_table.py"),
     "int8.md": ("deploykit/graph", "deploykit/precision", "benchmarks/fashion.py", "benchmarks/int8.py"),
     "int8-zoo.md": (*GRAPHS, *PLANS, "benchmarks/int8_zoo.py", "benchmarks/zoo_table.py"),
+    "rtx-releases.md": (*GRAPHS, *PLANS, "benchmarks/rtx_releases.py"),
     "own-networks.md": (
         *("deploykit/graph", "deploykit/precision", "deploykit/parity", "benchmarks/own_networks.py"),
         *("benchmarks/small_networks.py", "benchmarks/text_reading.py"),

@@ -45,6 +45,9 @@ it; `DEPLOYKIT_DEBUG=1` adds the traceback.
 `evaluate` exits with 3 when a row exceeds `--max-drop` or no row could be held to it, `export` when its check fails,
 and `calibrate --sensitivity` when its limit cannot be reached.
 
+`compare` exits with 3 when a limit of `--fail-on` does not hold or a row is lost, else with 0: a change that is
+undecided, or that could not be compared, does not fail.
+
 In Python the same errors are exceptions: every class above is exported by `deploykit`, derives from
 `deploykit.DeploykitError` and carries its code as `exit_code`.
 """

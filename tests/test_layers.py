@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "parity": {"codec", "errors", "spec", "modules", "graph", "ort_session"},
     "bench": {"codec", "host", "errors", "spec", "modules", "backends", "zoo", "weights"},
     "results": {"codec", "errors", "spec", "plan", "data", "precision", "bench", "parity", "summary"},
+    "gate": {"errors", "spec", "plan", "bench", "parity", "results"},
     "report": {"codec", "precision", "spec", "data", "bench", "summary", "plan", "parity", "results"},
     "doctor": {"host", "errors", "backends", "data", "store"},
 }

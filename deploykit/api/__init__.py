@@ -11,6 +11,7 @@ goes to `progress=`, and warnings are issued as `DeploykitWarning`. Importing th
 """
 
 from deploykit.api.engines import BuiltEngine, build, open  # noqa: A004 - named as `io.open` is
+from deploykit.api.gate import compare, latest_results, load_results, save_results
 from deploykit.api.graphs import ExportedGraph, export
 from deploykit.api.models import Model, from_factory, from_module, from_name, from_onnx, zoo
 from deploykit.api.plans import doctor, inspect, list_models, summarize
@@ -49,6 +50,7 @@ from deploykit.results.calibration import CalibrationResult, ShardResult
 from deploykit.results.choices import FusionDecision, Int8LayerDecision, PrecisionChoice
 from deploykit.results.comparison import Report
 from deploykit.results.fusions import FusionReport
+from deploykit.results.gate import Check, GateReport, GateRow
 from deploykit.results.inspection import Inspection
 from deploykit.results.network import NetworkSummary
 from deploykit.results.row import Row
@@ -93,6 +95,7 @@ __all__ = [
     "Calibration",
     "CalibrationResult",
     "Card",
+    "Check",
     "CheckpointMismatch",
     "DeploykitError",
     "DeploykitWarning",
@@ -110,6 +113,8 @@ __all__ = [
     "FusionReport",
     "Fusions",
     "GateFailed",
+    "GateReport",
+    "GateRow",
     "Gpu",
     "InputRange",
     "InputShape",
@@ -152,6 +157,7 @@ __all__ = [
     "build",
     "calibrate",
     "calibrate_shard",
+    "compare",
     "doctor",
     "evaluate",
     "export",
@@ -160,9 +166,12 @@ __all__ = [
     "from_name",
     "from_onnx",
     "inspect",
+    "latest_results",
     "list_models",
+    "load_results",
     "merge_shards",
     "open",
+    "save_results",
     "sensitivity",
     "summarize",
     "verify",

@@ -25,6 +25,7 @@ COMMANDS = {
     "verify": "Compare every backend numerically with float64.",
     "evaluate": "Measure top-1 and top-5 accuracy on labeled images.",
     "bench": "Compare backends and precisions side by side: speed, parity, plan.",
+    "compare": "Compare two saved results: which figures changed, and whether that is too much.",
     "doctor": "Show what is installed, what is missing, and how to fix it.",
 }
 

@@ -2,10 +2,11 @@
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from deploykit.cli.command import Command, measurement
+from deploykit.cli.command import Command, measurement, output
 from deploykit.cli.comparison_options import ComparisonOptions, comparison_options, finish
 from deploykit.cli.given import given, refuse, require
 from deploykit.cli.idle import require_rows
@@ -15,12 +16,15 @@ from deploykit.cli.types import FILE, OneOf
 from deploykit.errors import UsageError
 from deploykit.spec import BatchRange, Precision
 
+if TYPE_CHECKING:
+    from deploykit.api import Report
+
 MODES = ("forward", "forward-backward")
 MODE_BATCH = "32"
 OF_BOTH = {  # parameters that the table and --mode read
     *("model", "weights", "weights_key", "num_classes", "in_channels", "init_from", "image_size", "width_mult"),
     *("input_shapes", "factory_args", "seed"),
-    *("backends", "precisions", "batch", "threads", "mode", "as_json"),
+    *("backends", "precisions", "batch", "threads", "mode", "as_json", "save"),
 }
 OF_MODES = {"burn_in", "steps"}
 
@@ -90,6 +94,15 @@ OF_MODES = {"burn_in", "steps"}
         metavar="N",
         help="With --mode: timed steps.",
     ),
+    output(
+        "--save",
+        type=FILE,
+        is_flag=False,
+        flag_value="results",
+        metavar="[DIR]",
+        help="Also write the JSON into DIR, named by network, date and machine, for `deploykit compare`. Without "
+        "DIR: results.",
+    ),
 )
 def command(
     shared: ComparisonOptions,
@@ -102,6 +115,7 @@ def command(
     mode: str | None,
     burn_in: int,
     steps: int,
+    save: Path | None,
 ) -> None:
     """Time every backend and precision of MODEL side by side, each in a process of its own, in interleaved rounds.
 
@@ -110,8 +124,12 @@ def command(
 
     With --mode, time the steps of eager PyTorch instead: batch 32, 10 steps of burn-in, 100 timed.
     """
+    if save is not None:
+        from deploykit.api.gate import require_results_folder
+
+        require_results_folder(save)
     if mode is not None:
-        _step(shared, mode, burn_in=burn_in, steps=steps)
+        _step(shared, mode, burn_in=burn_in, steps=steps, save=save)
         return
     require(OF_MODES, "--mode", hint="add --mode forward, or give --max-seconds")
 
@@ -134,10 +152,19 @@ def command(
         fusion_seconds=shared.fuse_budget,
         **shared.keywords(),
     )
+    _save(report, save)
     finish(report, as_json=shared.as_json, percentiles=percentiles)
 
 
-def _step(shared: ComparisonOptions, mode: str, *, burn_in: int, steps: int) -> None:
+def _save(report: "Report", folder: Path | None) -> None:
+    """Keep the report where that was asked for, and say under which name."""
+    if folder is not None:
+        from deploykit.api import save_results
+
+        click.echo(f"deploykit: saved {save_results(report, folder=folder)}", err=True)
+
+
+def _step(shared: ComparisonOptions, mode: str, *, burn_in: int, steps: int, save: Path | None) -> None:
     """Time the steps and leave with their exit code; raises UsageError for every option that would be passed over."""
     from deploykit.api import bench_steps
 
@@ -169,4 +196,5 @@ def _step(shared: ComparisonOptions, mode: str, *, burn_in: int, steps: int) -> 
         threads=shared.threads,
         progress=StageProgress(),
     )
+    _save(report, save)
     finish(report, as_json=shared.as_json)

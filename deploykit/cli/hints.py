@@ -50,7 +50,7 @@ COMMANDS = {
         ("quantize", "quantise", "ptq"), "build --precision int8 quantizes; calibrate makes the table alone"
     ),
     **dict.fromkeys(("check", "test", "validate", "diff"), "verify compares every backend with float64"),
-    **dict.fromkeys(("compare",), "verify compares results, bench times, inspect --diff compares two plans"),
+    **dict.fromkeys(("gate", "regression"), "compare judges two saved results; inspect --diff compares two plans"),
     **dict.fromkeys(("eval", "accuracy", "score"), "evaluate measures accuracy on labeled images"),
     **dict.fromkeys(("models", "ls", "zoo"), "list shows the zoo"),
     **dict.fromkeys(("info", "show", "layers"), "summary shows a network layer by layer, inspect a compiled plan"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -35,6 +36,11 @@ class Labeled(Protocol):
     excluded: int
 
     @property
+    def images_digest(self) -> str:
+        """The same for the same images in the same order, once all were read: files by name, arrays by content."""
+        ...
+
+    @property
     def preparation(self) -> str:
         """How they were prepared, and who says so."""
         ...
@@ -59,6 +65,11 @@ class LabeledImages:
     how: Preparation
     skipped: list[str] = field(default_factory=list)
     excluded: int = 0
+
+    @property
+    def images_digest(self) -> str:
+        named = (raw.name if raw.pixels is None else raw.digest for raw in self.images)
+        return _digest_of((*named, *self.skipped))
 
     @property
     def preparation(self) -> str:
@@ -95,6 +106,7 @@ class LabeledArrays:
     arrays: Mapping[str, Array] = field(repr=False)
     labels: Labels = field(repr=False)
     inputs: tuple[TensorSpec, ...]
+    images_digest: str
     skipped: list[str] = field(default_factory=list)
     excluded: int = 0
 
@@ -138,6 +150,10 @@ def labeled_inputs(
             hint="calibrate on others: calibration_data (--calibration-data)",
         )
     return found
+
+
+def _digest_of(names: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(names).encode()).hexdigest()
 
 
 def require_max_drop(points: float | None) -> None:
@@ -200,5 +216,6 @@ def _arrays(
         arrays={name: array[rows] for name, array in arrays.items()},
         labels=labels[rows].astype(np.int64),
         inputs=network.inputs,
+        images_digest=_digest_of(digests[row] for row in rows),
         excluded=len(labels) - len(unseen),
     )

@@ -1,9 +1,11 @@
 """Files that a user asked for, written whole or not at all."""
 
+import os
 import secrets
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from deploykit.errors import UsageError
@@ -17,6 +19,49 @@ def copy_artifact(source: Path, target: Path) -> Path:
 def write_text(target: Path, text: str) -> Path:
     """A file of UTF-8 text, whole or not at all. Raises UsageError."""
     return _written(target, lambda draft: draft.write_text(text, encoding="utf-8"))
+
+
+def write_new(folder: Path, stem: str, suffix: str, text: str) -> Path:
+    """A file of UTF-8 text that was not there: whole or not at all, and never in place of another.
+
+    It is called STEM-2, STEM-3, ... where the name is taken. The folder is made. Raises UsageError.
+    """
+    draft = folder / f".{stem}{suffix}.{secrets.token_hex(8)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        draft.touch(exist_ok=False)
+        draft.write_text(text, encoding="utf-8")
+        names = (folder / f"{stem}{f'-{number}' if number > 1 else ''}{suffix}" for number in count(1))
+        return next(target for target in names if _took(draft, target))
+    except OSError as error:
+        raise UsageError(f"cannot write into {folder}: {error.strerror}", hint="give another folder") from error
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def require_folder(folder: Path) -> None:
+    """Raises UsageError where no file can be written into `folder`, which need not be there yet."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UsageError(f"cannot write into {folder}: {there} is not a folder", hint="give another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write into {folder}: {there} is not writable", hint="give another folder")
+
+
+def _took(draft: Path, target: Path) -> bool:
+    """Whether `target` was free, and the draft is it now."""
+    try:
+        target.hardlink_to(draft)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links: the name is taken first
+        try:
+            target.touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        draft.replace(target)
+    return True
 
 
 def _written(target: Path, write: Callable[[Path], object]) -> Path:

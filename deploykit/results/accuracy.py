@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 
 from deploykit.bench.environment import Machine
@@ -20,7 +22,7 @@ class AccuracyConditions:
     `classes` is how many the data has, `network_classes` how many the network tells apart, `calibration` what INT8's
     ranges come from, in words. `skipped` names images that could not be read, `excluded` counts those that were left
     out because INT8 was calibrated on them or on copies of them. `max_drop` is how many points of top-1 a row may lose
-    against the first; None sets no limit.
+    against the first; None sets no limit. `images_digest` is the same for the same images in the same order.
     """
 
     model: str
@@ -37,6 +39,7 @@ class AccuracyConditions:
     batch: int
     threads: int
     max_drop: float | None = None
+    images_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +51,7 @@ class AccuracyEnvironment(Machine):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracyLine:
-    """A row of `evaluate` as JSON has it; shares are 0 to 1, drops in points of top-1."""
+    """A row of `evaluate` as JSON has it; shares are 0 to 1, drops in points of top-1, `right` as in `AccuracyRow`."""
 
     model: str
     weights: str
@@ -65,16 +68,30 @@ class AccuracyLine:
     top1: Share | None
     top5: Share | None
     against_first: Flips | None
+    right: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AccuracyRow:
-    """A row that did not run has nothing but its state. `flips` are against the first row that ran."""
+    """A row that did not run has nothing but its state. `flips` are against the first row that ran.
+
+    `right` says for each image whether its label is the first choice: one bit each in hexadecimal, the first image in
+    the highest bit, zeros behind the last. By it two results on the same images can be compared image by image.
+    """
 
     row: Row
     top1: Share | None = None
     top5: Share | None = None
     flips: Flips | None = None
+    right: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.right is None:
+            return
+        hits, images = (self.top1.hits, self.top1.n) if self.top1 else (0, 0)
+        fits = re.fullmatch(r"[0-9a-f]*", self.right) and len(self.right) == 2 * math.ceil(images / 8)
+        if not fits or int(self.right or "0", 16).bit_count() != hits:
+            raise ValueError(f"right does not say which {hits} of {images} images are")
 
     def __json__(self) -> AccuracyLine:
         row = self.row
@@ -94,6 +111,7 @@ class AccuracyRow:
             top1=self.top1,
             top5=self.top5,
             against_first=self.flips,
+            right=self.right,
         )
 
     @classmethod
@@ -102,7 +120,7 @@ class AccuracyRow:
         names = ("model", "weights", "backend", "flavour", "precision", "state", "reason", "note", "typed_digest")
         gate = None if isinstance(line.gate, Nothing) else line.gate
         row = Row(**{name: getattr(line, name) for name in names}, batch=line.batch, parity=gate)
-        return cls(row, line.top1, line.top5, line.against_first)
+        return cls(row, line.top1, line.top5, line.against_first, line.right)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,6 +121,8 @@ class Row:
         timed = sum(block.runs for block in blocks)
         if timed > len(samples) or any(block.runs < 1 for block in blocks):
             raise ValueError(f"{len(samples)} samples cannot be {len(blocks)} blocks of {timed} runs")
+        if min(samples, default=0) < 0:
+            raise ValueError("a sample is below 0")
         steps = len(samples) - timed
         return {
             "plan": None if isinstance(plan, Nothing) else plan,
@@ -169,7 +171,7 @@ def _blocks(
     found, start = [], 0
     for block in blocks:
         part = slice(start, start + block.runs)
-        found.append(TimedBlock(block.round, tuple(samples[part]), tuple(device_samples[part])))
+        found.append(TimedBlock(block.round, tuple(samples[part]), tuple(device_samples[part]), block.process))
         start += block.runs
     return tuple(found)
 

@@ -20,6 +20,7 @@ from deploykit.results.build import BuildResult, ExportResult, UndecidedResult
 from deploykit.results.calibration import CalibrationResult, ShardResult
 from deploykit.results.comparison import Report
 from deploykit.results.document import to_json
+from deploykit.results.gate import GateReport
 from deploykit.results.inspection import Inspection
 from deploykit.results.network import NetworkDocument
 from deploykit.results.sensitivity import Sensitivity
@@ -36,6 +37,7 @@ DOCUMENTS: Mapping[str, type] = {
     "calibrate --shard": ShardResult,
     "calibrate --sensitivity": Sensitivity,
     "inspect": Inspection,
+    "compare": GateReport,
     "summary": NetworkDocument,
 }
 SCALARS: Mapping[Any, dict[str, Any]] = {

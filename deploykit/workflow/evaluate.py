@@ -136,7 +136,8 @@ def _compared(
             continue
         flips = None if found is first else Flips.between(first, found)
         top5 = Share(found.within(TOP), len(found)) if images.classes > TOP else None
-        yield AccuracyRow(_gated(row, flips, max_drop), Share(found.within(1), len(found)), top5, flips)
+        top1, right = Share(found.within(1), len(found)), np.packbits(found.right).tobytes().hex()
+        yield AccuracyRow(_gated(row, flips, max_drop), top1, top5, flips, right)
 
 
 def _gated(row: Row, flips: Flips | None, max_drop: float | None) -> Row:
@@ -165,4 +166,5 @@ def _conditions(
         calibration=said,
         batch=spec.batch.optimum,
         threads=settings.worker_threads,
+        images_digest=images.images_digest,
     )

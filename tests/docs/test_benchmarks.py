@@ -6,6 +6,9 @@ import sys
 import pytest
 from site_pages import ROOT
 
+from deploykit.host import installed_version
+
+RTX = installed_version("tensorrt-rtx")
 BENCHMARKS = {
     "aa_test.py": ("--runs", "1", "--max-seconds", "5"),
     "calibration.py": ("--network", "lenet5", "--images", "4", "--repeats", "1"),
@@ -17,6 +20,7 @@ BENCHMARKS = {
     "own_networks.py": ("--networks", "detector", "--skip-reading"),
     "parity_limits.py": ("--networks", "test_convnet"),
     "plans.py": ("--networks", "lenet5"),
+    "rtx_releases.py": ("--base", str(RTX), "--new", str(RTX), "--networks", "lenet5"),
     "zoo.py": ("--networks", "lenet5"),
 }
 

@@ -64,7 +64,7 @@ def anchors(page: Path) -> set[str]:
 
 def commands_of_deploykit(text: str) -> str:
     """A page without the lines that run another program."""
-    return re.sub(r"^.*\b(?:pip|pytest|python|make|docker) .*$", "", text, flags=re.MULTILINE)
+    return re.sub(r"^.*\b(?:pip|pytest|python|make|docker|gh) .*$", "", text, flags=re.MULTILINE)
 
 
 def options() -> set[str]:
