@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,6 +57,8 @@ def verify(
     precisions: Precisions = ("fp32",),
     batch: Batch = None,
     typed: str | PathLike[str] | None = None,
+    against: str | PathLike[str] | None = None,
+    explain: bool = False,
     target: Targets = None,
     data: Data = None,
     calibration: Calibration | str | PathLike[str] | None = None,
@@ -85,7 +86,11 @@ def verify(
         backends: Rows, in this order: `["torch", "ort", "trt"]`.
         precisions: Of each backend: `["fp32", "fp16", "int8"]`.
         batch: Images a run; None is 1, or the batch that the network fixes.
-        typed: An ONNX file to judge in place of the typed graph that deploykit makes, at one precision.
+        typed: An ONNX file to judge in place of the typed graph that deploykit makes, at one precision. Layers that
+            `keep_fp32` and the policy's exclusions name are then those of the network, in float32.
+        against: Another ONNX file to judge, in place of all rows: a graph that should compute the same, as a slimmer,
+            a converter or a quantizer left it. It runs as it is, and its types decide the limits.
+        explain: Also find the layer where each row's loss begins, why, and the options that cure it.
         target: As for `build`.
         data: Test images, and those that INT8 is calibrated on, which are others; None takes demo images.
         calibration: As for `build`.
@@ -128,7 +133,11 @@ def verify(
         keep_fp32=keep_fp32,
         options=options,
     )
-    request = _request(spec, backends, precisions, threads=threads, strict=strict, typed=typed)
+    if against is not None:
+        _require_alone(backends, precisions, typed)
+    request = _request(
+        spec, backends, precisions, threads=threads, strict=strict, typed=typed, against=against, explain=explain
+    )
     workspace = open_workspace(place, progress)
     return verified(workspace, decided_for_rows(workspace, request, gpu=gpu, budget_seconds=fusion_seconds))
 
@@ -367,6 +376,8 @@ def _request(
     max_seconds: float = 60.0,
     throughput: bool = False,
     typed: str | PathLike[str] | None = None,
+    against: str | PathLike[str] | None = None,
+    explain: bool = False,
 ) -> Request:
     """Raises UsageError for whatever does not make sense, before any work starts."""
     from deploykit.bench import BenchSettings
@@ -375,7 +386,25 @@ def _request(
     if spec.policy.auto:
         raise UsageError("the INT8 policy plan is decided by build and inspect", hint="give the policy that they name")
     rows, types = backends_of(backends), precisions_of(precisions)
-    require_rows_read(spec, types)
+    if typed is None and against is None:
+        require_rows_read(spec, types)
     settings = BenchSettings(threads=threads, max_seconds=max_seconds, seed=spec.model.seed, throughput=throughput)
-    request = Request(spec=spec, backends=rows, precisions=types, settings=settings, strict=strict)
-    return request if typed is None else replace(request, typed=path_of("typed", typed))
+    return Request(
+        spec=spec,
+        backends=rows,
+        precisions=types,
+        settings=settings,
+        strict=strict,
+        typed=None if typed is None else path_of("typed", typed),
+        against=None if against is None else path_of("against", against),
+        explain=explain,
+    )
+
+
+def _require_alone(backends: Names, precisions: Precisions, typed: object) -> None:
+    """Raises UsageError for rows that were asked for beside a graph that is judged in their place."""
+    if typed is not None or tuple(backends_of(backends)) != ROWS or precisions_of(precisions) != (Precision.FP32,):
+        raise UsageError(
+            "against judges that graph alone, as it is",
+            hint="leave out backends, precisions and typed; its own types decide the limits",
+        )

@@ -11,6 +11,7 @@ from typing import TextIO
 
 from deploykit.bench import Interval, Latency, PerBatch
 from deploykit.parity import PLAIN_REFERENCES, Parity, ParityResult
+from deploykit.report.explanation import render_explanations
 from deploykit.report.text import render_facts, render_lines, render_table, with_notes
 from deploykit.results.comparison import Report
 from deploykit.results.row import Row, remarks
@@ -43,6 +44,7 @@ def render_report(report: Report, *, file: TextIO | None = None) -> None:
     if any(row.latency_ms and row.mode for row in report.rows):
         below.append("Every timed step counts; --json has each of them, and the burn-in.")
     render_lines(["", *below] if below else [], file=file)
+    render_explanations(report.rows, file=file)
 
 
 def _conditions(report: Report) -> dict[str, object]:
@@ -51,6 +53,7 @@ def _conditions(report: Report) -> dict[str, object]:
     facts: dict[str, object] = {
         "model": shared.model,
         "weights": with_notes(shared.weights, shared.weights_notes),
+        "against": "\n".join(shared.against),
         "run": f"batch {shared.batch}, threads {shared.threads}, TF32 {'on' if shared.tf32 else 'off'}",
         "fusions": shared.fusions,
         "step": shared.step,

@@ -20,6 +20,8 @@ class Conditions:
     says so, `calibration` what gave INT8 its ranges and its layers, `copies` whether transfers are inside the timed
     region, `stopped_by` what ended the measurement.
 
+    `against` says which other graph was judged, by whose limits, and how its inputs and outputs were paired.
+
     Under `bench --mode`: what one `step` does, its `loss` where it has one, and how many steps were burn-in and timed.
     """
 
@@ -42,6 +44,7 @@ class Conditions:
     loss: str = ""
     burn_in: int = 0
     steps: int = 0
+    against: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,11 +28,14 @@ from deploykit.results.comparison import ComparisonEnvironment, Conditions, Repo
 from deploykit.results.row import Row
 from deploykit.spec import BuildSpec, DataSource, Fusions, Precision
 from deploykit.spec.weights import NO_WEIGHTS
+from deploykit.workflow.adopt import adopt
+from deploykit.workflow.against import other_row, replaced_by
 from deploykit.workflow.batch import with_batch
+from deploykit.workflow.explain import Explainer
 from deploykit.workflow.export import Exported, export
 from deploykit.workflow.parity_inputs import ParityInputs
 from deploykit.workflow.rows import BuiltRow, RefusedRow, asked_rows, build_rows, row_of
-from deploykit.workflow.typed import Typed, adopt
+from deploykit.workflow.typed import Typed
 from deploykit.workflow.workspace import Workspace
 
 
@@ -40,7 +43,8 @@ from deploykit.workflow.workspace import Workspace
 class Request:
     """`spec.precision` is replaced by each of `precisions`. `typed` is a typed graph to judge in place of our own.
 
-    `fusions` says how those of `spec` were decided, where they were searched for.
+    `fusions` says how those of `spec` were decided, where they were searched for. `against` is a graph that is judged
+    in place of all rows; backends and precisions are then its own. With `explain`, each row's loss is located.
     """
 
     spec: BuildSpec
@@ -50,6 +54,8 @@ class Request:
     strict: bool = False
     typed: Path | None = None
     fusions: str = ""
+    against: Path | None = None
+    explain: bool = False
 
     def __post_init__(self) -> None:
         if self.typed is not None and len(self.precisions) != 1:
@@ -69,12 +75,10 @@ def bench(workspace: Workspace, request: Request) -> Report:
 
 
 def _compare(workspace: Workspace, request: Request, *, timed: bool) -> Report:
-    request = replace(request, spec=with_batch(workspace, request.spec))
     request.spec.fusions.require_decided()
     settings, progress = request.settings, workspace.progress
+    request, lines, said = _lines(workspace, request)
     machine = fingerprint(threads=settings.worker_threads, seed=settings.seed, tf32=request.spec.tf32)
-    asked = asked_rows(request.spec, request.backends, request.precisions, strict=request.strict)
-    lines = build_rows(workspace, asked, typed=_adopted(workspace, request))
     exported = next((line.built.exported for line in lines if line.built), None)
     if exported is None:
         return _report(machine, _conditions(request, None, None, [], machine), map(row_of, lines))
@@ -86,7 +90,37 @@ def _compare(workspace: Workspace, request: Request, *, timed: bool) -> Report:
     rows = [_finished(line, next(samples) if line.runs else None, inputs) for line in lines]
     if measurement:
         rows = _with_ratios(rows, settings.seed)
-    return _report(machine, _conditions(request, inputs, measurement, jobs, machine), rows)
+    if request.explain:
+        rows = _explained(request, lines, rows, inputs)
+    conditions = replace(_conditions(request, inputs, measurement, jobs, machine), against=said)
+    return _report(machine, conditions, rows)
+
+
+def _lines(workspace: Workspace, request: Request) -> tuple[Request, list[BuiltRow | RefusedRow], tuple[str, ...]]:
+    """The request with its batch, its rows, and what is to be said of a graph that is judged in their place."""
+    if request.against is not None:
+        spec, row, other = other_row(workspace, request.spec, request.against)
+        return replace(request, spec=spec, precisions=(other.precision,)), [row], other.said
+    request = replace(request, spec=with_batch(workspace, request.spec))
+    asked = asked_rows(request.spec, request.backends, request.precisions, strict=request.strict)
+    return request, build_rows(workspace, asked, typed=_adopted(workspace, request)), ()
+
+
+def _explained(
+    request: Request, lines: Sequence[BuiltRow | RefusedRow], rows: Sequence[Row], inputs: ParityInputs
+) -> list[Row]:
+    """The rows with what is known of where their losses arise."""
+    explainer = Explainer(
+        inputs.judge,
+        request.spec,
+        file=request.against or request.typed,
+        foreign=request.against is not None,
+        replaced=replaced_by(request.spec),
+    )
+    return [
+        replace(row, explanation=explainer.explain(line.built, row.parity)) if line.built else row
+        for line, row in zip(lines, rows, strict=True)
+    ]
 
 
 def _report(machine: Machine, conditions: Conditions, rows: Iterable[Row]) -> Report:
@@ -98,7 +132,8 @@ def _adopted(workspace: Workspace, request: Request) -> Typed | None:
     if request.typed is None:
         return None
     (precision,) = request.precisions
-    return adopt(workspace, request.typed, export(workspace, request.spec.model, request.spec.fusions), precision)
+    exported = export(workspace, request.spec.model, request.spec.fusions)
+    return adopt(workspace, request.typed, exported, precision, replaced=replaced_by(request.spec))
 
 
 def _feedable(lines: list[BuiltRow | RefusedRow], exported: Exported, data: DataSource) -> list[BuiltRow | RefusedRow]:
