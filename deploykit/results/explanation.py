@@ -29,8 +29,9 @@ class Explanation:
     """`said` is where the loss of a row arises, in a sentence, and `first` that layer; None where there is none.
 
     `cause` is what its constants and operators are beside the network's. `options` are to be pasted behind the same
-    command, and `cured` is what a run with them came to: the proof that the loss arises there. `layers` stand in the order of execution, measured on `images`, those with the largest loss;
-    `unpaired` are tensors of the network that the other graph has not.
+    command, and `cured` is what a run with them came to: the proof that the loss arises there. `layers` stand in the
+    order of execution, measured on `images`, those with the largest loss; `unpaired` are tensors of the network that
+    the other graph has not.
     """
 
     said: str

@@ -32,11 +32,11 @@ def bgr(graph, node) -> None:
 
 
 def wrong_scale(graph, node) -> None:
-    """The pair in front of a layer quantizes in steps thirty times too coarse."""
+    """The pair in front of a layer quantizes in steps a hundred times too coarse."""
     makers = {name: each for each in graph.node for name in each.output}
     dequantize = makers[node.input[0]]
     scale = _constant(graph, dequantize.input[1])
-    wrong = numpy_helper.from_array(numpy_helper.to_array(scale) * np.float32(30), f"{scale.name}_wrong")
+    wrong = numpy_helper.from_array(numpy_helper.to_array(scale) * np.float32(100), f"{scale.name}_wrong")
     graph.initializer.append(wrong)
     dequantize.input[1] = wrong.name
     makers[dequantize.input[0]].input[1] = wrong.name
