@@ -47,6 +47,7 @@ from deploykit.results.build import BuildResult, ExportResult, UndecidedResult
 from deploykit.results.calibration import CalibrationResult, ShardResult
 from deploykit.results.choices import FusionDecision, Int8LayerDecision, PrecisionChoice
 from deploykit.results.comparison import Report
+from deploykit.results.explanation import Explanation
 from deploykit.results.fusions import FusionReport
 from deploykit.results.inspection import Inspection
 from deploykit.results.network import NetworkSummary
@@ -99,6 +100,7 @@ __all__ = [
     "EnginePlan",
     "EngineSettings",
     "ExecutionFailed",
+    "Explanation",
     "ExportFailed",
     "ExportResult",
     "ExportedGraph",

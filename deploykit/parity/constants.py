@@ -116,11 +116,11 @@ def _stored(node: ir.Node, index: int) -> tuple[Array, str] | None:
     if maker is not None and maker.op_type == "Cast":
         value, maker = maker.inputs[0], None
     if maker is not None and maker.op_type == "DequantizeLinear":
-        parts = [constant(operand) for operand in maker.inputs]
-        if any(part is None for part in parts[:2]):
+        integers, scale, *zero = (constant(operand) for operand in maker.inputs)
+        if integers is None or scale is None:
             return None
         axis = maker.attributes["axis"].as_int() if "axis" in maker.attributes else 1
-        return _dequantized(parts[0], parts[1], parts[2] if len(parts) > 2 else None, axis), "int8"
+        return _dequantized(integers, scale, zero[0] if zero else None, axis), "int8"
     array = constant(value)
     if array is None:
         return None

@@ -172,8 +172,9 @@ def double_values(model: ir.Model, feed: Mapping[str, Array]) -> Iterator[tuple[
     Raises ExecutionFailed as `graph_reference`.
     """
     _require_known(model)
-    evaluator, values = _double_graph(model)
-    values = {"": None, **evaluator.rt_inits_, **values, **{name: _widen(array) for name, array in feed.items()}}
+    evaluator, weights = _double_graph(model)
+    values: dict[str, Any] = {"": None, **evaluator.rt_inits_, **weights}
+    values |= {name: _widen(array) for name, array in feed.items()}
     inside = any(node.need_context() for node in evaluator.rt_nodes_)  # a body may read anything around it
     left = Counter(name for node in evaluator.rt_nodes_ for name in node.input)
     for node in evaluator.rt_nodes_:

@@ -36,13 +36,13 @@ def candidates(plan: EnginePlan, values: Iterable[GraphValue]) -> dict[str, str]
         made.setdefault(value.maker, []).append(value)
     found = {}
     for layer in plan.kernels:
-        value = _result(layer, made)
-        if value is None or value.public or len(layer.outputs) != 1:
+        result = _result(layer, made)
+        if result is None or result.public or len(layer.outputs) != 1:
             continue
         (tensor,) = layer.outputs
         layout = next((each for each in (LINEAR, CHANNELS_LAST) if tensor.format.startswith(each)), None)
-        if layout and OBSERVED.get(tensor.dtype) == value.dtype and _alike(tensor.shape, value.shape):
-            found[value.name] = layout
+        if layout and OBSERVED.get(tensor.dtype) == result.dtype and _alike(tensor.shape, result.shape):
+            found[result.name] = layout
     return found
 
 

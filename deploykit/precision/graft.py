@@ -6,10 +6,12 @@ a loss arises: with the layer at fault replaced, and no other, the loss is gone.
     typed:     x (float16) -> Conv with w16             -> y (float16)
     grafted:   x -> Cast -> Conv with the network's w, b -> Cast -> y
 
-Operands are the typed graph's values by the network's names, before any Q/DQ pair; whoever read y reads the new one.
+Operands are the typed graph's values by the network's names, before any Q/DQ pair; what has none there, as where a
+normalization is missing, is computed as in the network. Whoever read y reads the new one.
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 import onnx_ir.passes.common as common
@@ -27,7 +29,7 @@ def graft(typed: ir.Model, network: ir.Model, *, keep: Collection[str] = (), nod
     """Replace in `typed`, in place, what `keep` means in `network` (as `--keep-fp32` does), and its `nodes` by name.
 
     Answers with the names of the nodes that were put in. Raises UnknownName and UsageError as `named_nodes`, and
-    UsageError where the typed graph has no value by the name of an operand or of the result.
+    UsageError where the typed graph has no value by the name of the result.
     """
     chosen = set(named_nodes(network, keep)) if keep else set()
     chosen |= {node for node in network.graph if node_name(node) in nodes}
@@ -39,66 +41,83 @@ def graft(typed: ir.Model, network: ir.Model, *, keep: Collection[str] = (), nod
     return put
 
 
+@dataclass
+class _Typed:
+    """The typed graph while layers are put in: its values by name, the names in use, and nodes to be inserted."""
+
+    graph: ir.Graph
+    values: dict[str, ir.Value]
+    taken: set[str]
+    new: list[ir.Node] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, graph: ir.Graph) -> "_Typed":
+        values = {str(value.name): value for value in graph.inputs}
+        values |= {str(value.name): value for each in graph for value in each.outputs}
+        return cls(graph, values, names_in_use(graph))
+
+    def fresh(self, name: str) -> str:
+        """A name that is not in use, and then is."""
+        found = unused(name, self.taken)
+        self.taken.add(found)
+        return found
+
+    def copy(self, node: ir.Node, dtype: ir.DataType | None) -> ir.Value:
+        """A copy of one of the network's nodes, its first output of type `dtype`."""
+        operands = [self.operand(value) for value in node.inputs]
+        names = [self.fresh(f"{value.name}{GRAFTED}") for value in node.outputs]
+        made = ir.Value(name=names[0], shape=node.outputs[0].shape, type=ir.TensorType(dtype) if dtype else None)
+        metadata = {NAME_SCOPES: node.metadata_props[NAME_SCOPES]} if NAME_SCOPES in node.metadata_props else {}
+        copy = ir.node(
+            node.op_type,
+            operands,
+            dict(node.attributes),
+            domain=node.domain,
+            outputs=[made, *(ir.Value(name=name) for name in names[1:])],
+            name=self.fresh(node_name(node) + GRAFTED),
+            metadata_props=metadata,
+        )
+        self.new.append(copy)
+        return made
+
+    def operand(self, value: ir.Value | None) -> ir.Value | None:
+        """What takes the place of an operand of the network's: a constant of its own, or the typed value in float32.
+
+        What the typed graph has no value for is computed as in the network.
+        """
+        if value is None:
+            return None
+        if (array := constant(value)) is not None:
+            return new_initializer(self.graph, self.fresh(f"{value.name}{GRAFTED}"), array)
+        found = self.values.get(str(value.name))
+        if found is None:
+            maker = value.producer()
+            if maker is None or value is not maker.outputs[0]:
+                raise UsageError(f"the graph has no value {value.name}")
+            return self.copy(maker, value.dtype)
+        return self.cast(found, FLOAT) if found.dtype in REAL and found.dtype != FLOAT else found
+
+    def cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+        """The value in another type."""
+        name = self.fresh(f"{value.name}_{dtype.numpy().name}")
+        made = ir.Value(name=name, shape=value.shape, type=ir.TensorType(dtype))
+        self.new.append(ir.node("Cast", [value], {"to": dtype}, outputs=[made], name=self.fresh(f"{name}/cast")))
+        return made
+
+
 def _replace(typed: ir.Model, node: ir.Node) -> None:
-    graph, taken = typed.graph, names_in_use(typed.graph)
-    values = {str(value.name): value for value in graph.inputs}
-    values |= {str(value.name): value for each in graph for value in each.outputs}
-    (result, *others) = node.outputs
-    old = values.get(str(result.name))
-    if old is None or any(value.uses() for value in others):
+    """Raises UsageError."""
+    work, result = _Typed.of(typed.graph), node.outputs[0]
+    old = work.values.get(str(result.name))
+    maker = old.producer() if old is not None else None
+    if old is None or maker is None or any(value.uses() for value in node.outputs[1:]):
         raise UsageError(f"{node_name(node)}: the graph has no value {result.name} to be replaced")
-    maker = old.producer()
-    assert maker is not None  # noqa: S101 - a result is no input
-    before: list[ir.Node] = []
-    operands = [_operand(graph, values, value, node, before, taken) for value in node.inputs]
-    name = unused(f"{result.name}{GRAFTED}", taken)
-    made = ir.Value(name=name, shape=old.shape, type=ir.TensorType(FLOAT if old.dtype in REAL else old.dtype))
-    outputs = [made, *(ir.Value(name=unused(f"{name}_{index}", taken)) for index, _ in enumerate(others))]
-    metadata = {NAME_SCOPES: node.metadata_props[NAME_SCOPES]} if NAME_SCOPES in node.metadata_props else {}
-    copy = ir.node(
-        node.op_type,
-        operands,
-        dict(node.attributes),
-        domain=node.domain,
-        outputs=outputs,
-        name=unused(node_name(node) + GRAFTED, taken),
-        metadata_props=metadata,
-    )
-    new = [*before, copy]
+    seen = work.copy(node, FLOAT if old.dtype in REAL else old.dtype)
+    seen.shape = old.shape
     if old.dtype in REAL and old.dtype != FLOAT:
-        new.append(_cast(made, old.dtype, unused(f"{name}_narrow", taken)))
-    graph.insert_after(maker, new)
-    seen = new[-1].outputs[0]
+        seen = work.cast(seen, old.dtype)
+    typed.graph.insert_after(maker, work.new)
     if old.is_graph_output():
-        public, old.name = str(old.name), unused(f"{result.name}_before", taken)
+        public, old.name = str(old.name), work.fresh(f"{result.name}_before")
         seen.name = public
     old.replace_all_uses_with(seen, replace_graph_outputs=True)
-
-
-def _operand(
-    graph: ir.Graph,
-    values: dict[str, ir.Value],
-    value: ir.Value | None,
-    node: ir.Node,
-    before: list[ir.Node],
-    taken: set[str],
-) -> ir.Value | None:
-    """What takes the place of an operand of the network's: a constant of its own, or the typed value in float32."""
-    if value is None:
-        return None
-    if (array := constant(value)) is not None:
-        return new_initializer(graph, unused(f"{value.name}{GRAFTED}", taken), array)
-    found = values.get(str(value.name))
-    if found is None:
-        raise UsageError(f"{node_name(node)}: the graph has no value {value.name} for it to read")
-    if found.dtype in REAL and found.dtype != FLOAT:
-        cast = _cast(found, FLOAT, unused(f"{found.name}_wide", taken))
-        taken.add(str(cast.outputs[0].name))
-        before.append(cast)
-        return cast.outputs[0]
-    return found
-
-
-def _cast(value: ir.Value, dtype: ir.DataType, name: str) -> ir.Node:
-    made = ir.Value(name=name, shape=value.shape, type=ir.TensorType(dtype))
-    return ir.node("Cast", [value], {"to": dtype}, outputs=[made], name=f"{name}/cast")

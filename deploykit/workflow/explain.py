@@ -112,6 +112,8 @@ class _OneGraph:
         )
         if self.found.verdict == "pass":
             return found
+        if elsewhere := self._elsewhere(layers):
+            return replace(found, said=elsewhere, first=None, cause="")
         if self.explainer.file is not None:
             return self._replaced(found, out)
         return self._cured(found, out, layers)
@@ -154,6 +156,23 @@ class _OneGraph:
             exact, typed = (judge.run_of(number, specs) for specs in (judge.exported.inputs, self.typed.graph.inputs))
             errors.add(exact, typed)
         return errors, len(numbers) * judge.exported.run_length(judge.batch, 1)
+
+    def _elsewhere(self, layers: Sequence[LayerError]) -> str:
+        """Where a loss arises that the typed graph has not; "" for any other."""
+        total, own = self.found.worst.total, self.found.worst.precision
+        if total and own and own.sqnr_db > total.sqnr_db + OUTLIER_DB:
+            return (
+                f"the loss is the backend's: the typed graph as it is written is at {own.sqnr_db:.1f} dB, its engine at "
+                f"{total.sqnr_db:.1f}"
+            )
+        loss, least = self.found.worst.loss, min(layer.sqnr_db for layer in layers)
+        if loss and least > loss.sqnr_db + OUTLIER_DB:
+            return (
+                f"no layer loses as much: each is at {least:.1f} dB or more beside the exported graph in float64, and "
+                f"the row at {loss.sqnr_db:.1f} dB beside the {self.found.reference}; export it with --fuse none to "
+                "see whether a rewrite is at fault"
+            )
+        return ""
 
     def _cause(self, first: LayerError, errors: LayerErrors) -> str:
         """What the layer's constants, scales and operators are beside the network's."""
@@ -214,30 +233,27 @@ class _OneGraph:
         """The fewest options, of those that were tried, with which the row passes."""
         if self.precision is Precision.FP32:
             return replace(found, cured="no option cures it: the graph is float32 already")
-        spec = self.explainer.spec
-        if self.precision is Precision.FP16 and (names := self._overflowing()):
-            wide = replace(spec, keep_fp32=(*spec.keep_fp32, *names))
-            return self._tried(found, [[f"--keep-fp32 {shlex.quote(name)}" for name in names]], [wide])
-        ordered = [*sorted(out, key=lambda layer: layer.own_db)]
-        ordered += sorted((layer for layer in layers if layer not in out), key=lambda layer: layer.own_db)
+        if self.precision is Precision.FP16 and (overflowing := self._overflowing()):
+            return self._tried(found, KEEP, [overflowing])
+        ordered = [*out, *(layer for layer in layers if layer not in out)]
+        ordered.sort(key=lambda layer: (layer not in out, layer.own_db))
         if self.precision is Precision.INT8:
-            names = self._quantized(ordered)
-            sets = [names[:count] for count in TRIED if count <= len(names)]
-            specs = [replace(spec, policy=replace(spec.policy, exclude=(*spec.policy.exclude, *few))) for few in sets]
-            return self._tried(found, [[f"--int8-exclude {shlex.quote(name)}" for name in few] for few in sets], specs)
-        names = list(dict.fromkeys(_pattern(self.network, layer) for layer in ordered))
-        sets = [names[:count] for count in TRIED if count <= len(names)]
-        specs = [replace(spec, keep_fp32=(*spec.keep_fp32, *few)) for few in sets]
-        return self._tried(found, [[f"--keep-fp32 {shlex.quote(name)}" for name in few] for few in sets], specs)
+            kind, names = EXCLUDE, self._quantized(ordered)
+        else:
+            kind, names = KEEP, list(dict.fromkeys(_pattern(self.network, layer) for layer in ordered))
+        return self._tried(found, kind, [names[:count] for count in TRIED if count <= len(names)])
 
-    def _tried(self, found: Explanation, options: Sequence[Sequence[str]], specs: Sequence[BuildSpec]) -> Explanation:
-        """The first of `options` whose graph passes."""
-        judge = self.explainer.judge
+    def _tried(self, found: Explanation, kind: str, sets: Sequence[Sequence[str]]) -> Explanation:
+        """The first of the sets of layers without which the graph passes, as options."""
+        judge, spec, last = self.explainer.judge, self.explainer.spec, ""
         placement = get_backend(self.built.engine.backend).placement
-        last = ""
-        for given, spec in zip(options, specs, strict=True):
+        for names in sets:
+            if kind == KEEP:
+                asked = replace(spec, keep_fp32=(*spec.keep_fp32, *names))
+            else:
+                asked = replace(spec, policy=replace(spec.policy, exclude=(*spec.policy.exclude, *names)))
             try:
-                asked = replace(spec, precision=self.typed.graph.precision)
+                asked = asked.with_precision(self.typed.graph.precision)
                 typed = type_graph(judge.workspace, judge.exported, asked, placement)
                 verdict = judge.verdict(replace(self.built, typed=typed), None)
             except DeploykitError as error:
@@ -245,7 +261,7 @@ class _OneGraph:
                 continue
             last = _figure(verdict)
             if verdict.verdict == "pass":
-                return replace(found, options=tuple(given), cured=last)
+                return replace(found, options=tuple(f"--{kind} {shlex.quote(name)}" for name in names), cured=last)
         return replace(found, cured=f"no option of up to {TRIED[-1]} layers cures it: {last}" if last else "")
 
     def _overflowing(self) -> tuple[str, ...]:
@@ -339,7 +355,7 @@ def _weighted(node: ir.Node | None) -> ir.Node | None:
 
 
 def _between(node: ir.Node, sources: set[str]) -> list[str]:
-    """The operators of a node and of what lies between it and the tensors in `sources`, constants left out."""
+    """The operators of a node and of what lies between it and the tensors in `sources`, about in their order."""
     found: list[str] = []
     waiting, seen = [node], set()
     while waiting:
@@ -352,7 +368,7 @@ def _between(node: ir.Node, sources: set[str]) -> list[str]:
             maker = value.producer() if value is not None else None
             if maker is not None and str(value.name) not in sources:  # type: ignore[union-attr]
                 waiting.append(maker)
-    return found
+    return found[::-1]
 
 
 def _figure(found: ParityResult) -> str:

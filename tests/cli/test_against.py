@@ -5,9 +5,9 @@ import json
 import numpy as np
 import onnx
 import pytest
+from faults import bgr, normalization, planted, scaled_weight
 from one_line import complaint
 from onnx import numpy_helper
-from planted import bgr, normalization, planted, scaled_weight
 
 import deploykit as dk
 
@@ -63,13 +63,13 @@ def compare(run):
 
 def test_names_that_differ_are_paired_in_order_and_said(compare, file, tmp_path):
     text = FILE
-    for old, new in (("images", "x.1"), ("extra", "x.2"), ("scores", "images"), ("maps", "out")):
+    for old, new in (("images", "x1"), ("extra", "x2"), ("scores", "images"), ("maps", "out")):
         text = text.replace(old, new)
     code, row, said = compare(file, "--against", write(tmp_path / "b.onnx", text))
     assert (code, row["precision"], row["parity"]["verdict"]) == (0, "fp32", "pass")
     assert said == [
         "b.onnx: nothing in it is quantized or float16, so the limits of fp32 apply",
-        "paired in order: images = x.1, extra = x.2, scores = images, maps = out",
+        "paired in order: images = x1, extra = x2, scores = images, maps = out",
     ]
 
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from planted import bgr, dropped_bias, planted, scaled_weight, transposed, wrong_scale
+from faults import bgr, dropped_bias, planted, scaled_weight, transposed, wrong_scale
 
 import deploykit as dk
 
