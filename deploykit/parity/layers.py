@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 GROUP_BYTES = 256_000_000  # of float64 tensors that are held at a time
+LARGE_BYTES = 150_000_000  # of weights, from which on a session is opened for each run: two at a time are too much
 EXACT = "deploykit_exact_"  # prefix of an input in place of a shared tensor
 REAL_TYPES = ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE")
 
@@ -179,14 +180,19 @@ class _Group:
 
 
 class _Opened:
-    """A session that is fed no more than it reads."""
+    """A session that is fed no more than it reads; one with many weights is not kept from run to run."""
 
     def __init__(self, model: ir.Model) -> None:
-        self.session: Any = open_session(model, optimize=False)
-        self.inputs = {each.name for each in self.session.get_inputs()}
+        stored = [value.const_value for value in model.graph.initializers.values()]
+        self.model = model
+        self.session: Any = None
+        self.large = sum(tensor.nbytes for tensor in stored if tensor is not None) > LARGE_BYTES
 
     def __call__(self, names: Sequence[str], feed: Mapping[str, Array]) -> dict[str, Array]:
-        return compute(self.session, names, {name: array for name, array in feed.items() if name in self.inputs})
+        session: Any = self.session or open_session(self.model, optimize=False)
+        self.session = None if self.large else session
+        read = {each.name for each in session.get_inputs()}
+        return compute(session, names, {name: array for name, array in feed.items() if name in read})
 
 
 def pair_by_name(reference: ir.Model, typed: ir.Model, *, rounded: str = "") -> Pairing:

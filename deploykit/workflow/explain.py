@@ -162,8 +162,8 @@ class _OneGraph:
         total, own = self.found.worst.total, self.found.worst.precision
         if total and own and own.sqnr_db > total.sqnr_db + OUTLIER_DB:
             return (
-                f"the loss is the backend's: the typed graph as it is written is at {own.sqnr_db:.1f} dB, its engine at "
-                f"{total.sqnr_db:.1f}"
+                f"the loss is the backend's: the typed graph as it is written is at {own.sqnr_db:.1f} dB, its engine "
+                f"at {total.sqnr_db:.1f}"
             )
         loss, least = self.found.worst.loss, min(layer.sqnr_db for layer in layers)
         if loss and least > loss.sqnr_db + OUTLIER_DB:

@@ -2,8 +2,11 @@
 
 import json
 
+import numpy as np
+import onnx
 import pytest
 from faults import bgr, dropped_bias, planted, scaled_weight, transposed, wrong_scale
+from test_keep_fp32 import NORM
 
 import deploykit as dk
 
@@ -70,3 +73,47 @@ def test_a_wrong_scale_is_located_and_the_excluded_layer_cures_it(run, explained
     assert "too coarse for values up to" in found["cause"]
     assert found["options"] == ["--int8-exclude conv1"]
     assert run("verify", *asked, "--int8-exclude", "conv1", "--json").returncode == 0
+
+
+def test_an_overflow_is_located_and_the_layers_kept_cure_it(run, explained, tmp_path):
+    model = onnx.parser.parse_model(NORM)
+    random = np.random.default_rng(0)
+    for name, shape, scale in (("w", (4, 3, 3, 3), 300.0), ("v", (4, 4, 3, 3), 1.0)):
+        weight = (scale * random.standard_normal(shape)).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(weight, name))
+    del model.graph.value_info[:]
+    onnx.save(model, tmp_path / "norm.onnx")
+    asked = (tmp_path / "norm.onnx", "--precision", "fp16", "--backends", "ort")
+    code, _, found = explained(*asked)
+    assert (code, found["first"]["node"], found["first"]["broken"]) == (GATE, "square", True)
+    assert found["said"].startswith("the loss begins in square (Pow square): its values are NaN or infinite")
+    assert found["cured"].endswith("dB, pass")
+    options = [part for option in found["options"] for part in option.split()]
+    assert options[:2] == ["--keep-fp32", "square"]
+    assert run("verify", *asked, *options).returncode == 0
+
+
+def test_a_table_with_a_wrong_range_is_located_and_the_excluded_layer_cures_it(run, explained, shared_store, tmp_path):
+    table = dk.calibrate(NETWORK, store=shared_store).save(tmp_path / "table.json")
+    found = json.loads(table.read_text())
+    found["ranges"]["images"] = {end: 100.0 * value for end, value in found["ranges"]["images"].items()}
+    table.write_text(json.dumps(found))
+    asked = (NETWORK, "--precision", "int8", "--backends", "ort", "--table", table)
+    code, _, explanation = explained(*asked)
+    assert (code, explanation["first"]["node"]) == (GATE, "conv1")
+    assert explanation["options"] == ["--int8-exclude conv1"]
+    assert run("verify", *asked, "--int8-exclude", "conv1").returncode == 0
+
+
+def test_probes_observe_what_the_plan_writes_and_change_no_kernel(run):
+    done = run("verify", NETWORK, "--precision", "fp16", "--backends", "trt-rtx", "--explain", "--json")
+    (row,) = json.loads(done.stdout)["rows"]
+    probes = row["explanation"]["probes"]
+    assert done.returncode == 0
+    assert probes["neutral"]
+    assert probes["kernels"] == probes["kernels_with_probes"] == row["plan"]["kernels"]
+    assert {"relu", "relu_1", "relu_2"} <= set(probes["tensors"])
+    assert row["explanation"]["said"].startswith("fc (fc) loses most by itself")
+    said = run("verify", NETWORK, "--precision", "fp16", "--backends", "trt-rtx", "--explain").stdout
+    assert "Neutral: with all of them as outputs the compiler makes the same" in said
+    assert "The 8 worst of 22 layers, on 2 images:" in said
