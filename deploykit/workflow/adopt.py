@@ -145,6 +145,9 @@ def other(workspace: Workspace, path: Path, exported: Exported, *, replaced: Rep
     if facts.renamed:
         said.append(f"paired in order: {', '.join(f'{ours} = {theirs}' for ours, theirs in facts.renamed)}")
     run = entry.path("file.onnx") if facts.renamed else path.absolute()
+    if replaced:
+        said.append(f"{replaced} as in the network, in float32")
+        run = graph.path
     return Other(Typed(graph), precision, run, tuple(said))
 
 
