@@ -159,7 +159,7 @@ class _OneGraph:
 
     def _elsewhere(self, layers: Sequence[LayerError]) -> str:
         """Where a loss arises that the typed graph has not; "" for any other."""
-        total, own = self.found.worst.total, self.found.worst.precision
+        total, own = self.found.worst.total, self.found.worst.precision_loss
         if total and own and own.sqnr_db > total.sqnr_db + OUTLIER_DB:
             return (
                 f"the loss is the backend's: the typed graph as it is written is at {own.sqnr_db:.1f} dB, its engine "

@@ -87,7 +87,7 @@ def test_somebodys_int8_is_held_to_the_limits_of_int8(compare, network, tmp_path
     assert row["precision"] == "int8"
     assert "it has quantized nodes, so the limits of int8 apply" in said[0]
     assert (code == 0) == (row["parity"]["verdict"] == "pass")
-    assert row["parity"]["precision_limit"] == "SQNR at least 20 dB"
+    assert row["parity"]["precision_limit_text"] == "SQNR at least 20 dB"
 
 
 def test_a_batch_that_the_other_graph_fixes_is_the_batch(compare, run, file, tmp_path):
