@@ -1,6 +1,6 @@
 """Faults that are planted in a network's graphs, and what `verify --explain` and `--against` make of them.
 
-    python benchmarks/explain.py [--network inception_v3] [--networks lenet5,resnet18,...] [--output FILE]
+    python benchmarks/explain.py [--network inception_v3] [--networks lenet5,resnet18,...]
 
 The first table has faults in the typed graphs of one network, judged with --typed. The second compares the exported
 graph of several networks with what onnxslim and onnxconverter-common's float16 make of it (packages that deploykit does
@@ -15,7 +15,6 @@ from pathlib import Path
 
 import faults
 import onnx
-from sources import footer
 
 import deploykit as dk
 from deploykit.host import library_versions
@@ -49,7 +48,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", default="inception_v3", help="the one that faults are planted in")
     parser.add_argument("--networks", default=NETWORKS, help="those that are compared with other graphs")
-    parser.add_argument("--output", type=Path, help="Markdown file to write; default: stdout")
     options = parser.parse_args()
     versions = library_versions((*LIBRARIES, *OTHERS))
     head = (
@@ -58,11 +56,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         parts = [head, *_pages(options.network, options.networks.split(","), Path(folder))]
-    text = "\n".join(parts)
-    if options.output:
-        options.output.write_text(text + footer("explain.md"))
-    else:
-        print(text)
+    print("\n".join(parts))
 
 
 def _pages(network: str, networks: Sequence[str], folder: Path) -> Iterator[str]:

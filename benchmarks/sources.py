@@ -32,10 +32,6 @@ PAGES: dict[str, tuple[str, ...]] = {
         *("deploykit/graph", "deploykit/precision", "deploykit/parity", "benchmarks/own_networks.py"),
         *("benchmarks/small_networks.py", "benchmarks/text_reading.py"),
     ),
-    "explain.md": (
-        *("deploykit/graph", "deploykit/precision", "deploykit/parity", "deploykit/workflow/explain.py"),
-        *("benchmarks/explain.py", "benchmarks/faults.py"),
-    ),
     "overhead.md": ("deploykit/export.py", "deploykit/graph", "deploykit/store", "benchmarks/costs.py"),
 }
 STATED = re.compile(r"^Source digest: `([0-9a-f]{12})`", re.MULTILINE)

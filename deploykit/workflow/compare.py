@@ -24,6 +24,7 @@ from deploykit.bench import (
 from deploykit.bench.environment import Machine
 from deploykit.data.inputs import require_feedable
 from deploykit.errors import UnsupportedGraph, UsageError
+from deploykit.parity import ParityResult
 from deploykit.results.comparison import ComparisonEnvironment, Conditions, Report
 from deploykit.results.row import Row
 from deploykit.spec import BuildSpec, DataSource, Fusions, Precision
@@ -109,7 +110,9 @@ def _lines(workspace: Workspace, request: Request) -> tuple[Request, list[BuiltR
 def _explained(
     request: Request, lines: Sequence[BuiltRow | RefusedRow], rows: Sequence[Row], inputs: ParityInputs
 ) -> list[Row]:
-    """The rows with what is known of where their losses arise."""
+    """The rows with what is known of where their losses arise; nothing is known where none was judged."""
+    if not any(isinstance(row.parity, ParityResult) for row in rows):
+        return list(rows)
     explainer = Explainer(
         inputs.judge,
         request.spec,

@@ -117,3 +117,25 @@ def test_probes_observe_what_the_plan_writes_and_change_no_kernel(run):
     said = run("verify", NETWORK, "--precision", "fp16", "--backends", "trt-rtx", "--explain").stdout
     assert "Neutral: with all of them as outputs the compiler makes the same" in said
     assert "The 8 worst of 22 layers, on 2 images:" in said
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("precision", "fault", "option"),
+    [("fp16", scaled_weight, "--keep-fp32"), ("int8", wrong_scale, "--int8-exclude")],
+    ids=["fp16", "int8"],
+)
+def test_inception_v3_names_the_module_and_the_option_cures_it(
+    run, explained, shared_store, tmp_path, precision, fault, option
+):
+    exported = dk.export("inception_v3", check=False, store=shared_store)
+    typed = dk.build(exported, precision=precision, backend="ort", store=shared_store).typed_path
+    layers = [node.name for node in onnx.load(typed, load_external_data=False).graph.node if node.op_type == "Conv"]
+    node = layers[len(layers) // 2]
+    file = planted(typed, tmp_path / "fault.onnx", fault, node)
+    asked = ("inception_v3", "--precision", precision, "--backends", "ort", "--typed", file)
+    code, _, found = explained(*asked)
+    assert (code, found["first"]["node"]) == (GATE, node)
+    options = [part for each in found["options"] for part in each.split()]
+    assert options[:2] == [option, node]
+    assert run("verify", *asked, *options).returncode == 0

@@ -9,6 +9,7 @@ from site_pages import ROOT
 BENCHMARKS = {
     "calibration.py": ("--network", "lenet5", "--images", "4", "--repeats", "1"),
     "costs.py": ("--model", "mobilenet", "--repeats", "1"),
+    "explain.py": ("--network", "test_resnet", "--networks", "test_resnet"),
     "families.py": ("--networks", "lenet5", "--seconds", "1"),
     "int8_zoo.py": ("--networks", "lenet5"),
     "own_networks.py": ("--networks", "detector", "--skip-reading"),
