@@ -39,6 +39,7 @@ __all__ = [  # noqa: F405
     "EnginePlan",
     "EngineSettings",
     "ExecutionFailed",
+    "Explanation",
     "ExportFailed",
     "ExportResult",
     "ExportedGraph",

@@ -49,6 +49,7 @@ from deploykit.results.build import BuildResult, ExportResult, UndecidedResult
 from deploykit.results.calibration import CalibrationResult, ShardResult
 from deploykit.results.choices import FusionDecision, Int8LayerDecision, PrecisionChoice
 from deploykit.results.comparison import Report
+from deploykit.results.explanation import Explanation
 from deploykit.results.fusions import FusionReport
 from deploykit.results.gate import Check, GateReport, GateRow
 from deploykit.results.inspection import Inspection
@@ -103,6 +104,7 @@ __all__ = [
     "EnginePlan",
     "EngineSettings",
     "ExecutionFailed",
+    "Explanation",
     "ExportFailed",
     "ExportResult",
     "ExportedGraph",

@@ -60,6 +60,8 @@ def verify(
     batch: Batch = None,
     batches: Sequence[int] = (),
     typed: str | PathLike[str] | None = None,
+    against: str | PathLike[str] | None = None,
+    explain: bool = False,
     target: Targets = None,
     data: Data = None,
     calibration: Calibration | str | PathLike[str] | None = None,
@@ -88,7 +90,11 @@ def verify(
         precisions: Of each backend: `["fp32", "fp16", "int8"]`.
         batch: Images a run; None is 1, or the batch that the network fixes.
         batches: Several batches in place of `batch`; each has rows and engines of its own.
-        typed: An ONNX file to judge in place of the typed graph that deploykit makes, at one precision.
+        typed: An ONNX file to judge in place of the typed graph that deploykit makes, at one precision. Layers that
+            `keep_fp32` and the policy's exclusions name are then those of the network, in float32.
+        against: Another ONNX file to judge, in place of all rows: a graph that should compute the same, as a slimmer,
+            a converter or a quantizer left it. It runs as it is, and its types decide the limits.
+        explain: Also find the layer where each row's loss begins, why, and the options that cure it.
         target: As for `build`.
         data: Test images, and those that INT8 is calibrated on, which are others; None takes demo images.
         calibration: As for `build`.
@@ -132,7 +138,19 @@ def verify(
         keep_fp32=keep_fp32,
         options=options,
     )
-    request = _request(spec, backends, precisions, batches=several, threads=threads, strict=strict, typed=typed)
+    if against is not None:
+        _require_alone(backends, precisions, typed)
+    request = _request(
+        spec,
+        backends,
+        precisions,
+        batches=several,
+        threads=threads,
+        strict=strict,
+        typed=typed,
+        against=against,
+        explain=explain,
+    )
     workspace = open_workspace(place, progress)
     return verified(workspace, decided_for_rows(workspace, request, gpu=gpu, budget_seconds=fusion_seconds))
 
@@ -344,6 +362,8 @@ def _request(
     threads: int,
     strict: bool,
     typed: str | PathLike[str] | None = None,
+    against: str | PathLike[str] | None = None,
+    explain: bool = False,
 ) -> Request:
     """Raises UsageError for whatever does not make sense, before any work starts."""
     from deploykit.bench import BenchSettings
@@ -352,7 +372,8 @@ def _request(
     if spec.policy.auto:
         raise UsageError("the INT8 policy plan is decided by build and inspect", hint="give the policy that they name")
     rows, types = backends_of(backends), precisions_of(precisions)
-    require_rows_read(spec, types)
+    if typed is None and against is None:
+        require_rows_read(spec, types)
     return Request(
         spec=spec,
         batches=batches,
@@ -361,4 +382,15 @@ def _request(
         settings=BenchSettings(threads=threads, seed=spec.model.seed),
         strict=strict,
         typed=None if typed is None else path_of("typed", typed),
+        against=None if against is None else path_of("against", against),
+        explain=explain,
     )
+
+
+def _require_alone(backends: Names, precisions: Precisions, typed: object) -> None:
+    """Raises UsageError for rows that were asked for beside a graph that is judged in their place."""
+    if typed is not None or tuple(backends_of(backends)) != ROWS or precisions_of(precisions) != (Precision.FP32,):
+        raise UsageError(
+            "against judges that graph alone, as it is",
+            hint="leave out backends, precisions and typed; its own types decide the limits",
+        )

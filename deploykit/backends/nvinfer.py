@@ -13,7 +13,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -21,6 +21,7 @@ from typing import Any
 
 from deploykit.backends.protocol import TypedGraph
 from deploykit.errors import BuildFailed, UsageError
+from deploykit.plan.probes import CHANNELS_LAST
 from deploykit.spec import BuilderOptions, EngineSettings, Progress, Target
 from deploykit.spec.shapes import End
 
@@ -46,11 +47,13 @@ def compile_engine(
     verbose: bool = False,
     progress: Progress | None = None,
     at_optimum: bool = False,
+    probes: Mapping[str, str] | None = None,
 ) -> Compiled:
     """Compile a typed graph for `targets` (TensorRT-RTX; full TensorRT builds for the GPU that is here: none).
 
     `verbose` keeps the finest lines of the log: TensorRT-RTX's plan is among them, full TensorRT's try every tactic.
     With `at_optimum`, sizes that are free within a range are fixed at its optimum: the plan then has all its sizes.
+    `probes` are values that become outputs, too, each in its layout (`plan.probes`).
 
     `progress` may be called from threads of TensorRT's own. If it raises, or a SIGINT or SIGTERM arrives, the build
     stops and the exception (or what the signal's handler does) follows. Raises BuildFailed with the compiler's own
@@ -62,6 +65,7 @@ def compile_engine(
         builder = created(log, "builder", lambda: trt.Builder(log))
         network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         _parse(trt, network, typed, log)
+        _mark(trt, network, probes or {})
         if at_optimum:
             typed = _at_optimum(network, typed)
         config = _configure(trt, builder, network, typed, settings)
@@ -199,6 +203,18 @@ def _parse(trt: Any, network: Any, typed: TypedGraph, log: Any) -> None:
         f"{trt.__name__} rejects the {typed.precision} graph {typed.path.stem[:12]}: {said}",
         hint=SYMMETRIC if "Non-zero zero point" in said else "",
     )
+
+
+def _mark(trt: Any, network: Any, probes: Mapping[str, str]) -> None:
+    """Make values of the graph outputs of the network. Raises BuildFailed for one that it has not."""
+    layers = [network.get_layer(index) for index in range(network.num_layers)] if probes else []
+    known = {each.name: each for layer in layers for each in map(layer.get_output, range(layer.num_outputs))}
+    for name, layout in probes.items():
+        if name not in known:
+            raise BuildFailed(f"{trt.__name__} has no value {name} to observe")
+        network.mark_output(known[name])
+        if layout == CHANNELS_LAST:
+            known[name].allowed_formats = 1 << int(trt.TensorFormat.HWC)
 
 
 def _own_words(error: Any) -> str:

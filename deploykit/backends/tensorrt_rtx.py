@@ -4,6 +4,7 @@ It installs from PyPI and compiles without a driver. What comes out is a plan: w
 and layout. An RTX GPU turns it into machine code when the engine is opened.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from importlib.util import find_spec
 
@@ -16,6 +17,7 @@ from deploykit.backends.protocol import (
     typed_or_reason,
 )
 from deploykit.errors import BackendMissing
+from deploykit.plan.model import EnginePlan
 from deploykit.plan.rtx_log import read_log
 from deploykit.plan.summary import PlanSummary, summarize
 from deploykit.spec import (
@@ -101,6 +103,22 @@ def compile_with_rtx(
         layers=layers,
         content=compiled.content,
         log=compiled.log,
+    )
+
+
+def plan_with_probes(typed: TypedGraph, settings: EngineSettings, probes: Mapping[str, str]) -> EnginePlan:
+    """What is compiled where values of the graph are outputs, too (`plan.probes`). Raises BuildFailed."""
+    from deploykit.backends.nvinfer import compile_engine, load_library
+
+    tensorrt_rtx = load_library("tensorrt_rtx")
+    compiled = compile_engine(tensorrt_rtx, typed, settings, targets=settings.targets, verbose=True, probes=probes)
+    return read_log(
+        compiled.log,
+        compiler=f"tensorrt-rtx {tensorrt_rtx.__version__}",
+        precision=typed.precision,
+        batch=settings.batch.optimum,
+        targets=tuple(map(str, settings.targets)),
+        engine_bytes=len(compiled.content),
     )
 
 

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import click
 
-from deploykit.cli.command import Command, precision
+from deploykit.cli.command import Command, measurement, precision
 from deploykit.cli.comparison_options import ComparisonOptions, comparison_options, finish
 from deploykit.cli.given import refuse
 from deploykit.cli.idle import require_rows
+from deploykit.cli.options import BUILDER, TARGETS
 from deploykit.cli.types import FILE
 
-OF_TYPING = {"keep_io", "keep_fp32", "int8_policy", "int8_repair", "int8_exclude", "table"}
+OF_TYPING = {"keep_io", "int8_policy", "int8_repair", "table"}
+OF_ROWS = {*OF_TYPING, "typed", "precisions", "backends", "strict_backend", *TARGETS, *BUILDER}
 
 
 TEXTS = {"backends": "Backends to compare with float64, in this order."}
@@ -24,7 +26,21 @@ TEXTS = {"backends": "Backends to compare with float64, in this order."}
     metavar="FILE",
     help="Verify this FP16 or Q/DQ ONNX file instead of the typed graph that deploykit makes of MODEL.",
 )
-def command(shared: ComparisonOptions, typed: Path | None) -> None:
+@precision(
+    "--against",
+    type=FILE,
+    metavar="FILE",
+    common=True,
+    help="Compare this ONNX file with MODEL in float64: what a slimmer, converter or quantizer made of it. It runs as "
+    "it is, and its types decide the limits.",
+)
+@measurement(
+    "--explain",
+    is_flag=True,
+    common=True,
+    help="Find the layer where a loss begins, its cause, and the options that cure it.",
+)
+def command(shared: ComparisonOptions, typed: Path | None, against: Path | None, explain: bool) -> None:
     """Compare every backend and precision of MODEL numerically with the network in float64.
 
     Precision loss (the FP16 or Q/DQ graph executed without runtime optimizations) and backend loss (the engine against
@@ -35,12 +51,17 @@ def command(shared: ComparisonOptions, typed: Path | None) -> None:
 
     if typed is not None:
         refuse(OF_TYPING, "cannot be combined with --typed, whose graph is typed already", hint="leave it out")
-    require_rows(shared.spec, shared.precisions, shared.backends)
+    if against is not None:
+        refuse(OF_ROWS, "cannot be combined with --against, which is judged as it is", hint="leave it out")
+    if typed is None and against is None:
+        require_rows(shared.spec, shared.precisions, shared.backends)
     report = verify(
         shared.spec.model,
         data=shared.spec.data,
         batches=shared.batches,
         typed=typed,
+        against=against,
+        explain=explain,
         fusion_seconds=shared.fuse_budget,
         **shared.keywords(),
     )

@@ -1,10 +1,12 @@
 """Numerical parity: the float64 reference, the distances from it, and the two verdicts."""
 
+from deploykit.parity.constants import unlike_constants, unlike_operators, unlike_scale
 from deploykit.parity.coordinates import coordinate_noise
 from deploykit.parity.file_reference import file_reference
 from deploykit.parity.kinds import Kind, output_kinds
+from deploykit.parity.layers import LayerError, LayerErrors, Pairing, pair_by_name, pair_by_place
 from deploykit.parity.limits import Limits, baseline_db, too_weak
-from deploykit.parity.metrics import Distance, Top1, distance, sqnr_db, top1
+from deploykit.parity.metrics import Distance, Top1, distance, sqnr_db, sqnr_of_images, top1
 from deploykit.parity.module import module_reference
 from deploykit.parity.reference import (
     CHUNK,
@@ -27,8 +29,11 @@ __all__ = [
     "Distance",
     "GateMissed",
     "Kind",
+    "LayerError",
+    "LayerErrors",
     "Limits",
     "OutputParity",
+    "Pairing",
     "Parity",
     "ParityResult",
     "Reference",
@@ -46,8 +51,14 @@ __all__ = [
     "judge",
     "module_reference",
     "output_kinds",
+    "pair_by_name",
+    "pair_by_place",
     "sqnr_db",
+    "sqnr_of_images",
     "too_weak",
     "top1",
     "unlike",
+    "unlike_constants",
+    "unlike_operators",
+    "unlike_scale",
 ]

@@ -7,7 +7,8 @@ is ONNX Runtime running the graph as written. Either runs feed by feed, as the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -164,8 +165,49 @@ def _trains(dropout: ir.Node) -> bool:
     return mode is not None and (mode.const_value is None or bool(mode.const_value.numpy()))
 
 
+def double_values(model: ir.Model, feed: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
+    """Name and value of all that the graph computes in float64, in the order of execution.
+
+    A value is let go once nothing reads it any more, so that a deep network takes no more memory than its widest place.
+    Raises ExecutionFailed as `graph_reference`.
+    """
+    _require_known(model)
+    evaluator, weights = _double_graph(model)
+    values: dict[str, Any] = {"": None, **evaluator.rt_inits_, **weights}
+    values |= {name: _widen(array) for name, array in feed.items()}
+    inside = any(node.need_context() for node in evaluator.rt_nodes_)  # a body may read anything around it
+    left = Counter(name for node in evaluator.rt_nodes_ for name in node.input)
+    for node in evaluator.rt_nodes_:
+        operands = [values[name] for name in node.input]
+        try:
+            made = node.run(*operands, context=values) if node.need_context() else node.run(*operands)
+        except Exception as error:  # operators are Python code, each raising its own kind
+            raise _not_evaluated(error) from error
+        found = dict(zip(node.output, made, strict=False))
+        yield from found.items()
+        values |= {name: array for name, array in found.items() if left[name] or inside}
+        for name in node.input:
+            left[name] -= 1
+            if name and not left[name] and not inside:
+                values.pop(name, None)
+
+
 def _evaluator(model: ir.Model) -> Callable[[list[str], Mapping[str, Array]], Outputs]:
-    """The graph in double precision. Weights are fed like inputs: inside the evaluator they would exist three times."""
+    """The graph in double precision."""
+    evaluator, weights = _double_graph(model)
+
+    def evaluate(names: list[str], feed: Mapping[str, Array]) -> Outputs:
+        widened = {name: _widen(array) for name, array in feed.items()}
+        try:
+            return dict(zip(names, evaluator.run(names, {**weights, **widened}), strict=True))
+        except Exception as error:  # operators are Python code, each raising its own kind
+            raise _not_evaluated(error) from error
+
+    return evaluate
+
+
+def _double_graph(model: ir.Model) -> tuple[Any, Outputs]:
+    """The evaluator of the graph in double, and its weights, which are fed: inside it they would exist three times."""
     from onnx.reference import ReferenceEvaluator
 
     from deploykit.parity.operators import operators_for
@@ -177,18 +219,9 @@ def _evaluator(model: ir.Model) -> Callable[[list[str], Mapping[str, Array]], Ou
             weights[name] = value.const_value.numpy().astype(np.float64)
             del skeleton.graph.initializers[name]
     try:
-        evaluator = ReferenceEvaluator(_raised_to_double(skeleton), new_ops=operators_for(model))
+        return ReferenceEvaluator(_raised_to_double(skeleton), new_ops=operators_for(model)), weights
     except Exception as error:
         raise _not_evaluated(error) from error
-
-    def evaluate(names: list[str], feed: Mapping[str, Array]) -> Outputs:
-        widened = {name: _widen(array) for name, array in feed.items()}
-        try:
-            return dict(zip(names, evaluator.run(names, {**weights, **widened}), strict=True))
-        except Exception as error:  # operators are Python code, each raising its own kind
-            raise _not_evaluated(error) from error
-
-    return evaluate
 
 
 def _not_evaluated(error: Exception) -> ExecutionFailed:

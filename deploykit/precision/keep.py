@@ -31,7 +31,7 @@ def float32_nodes(model: ir.Model, asked: Collection[str] = ()) -> dict[ir.Node,
     `asked` are names of nodes or modules, globs of either, or `op=TYPE`. Raises UnknownName for one that fits no node,
     UsageError for one that fits none which computes in float32.
     """
-    named = _named(model, asked)
+    named = named_nodes(model, asked)
     version = model.opset_imports.get("", 0)
     kept: dict[ir.Node, str] = {}
     for node in model.graph:
@@ -62,7 +62,7 @@ def float32_operands(model: ir.Model, kept: Collection[ir.Node]) -> set[tuple[ir
     return pinned
 
 
-def _named(model: ir.Model, asked: Collection[str]) -> dict[ir.Node, str]:
+def named_nodes(model: ir.Model, asked: Collection[str]) -> dict[ir.Node, str]:
     """Every node that one of the patterns means, with the first that does."""
     found: dict[ir.Node, str] = {}
     for pattern in asked:

@@ -15,6 +15,7 @@ from deploykit.bench.peaks import CpuPeaks
 from deploykit.bench.statistics import PERCENTILE_FLOORS
 from deploykit.parity import PLAIN_REFERENCES, Parity, ParityResult
 from deploykit.report.costs_table import render_costs
+from deploykit.report.explanation import render_explanations
 from deploykit.report.text import render_facts, render_lines, render_table, with_notes
 from deploykit.results.comparison import Report
 from deploykit.results.row import Row, labels_of, remarks
@@ -57,6 +58,7 @@ def render_report(report: Report, *, percentiles: bool = False, file: TextIO | N
     if any(row.latency_ms and row.mode for row in report.rows):
         below.append("Every timed step counts; --json has each of them, and the burn-in.")
     render_lines(["", *below] if below else [], file=file)
+    render_explanations(report.rows, file=file)
 
 
 def _conditions(report: Report) -> dict[str, object]:
@@ -65,6 +67,7 @@ def _conditions(report: Report) -> dict[str, object]:
     facts: dict[str, object] = {
         "model": shared.model,
         "weights": with_notes(shared.weights, shared.weights_notes),
+        "against": "\n".join(shared.against),
         "run": f"batch {batches}, threads {shared.threads}, TF32 {'on' if shared.tf32 else 'off'}",
         "fusions": shared.fusions,
         "step": shared.step,

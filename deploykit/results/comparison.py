@@ -31,6 +31,8 @@ class Conditions:
     Where a table has several `batches`, `batch` is the first of them, and what differs is said batch by batch; `rounds`
     and `seconds` are those of all.
 
+    `against` says which other graph was judged, by whose limits, and how its inputs and outputs were paired.
+
     Under `bench --mode`: what one `step` does, its `loss` where it has one, and how many steps were burn-in and timed.
     """
 
@@ -58,6 +60,7 @@ class Conditions:
     steps: int = 0
     batches: tuple[int, ...] = ()
     cpu_peaks: CpuPeaks | None = None
+    against: tuple[str, ...] = ()
 
     @classmethod
     def of_batches(cls, each: Sequence[Conditions]) -> Conditions:

@@ -19,6 +19,7 @@ from deploykit.codec import NOT_IN_JSON, shown
 from deploykit.parity import Parity
 from deploykit.parity.accuracy import Share
 from deploykit.plan.summary import PlanSummary
+from deploykit.results.explanation import Explanation
 from deploykit.results.roofline import RooflineShare
 
 State = Literal["measured", "built", "unavailable", "failed"]
@@ -63,6 +64,8 @@ class Row:
     A row of `bench --mode` names its `mode` and has single steps in place of blocks: `steps_ns`, the `burn_in_ns`
     before them, and what the former say, `per_batch_ms`. Its `images_per_second` is the batch over their mean.
 
+    `explanation` is where its loss arises, where that was asked for.
+
     JSON has an empty object where there is no plan or no parity.
     """
 
@@ -101,6 +104,7 @@ class Row:
     burn_in_ns: tuple[int, ...] = ()
     steps_ns: tuple[int, ...] = field(default=(), metadata=NOT_IN_JSON)
     of_sweep: bool = False
+    explanation: Explanation | None = None
 
     @property
     def label(self) -> str:

@@ -28,6 +28,7 @@ from deploykit.bench import (
 from deploykit.bench.environment import Machine
 from deploykit.data.inputs import require_feedable
 from deploykit.errors import UnsupportedGraph, UsageError
+from deploykit.parity import ParityResult
 from deploykit.plan.gpus import Gpu
 from deploykit.results.accuracy import AccuracyReport
 from deploykit.results.comparison import ComparisonEnvironment, Conditions, Report
@@ -35,12 +36,15 @@ from deploykit.results.row import Row
 from deploykit.results.sweep import by_backend
 from deploykit.spec import BatchRange, BuildSpec, DataSource, Fusions, Precision
 from deploykit.spec.weights import NO_WEIGHTS
+from deploykit.workflow.adopt import adopt
+from deploykit.workflow.against import other_row, replaced_by
 from deploykit.workflow.batch import with_batch
+from deploykit.workflow.explain import Explainer
 from deploykit.workflow.export import Exported, export
 from deploykit.workflow.parity_inputs import ParityInputs
 from deploykit.workflow.roofs import Roofs
 from deploykit.workflow.rows import BuiltRow, RefusedRow, asked_rows, build_rows, row_of
-from deploykit.workflow.typed import Typed, adopt
+from deploykit.workflow.typed import Typed
 from deploykit.workflow.workspace import Workspace
 
 
@@ -52,7 +56,8 @@ class Request:
     asked for, and the `accuracy` that was measured of the same artifacts.
 
     `typed` is a typed graph to judge in place of our own. `fusions` says how those of `spec` were decided, where they
-    were searched for.
+    were searched for. `against` is a graph that is judged in place of all rows; backends and precisions are then its
+    own. With `explain`, each row's loss is located.
     """
 
     spec: BuildSpec
@@ -66,6 +71,8 @@ class Request:
     gpu: Gpu | None = None
     roofline: bool = False
     accuracy: AccuracyReport | None = None
+    against: Path | None = None
+    explain: bool = False
 
     def __post_init__(self) -> None:
         if self.typed is not None and len(self.precisions) != 1:
@@ -94,8 +101,7 @@ def _compare(workspace: Workspace, request: Request, *, timed: bool) -> Report:
     rows: list[Row] = []
     said: list[Conditions] = []
     for batch in batches:
-        spec = with_batch(workspace, replace(request.spec, batch=batch))
-        one = replace(request, spec=spec, settings=share)
+        one = replace(request, spec=replace(request.spec, batch=batch), settings=share)
         found, conditions = _at_batch(workspace, one, machine, roofs, timed=timed)
         rows += found
         said.append(conditions)
@@ -110,10 +116,7 @@ def _at_batch(
 ) -> tuple[Sequence[Row], Conditions]:
     """The rows of one batch, and what they share."""
     settings, progress = request.settings, workspace.progress
-    asked = asked_rows(
-        request.spec, request.backends, request.precisions, strict=request.strict, of_sweep=len(request.batches) > 1
-    )
-    lines = build_rows(workspace, asked, typed=_adopted(workspace, request))
+    request, lines, said = _lines(workspace, request)
     exported = next((line.built.exported for line in lines if line.built), None)
     if exported is None:
         return list(map(row_of, lines)), _conditions(request, None, None, [], machine)
@@ -131,7 +134,39 @@ def _at_batch(
     if request.accuracy is not None:
         weights = exported.weights.digest or None
         rows = [replace(row, accuracy=request.accuracy.accuracy_of(row, weights_digest=weights)) for row in rows]
-    return rows, _conditions(request, inputs, measurement, jobs, machine)
+    if request.explain:
+        rows = _explained(request, lines, rows, inputs)
+    return rows, replace(_conditions(request, inputs, measurement, jobs, machine), against=said)
+
+
+def _lines(workspace: Workspace, request: Request) -> tuple[Request, list[BuiltRow | RefusedRow], tuple[str, ...]]:
+    """The request with its batch, its rows, and what is to be said of a graph that is judged in their place."""
+    if request.against is not None:
+        spec, row, other = other_row(workspace, request.spec, request.against)
+        return replace(request, spec=spec, precisions=(other.precision,)), [row], other.said
+    request = replace(request, spec=with_batch(workspace, request.spec))
+    of_sweep = len(request.batches) > 1
+    asked = asked_rows(request.spec, request.backends, request.precisions, strict=request.strict, of_sweep=of_sweep)
+    return request, build_rows(workspace, asked, typed=_adopted(workspace, request)), ()
+
+
+def _explained(
+    request: Request, lines: Sequence[BuiltRow | RefusedRow], rows: Sequence[Row], inputs: ParityInputs
+) -> list[Row]:
+    """The rows with what is known of where their losses arise; nothing is known where none was judged."""
+    if not any(isinstance(row.parity, ParityResult) for row in rows):
+        return list(rows)
+    explainer = Explainer(
+        inputs.judge,
+        request.spec,
+        file=request.against or request.typed,
+        foreign=request.against is not None,
+        replaced=replaced_by(request.spec),
+    )
+    return [
+        replace(row, explanation=explainer.explain(line.built, row.parity)) if line.built else row
+        for line, row in zip(lines, rows, strict=True)
+    ]
 
 
 def _require_own_accuracy(workspace: Workspace, request: Request) -> None:
@@ -157,7 +192,8 @@ def _adopted(workspace: Workspace, request: Request) -> Typed | None:
     if request.typed is None:
         return None
     (precision,) = request.precisions
-    return adopt(workspace, request.typed, export(workspace, request.spec.model, request.spec.fusions), precision)
+    exported = export(workspace, request.spec.model, request.spec.fusions)
+    return adopt(workspace, request.typed, exported, precision, replaced=replaced_by(request.spec))
 
 
 def _feedable(lines: list[BuiltRow | RefusedRow], exported: Exported, data: DataSource) -> list[BuiltRow | RefusedRow]:

@@ -31,6 +31,7 @@ from deploykit.parity import (
     judge,
     module_reference,
     output_kinds,
+    sqnr_of_images,
     too_weak,
 )
 from deploykit.precision.emulate import emulate_rounding, find_overflow, literal_graph
@@ -110,7 +111,7 @@ class Judge:
 
         FP32 and FP16 are judged on all images, INT8 on those of the data: it was calibrated on such.
         """
-        precision = self._nature.computes(built.engine.precision)
+        precision = self.precision_of(built)
         shown = self.without_noise if built.engine.precision is Precision.INT8 else self.count
         reference = self.reference
         engine = literal = None
@@ -153,6 +154,30 @@ class Judge:
     def feeds(self, inputs: Sequence[TensorSpec]) -> list[Feed]:
         """The images in batches, as an engine's inputs take them."""
         return runs(self.images, inputs, self.batch)
+
+    def precision_of(self, built: Built) -> Precision:
+        """The type whose limits a row is held to."""
+        return self._nature.computes(built.engine.precision)
+
+    def telling(self, typed: Typed, precision: Precision, most: int) -> list[int]:
+        """The runs, by number, on whose images the typed graph is furthest from float64, the furthest first."""
+        shown = self.without_noise if typed.graph.precision is Precision.INT8 else self.count
+        size = self.exported.run_length(self.batch, 1)
+        literal, exact = (
+            self._first(found, shown) for found in (self._literally(typed, precision), self.reference.exact)
+        )
+        worst = np.full(shown, np.inf)
+        for name, array in exact.items():
+            like = array.dtype.kind == "f" and literal[name].shape == array.shape and len(array) == shown
+            if like:
+                found = sqnr_of_images(literal[name], array)
+                worst = np.minimum(worst, np.where(np.isnan(found), -np.inf, found))
+        order = [int(number) // size for number in np.argsort(worst, kind="stable")]
+        return list(dict.fromkeys(order))[:most]
+
+    def run_of(self, number: int, inputs: Sequence[TensorSpec]) -> Feed:
+        """One of the runs that `telling` names, as a graph's inputs take it."""
+        return runs(self.images, inputs, self.exported.run_length(self.batch, 1))[number]
 
     @property
     def reference(self) -> Reference:

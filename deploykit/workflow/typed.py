@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploykit.backends.protocol import TypedGraph
@@ -18,7 +17,6 @@ from deploykit.store import Entry, Writer
 from deploykit.workflow.calibrate import calibrate, equalized
 from deploykit.workflow.export import Exported
 from deploykit.workflow.facts import GraphFacts, TypedFacts
-from deploykit.workflow.networks import digests_of_onnx
 from deploykit.workflow.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -55,30 +53,6 @@ def type_graph(workspace: Workspace, exported: Exported, spec: BuildSpec, placem
             if placement is None:
                 raise BackendMissing("this backend has no INT8 Q/DQ scheme")
             return _int8(workspace, exported, spec, placement)
-
-
-def adopt(workspace: Workspace, path: Path, exported: Exported, precision: Precision) -> Typed:
-    """A typed graph of `exported` that somebody else made, checked and copied into the store.
-
-    Raises UntrustedArtifact for a file that is no graph, UsageError for one with other inputs or outputs.
-    """
-
-    def make(writer: Writer) -> GraphFacts:
-        from deploykit.workflow import transforms
-
-        content, facts = transforms.write(transforms.read_foreign(path))
-        writer.write("typed.onnx", content)
-        return facts
-
-    entry, _ = workspace.get_or_make("adopted", {"file": digests_of_onnx(path)}, make, request={"file": path.name})
-    typed = Typed(_stored_graph(entry, entry.facts_as(GraphFacts), precision, None))
-    for ours, theirs in ((exported.inputs, typed.graph.inputs), (exported.outputs, typed.graph.outputs)):
-        if [(spec.name, spec.shape[1:]) for spec in ours] != [(spec.name, spec.shape[1:]) for spec in theirs]:
-            raise UsageError(
-                f"{path} is no graph of {exported.model.label}: it has {', '.join(map(str, theirs))}",
-                hint=f"expected {', '.join(map(str, ours))}",
-            )
-    return typed
 
 
 def _float16(workspace: Workspace, exported: Exported, spec: BuildSpec) -> Typed:

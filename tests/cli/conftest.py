@@ -7,9 +7,12 @@ for tests of the process itself: what it imports, signals, redirected streams, a
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from in_process import run_in_process
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))  # faults to plant
 
 
 @pytest.fixture(scope="session")

@@ -50,9 +50,14 @@ USAGE, GATE, MISSING, UNTRUSTED = 2, 3, 4, 5
         (["export", "test_convnet", "--no-such-option"], ["No such option"]),
         (["verify", "test_convnet", "--typed", "x.onnx", "--precision", "fp32,fp16"], ["--typed verifies one graph"]),
         (
-            ["verify", "test_convnet", "--typed", "x.onnx", "--precision", "fp16", "--keep-fp32", "op=Relu"],
-            ["--keep-fp32 cannot be combined with --typed"],
+            ["verify", "test_convnet", "--typed", "x.onnx", "--precision", "fp16", "--int8-policy", "no-first"],
+            ["--int8-policy cannot be combined with --typed"],
         ),
+        (
+            ["verify", "test_convnet", "--against", __file__, "--backends", "trt"],
+            ["--backends cannot be combined with --against, which is judged as it is"],
+        ),
+        (["verify", "test_convnet", "--against", "nowhere.onnx"], ["nowhere.onnx"]),
         (["export", "x.onnx", "--image-size", "64", "--width-mult", "1"], ["leave out --image-size, --width-mult"]),
         (["build", "test_convnet", "--backend", "ort"], ["does not compile engines", "trt"]),
         (["build", "test_convnet", "-o", "no/such/folder/x.engine"], ["no/such/folder is not a folder"]),

@@ -14,6 +14,7 @@ BENCHMARKS = {
     "calibration.py": ("--network", "lenet5", "--images", "4", "--repeats", "1"),
     "costs.py": ("--model", "mobilenet", "--repeats", "1"),
     "coverage.py": ("--trials", "2"),
+    "explain.py": ("--network", "test_resnet", "--networks", "test_resnet"),
     "families.py": ("--networks", "lenet5", "--seconds", "1"),
     "harness.py": ("--network", "lenet5", "--rounds", "2"),
     "int8_zoo.py": ("--networks", "lenet5"),

@@ -13,11 +13,12 @@ from deploykit.codec import encode
 from deploykit.errors import BackendMissing, UnknownName, UsageError
 from deploykit.spec import BatchRange, BuildSpec, Calibration, Feed, Fusions, ModelSpec, Precision, Reason, Synthetic
 from deploykit.store import Store
+from deploykit.workflow.adopt import adopt
 from deploykit.workflow.calibrate import calibrate
 from deploykit.workflow.engine import build
 from deploykit.workflow.export import export
 from deploykit.workflow.rows import BuiltRow, RefusedRow, asked_rows, build_rows, row_of
-from deploykit.workflow.typed import adopt, type_graph
+from deploykit.workflow.typed import type_graph
 from deploykit.workflow.workspace import Workspace
 
 NULL = NullBackend()
