@@ -151,6 +151,7 @@ class Backend(Protocol):
     name: str
     runs_module: bool  # builds from a ModuleSource, where the network has one; else from a TypedGraph
     compiles: bool  # `build` makes content that is worth keeping in the store
+    libraries: tuple[str, ...]  # distributions whose versions decide what `build` makes: they join the store's key
 
     @property
     def placement(self) -> Placement | None:

@@ -81,6 +81,7 @@ class TorchBackend:
 
     name = "torch"
     compiles = False
+    libraries: tuple[str, ...] = ("torch",)
     runs_module = True
     placement: Placement | None = None
 

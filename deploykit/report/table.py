@@ -117,7 +117,7 @@ def _different_graphs(rows: tuple[Row, ...]) -> list[str]:
     if len(set(graphs.values())) < 2:
         return []
     listed = ", ".join(f"{name} {digest[:DIGEST_DIGITS]}" for name, digest in graphs.items())
-    return [f"INT8 rows use different Q/DQ graphs (TensorRT and ORT schemes): {listed}."]
+    return [f"INT8 rows use different Q/DQ graphs, each in the scheme of its backend: {listed}."]
 
 
 def _apart(rows: tuple[Row, ...]) -> list[str]:

@@ -85,7 +85,7 @@ trt      int8       built [4]                                                   
 [2] ort int8: parity fail: logits: 12.3 dB; at least 20
 [3] torch int8: eager PyTorch has no INT8 path here
 [4] trt fp16, trt int8: no NVIDIA GPU; install NVIDIA's driver
-INT8 rows use different Q/DQ graphs (TensorRT and ORT schemes): ort int8 3f2a91c0aaaa, trt int8 8c11d2aabbbb.
+INT8 rows use different Q/DQ graphs, each in the scheme of its backend: ort int8 3f2a91c0aaaa, trt int8 8c11d2aabbbb.
 Cold start, open and first run: torch fp32 812 ms.
 Build: trt fp16 0.4 s, trt int8 0.6 s (cached).
 Traffic: bytes that the kernels read and write per batch, computed from the compiled plan.
