@@ -143,6 +143,7 @@ def bench(
     batch: Batch = None,
     max_seconds: float = 60.0,
     throughput: bool = False,
+    end_to_end: bool = False,
     target: Targets = None,
     data: Data = None,
     calibration: Calibration | str | PathLike[str] | None = None,
@@ -171,6 +172,7 @@ def bench(
         batch: As for `verify`.
         max_seconds: Time limit of the timed rounds; opening and warm-up come on top.
         throughput: Also measure images per second: many launches, one synchronization.
+        end_to_end: Also time the way from an image file to class numbers, stage by stage, on the images of `data`.
         target: As for `build`.
         data: As for `verify`.
         calibration: As for `build`.
@@ -196,6 +198,8 @@ def bench(
     """
     from deploykit.tuning.fusions import decided_for_rows
     from deploykit.workflow.compare import bench as timed
+    from deploykit.workflow.end_to_end import end_to_end as from_image_files
+    from deploykit.workflow.end_to_end import image_files
 
     model, named, place = network_of(network, example, fusions, store)
     targets, gpu = targets_of(target, gpu_table)
@@ -216,8 +220,17 @@ def bench(
     request = _request(
         spec, backends, precisions, threads=threads, strict=strict, max_seconds=max_seconds, throughput=throughput
     )
+    if end_to_end:
+        image_files(spec.data)
     workspace = open_workspace(place, progress)
-    return timed(workspace, decided_for_rows(workspace, request, gpu=gpu, budget_seconds=fusion_seconds))
+    request = decided_for_rows(workspace, request, gpu=gpu, budget_seconds=fusion_seconds)
+    report = timed(workspace, request)
+    if not end_to_end:
+        return report
+    found = from_image_files(
+        workspace, request.spec, request.backends, request.precisions, request.settings, strict=strict
+    )
+    return replace(report, end_to_end=found)
 
 
 @checked

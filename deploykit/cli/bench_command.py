@@ -42,6 +42,12 @@ OF_MODES = {"burn_in", "steps"}
         help="Also measure images/s: many launches, one synchronization.",
     ),
     measurement(
+        "--end-to-end",
+        is_flag=True,
+        help="Also time the way from an image file of --data to class numbers: decode, resize, normalize, copy, infer, "
+        "top-k.",
+    ),
+    measurement(
         "--mode",
         type=OneOf("mode", MODES),
         common=True,
@@ -67,7 +73,13 @@ OF_MODES = {"burn_in", "steps"}
     ),
 )
 def command(
-    shared: ComparisonOptions, max_seconds: float, throughput: bool, mode: str | None, burn_in: int, steps: int
+    shared: ComparisonOptions,
+    max_seconds: float,
+    throughput: bool,
+    end_to_end: bool,
+    mode: str | None,
+    burn_in: int,
+    steps: int,
 ) -> None:
     """Time every backend and precision of MODEL side by side, each in a process of its own, in interleaved rounds.
 
@@ -89,6 +101,7 @@ def command(
         data=shared.spec.data,
         max_seconds=max_seconds,
         throughput=throughput,
+        end_to_end=end_to_end,
         fusion_seconds=shared.fuse_budget,
         **shared.keywords(),
     )

@@ -11,6 +11,7 @@ from typing import TextIO
 
 from deploykit.bench import Interval, Latency, PerBatch
 from deploykit.parity import PLAIN_REFERENCES, Parity, ParityResult
+from deploykit.report.end_to_end import render_end_to_end
 from deploykit.report.text import render_facts, render_lines, render_table, with_notes
 from deploykit.results.comparison import Report
 from deploykit.results.row import Row, remarks
@@ -43,6 +44,9 @@ def render_report(report: Report, *, file: TextIO | None = None) -> None:
     if any(row.latency_ms and row.mode for row in report.rows):
         below.append("Every timed step counts; --json has each of them, and the burn-in.")
     render_lines(["", *below] if below else [], file=file)
+    if report.end_to_end is not None:
+        render_lines([""], file=file)
+        render_end_to_end(report.end_to_end, file=file)
 
 
 def _conditions(report: Report) -> dict[str, object]:
