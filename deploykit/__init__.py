@@ -27,6 +27,7 @@ __all__ = [  # noqa: F405
     "BuildSpec",
     "BuilderOptions",
     "BuiltEngine",
+    "BytesReport",
     "CalibratedTable",
     "Calibration",
     "CalibrationResult",
@@ -35,6 +36,8 @@ __all__ = [  # noqa: F405
     "DeploykitError",
     "DeploykitWarning",
     "DeviceOutOfMemory",
+    "EndToEnd",
+    "EndToEndRow",
     "EnginePlan",
     "EngineSettings",
     "ExecutionFailed",
@@ -58,6 +61,7 @@ __all__ = [  # noqa: F405
     "ModelSpec",
     "NetworkSummary",
     "ParityResult",
+    "PipelineRow",
     "Precision",
     "PrecisionChoice",
     "PrecisionUndecided",
@@ -105,6 +109,7 @@ __all__ = [  # noqa: F405
     "sensitivity",
     "summarize",
     "verify",
+    "verify_from_bytes",
     "zoo",
 ]
 

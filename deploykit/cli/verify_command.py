@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
-from deploykit.cli.command import Command, precision
+from deploykit.cli.command import Command, data, precision
 from deploykit.cli.comparison_options import ComparisonOptions, comparison_options, finish
-from deploykit.cli.given import refuse
+from deploykit.cli.from_bytes import compare_pipelines
+from deploykit.cli.given import refuse, require
 from deploykit.cli.idle import require_rows
 from deploykit.cli.types import FILE
 
@@ -24,12 +25,29 @@ TEXTS = {"backends": "Backends to compare with float64, in this order."}
     metavar="FILE",
     help="Verify this FP16 or Q/DQ ONNX file instead of the typed graph that deploykit makes of MODEL.",
 )
-def command(shared: ComparisonOptions, typed: Path | None) -> None:
+@data(
+    "--from-bytes",
+    is_flag=True,
+    help="Instead, compare pipelines from the image files of --data to the input, step by step: Pillow, torchvision, "
+    "the uint8 stem, and each --pipeline.",
+)
+@data(
+    "--pipeline",
+    "pipelines",
+    multiple=True,
+    metavar="MODULE:FUNCTION",
+    help="With --from-bytes: a function from the path of an image to the array that MODEL takes; repeatable.",
+)
+def command(shared: ComparisonOptions, typed: Path | None, from_bytes: bool, pipelines: tuple[str, ...]) -> None:
     """Compare every backend and precision of MODEL numerically with the network in float64.
 
     Precision loss (the FP16 or Q/DQ graph executed without runtime optimizations) and backend loss (the engine against
     that graph) have limits of their own. Exit code 3 when one is exceeded, or when nothing can be compared.
     """
+    if from_bytes:
+        compare_pipelines(shared, pipelines)
+        return
+    require({"pipelines"}, "--from-bytes")
     from deploykit.api import verify
 
     if typed is not None:
