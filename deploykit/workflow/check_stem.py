@@ -64,10 +64,10 @@ def with_uint8_stem(workspace: Workspace, exported: Exported, fusions: Fusions) 
 
 def stem_of_bytes(recipe: Preprocessing, images: Sequence[Array]) -> list[Array]:
     """What the stem alone makes of images of bytes (H, W, C): the float32 planes (C, H, W) that the network gets."""
+    from deploykit.graph.passes.stem import stem_alone
     from deploykit.ort_session import compute, open_session
-    from deploykit.workflow import transforms
 
-    session = open_session(transforms.stem_alone(recipe))
+    session = open_session(stem_alone(recipe))
     return [compute(session, ["planes"], {"images": pixels[None]})["planes"][0] for pixels in images]
 
 

@@ -79,18 +79,6 @@ def prepend_stem(path: Path, recipe: Preprocessing, fusions: Fusions) -> tuple[b
     return optimize(network, fusions)
 
 
-def stem_alone(recipe: Preprocessing) -> ir.Model:
-    """The stem in front of nothing: `images` of bytes to the normalized `planes`."""
-    shape = ir.Shape(("batch", len(recipe.mean), recipe.height, recipe.width))
-    images, planes = (
-        ir.Value(name=name, shape=shape, type=ir.TensorType(ir.DataType.FLOAT)) for name in ("images", "planes")
-    )
-    node = ir.node("Identity", [images], outputs=[planes], name="planes")
-    network = ir.Model(ir.Graph([images], [planes], nodes=[node], opset_imports={"": 20}, name="stem"), ir_version=10)
-    prepend_uint8_stem(network, recipe)
-    return network
-
-
 def type_float16(path: Path, *, keep_io: bool, keep: tuple[str, ...]) -> tuple[bytes, TypedFacts]:
     """Raises Float16Overflow with the layer's name, UnknownName for one of `keep` that the graph has not."""
     network = read_graph(path)
