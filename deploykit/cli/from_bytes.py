@@ -11,11 +11,11 @@ from deploykit.cli.progress import StageProgress
 READ = {  # parameters of `verify` that --from-bytes reads
     *("model", "weights", "weights_key", "num_classes", "in_channels", "init_from", "image_size", "width_mult"),
     *("input_shapes", "factory_args", "seed", "preprocess", "fusions", "data", "store", "as_json"),
-    *("from_bytes", "pipelines"),
+    *("from_bytes", "pipelines", "images"),
 }
 
 
-def compare_pipelines(shared: ComparisonOptions, pipelines: Sequence[str]) -> None:
+def compare_pipelines(shared: ComparisonOptions, pipelines: Sequence[str], images: int) -> None:
     """Print the report and leave with its exit code; raises UsageError for every option that would be passed over."""
     from deploykit.api import verify_from_bytes
     from deploykit.report.from_bytes import render_from_bytes
@@ -27,6 +27,7 @@ def compare_pipelines(shared: ComparisonOptions, pipelines: Sequence[str]) -> No
         spec.model,
         data=spec.data,
         pipelines=pipelines,
+        images=images,
         fusions=spec.fusions,
         store=shared.store,
         progress=StageProgress(),

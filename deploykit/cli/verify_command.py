@@ -11,6 +11,7 @@ from deploykit.cli.given import refuse, require
 from deploykit.cli.idle import require_rows
 from deploykit.cli.types import FILE
 
+OF_BYTES = {"pipelines", "images"}
 OF_TYPING = {"keep_io", "keep_fp32", "int8_policy", "int8_repair", "int8_exclude", "table"}
 
 
@@ -38,16 +39,26 @@ TEXTS = {"backends": "Backends to compare with float64, in this order."}
     metavar="MODULE:FUNCTION",
     help="With --from-bytes: a function from the path of an image to the array that MODEL takes; repeatable.",
 )
-def command(shared: ComparisonOptions, typed: Path | None, from_bytes: bool, pipelines: tuple[str, ...]) -> None:
+@data(
+    "--images",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    metavar="N",
+    help="With --from-bytes: number of images, drawn by --seed.",
+)
+def command(
+    shared: ComparisonOptions, typed: Path | None, from_bytes: bool, pipelines: tuple[str, ...], images: int
+) -> None:
     """Compare every backend and precision of MODEL numerically with the network in float64.
 
     Precision loss (the FP16 or Q/DQ graph executed without runtime optimizations) and backend loss (the engine against
     that graph) have limits of their own. Exit code 3 when one is exceeded, or when nothing can be compared.
     """
     if from_bytes:
-        compare_pipelines(shared, pipelines)
+        compare_pipelines(shared, pipelines, images)
         return
-    require({"pipelines"}, "--from-bytes")
+    require(OF_BYTES, "--from-bytes")
     from deploykit.api import verify
 
     if typed is not None:

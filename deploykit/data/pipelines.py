@@ -112,7 +112,7 @@ def torchvision_pipeline(recipe: Preprocessing) -> Pipeline:
     said: dict[Step, str] = {
         "decode": "torchvision's decode_image",
         "resize": f"torchvision's {recipe.interpolation} of tensors, with antialias",
-        "color": "torchvision's grey",
+        "color": "torchvision's gray",
         "normalize": "in float32",
     }
     return Pipeline("torchvision", _decoded_by_torchvision, resize, color, normalize, tuple(said.items()))
@@ -135,7 +135,7 @@ def resized_without_antialias(pixels: Array, recipe: Preprocessing) -> Array:
 
 
 def placed(pixels: Array, recipe: Preprocessing, left: int, top: int) -> Array:
-    """The input's part of a resized image, filled up with grey where it is smaller (see `Fit`)."""
+    """The input's part of a resized image, filled up with gray where it is smaller (see `Fit`)."""
     height, width = pixels.shape[:2]
     if left >= 0 and top >= 0:
         return pixels[top : top + recipe.height, left : left + recipe.width]
@@ -145,7 +145,7 @@ def placed(pixels: Array, recipe: Preprocessing, left: int, top: int) -> Array:
 
 
 def colored(pixels: Array, recipe: Preprocessing) -> Array:
-    """RGB in the recipe's order, or grey."""
+    """RGB in the recipe's order, or gray."""
     from PIL import Image
 
     if len(recipe.mean) == 1:

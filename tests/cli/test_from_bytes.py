@@ -80,7 +80,7 @@ def pipelines(*names):
 
 
 def test_the_ways_of_one_s_own_agree(verify, folder):
-    done = verify("--json")
+    done = verify("--images", "6", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     conditions = found["environment"]["conditions"]
@@ -182,6 +182,8 @@ def test_a_wrong_request_is_one_line(verify, arguments, message):
 def test_a_pipeline_needs_the_comparison_and_the_comparison_needs_files(run, folder, tmp_path):
     done = run("verify", MODEL, "--pipeline", "preparing:good", path=folder)
     assert (done.returncode, "--pipeline requires --from-bytes" in done.stderr) == (2, True)
+    done = run("verify", MODEL, "--images", "4")
+    assert (done.returncode, "--images requires --from-bytes" in done.stderr) == (2, True)
     np.savez(tmp_path / "pixels.npz", images=np.zeros((8, 32, 32, 3), np.uint8))
     done = run("verify", MODEL, "--from-bytes", "--data", tmp_path / "pixels.npz")
     assert (done.returncode, "holds pixels, not image files" in done.stderr) == (2, True)
