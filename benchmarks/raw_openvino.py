@@ -8,8 +8,6 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from deploykit.spec import Feed
 
 
@@ -55,16 +53,16 @@ class RawOpenVino:
         requests = []
         for feed in self.feeds:
             request = model.create_infer_request()
-            request.set_tensor(name, openvino.Tensor(np.ascontiguousarray(feed[name]), shared_memory=True))
+            request.set_tensor(name, openvino.Tensor(feed[name], shared_memory=True))
             requests.append(request)
-        return RawLoop(cycle(requests))
+        return RawLoop(cycle(requests), self.feeds)
 
 
 class RawLoop:
-    """`infer`, and nothing around it."""
+    """`infer`, and nothing around it. `feeds` lie where the requests read them: a shared tensor does not keep them."""
 
-    def __init__(self, requests: Any) -> None:
-        self.requests = requests
+    def __init__(self, requests: Any, feeds: Sequence[Feed]) -> None:
+        self.requests, self.feeds = requests, feeds
 
     def launch(self) -> None:
         next(self.requests).infer(share_outputs=True)
