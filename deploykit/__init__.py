@@ -27,6 +27,7 @@ __all__ = [  # noqa: F405
     "BuildSpec",
     "BuilderOptions",
     "BuiltEngine",
+    "BytesReport",
     "CalibratedTable",
     "Calibration",
     "CalibrationResult",
@@ -36,6 +37,8 @@ __all__ = [  # noqa: F405
     "DeploykitError",
     "DeploykitWarning",
     "DeviceOutOfMemory",
+    "EndToEnd",
+    "EndToEndRow",
     "EnginePlan",
     "EngineSettings",
     "ExecutionFailed",
@@ -62,6 +65,7 @@ __all__ = [  # noqa: F405
     "ModelSpec",
     "NetworkSummary",
     "ParityResult",
+    "PipelineRow",
     "Precision",
     "PrecisionChoice",
     "PrecisionUndecided",
@@ -113,6 +117,7 @@ __all__ = [  # noqa: F405
     "sensitivity",
     "summarize",
     "verify",
+    "verify_from_bytes",
     "zoo",
 ]
 

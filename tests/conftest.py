@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from example_plugins import write_entry_points
 from PIL import Image
 
 from deploykit.store import Store
@@ -59,11 +60,7 @@ def install(tmp_path_factory, monkeypatch):
 
     def add(group: str, points: dict[str, str], folder: Path) -> Path:
         site = tmp_path_factory.mktemp("site")
-        info = site / "plugged-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1.0\n")
-        listed = "\n".join(f"{name} = {target}" for name, target in points.items())
-        (info / "entry_points.txt").write_text(f"[{group}]\n{listed}\n")
+        write_entry_points(site, group, points)
         monkeypatch.syspath_prepend(str(site))
         monkeypatch.syspath_prepend(str(folder))
         importlib.invalidate_caches()

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "precision": {"codec", "host", "errors", "spec", "graph", "ort_session"},
     "backends": {"codec", "host", "errors", "spec", "modules", "graph", "ort_session", "plan", "weights"},
     "parity": {"codec", "errors", "spec", "modules", "graph", "ort_session"},
-    "bench": {"codec", "host", "errors", "spec", "modules", "backends", "zoo", "weights"},
+    "bench": {"codec", "host", "errors", "spec", "data", "modules", "backends", "zoo", "weights"},
     "results": {"codec", "errors", "spec", "plan", "data", "precision", "bench", "parity", "summary"},
     "gate": {"errors", "spec", "plan", "bench", "parity", "results"},
     "report": {"codec", "precision", "spec", "data", "bench", "summary", "plan", "parity", "results"},

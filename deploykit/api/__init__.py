@@ -13,6 +13,7 @@ goes to `progress=`, and warnings are issued as `DeploykitWarning`. Importing th
 from deploykit.api.engines import BuiltEngine, build, open  # noqa: A004 - named as `io.open` is
 from deploykit.api.gate import compare, latest_results, load_results, save_results
 from deploykit.api.graphs import ExportedGraph, export
+from deploykit.api.images import verify_from_bytes
 from deploykit.api.models import Model, from_factory, from_module, from_name, from_onnx, zoo
 from deploykit.api.plans import doctor, inspect, list_models, summarize
 from deploykit.api.reports import bench, evaluate, verify
@@ -49,7 +50,9 @@ from deploykit.results.build import BuildResult, ExportResult, UndecidedResult
 from deploykit.results.calibration import CalibrationResult, ShardResult
 from deploykit.results.choices import FusionDecision, Int8LayerDecision, PrecisionChoice
 from deploykit.results.comparison import Report
+from deploykit.results.end_to_end import EndToEnd, EndToEndRow
 from deploykit.results.explanation import Explanation
+from deploykit.results.from_bytes import BytesReport, PipelineRow
 from deploykit.results.fusions import FusionReport
 from deploykit.results.gate import Check, GateReport, GateRow
 from deploykit.results.inspection import Inspection
@@ -92,6 +95,7 @@ __all__ = [
     "BuildSpec",
     "BuilderOptions",
     "BuiltEngine",
+    "BytesReport",
     "CalibratedTable",
     "Calibration",
     "CalibrationResult",
@@ -101,6 +105,8 @@ __all__ = [
     "DeploykitError",
     "DeploykitWarning",
     "DeviceOutOfMemory",
+    "EndToEnd",
+    "EndToEndRow",
     "EnginePlan",
     "EngineSettings",
     "ExecutionFailed",
@@ -127,6 +133,7 @@ __all__ = [
     "ModelSpec",
     "NetworkSummary",
     "ParityResult",
+    "PipelineRow",
     "Precision",
     "PrecisionChoice",
     "PrecisionUndecided",
@@ -177,5 +184,6 @@ __all__ = [
     "sensitivity",
     "summarize",
     "verify",
+    "verify_from_bytes",
     "zoo",
 ]

@@ -169,6 +169,7 @@ def bench(
     quick: bool = False,
     throughput: bool = False,
     accuracy: str | PathLike[str] | AccuracyReport | None = None,
+    end_to_end: bool = False,
     target: Targets = None,
     data: Data = None,
     calibration: Calibration | str | PathLike[str] | None = None,
@@ -203,6 +204,7 @@ def bench(
         quick: One process and 5 seconds of rounds, in place of `processes` and `max_seconds`.
         throughput: Also measure images per second: many launches, one synchronization.
         accuracy: What `evaluate` returned or printed with --json: rows of the same artifacts get its top-1.
+        end_to_end: Also time the way from an image file to class numbers, stage by stage, on the images of `data`.
         target: As for `build`.
         data: As for `verify`.
         calibration: As for `build`.
@@ -229,6 +231,8 @@ def bench(
     """
     from deploykit.tuning.fusions import decided_for_rows
     from deploykit.workflow.compare import bench as timed
+    from deploykit.workflow.end_to_end import end_to_end as from_image_files
+    from deploykit.workflow.end_to_end import image_files
 
     model, named, place = network_of(network, example, fusions, store)
     targets, gpu = targets_of(target, gpu_table)
@@ -252,8 +256,17 @@ def bench(
     settings = replace(request.settings, max_seconds=max_seconds, processes=processes, throughput=throughput)
     request = replace(request, settings=settings.quick() if quick else settings)
     request = replace(request, accuracy=evaluation_of(accuracy), gpu=gpu, roofline=True)
+    if end_to_end:
+        image_files(spec.data)
     workspace = open_workspace(place, progress)
-    return timed(workspace, decided_for_rows(workspace, request, gpu=gpu, budget_seconds=fusion_seconds))
+    request = decided_for_rows(workspace, request, gpu=gpu, budget_seconds=fusion_seconds)
+    report = timed(workspace, request)
+    if not end_to_end:
+        return report
+    found = from_image_files(
+        workspace, request.spec, request.backends, request.precisions, request.settings, strict=strict
+    )
+    return replace(report, end_to_end=found)
 
 
 @checked

@@ -41,6 +41,7 @@ class NullBackend:
 
     name = "null"
     compiles = False
+    libraries: tuple[str, ...] = ()
     runs_module = False
     placement: Placement | None = TENSORRT
 

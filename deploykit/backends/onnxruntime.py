@@ -46,6 +46,7 @@ class OnnxRuntimeBackend:
 
     name = "ort"
     compiles = False
+    libraries: tuple[str, ...] = ("onnxruntime-gpu", "onnxruntime")
     runs_module = False
 
     @property

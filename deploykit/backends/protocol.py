@@ -120,6 +120,14 @@ class Bound(Protocol):
         ...
 
 
+class FetchableBound(Bound, Protocol):
+    """A binding whose outputs can be copied to the host."""
+
+    def fetch(self) -> dict[str, "ndarray[Any, Any]"]:
+        """The outputs of the last finished launch, by name."""
+        ...
+
+
 class Session(Protocol):
     """An engine that is open: a context manager, which frees what it holds when it is left.
 
@@ -134,7 +142,7 @@ class Session(Protocol):
         """Host arrays in, host arrays out, synchronous. Raises InvalidFeed, DeviceOutOfMemory, ExecutionFailed."""
         ...
 
-    def bind(self, feed: Feed) -> Bound:
+    def bind(self, feed: Feed) -> FetchableBound:
         """Copy the inputs where the device reads them and return something to time. Raises as `run`."""
         ...
 
@@ -151,6 +159,7 @@ class Backend(Protocol):
     name: str
     runs_module: bool  # builds from a ModuleSource, where the network has one; else from a TypedGraph
     compiles: bool  # `build` makes content that is worth keeping in the store
+    libraries: tuple[str, ...]  # distributions whose versions decide what `build` makes: they join the store's key
 
     @property
     def placement(self) -> Placement | None:

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
-from deploykit.backends.protocol import Bound
+from deploykit.backends.protocol import FetchableBound
 from deploykit.errors import ExecutionFailed
 from deploykit.spec import Feed
 from deploykit.spec.arrays import Array
-
-
-class FetchableBound(Bound, Protocol):
-    """A binding whose outputs can be copied to the host."""
-
-    def fetch(self) -> dict[str, Array]:
-        """The outputs of the last finished launch, by name."""
-        ...
 
 
 class BindingSession(ABC):

@@ -43,6 +43,7 @@ class TensorRTBackend:
 
     name = "trt"
     compiles = True
+    libraries: tuple[str, ...] = ("tensorrt", "tensorrt-rtx", "pycuda")  # TensorRT-RTX stands in where there is no GPU
     runs_module = False
 
     def __init__(self, *, strict: bool = False) -> None:

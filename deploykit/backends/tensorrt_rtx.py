@@ -39,6 +39,7 @@ OF_OPTIMUM = "kernels and bytes are those at the optimum sizes: for free ones th
 class TensorRTRTXBackend:
     name = "trt-rtx"
     compiles = True
+    libraries: tuple[str, ...] = ("tensorrt-rtx", "pycuda")
     runs_module = False
 
     @property

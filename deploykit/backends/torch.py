@@ -83,6 +83,7 @@ class TorchBackend:
     name = "torch"
     variant = ""
     compiles = False
+    libraries: tuple[str, ...] = ("torch",)
     runs_module = True
     placement: Placement | None = None
 

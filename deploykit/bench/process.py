@@ -21,11 +21,12 @@ from contextlib import suppress
 from multiprocessing import Pipe
 from pathlib import Path
 from types import TracebackType
-from typing import Self, overload
+from typing import Any, Self, overload
 
 from deploykit.bench.worker import (
     Close,
     Compute,
+    Do,
     MeasureMemory,
     MeasureThroughput,
     Memory,
@@ -77,6 +78,8 @@ class WorkerProcess:
     def ask(self, request: Prepare) -> None: ...
     @overload
     def ask(self, request: Compute) -> Feed: ...
+    @overload
+    def ask(self, request: Do) -> Any: ...
     @overload
     def ask(self, request: WarmUp) -> Warmed: ...
     @overload

@@ -86,6 +86,21 @@ class Compute:
     feed: Feed
 
 
+class Task(Protocol):
+    """Work on the open session that brings its own clock. It is pickled, and run in the worker."""
+
+    def run(self, session: Session) -> Any:
+        """The answer, which is pickled too."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Do:
+    """Run a task on the session; answered with what the task answers."""
+
+    task: Task
+
+
 @dataclass(frozen=True, slots=True)
 class WarmUp:
     """Run until settled, `cap_seconds` at most; answered with `Warmed`."""
@@ -143,7 +158,7 @@ class Close:
     """Close the session and end the process; not answered."""
 
 
-Request = Open | Prepare | Compute | WarmUp | TimeBlock | MeasureThroughput | MeasureMemory
+Request = Open | Prepare | Compute | Do | WarmUp | TimeBlock | MeasureThroughput | MeasureMemory
 Requests = queue.SimpleQueue[Request | Close | Exception]  # the last: a request that could not be read
 
 
@@ -221,6 +236,8 @@ class _Row:
                 return None
             case Compute(feed):
                 return self._session.run(feed)
+            case Do(task):
+                return task.run(self._session)
             case WarmUp(cap_seconds):
                 return warm_up(self._run, cap_seconds=cap_seconds)
             case TimeBlock(runs):

@@ -71,6 +71,12 @@ OF_MODES = {"burn_in", "steps"}
         help="Show top-1 beside the rows whose graph and backend `evaluate --json` measured.",
     ),
     measurement(
+        "--end-to-end",
+        is_flag=True,
+        help="Also time the way from an image file of --data to class numbers: decode, resize, normalize, copy, infer, "
+        "top-k.",
+    ),
+    measurement(
         "--mode",
         type=OneOf("mode", MODES),
         common=True,
@@ -112,6 +118,7 @@ def command(
     throughput: bool,
     percentiles: bool,
     accuracy: Path | None,
+    end_to_end: bool,
     mode: str | None,
     burn_in: int,
     steps: int,
@@ -149,6 +156,7 @@ def command(
         quick=quick,
         throughput=throughput,
         accuracy=accuracy,
+        end_to_end=end_to_end,
         fusion_seconds=shared.fuse_budget,
         **shared.keywords(),
     )

@@ -4,15 +4,17 @@ from pathlib import Path
 
 import click
 
-from deploykit.cli.command import Command, measurement, precision
+from deploykit.cli.command import Command, data, measurement, precision
 from deploykit.cli.comparison_options import ComparisonOptions, comparison_options, finish
-from deploykit.cli.given import refuse
+from deploykit.cli.from_bytes import compare_pipelines
+from deploykit.cli.given import refuse, require
 from deploykit.cli.idle import require_rows
 from deploykit.cli.options import BUILDER, TARGETS
 from deploykit.cli.types import FILE
 
 OF_TYPING = {"keep_io", "int8_policy", "int8_repair", "table"}
 OF_ROWS = {*OF_TYPING, "typed", "precisions", "backends", "strict_backend", *TARGETS, *BUILDER}
+OF_BYTES = {"pipelines", "images"}
 
 
 TEXTS = {"backends": "Backends to compare with float64, in this order."}
@@ -40,13 +42,46 @@ TEXTS = {"backends": "Backends to compare with float64, in this order."}
     common=True,
     help="Find the layer where a loss begins, its cause, and the options that cure it.",
 )
-def command(shared: ComparisonOptions, typed: Path | None, against: Path | None, explain: bool) -> None:
+@data(
+    "--from-bytes",
+    is_flag=True,
+    help="Instead, compare pipelines from the image files of --data to the input, step by step: Pillow, torchvision, "
+    "the uint8 stem, and each --pipeline.",
+)
+@data(
+    "--pipeline",
+    "pipelines",
+    multiple=True,
+    metavar="MODULE:FUNCTION",
+    help="With --from-bytes: a function from the path of an image to the array that MODEL takes; repeatable.",
+)
+@data(
+    "--images",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    metavar="N",
+    help="With --from-bytes: number of images, drawn by --seed.",
+)
+def command(
+    shared: ComparisonOptions,
+    typed: Path | None,
+    against: Path | None,
+    explain: bool,
+    from_bytes: bool,
+    pipelines: tuple[str, ...],
+    images: int,
+) -> None:
     """Compare every backend and precision of MODEL numerically with the network in float64.
 
     Precision loss (the FP16 or Q/DQ graph executed without runtime optimizations) and backend loss (the engine against
     that graph) have limits of their own. Exit code 3 when one is exceeded or a verdict is
     inconclusive, 4 when every row is unavailable.
     """
+    if from_bytes:
+        compare_pipelines(shared, pipelines, images)
+        return
+    require(OF_BYTES, "--from-bytes")
     from deploykit.api import verify
 
     if typed is not None:

@@ -186,16 +186,41 @@ def _resampling(preprocessing: Preprocessing) -> "Image.Resampling":
 
 def fitted(image: "Image.Image", recipe: Preprocessing) -> "Image.Image":
     """The whole image brought to the input's size, as `recipe.fit` says."""
-    match recipe.fit:
-        case "stretch":
-            return image.resize((recipe.width, recipe.height), _resampling(recipe))
-        case "letterbox":
-            return _letterboxed(image, recipe)
-        case _:
-            return center_crop(image, recipe)
+    return _placed(image, fit_of(image.width, image.height, recipe), recipe)
 
 
 def center_crop(image: "Image.Image", recipe: Preprocessing) -> "Image.Image":
+    """The image resized until it fills the input, and its middle, whatever `recipe.fit` says."""
+    return _placed(image, _crop_of(image.width, image.height, recipe), recipe)
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """An image at `width` and `height`, pixels, and the place of the input in it: `left` and `top` of its corner.
+
+    Where these are negative, the input is larger than the image, and what is around it is filled up.
+    """
+
+    width: int
+    height: int
+    left: int = 0
+    top: int = 0
+
+
+def fit_of(width: int, height: int, recipe: Preprocessing) -> Fit:
+    """How an image of `width` and `height` pixels comes to the input's size."""
+    match recipe.fit:
+        case "stretch":
+            return Fit(recipe.width, recipe.height)
+        case "letterbox":
+            share = min(recipe.width / width, recipe.height / height)
+            wide, high = (max(1, round(length * share)) for length in (width, height))
+            return Fit(wide, high, -((recipe.width - wide) // 2), -((recipe.height - high) // 2))
+        case _:
+            return _crop_of(width, height, recipe)
+
+
+def _crop_of(width: int, height: int, recipe: Preprocessing) -> Fit:
     """Short side to `resize` (never below `crop`), then the middle; rounding as torchvision's Resize and CenterCrop.
 
     Of an input that is not square, the side on which the image is shorter for the input's ratio is resized, by as
@@ -204,27 +229,24 @@ def center_crop(image: "Image.Image", recipe: Preprocessing) -> "Image.Image":
     short = min(recipe.width, recipe.height)
     margin = max(recipe.resize, short)
     sides = [round(margin * length / short) for length in (recipe.width, recipe.height)]
-    tight = int(image.width * sides[1] > image.height * sides[0])  # the axis that the image just fills
-    length, side = image.size[tight], sides[tight]
-    width, height = (
+    tight = int(width * sides[1] > height * sides[0])  # the axis that the image just fills
+    length, side = (width, height)[tight], sides[tight]
+    wide, high = (
         side if axis == tight else max(int(side * other / length), (recipe.width, recipe.height)[axis])
-        for axis, other in enumerate(image.size)
+        for axis, other in enumerate((width, height))
     )
-    image = image.resize((width, height), _resampling(recipe))
-    left = round((width - recipe.width) / 2)
-    top = round((height - recipe.height) / 2)
-    return image.crop((left, top, left + recipe.width, top + recipe.height))
+    return Fit(wide, high, round((wide - recipe.width) / 2), round((high - recipe.height) / 2))
 
 
-def _letterboxed(image: "Image.Image", recipe: Preprocessing) -> "Image.Image":
-    """All of the image at its own ratio, in the middle of gray."""
+def _placed(image: "Image.Image", fit: Fit, recipe: Preprocessing) -> "Image.Image":
+    """The image resized, and the input's part of it, filled up with gray where it is smaller."""
     from PIL import Image
 
-    share = min(recipe.width / image.width, recipe.height / image.height)
-    width, height = (max(1, round(length * share)) for length in image.size)
+    image = image.resize((fit.width, fit.height), _resampling(recipe))
+    if fit.left >= 0 and fit.top >= 0:
+        return image.crop((fit.left, fit.top, fit.left + recipe.width, fit.top + recipe.height))
     canvas = Image.new("RGB", (recipe.width, recipe.height), (recipe.pad,) * 3)
-    small = image.resize((width, height), _resampling(recipe))
-    canvas.paste(small, ((recipe.width - width) // 2, (recipe.height - height) // 2))
+    canvas.paste(image, (-fit.left, -fit.top))
     return canvas
 
 
@@ -239,7 +261,7 @@ def _random_crop(image: "Image.Image", recipe: Preprocessing, random: np.random.
     top = int(random.integers(image.height - height + 1))
     box = (left, top, left + width, top + height)
     if recipe.fit == "letterbox":
-        return _letterboxed(image.crop(box), recipe)
+        return fitted(image.crop(box), recipe)
     return image.resize((recipe.width, recipe.height), _resampling(recipe), box=box)
 
 

@@ -206,8 +206,8 @@ def _parse_onnx(path: Path, limits: "OnnxLimits") -> "onnx.ModelProto":
     return model
 
 
-def read_image(path: Path) -> "Image.Image":
-    """An image as 8-bit RGB, turned the way its EXIF orientation says.
+def read_image(path: Path, *, upright: bool = True) -> "Image.Image":
+    """An image as 8-bit RGB, turned the way its EXIF orientation says, or not `upright`, as its pixels lie.
 
     Raises UsageError where there is no such file, and UntrustedArtifact where it is no image, is cut short, has
     more than `MAX_IMAGE_PIXELS` pixels or holds floating-point values.
@@ -224,9 +224,10 @@ def read_image(path: Path) -> "Image.Image":
             image.load()
             if image.mode == "F":
                 raise UntrustedArtifact(f"image {path} holds floating-point values, not 8 or 16-bit ones")
+            turned = ImageOps.exif_transpose if upright else Image.Image.copy
             if image.mode.startswith("I"):  # 16 bits of gray, which convert() would clip at 255
-                return ImageOps.exif_transpose(image.point(lambda value: value * (1 / 256)).convert("L")).convert("RGB")
-            return ImageOps.exif_transpose(image).convert("RGB")
+                return turned(image.point(lambda value: value * (1 / 256)).convert("L")).convert("RGB")
+            return turned(image).convert("RGB")
     except UntrustedArtifact:
         raise
     except Exception as error:  # hostile bytes make a decoder raise anything

@@ -15,6 +15,7 @@ from deploykit.bench.peaks import CpuPeaks
 from deploykit.bench.statistics import PERCENTILE_FLOORS
 from deploykit.parity import PLAIN_REFERENCES, Parity, ParityResult
 from deploykit.report.costs_table import render_costs
+from deploykit.report.end_to_end import render_end_to_end
 from deploykit.report.explanation import render_explanations
 from deploykit.report.text import render_facts, render_lines, render_table, with_notes
 from deploykit.results.comparison import Report
@@ -59,6 +60,9 @@ def render_report(report: Report, *, percentiles: bool = False, file: TextIO | N
         below.append("Every timed step counts; --json has each of them, and the burn-in.")
     render_lines(["", *below] if below else [], file=file)
     render_explanations(report.rows, file=file)
+    if report.end_to_end is not None:
+        render_lines([""], file=file)
+        render_end_to_end(report.end_to_end, file=file)
 
 
 def _conditions(report: Report) -> dict[str, object]:
@@ -162,7 +166,7 @@ def _different_graphs(rows: tuple[Row, ...]) -> list[str]:
     if len(graphs) < 2:
         return []
     listed = ", ".join(f"{', '.join(labels_of(held))} {digest[:DIGEST_DIGITS]}" for digest, held in graphs.items())
-    return [f"INT8 rows use different Q/DQ graphs (TensorRT and ORT schemes): {listed}."]
+    return [f"INT8 rows use different Q/DQ graphs, each in the scheme of its backend: {listed}."]
 
 
 def _saturations(report: Report) -> Iterator[str]:

@@ -11,6 +11,7 @@ from deploykit.bench.peaks import CpuPeaks
 from deploykit.codec import shown
 from deploykit.errors import DeploykitError
 from deploykit.results.document import Document
+from deploykit.results.end_to_end import EndToEnd
 from deploykit.results.failure import failure_of
 from deploykit.results.row import Row
 from deploykit.results.sweep import Saturation, saturation
@@ -97,12 +98,16 @@ class ComparisonEnvironment(Machine):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report(Document):
-    """The rows in the order in which they were asked for, the batches of a backend at a precision together."""
+    """The rows in the order in which they were asked for, the batches of a backend at a precision together.
+
+    `end_to_end` is the second table of `bench --end-to-end`, None where that was not asked for.
+    """
 
     JSON_PROPERTIES = shown("saturation")
 
     environment: ComparisonEnvironment
     rows: tuple[Row, ...]
+    end_to_end: EndToEnd | None = None
 
     @property
     def conditions(self) -> Conditions:
@@ -117,7 +122,7 @@ class Report(Document):
     @property
     def failure(self) -> DeploykitError | None:
         """Why the table as a whole fails, an error with its exit code; None where no row fails."""
-        return failure_of(self.rows)
+        return failure_of(self.rows) or (self.end_to_end.failure if self.end_to_end else None)
 
     def raise_if_failed(self) -> None:
         """Raise `failure`, where there is one.

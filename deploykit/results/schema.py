@@ -20,6 +20,7 @@ from deploykit.results.build import BuildResult, ExportResult, UndecidedResult
 from deploykit.results.calibration import CalibrationResult, ShardResult
 from deploykit.results.comparison import Report
 from deploykit.results.document import to_json
+from deploykit.results.from_bytes import BytesReport
 from deploykit.results.gate import GateReport
 from deploykit.results.inspection import Inspection
 from deploykit.results.network import NetworkDocument
@@ -29,6 +30,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DOCUMENTS: Mapping[str, type] = {
     "bench": Report,
     "verify": Report,
+    "verify --from-bytes": BytesReport,
     "evaluate": AccuracyReport,
     "export": ExportResult,
     "build": BuildResult,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from deploykit.data.preparation import preparation_of, takes_images
 from deploykit.errors import UsageError
 from deploykit.parity import Limits, ParityResult, joined, judge
 from deploykit.spec import Fusions, Precision, Preprocessing
+from deploykit.spec.arrays import Array
 from deploykit.spec.reports import PassLedger
 from deploykit.store import Writer
 from deploykit.workflow.export import Exported
@@ -58,6 +60,15 @@ def with_uint8_stem(workspace: Workspace, exported: Exported, fusions: Fusions) 
         facts=replace(facts, ledger=ledger, notes=facts.notes or exported.facts.notes),
         hit=hit,
     )
+
+
+def stem_of_bytes(recipe: Preprocessing, images: Sequence[Array]) -> list[Array]:
+    """What the stem alone makes of images of bytes (H, W, C): the float32 planes (C, H, W) that the network gets."""
+    from deploykit.graph.passes.stem import stem_alone
+    from deploykit.ort_session import compute, open_session
+
+    session = open_session(stem_alone(recipe))
+    return [compute(session, ["planes"], {"images": pixels[None]})["planes"][0] for pixels in images]
 
 
 def check_stem(workspace: Workspace, exported: Exported, stemmed: Exported) -> ParityResult:

@@ -16,7 +16,7 @@ from deploykit.store import Entry, Writer
 from deploykit.workflow.export import Exported, export
 from deploykit.workflow.facts import EngineFacts
 from deploykit.workflow.typed import Typed, type_graph
-from deploykit.workflow.workspace import COMPILERS, Workspace
+from deploykit.workflow.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _compile(
         "targets": spec.targets,
         "tf32": spec.tf32,
         "options": spec.options,
-        "compilers": library_versions(COMPILERS),
+        "compilers": library_versions(backend.libraries),
         "gpu": find_gpu(),
     }
     entry, hit = workspace.get_or_make("engine", parts, make, request={"spec": spec, "backend": backend.name})

@@ -1,5 +1,9 @@
-"""What every backend must do, whatever it is: one suite over all of them, each on a real build of a miniature."""
+"""What every backend must do, whatever it is: one suite over all of them, each on a real build of a miniature.
 
+The backends are the built-in ones and those of examples/plugins, which are found through their entry points.
+"""
+
+import os
 import pickle
 import re
 import subprocess
@@ -8,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from example_plugins import OPENVINO, declared_entry_points
 
 from deploykit.backends import BACKENDS, backend_names, get_backend
 from deploykit.backends.protocol import ModuleSource
@@ -18,7 +23,8 @@ from deploykit.workflow.export import export
 
 SPEC = BuildSpec(ModelSpec("test_convnet"), batch=BatchRange(1, 2, 4))
 SLOW = {"torch:compile"}  # a compilation takes up to a minute
-FRAMEWORKS = {"torch", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "pycuda"}
+FRAMEWORKS = {"torch", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "pycuda", "openvino"}
+NAMES = sorted({*BACKENDS, *declared_entry_points(OPENVINO)["deploykit.backends"]})
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +34,7 @@ def exported(workspace):
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=[pytest.mark.full] * (name in SLOW)) for name in sorted(BACKENDS)],
+    params=[pytest.param(name, marks=[pytest.mark.full] * (name in SLOW)) for name in NAMES],
 )
 def backend(request):
     found = get_backend(request.param)
@@ -55,7 +61,7 @@ def images():
     return np.random.default_rng(3).normal(size=(4, 3, 32, 32)).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", sorted(BACKENDS))
+@pytest.mark.parametrize("name", NAMES)
 def test_a_backend_goes_by_its_registered_name_and_is_cheap_to_ask(name):
     code = f"""
 import sys
@@ -65,14 +71,15 @@ backend.unavailable()
 backend.placement
 print(backend.name, *({FRAMEWORKS!r} & set(sys.modules)))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}  # where plug-ins are
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.split() == [name]
 
 
 def test_an_unknown_backend_names_its_neighbors():
     with pytest.raises(UnknownName, match="did you mean torch"):
         get_backend("torhc")
-    assert set(BACKENDS) <= set(backend_names())
+    assert set(NAMES) <= set(backend_names())
 
 
 def test_the_engine_is_a_plain_value_that_describes_itself(backend, built, exported):

@@ -94,9 +94,9 @@ trt      int8           3.25  0.60 (cached)
 [2] ort int8: parity fail: logits: 12.3 dB; at least 20
 [3] torch int8: eager PyTorch has no INT8 path here
 [4] trt fp16, trt int8: no NVIDIA GPU; install NVIDIA's driver
-INT8 rows use different Q/DQ graphs (TensorRT and ORT schemes): ort int8 3f2a91c0aaaa, trt int8 8c11d2aabbbb.
+INT8 rows use different Q/DQ graphs, each in the scheme of its backend: ort int8 3f2a91c0aaaa, trt int8 8c11d2aabbbb.
 Traffic: bytes that the kernels read and write per batch, computed from the compiled plan.
-The first run of each block is excluded from the statistics; --json has every sample.
+The first run of each block of several is excluded from the statistics; --json has every sample.
 """
 
 

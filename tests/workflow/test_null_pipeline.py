@@ -13,6 +13,7 @@ from deploykit.codec import encode
 from deploykit.errors import BackendMissing, UnknownName, UsageError
 from deploykit.spec import BatchRange, BuildSpec, Calibration, Feed, Fusions, ModelSpec, Precision, Reason, Synthetic
 from deploykit.store import Store
+from deploykit.workflow import engine as engine_module
 from deploykit.workflow.adopt import adopt
 from deploykit.workflow.calibrate import calibrate
 from deploykit.workflow.engine import build
@@ -123,3 +124,17 @@ def test_an_unknown_backend_is_refused_before_anything_is_built(workspace, spec)
         build_rows(workspace, asked_rows(spec, ["null", "nul"], [Precision.FP32], strict=False))
     assert workspace.seconds == {}
     assert get_backend("null").unavailable() is None
+
+
+def test_an_engine_is_compiled_anew_by_another_version_of_its_backends_library(workspace, spec, monkeypatch):
+    class Compiling(NullBackend):
+        name = "compiling"
+        compiles = True
+        libraries = ("compiler",)
+
+    installed = {"compiler": "1.0"}
+    monkeypatch.setattr(engine_module, "library_versions", lambda names: {name: installed[name] for name in names})
+    assert not build(workspace, spec, Compiling()).hit
+    assert build(workspace, spec, Compiling()).hit
+    installed["compiler"] = "1.1"
+    assert not build(workspace, spec, Compiling()).hit

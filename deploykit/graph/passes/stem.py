@@ -51,6 +51,17 @@ def prepend_uint8_stem(model: ir.Model, recipe: Preprocessing) -> None:
     graph.insert_before(graph[0], [cast, planes, centered, scaled])
 
 
+def stem_alone(recipe: Preprocessing) -> ir.Model:
+    """The stem in front of nothing: `images`, bytes (N, H, W, C), to the normalized `planes`."""
+    shape = ir.Shape(("batch", len(recipe.mean), recipe.height, recipe.width))
+    images = ir.Value(name="images", shape=shape, type=ir.TensorType(ir.DataType.FLOAT))
+    planes = ir.Value(name="planes", shape=shape, type=ir.TensorType(ir.DataType.FLOAT))
+    node = ir.node("Identity", [images], outputs=[planes], name="planes")
+    network = ir.Model(ir.Graph([images], [planes], nodes=[node], opset_imports={"": 20}, name=STEM), ir_version=10)
+    prepend_uint8_stem(network, recipe)
+    return network
+
+
 def _image(graph: ir.Graph, recipe: Preprocessing) -> ir.Value:
     images = [value for value in graph.inputs if not value.is_initializer()]
     image = images[0] if len(images) == 1 else None
