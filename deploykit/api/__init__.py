@@ -13,6 +13,7 @@ goes to `progress=`, and warnings are issued as `DeploykitWarning`. Importing th
 from deploykit.api.engines import BuiltEngine, build, open  # noqa: A004 - named as `io.open` is
 from deploykit.api.graphs import ExportedGraph, export
 from deploykit.api.models import Model, from_factory, from_module, from_name, from_onnx, zoo
+from deploykit.api.pages import write_html
 from deploykit.api.plans import doctor, inspect, list_models, summarize
 from deploykit.api.reports import bench, bench_steps, evaluate, verify
 from deploykit.api.tables import CalibratedTable, calibrate, calibrate_shard, merge_shards, sensitivity
@@ -165,5 +166,6 @@ __all__ = [
     "sensitivity",
     "summarize",
     "verify",
+    "write_html",
     "zoo",
 ]

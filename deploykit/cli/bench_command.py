@@ -19,7 +19,7 @@ MODE_BATCH = "32"
 OF_BOTH = {  # parameters that the table and --mode read
     *("model", "weights", "weights_key", "num_classes", "in_channels", "init_from", "image_size", "width_mult"),
     *("input_shapes", "factory_args", "seed"),
-    *("backends", "precisions", "batch", "threads", "mode", "as_json"),
+    *("backends", "precisions", "batch", "threads", "mode", "as_json", "html"),
 }
 OF_MODES = {"burn_in", "steps"}
 
@@ -92,7 +92,7 @@ def command(
         fusion_seconds=shared.fuse_budget,
         **shared.keywords(),
     )
-    finish(report, as_json=shared.as_json)
+    finish(report, as_json=shared.as_json, html=shared.html)
 
 
 def _step(shared: ComparisonOptions, mode: str, *, burn_in: int, steps: int) -> None:
@@ -124,4 +124,4 @@ def _step(shared: ComparisonOptions, mode: str, *, burn_in: int, steps: int) -> 
         threads=shared.threads,
         progress=StageProgress(),
     )
-    finish(report, as_json=shared.as_json)
+    finish(report, as_json=shared.as_json, html=shared.html)

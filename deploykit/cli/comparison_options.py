@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploykit.cli.answers import present
 from deploykit.cli.command import backend, precision
-from deploykit.cli.options import ANSWER_OPTIONS, FUSE_BUDGET_OPTIONS, ROW_OPTIONS, STRICT_OPTIONS
+from deploykit.cli.options import ANSWER_OPTIONS, FUSE_BUDGET_OPTIONS, HTML_OPTION, ROW_OPTIONS, STRICT_OPTIONS
 from deploykit.cli.requests import ENGINE as ENGINE_GROUPS
 from deploykit.cli.requests import Command, EngineKeywords, batch_group, build_spec, keywords, with_options
 from deploykit.cli.types import PRECISIONS
@@ -40,6 +41,7 @@ class ComparisonOptions:
     strict_backend: bool
     store: Path | None
     as_json: bool
+    html: Path | None
     fuse_budget: float = 0.0  # of commands that search
 
     def keywords(self) -> "RowKeywords":
@@ -86,18 +88,14 @@ def comparison_options(
         metavar="N|MIN:OPT:MAX",
         help="Images per run; engines may be built for min:opt:max.",
     )
-    own = (*STRICT_OPTIONS, *(FUSE_BUDGET_OPTIONS if search else ()), *ANSWER_OPTIONS)
+    own = (*STRICT_OPTIONS, *(FUSE_BUDGET_OPTIONS if search else ()), HTML_OPTION, *ANSWER_OPTIONS)
     decorated = build_spec(batch_group(batch_option), *ENGINE_GROUPS, search=search)(with_options(*own)(with_shared))
     return with_options(PRECISION_OPTION, *ROW_OPTIONS)(decorated)
 
 
-def finish(report: "Report", *, as_json: bool) -> None:
+def finish(report: "Report", *, as_json: bool, html: Path | None) -> None:
     """Print the report and leave with its exit code."""
     from deploykit.report.table import render_report
-    from deploykit.results.document import to_json
 
-    if as_json:
-        click.echo(to_json(report))
-    else:
-        render_report(report)
+    present(report, render_report, as_json=as_json, html=html)
     click.get_current_context().exit(report.failure.exit_code if report.failure else 0)

@@ -39,4 +39,4 @@ def command(shared: ComparisonOptions, typed: Path | None) -> None:
     report = verify(
         shared.spec.model, data=shared.spec.data, typed=typed, fusion_seconds=shared.fuse_budget, **shared.keywords()
     )
-    finish(report, as_json=shared.as_json)
+    finish(report, as_json=shared.as_json, html=shared.html)

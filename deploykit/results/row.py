@@ -40,6 +40,7 @@ class Row:
     """`latency_ms` is host time of a synchronized run, `device_ms` the device's own clock; they are never mixed.
 
     `cold_ms` is opening plus first run, `build_seconds` the build (of the stored engine when `from_store`).
+    `file_bytes` is the size of the file that the row opens, an engine or a graph; eager PyTorch opens none.
     `plan` is what was compiled, in figures. `parity` is None where there was nothing to compare: the row
     has no engine, or its command does not compare outputs.
 
@@ -65,6 +66,7 @@ class Row:
     typed_digest: str | None = None
     build_seconds: float | None = None
     from_store: bool = False
+    file_bytes: int | None = None
     cold_ms: float | None = None
     latency_ms: Latency | None = None
     device_ms: Latency | None = None

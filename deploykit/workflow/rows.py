@@ -128,6 +128,7 @@ def row_of(row: BuiltRow | RefusedRow, *, failure: DeploykitError | None = None,
         typed_digest=engine.typed_digest if engine else None,
         build_seconds=built.seconds if built else None,
         from_store=built.hit if built else False,
+        file_bytes=engine.path.stat().st_size if engine and engine.path else None,
         plan=engine.plan if engine else None,
         parity=row.parity if isinstance(row, RefusedRow) else parity,
     )
