@@ -105,6 +105,7 @@ __all__ = [  # noqa: F405
     "sensitivity",
     "summarize",
     "verify",
+    "write_html",
     "zoo",
 ]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from deploykit.report.html import Shown
 
 
-def write_html(result: Shown, path: str | PathLike[str]) -> Path:
+def write_html(result: Shown, *, path: str | PathLike[str]) -> Path:
     """Write a result as a page: its tables, its charts and what it was measured on, in one file.
 
     The page loads nothing and runs no script. It is written whole or not at all.

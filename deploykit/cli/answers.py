@@ -36,7 +36,7 @@ def present(found: "Page", render: "Callable[[Page], None]", *, as_json: bool, h
         if html is not None:
             from deploykit.api import write_html
 
-            write_html(found, html)
+            write_html(found, path=html)
     finally:
         if as_json:
             click.echo(to_json(found))

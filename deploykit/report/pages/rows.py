@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from deploykit.bench.environment import Machine
-from deploykit.errors import DeploykitError
 from deploykit.report.page import FactList, Part, Section, part_of
 from deploykit.report.svg.marks import MARKERS
 from deploykit.report.text import Sheet
@@ -47,7 +46,7 @@ def missing(rows: Sequence[Row], what: str) -> str:
     return f" {what}: {said}." if said else ""
 
 
-def verdict_of(failure: DeploykitError | None, well: str) -> tuple[str, str]:
+def verdict_of(failure: Exception | None, well: str) -> tuple[str, str]:
     """The note that a page begins with: why the command fails, or what went `well`."""
     return ("warning", str(failure)) if failure else ("ok", well)
 
