@@ -40,12 +40,13 @@ class Row:
     """`latency_ms` is host time of a synchronized run, `device_ms` the device's own clock; they are never mixed.
 
     `cold_ms` is opening plus first run, `build_seconds` the build (of the stored engine when `from_store`).
-    `file_bytes` is the size of the file that the row opens, an engine or a graph; eager PyTorch opens none.
     `plan` is what was compiled, in figures. `parity` is None where there was nothing to compare: the row
     has no engine, or its command does not compare outputs.
 
     A row of `bench --mode` names its `mode` and has single steps in place of blocks: `steps_ns`, the `burn_in_ns`
     before them, and what the former say, `per_batch_ms`. Its `images_per_second` is the batch over their mean.
+
+    `file_bytes` is the size of the file that the row opens, an engine or a graph; eager PyTorch opens none.
 
     JSON has an empty object where there is no plan or no parity.
     """
@@ -61,12 +62,12 @@ class Row:
     state: State
     weights: str = ""
     flavour: str = ""
+    file_bytes: int | None = None
     reason: str = ""
     note: str = ""
     typed_digest: str | None = None
     build_seconds: float | None = None
     from_store: bool = False
-    file_bytes: int | None = None
     cold_ms: float | None = None
     latency_ms: Latency | None = None
     device_ms: Latency | None = None
