@@ -146,3 +146,10 @@ def test_a_sweep_has_a_curve_for_each_backend_and_precision():
     assert len(of_class(curve, "curve")) == 3
     assert "batch 32: " in curve.find("{*}desc").text
     assert not any(of_class(each, "curve") for each in figures(BENCH))
+
+
+def test_a_throughput_that_was_measured_is_the_one_that_is_drawn():
+    rows = tuple(replace(row, images_per_second=100.0 + row.batch) for row in SWEEP.rows)
+    curve = next(each for each in figures(replace(SWEEP, rows=rows)) if of_class(each, "curve"))
+    assert "batch 32: 132.0 images/s" in curve.find("{*}desc").text
+    assert of_class(curve, "interval") == []

@@ -137,19 +137,28 @@ def _samples_of(row: Row, said: str) -> Samples:
 def _sweep(rows: Sequence[Row]) -> Figure | None:
     """Images a second over the batch, where some row was timed at several."""
     shapes = shapes_of(row.backend for row in rows)
-    named: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        if row.latency_ms:
-            named.setdefault((row.backend, row.precision), []).append(row)
+    timed = [row for row in rows if row.latency_ms]
+    measured = all(row.images_per_second for row in timed)
+    named: dict[tuple[str, str], list[CurvePoint]] = {}
+    for row in timed:
+        point = _throughput(row) if measured else _rate(row)
+        named.setdefault((row.backend, row.precision), []).append(point)
     found = [
-        Curve(f"{backend} {precision}", color_of(precision), shapes[backend], sorted(map(_rate, group), key=_batch))
-        for (backend, precision), group in named.items()
+        Curve(f"{backend} {precision}", color_of(precision), shapes[backend], sorted(points, key=_batch))
+        for (backend, precision), points in named.items()
     ]
     if not any(len(curve.points) > 1 for curve in found):
         return None
     x, y = Axis("batch", "images"), Axis("throughput", "images/s")
-    caption = "The batch over the median time of a run, with the interval of that median."
+    caption = "Many launches and one synchronization, as the table's images/s: a figure without an interval."
+    if not measured:
+        caption = "The batch over the median time of a run, with the interval of that median."
     return figure("How it scales with the batch", caption, partial(curves, found, x=x, y=y, log=True), half=True)
+
+
+def _throughput(row: Row) -> CurvePoint:
+    rate = row.images_per_second or 0.0
+    return CurvePoint(row.batch, rate, said=f"batch {row.batch}: {rate:.1f} images/s")
 
 
 def _rate(row: Row) -> CurvePoint:
