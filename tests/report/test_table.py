@@ -89,7 +89,7 @@ INT8 rows use different Q/DQ graphs (TensorRT and ORT schemes): ort int8 3f2a91c
 Cold start, open and first run: torch fp32 812 ms.
 Build: trt fp16 0.4 s, trt int8 0.6 s (cached).
 Traffic: bytes that the kernels read and write per batch, computed from the compiled plan.
-The first run of each block is excluded from the statistics; --json has every sample.
+The first run of each block of several is excluded from the statistics; --json has every sample.
 """
 
 
