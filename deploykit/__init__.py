@@ -118,6 +118,7 @@ __all__ = [  # noqa: F405
     "summarize",
     "verify",
     "verify_from_bytes",
+    "write_html",
     "zoo",
 ]
 

@@ -15,6 +15,7 @@ from deploykit.api.gate import compare, latest_results, load_results, save_resul
 from deploykit.api.graphs import ExportedGraph, export
 from deploykit.api.images import verify_from_bytes
 from deploykit.api.models import Model, from_factory, from_module, from_name, from_onnx, zoo
+from deploykit.api.pages import write_html
 from deploykit.api.plans import doctor, inspect, list_models, summarize
 from deploykit.api.reports import bench, evaluate, verify
 from deploykit.api.steps import bench_steps
@@ -185,5 +186,6 @@ __all__ = [
     "summarize",
     "verify",
     "verify_from_bytes",
+    "write_html",
     "zoo",
 ]

@@ -204,13 +204,6 @@ def doctor(*, store: StorePath = None) -> tuple[Finding, ...]:
     return examine(None if store is None else Path(store))
 
 
-def write_page(path: Path, html: str) -> None:
-    """Write the page of a plan, whole or not at all. Raises UsageError."""
-    from deploykit.io.files import write_text
-
-    write_text(path, html)
-
-
 def _source(
     source: Inspected, example: Example | None, fusions: str | Fusions | None, store: StorePath
 ) -> tuple[Path | None, tuple[Model, Fusions, StorePath]]:

@@ -3,13 +3,18 @@
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TextIO, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import click
 
 from deploykit.errors import DeploykitWarning, UnreadOption
 
+if TYPE_CHECKING:
+    from deploykit.report.html import Shown
+
 Result = TypeVar("Result")
+Page = TypeVar("Page", bound="Shown")
 
 
 def answer(found: Result, describe: Callable[[Result], Mapping[str, str]], *, as_json: bool) -> None:
@@ -21,6 +26,22 @@ def answer(found: Result, describe: Callable[[Result], Mapping[str, str]], *, as
         click.echo(to_json(found))
     else:
         render_facts(describe(found))
+
+
+def present(found: "Page", render: "Callable[[Page], None]", *, as_json: bool, html: Path | None) -> None:
+    """The result on stdout, and as a page where one is asked for: neither is lost where the other cannot be written."""
+    from deploykit.results.document import to_json
+
+    try:
+        if html is not None:
+            from deploykit.api import write_html
+
+            write_html(found, path=html)
+    finally:
+        if as_json:
+            click.echo(to_json(found))
+        else:
+            render(found)
 
 
 def warn(text: str) -> None:

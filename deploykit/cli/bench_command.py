@@ -24,7 +24,7 @@ MODE_BATCH = "32"
 OF_BOTH = {  # parameters that the table and --mode read
     *("model", "weights", "weights_key", "num_classes", "in_channels", "init_from", "image_size", "width_mult"),
     *("input_shapes", "factory_args", "seed"),
-    *("backends", "precisions", "batch", "threads", "mode", "as_json", "save"),
+    *("backends", "precisions", "batch", "threads", "mode", "as_json", "html", "save"),
 }
 OF_MODES = {"burn_in", "steps"}
 
@@ -161,7 +161,7 @@ def command(
         **shared.keywords(),
     )
     _save(report, save)
-    finish(report, as_json=shared.as_json, percentiles=percentiles)
+    finish(report, as_json=shared.as_json, html=shared.html, percentiles=percentiles)
 
 
 def _save(report: "Report", folder: Path | None) -> None:
@@ -205,4 +205,4 @@ def _step(shared: ComparisonOptions, mode: str, *, burn_in: int, steps: int, sav
         progress=StageProgress(),
     )
     _save(report, save)
-    finish(report, as_json=shared.as_json)
+    finish(report, as_json=shared.as_json, html=shared.html)

@@ -1,15 +1,16 @@
 """What `verify`, `bench` and `evaluate` share: their options, the request they become, and how they end."""
 
 from dataclasses import dataclass, fields, replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploykit.cli.answers import present
 from deploykit.cli.command import backend, precision
 from deploykit.cli.given import given
-from deploykit.cli.options import ANSWER_OPTIONS, FUSE_BUDGET_OPTIONS, ROW_OPTIONS, STRICT_OPTIONS
+from deploykit.cli.options import ANSWER_OPTIONS, FUSE_BUDGET_OPTIONS, HTML_OPTION, ROW_OPTIONS, STRICT_OPTIONS
 from deploykit.cli.requests import ENGINE as ENGINE_GROUPS
 from deploykit.cli.requests import Command, EngineKeywords, build_spec, keywords, with_options
 from deploykit.cli.types import BATCH, BATCHES, PRECISIONS
@@ -42,6 +43,7 @@ class ComparisonOptions:
     strict_backend: bool
     store: Path | None
     as_json: bool
+    html: Path | None
     fuse_budget: float = 0.0  # of commands that search
 
     @property
@@ -102,18 +104,14 @@ def comparison_options(
         help="Images per run; engines may be built for min:opt:max."
         + (" Several, such as 1,8,32, have rows and engines of their own." if several else ""),
     )
-    own = (*STRICT_OPTIONS, *(FUSE_BUDGET_OPTIONS if search else ()), *ANSWER_OPTIONS)
+    own = (*STRICT_OPTIONS, *(FUSE_BUDGET_OPTIONS if search else ()), HTML_OPTION, *ANSWER_OPTIONS)
     decorated = build_spec(*ENGINE_GROUPS, search=search)(with_options(batch_option, *own)(with_shared))
     return with_options(PRECISION_OPTION, *ROW_OPTIONS)(decorated)
 
 
-def finish(report: "Report", *, as_json: bool, percentiles: bool = False) -> None:
+def finish(report: "Report", *, as_json: bool, html: Path | None, percentiles: bool = False) -> None:
     """Print the report and leave with its exit code."""
     from deploykit.report.table import render_report
-    from deploykit.results.document import to_json
 
-    if as_json:
-        click.echo(to_json(report))
-    else:
-        render_report(report, percentiles=percentiles)
+    present(report, partial(render_report, percentiles=percentiles), as_json=as_json, html=html)
     click.get_current_context().exit(report.failure.exit_code if report.failure else 0)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from deploykit.cli.answers import present
 from deploykit.cli.command import Command, data, output
 from deploykit.cli.comparison_options import ComparisonOptions, comparison_options
 from deploykit.cli.given import refuse, require
@@ -55,7 +56,6 @@ def command(
     """
     from deploykit.api import evaluate
     from deploykit.report.accuracy import render_accuracy
-    from deploykit.results.document import to_json
 
     spec, labeled = shared.spec, shared.spec.data
     if not isinstance(labeled, Path):
@@ -69,8 +69,5 @@ def command(
     found = evaluate(
         spec.model, data=labeled, calibration_data=calibration_data, limit=limit, max_drop=max_drop, **shared.keywords()
     )
-    if shared.as_json:
-        click.echo(to_json(found))
-    else:
-        render_accuracy(found)
+    present(found, render_accuracy, as_json=shared.as_json, html=shared.html)
     click.get_current_context().exit(found.failure.exit_code if found.failure else 0)

@@ -1,16 +1,18 @@
 """`deploykit inspect MODEL|ENGINE`: what was compiled, kernel by kernel."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from deploykit.cli.answers import present
 from deploykit.cli.command import Command, backend, output, precision
 from deploykit.cli.given import refuse, require
 from deploykit.cli.idle import check_exceptions, note_unread
-from deploykit.cli.options import ANSWER_OPTIONS, BUILDER, COMPILER_HELP, DATA_KINDS, INT8
+from deploykit.cli.options import ANSWER_OPTIONS, BUILDER, COMPILER_HELP, DATA_KINDS, HTML_OPTION, INT8
 from deploykit.cli.requests import BATCH, ENGINE, TF32, build_spec, keywords, precision_group, with_options
-from deploykit.cli.types import COMPILER, OUTPUT, PRECISION
+from deploykit.cli.types import COMPILER, PRECISION
 from deploykit.spec import BuildSpec, Precision
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ PRECISION_OPTION = precision(
         metavar="N",
         help="Rows of each list.",
     ),
-    output("--html", type=OUTPUT, common=True, help="Also write a page with the graph and the roofline."),
+    HTML_OPTION,
     output(
         "--trust-engine",
         is_flag=True,
@@ -108,17 +110,8 @@ def command(
 
 def _show(found: "Inspection", *, top: int, html: Path | None, as_json: bool) -> None:
     from deploykit.report.inspection import render_inspection
-    from deploykit.results.document import to_json
 
-    if html:
-        from deploykit.api.plans import write_page
-        from deploykit.report.plan_html import plan_html
-
-        write_page(html, plan_html(found))
-    if as_json:
-        click.echo(to_json(found))
-    else:
-        render_inspection(found, top=top)
+    present(found, partial(render_inspection, top=top), as_json=as_json, html=html)
 
 
 def _require_read(

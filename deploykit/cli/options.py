@@ -13,6 +13,7 @@ from deploykit.cli.types import (
     INPUT_RANGE,
     INPUT_SHAPE,
     METHOD,
+    PAGE,
     PREPROCESSING,
     REPAIR,
     STREAMS,
@@ -286,6 +287,9 @@ STORE_OPTION = output(
     envvar="DEPLOYKIT_STORE",
     metavar="DIR",
     help="Folder of the artifact store. Default: $DEPLOYKIT_STORE, else ./engines.",
+)
+HTML_OPTION = output(
+    "--html", type=PAGE, common=True, help="Also write the result as a page, one HTML file with tables and charts."
 )
 JSON_OPTION = output("--json", "as_json", is_flag=True, common=True, help="Print one JSON object on stdout.")
 ANSWER_OPTIONS = (STORE_OPTION, JSON_OPTION)

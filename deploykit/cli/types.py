@@ -116,6 +116,12 @@ def parse_output(text: str) -> Path:
     return path
 
 
+def parse_page(text: str) -> Path:
+    from deploykit.api.pages import page_path
+
+    return page_path(text)
+
+
 def parse_repair(text: str) -> Repair:
     if "equalise" in text:
         warn("--int8-repair equalise is now called equalize")
@@ -196,6 +202,7 @@ FIXED_FUSIONS = Parsed(
 REPAIR = Parsed(parse_repair, words("none", "all", *REPAIRS), metavar="none|all|NAMES", several=True)
 DATA = Parsed(parse_data, words(Synthetic.NOISE), metavar="PATH|noise", files=True)
 METHOD = OneOf("calibration method", CALIBRATION_METHODS)
+PAGE = Parsed(parse_page, words(), metavar="FILE", files=True)
 OUTPUT = Parsed(parse_output, words(), metavar="FILE", files=True)
 WEIGHTS = Parsed(str, words(TORCHVISION, SEEDED), metavar="FILE|NAME", files=True)
 PREPROCESSING = Parsed(PreprocessRequest.parse, words(*PRESETS), metavar="SETTINGS")

@@ -100,4 +100,4 @@ def command(
         fusion_seconds=shared.fuse_budget,
         **shared.keywords(),
     )
-    finish(report, as_json=shared.as_json)
+    finish(report, as_json=shared.as_json, html=shared.html)

@@ -64,8 +64,31 @@ def _took(draft: Path, target: Path) -> bool:
     return True
 
 
+def require_writable(target: Path) -> Path:
+    """The path, if a file could be written there now. Raises UsageError."""
+    if not target.absolute().parent.is_dir():
+        raise UsageError(
+            f"cannot write {target}: {target.parent} is not a folder", hint="create it, or give another path"
+        )
+    draft = _draft(target)
+    try:
+        draft.touch(exist_ok=False)
+        draft.unlink()
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror}", hint="give another path") from error
+    return target
+
+
+def _draft(target: Path) -> Path:
+    """A file beside the target that takes its place when it is whole. A folder or a device is not replaced."""
+    if target.exists() and not target.is_file():
+        what = "a folder" if target.is_dir() else "not a regular file"
+        raise UsageError(f"cannot write {target}: it is {what}", hint="give the path of a file")
+    return target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+
+
 def _written(target: Path, write: Callable[[Path], object]) -> Path:
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    draft = _draft(target)
     try:
         draft.touch(exist_ok=False)  # with the permissions of any new file, unlike tempfile's
         write(draft)

@@ -15,6 +15,7 @@ from deploykit.plan.diff import GroupDiff, LayerSide, PlanDiff
 from deploykit.plan.roofline import Roofline
 from deploykit.report.build import describe_ranges
 from deploykit.report.text import (
+    Table,
     count_or_size,
     kinds_legend,
     megabytes,
@@ -23,6 +24,7 @@ from deploykit.report.text import (
     render_lines,
     render_table,
     share,
+    show_table,
     with_notes,
 )
 from deploykit.results.inspection import Inspection, Kernel
@@ -35,9 +37,12 @@ TOTALS = ("kernels", "bytes_moved", "engine_bytes", "weights_bytes", "activation
 
 def render_inspection(found: Inspection, *, top: int) -> None:
     """The whole report on stdout; `top` rows of each list."""
-    render_facts(_facts(found))
+    render_facts(inspection_facts(found))
     render_lines(["", *(f"{line.level}: {line.text}" for line in found.diagnoses)])
-    _kinds(found)
+    _heading("Kernels by kind and type read")
+    show_table(kinds_table(found))
+    if legend := kinds_legend(row.kind for row in found.kernels_by_type):
+        render_lines(["", f"{legend}."])
     _most_traffic(found, top)
     if found.roofline:
         _slowest(found, found.roofline, top)
@@ -47,7 +52,8 @@ def render_inspection(found: Inspection, *, top: int) -> None:
         _difference(found, found.diff, top)
 
 
-def _facts(found: Inspection) -> dict[str, str]:
+def inspection_facts(found: Inspection) -> dict[str, str]:
+    """What stands above the tables."""
     summary = found.summary
     known = {said: getattr(summary, name) for name, said in SIZES.items()}
     sizes = [f"{said} {size / 1e6:.1f}" for said, size in known.items() if size is not None]
@@ -77,22 +83,14 @@ def _bound(found: Roofline | None) -> str:
     )
 
 
-def _kinds(found: Inspection) -> None:
-    _heading("Kernels by kind and type read")
+def kinds_table(found: Inspection) -> Table:
+    """Kernels by kind and type read, with their share of all bytes."""
     total = found.summary.bytes_moved
     lines = [
-        [
-            row.kind,
-            row.reads,
-            str(row.kernels),
-            megabytes(row.bytes_moved),
-            share(row.bytes_moved, total),
-        ]
+        (row.kind, row.reads, str(row.kernels), megabytes(row.bytes_moved), share(row.bytes_moved, total))
         for row in found.kernels_by_type
     ]
-    render_table(["kind", "reads", "kernels", "MB", "of all"], lines, right=("kernels", "MB", "of all"))
-    legend = kinds_legend(row.kind for row in found.kernels_by_type)
-    render_lines(["", f"{legend}."] if legend else [])
+    return Table(("kind", "reads", "kernels", "MB", "of all"), lines, right=("kernels", "MB", "of all"))
 
 
 def _most_traffic(found: Inspection, top: int) -> None:
@@ -159,40 +157,35 @@ def _audit(found: Audit, top: int) -> None:
 
 
 def _conversions(found: Inspection) -> None:
-    groups, total = found.conversions_by_kind, found.summary.bytes_moved
-    if not groups:
+    if not found.conversions_by_kind:
         render_lines(["There are no kernels that only convert types or layouts."])
         return
     _heading("Kernels that only convert, with the operators fused into them")
+    show_table(conversions_table(found))
+
+
+def conversions_table(found: Inspection) -> Table:
+    """The kernels that only convert, by what they convert."""
+    total = found.summary.bytes_moved
     lines = [
-        [
+        (
             group.what,
             str(group.kernels),
             megabytes(group.bytes_moved),
             share(group.bytes_moved, total),
             _cut(group.largest),
-        ]
-        for group in groups
+        )
+        for group in found.conversions_by_kind
     ]
-    render_table(["what", "kernels", "MB", "of all", "largest"], lines, right=("kernels", "MB", "of all"))
+    headings = ("what", "kernels", "MB", "of all", "largest")
+    return Table(headings, lines, right=("kernels", "MB", "of all"))
 
 
 def _difference(found: Inspection, compared: PlanDiff, top: int) -> None:
-    a, b = compared.a, compared.b
     _heading(f"{found.beside} (a) and {found.title} (b)")
-    lines = [
-        [
-            name.replace("_", " "),
-            count_or_size(name, getattr(a, name)),
-            count_or_size(name, getattr(b, name)),
-            ratio(compared.ratios.get(name)),
-        ]
-        for name in TOTALS
-    ]
-    render_table(["", "a", "b", "b / a"], lines, right=("a", "b", "b / a"))
+    show_table(totals_table(compared))
     _heading("Kernels by kind and type read")
-    counts = [[row.kind, row.reads, str(row.a), str(row.b)] for row in compared.kinds]
-    render_table(["kind", "reads", "a", "b"], counts, right=("a", "b"))
+    show_table(counts_table(compared))
     for title, groups in (
         ("Parts that differ", compared.changed),
         ("Kernels only in a", compared.only_a),
@@ -200,6 +193,26 @@ def _difference(found: Inspection, compared: PlanDiff, top: int) -> None:
     ):
         _groups(title, groups, top)
     render_lines(["", f"{compared.same} parts are the same; {compared.shared_nodes} ONNX nodes are in both."])
+
+
+def totals_table(compared: PlanDiff) -> Table:
+    """Two plans in figures."""
+    sides = (compared.a, compared.b)
+    lines = [
+        (
+            name.replace("_", " "),
+            *(count_or_size(name, getattr(side, name)) for side in sides),
+            ratio(compared.ratios.get(name)),
+        )
+        for name in TOTALS
+    ]
+    return Table(("", "a", "b", "b / a"), lines, right=("a", "b", "b / a"))
+
+
+def counts_table(compared: PlanDiff) -> Table:
+    """How many kernels of each kind and type two plans have."""
+    lines = [(row.kind, row.reads, str(row.a), str(row.b)) for row in compared.kinds]
+    return Table(("kind", "reads", "a", "b"), lines, right=("a", "b"))
 
 
 def _groups(title: str, groups: Sequence[GroupDiff], top: int) -> None:

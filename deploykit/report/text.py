@@ -1,22 +1,32 @@
 """Plain text for stdout through rich: tables and facts that survive a pipe.
 
-Off a terminal there are no colors. Nothing is cut to a width: lines are as long as their text needs. Rules are drawn
-in ASCII. Names of layers, files and libraries are foreign text: they are never read as markup, and control characters
-in them are shown escaped.
+Off a terminal there are no colors, and lines are as long as their text needs. On a terminal, text is broken between
+words and a table that is too wide is parted into several, each of which begins with the columns that name its rows.
+Nothing is ever cut to a width. Rules are drawn in ASCII. Names of layers, files and libraries are foreign text: they
+are never read as markup, and control characters in them are shown escaped.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from itertools import takewhile
 from typing import Any, TextIO
 
 from rich import box
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, JustifyMethod
+from rich.table import Table as RichTable
 from rich.text import Text
 
-LONGEST_LINE = 1000  # columns; only as many as the text needs are used
+LONGEST_LINE = 1000  # columns off a terminal; only as many as the text needs are used
+SHORTEST_LINE = 20  # columns of text behind an indent, however narrow the terminal
+LONG_CELL = 28  # columns from which on a cell may be broken into lines
+COLUMN_GAP = 2
+NAMING = {"model", "backend", "precision", "mode", "batch"}  # leading columns that say together which row it is
 KERNEL_KINDS = {
     "correlation": "a convolution",
     "deconv": "a transposed convolution",
@@ -27,6 +37,51 @@ KERNEL_KINDS = {
 RULED = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Names and values; a value may have several lines."""
+
+    facts: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Cells as text. Columns headed by one of `right` are aligned to the right, lines whose index is in `dim` faint.
+
+    A heading may have several lines; on a terminal a cell has one.
+    """
+
+    headings: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    right: Sequence[str] = ()
+    dim: Sequence[int] = ()
+
+    def column(self, heading: str) -> list[str]:
+        """The cells below a heading; empty ones where there is no such column."""
+        index = self.headings.index(heading) if heading in self.headings else None
+        return ["" if index is None else line[index] for line in self.lines]
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines of text, none of which is empty."""
+
+    lines: Sequence[str]
+
+
+class Sheet(StringIO):
+    """A file that keeps as values what is rendered on it, so that a page has what a terminal has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[Facts | Table | Lines] = []
+
+    @property
+    def table(self) -> Table:
+        """The first of the tables."""
+        return next(part for part in self.parts if isinstance(part, Table))
+
+
 def render_table(
     headings: Sequence[str],
     lines: Sequence[Sequence[str]],
@@ -35,29 +90,81 @@ def render_table(
     dim: Sequence[int] = (),
     file: TextIO | None = None,
 ) -> None:
-    """One table. Columns headed by one of `right` are aligned to the right; lines whose index is in `dim` are faint.
+    """One table, on stdout or on `file`; the arguments are those of `Table`."""
+    show_table(Table(headings, lines, right, dim), file=file)
 
-    A heading may have several lines; a cell has one, and lines longer than a terminal are left to it.
-    """
-    table = Table(box=RULED, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    for heading in headings:
-        title = Text("\n".join(map(printable, heading.splitlines())))
-        table.add_column(title, justify="right" if heading in right else "left", vertical="top")
-    for index, line in enumerate(lines):
-        table.add_row(*(Text(printable(cell)) for cell in line), style="dim" if index in dim else "")
+
+def show_table(table: Table, *, file: TextIO | None = None) -> None:
+    """`render_table` of a value."""
+    if isinstance(file, Sheet):
+        file.parts.append(table)
+        return
     out = console(file)
-    with out.capture() as captured:
-        out.print(table)
-    out.file.write("".join(line.rstrip(" ") + "\n" for line in captured.get().splitlines()))
+    for number, columns in enumerate(_parts(table, out.width)):
+        if number:
+            render_lines([""], file=file)
+        with out.capture() as captured:
+            out.print(_ruled(table, columns, names=_names(table) if number else 0))
+        out.file.write("".join(line.rstrip(" ") + "\n" for line in captured.get().splitlines()))
+
+
+def _ruled(table: Table, columns: Sequence[int], names: int) -> RichTable:
+    """Some columns as rich draws them, without the lines that have nothing behind the first `names` of them."""
+    found = RichTable(box=RULED, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    for column in columns:
+        heading = table.headings[column]
+        title = Text("\n".join(map(printable, heading.splitlines())))
+        whole = _width(table, column) <= LONG_CELL
+        justify: JustifyMethod = "right" if heading in table.right else "left"
+        found.add_column(title, justify=justify, vertical="top", no_wrap=whole, overflow="fold")
+    told = [index for index, line in enumerate(table.lines) if any(line[column] for column in columns[names:])]
+    for index, line in enumerate(table.lines):
+        if index in told or not told:
+            cells = (Text(printable(line[column])) for column in columns)
+            found.add_row(*cells, style="dim" if index in table.dim else "")
+    return found
+
+
+def _parts(table: Table, room: int) -> list[list[int]]:
+    """The columns of each part, so that a part has room; a long cell may be broken to fit, a short one is not."""
+    every = range(len(table.headings))
+    needs = [_width(table, column) for column in every]
+    if sum(needs) + COLUMN_GAP * (len(needs) - 1) <= room:
+        return [list(every)]
+    needs = [min(each, LONG_CELL) + COLUMN_GAP for each in needs]
+    names = list(range(_names(table)))
+    begin = room + COLUMN_GAP - sum(needs[: len(names)])
+    parts, left = [names[:]], begin
+    for column in every[len(names) :]:
+        if needs[column] > left and len(parts[-1]) > len(names):
+            parts.append(names[:])
+            left = begin
+        parts[-1].append(column)
+        left -= needs[column]
+    return parts
+
+
+def _names(table: Table) -> int:
+    """How many of the first columns say together which line it is."""
+    return max(1, sum(1 for _ in takewhile(NAMING.__contains__, table.headings)))
+
+
+def _width(table: Table, column: int) -> int:
+    cells = (*table.headings[column].splitlines(), *(line[column] for line in table.lines))
+    return max((len(printable(cell)) for cell in cells), default=0)
 
 
 def render_facts(facts: Mapping[str, object], *, file: TextIO | None = None) -> None:
     """Name and value, one pair a line; a value of several lines is indented under its first. None is left out."""
+    if isinstance(file, Sheet):
+        file.parts.append(Facts(facts))
+        return
     shown = {printable(name): value for name, value in facts.items() if value is not None and value != ""}
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
         first, *rest = str(value).splitlines() or [""]
-        render_lines([f"{name.ljust(width)}  {first}", *(" " * (width + 2) + line for line in rest)], file=file)
+        lines = [f"{name.ljust(width)}  {first}", *(" " * (width + 2) + line for line in rest)]
+        _print(lines, hanging=width + 2, file=file)
 
 
 def with_notes(said: str | None, notes: Sequence[str]) -> str:
@@ -66,10 +173,32 @@ def with_notes(said: str | None, notes: Sequence[str]) -> str:
 
 
 def render_lines(lines: Sequence[str], *, file: TextIO | None = None) -> None:
-    """Lines of text as they are."""
+    """Lines of text as they are; on a terminal they are broken between words."""
+    if isinstance(file, Sheet):
+        file.parts += [Lines(said)] if (said := [line for line in lines if line]) else []
+        return
+    _print(lines, hanging=2, file=file)
+
+
+def _print(lines: Sequence[str], *, hanging: int, file: TextIO | None) -> None:
     out = console(file)
     for line in lines:
-        out.print(Text(printable(line)), soft_wrap=True)
+        for part in _broken(printable(line), out.width, hanging):
+            out.print(Text(part), soft_wrap=True)
+
+
+def _broken(line: str, room: int, hanging: int) -> list[str]:
+    """The line in parts that fit; whole where it is no sentence and has options, which are to be copied and pasted."""
+    if len(line) <= room or (" --" in line and not line.endswith(".")):
+        return [line]
+    return textwrap.wrap(
+        line,
+        max(room, hanging + SHORTEST_LINE),
+        subsequent_indent=" " * hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )
 
 
 def console(file: TextIO | None = None) -> Console:
@@ -77,7 +206,7 @@ def console(file: TextIO | None = None) -> Console:
     stream = file or sys.stdout
     return Console(
         file=stream,
-        width=LONGEST_LINE,
+        width=shutil.get_terminal_size().columns if stream.isatty() else LONGEST_LINE,
         force_terminal=stream.isatty(),
         markup=False,
         emoji=False,

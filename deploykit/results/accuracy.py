@@ -63,6 +63,7 @@ class AccuracyLine:
     note: str
     typed_digest: str | None
     batch: int
+    file_bytes: int | None
     gate: Parity | Nothing
     images: int | None
     top1: Share | None
@@ -106,6 +107,7 @@ class AccuracyRow:
             note=row.note,
             typed_digest=row.typed_digest,
             batch=row.batch,
+            file_bytes=row.file_bytes,
             gate=row.parity or Nothing(),
             images=self.top1.n if self.top1 else None,
             top1=self.top1,

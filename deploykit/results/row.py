@@ -64,7 +64,8 @@ class Row:
     A row of `bench --mode` names its `mode` and has single steps in place of blocks: `steps_ns`, the `burn_in_ns`
     before them, and what the former say, `per_batch_ms`. Its `images_per_second` is the batch over their mean.
 
-    `explanation` is where its loss arises, where that was asked for.
+    `explanation` is where its loss arises, where that was asked for. `file_bytes` is the size of the file that the row
+    opens, an engine or a graph; eager PyTorch opens none.
 
     JSON has an empty object where there is no plan or no parity.
     """
@@ -80,6 +81,7 @@ class Row:
     state: State
     weights: str = ""
     flavour: str = ""
+    file_bytes: int | None = None
     reason: str = ""
     note: str = ""
     typed_digest: str | None = None
