@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -13,26 +13,22 @@ from deploykit.api.choices import (
     Batch,
     Data,
     Targets,
-    backends_of,
     batch_range,
     batches_of,
     build_spec,
     data_source,
-    precisions_of,
-    require_rows_read,
     targets_of,
 )
 from deploykit.api.graphs import ExportedGraph, network_of
 from deploykit.api.models import Network
 from deploykit.api.modules import Example
+from deploykit.api.rows import ROWS, Names, Precisions, require_alone, rows_request
 from deploykit.api.saved import evaluation_of
-from deploykit.api.workspace import StorePath, open_workspace, path_of
+from deploykit.api.workspace import StorePath, open_workspace
 from deploykit.errors import UsageError
 from deploykit.results.comparison import Report
 from deploykit.spec import (
-    BatchRange,
     BuilderOptions,
-    BuildSpec,
     Calibration,
     Fusions,
     Precision,
@@ -43,11 +39,6 @@ from deploykit.spec import (
 
 if TYPE_CHECKING:
     from deploykit.results.accuracy import AccuracyReport
-    from deploykit.workflow.compare import Request
-
-Names = str | Iterable[str]
-Precisions = str | Precision | Iterable[str | Precision]
-ROWS = ("torch", "ort", "trt")
 
 
 @checked
@@ -139,8 +130,8 @@ def verify(
         options=options,
     )
     if against is not None:
-        _require_alone(backends, precisions, typed)
-    request = _request(
+        require_alone(backends, precisions, typed)
+    request = rows_request(
         spec,
         backends,
         precisions,
@@ -251,7 +242,7 @@ def bench(
         keep_fp32=keep_fp32,
         options=options,
     )
-    request = _request(spec, backends, precisions, batches=several, threads=threads, strict=strict)
+    request = rows_request(spec, backends, precisions, batches=several, threads=threads, strict=strict)
     throughput = throughput or len(several) > 1
     settings = replace(request.settings, max_seconds=max_seconds, processes=processes, throughput=throughput)
     request = replace(request, settings=settings.quick() if quick else settings)
@@ -350,7 +341,7 @@ def evaluate(
         keep_fp32=keep_fp32,
         options=options,
     )
-    request = _request(spec, backends, precisions, threads=threads, strict=strict)
+    request = rows_request(spec, backends, precisions, threads=threads, strict=strict)
     return evaluated(
         open_workspace(place, progress),
         EvaluationRequest(
@@ -364,46 +355,3 @@ def evaluate(
             max_drop=max_drop,
         ),
     )
-
-
-def _request(
-    spec: BuildSpec,
-    backends: Names,
-    precisions: Precisions,
-    *,
-    batches: tuple[BatchRange, ...] = (),
-    threads: int,
-    strict: bool,
-    typed: str | PathLike[str] | None = None,
-    against: str | PathLike[str] | None = None,
-    explain: bool = False,
-) -> Request:
-    """Raises UsageError for whatever does not make sense, before any work starts."""
-    from deploykit.bench import BenchSettings
-    from deploykit.workflow.compare import Request
-
-    if spec.policy.auto:
-        raise UsageError("the INT8 policy plan is decided by build and inspect", hint="give the policy that they name")
-    rows, types = backends_of(backends), precisions_of(precisions)
-    if typed is None and against is None:
-        require_rows_read(spec, types)
-    return Request(
-        spec=spec,
-        batches=batches,
-        backends=rows,
-        precisions=types,
-        settings=BenchSettings(threads=threads, seed=spec.model.seed),
-        strict=strict,
-        typed=None if typed is None else path_of("typed", typed),
-        against=None if against is None else path_of("against", against),
-        explain=explain,
-    )
-
-
-def _require_alone(backends: Names, precisions: Precisions, typed: object) -> None:
-    """Raises UsageError for rows that were asked for beside a graph that is judged in their place."""
-    if typed is not None or tuple(backends_of(backends)) != ROWS or precisions_of(precisions) != (Precision.FP32,):
-        raise UsageError(
-            "against judges that graph alone, as it is",
-            hint="leave out backends, precisions and typed; its own types decide the limits",
-        )
