@@ -45,7 +45,7 @@ class ExportedGraph:
 
     @property
     def path(self) -> Path:
-        """The ONNX file in the store: opset 20, weights inside."""
+        """The ONNX file in the store, weights inside."""
         return self.exported.path
 
     @property
@@ -111,7 +111,10 @@ def export(
     store: StorePath = None,
     progress: Progress | None = None,
 ) -> ExportedGraph:
-    """Export a network to ONNX: opset 20, free batch, cleaned up, BatchNorm folded.
+    """Export a network to ONNX, cleaned up and with BatchNorm folded.
+
+    A PyTorch network gets opset 20 and, unless its input shapes fix it, a dynamic batch; an `.onnx` file keeps its
+    batch, and its opset from 17 on.
 
     Args:
         network: A name of the zoo, `"package.module:function"`, the path of an `.onnx` file, or a `Model`.

@@ -85,7 +85,10 @@ def command(
     store: Path | None,
     as_json: bool,
 ) -> None:
-    """Export MODEL to ONNX: opset 20, dynamic batch, cleaned up, BatchNorm folded.
+    """Export MODEL to ONNX, cleaned up and with BatchNorm folded.
+
+    A PyTorch network gets opset 20 and, unless --input-shape fixes it, a dynamic batch; an .onnx file keeps its batch,
+    and its opset from 17 on.
 
     Unless --no-check is given, ONNX Runtime runs the file, and its error against the network (or .onnx file) in float64
     must stay within 3 times that of plain float32. Exit code 3 when it does not.
