@@ -1,6 +1,5 @@
 """Numerical parity: the float64 reference, the distances from it, and the two verdicts."""
 
-from deploykit.parity.constants import unlike_constants, unlike_operators, unlike_scale
 from deploykit.parity.coordinates import coordinate_noise
 from deploykit.parity.file_reference import file_reference
 from deploykit.parity.kinds import Kind, output_kinds
@@ -58,7 +57,4 @@ __all__ = [
     "too_weak",
     "top1",
     "unlike",
-    "unlike_constants",
-    "unlike_operators",
-    "unlike_scale",
 ]

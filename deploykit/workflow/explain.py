@@ -28,10 +28,8 @@ from deploykit.parity import (
     ParityResult,
     pair_by_name,
     pair_by_place,
-    unlike_constants,
-    unlike_operators,
-    unlike_scale,
 )
+from deploykit.parity.constants import unlike_constants, unlike_operators, unlike_scale
 from deploykit.precision.emulate import ROUNDED, literal_graph
 from deploykit.precision.overflow import overflow
 from deploykit.precision.reports import Int8Report
