@@ -44,7 +44,6 @@ MODEL_OPTIONS = (
         "--num-classes",
         type=int,
         metavar="N",
-        common=True,
         help="Classes of a zoo network. Default: the checkpoint's, else the network's own.",
     ),
     model(
