@@ -33,14 +33,7 @@ PAGES: dict[str, tuple[str, ...]] = {
         *("deploykit/graph", "deploykit/precision", "deploykit/parity", "benchmarks/own_networks.py"),
         *("benchmarks/small_networks.py", "benchmarks/text_reading.py"),
     ),
-    "overhead.md": (
-        *("deploykit/export.py", "deploykit/graph", "deploykit/store", "benchmarks/costs.py"),
-        *("deploykit/bench/worker.py", "benchmarks/harness.py"),
-    ),
-    "aa-test.md": (
-        *(f"deploykit/bench/{name}.py" for name in ("interleave", "lane", "settings", "statistics")),
-        *("benchmarks/aa_test.py", "benchmarks/slowed.py"),
-    ),
+    "overhead.md": ("deploykit/export.py", "deploykit/graph", "deploykit/store", "benchmarks/costs.py"),
 }
 STATED = re.compile(r"^Source digest: `([0-9a-f]{12})`", re.MULTILINE)
 

@@ -105,7 +105,7 @@ class _Rounds:
     number: int = 0  # rounds done
     processes: int = 1
     restarts: float = 0.0  # seconds that starting all rows again takes, by the first time
-    slow_seconds: float = 0.0  # that rows took which are too slow for their share
+    slow_seconds: float = 0.0  # that rows took which are too slow for their share, beside others that are not
     _random: np.random.Generator = field(init=False)
     _began: float = field(init=False)
 
@@ -177,7 +177,8 @@ class _Rounds:
             deciding = _steady(self.lanes) or _alive(self.lanes)
             if said := self._sure(deciding, done):
                 return said
-            if spent + sum(lane.round_seconds for lane in deciding) > part:
+            pace = sum(lane.round_seconds for lane in deciding)
+            if spent + pace > part or self.elapsed + pace > self.settings.max_seconds:
                 return ""
         return ""
 
@@ -195,7 +196,8 @@ class _Rounds:
                 took[id(lane)] += time.perf_counter() - started
         for lane in order:
             lane.round_seconds = took[id(lane)]
-        self.slow_seconds += sum(lane.round_seconds for lane in order if lane.turn.too_slow)
+        if any(not lane.turn.too_slow for lane in order):
+            self.slow_seconds += sum(lane.round_seconds for lane in order if lane.turn.too_slow)
         self.number += 1
 
     def _fitting(self, order: Sequence[Lane]) -> list[Lane]:

@@ -16,8 +16,8 @@ time: of the median of its samples). The estimate is exp(mean of y_p), and the 9
    probable error of a mean", Biometrika 6, 1908). It is exact for normal y_p, whatever part of their spread is between
    processes and what within, since each process gives one value. A hierarchical bootstrap (Davison and Hinkley,
    "Bootstrap Methods and their Application", 1997, section 3.8) draws processes and then rounds in them: of three
-   processes a ninth of its draws are one process three times, its percentiles end at the extremes, and it holds the
-   true value in 75 to 85 % of cases where it should in 95 % (docs/decisions/intervals.md).
+   processes a ninth of its draws are one process three times, its percentiles end at the extremes, and where processes
+   differ more than rounds it holds the true value in 86 % of cases, not in 95 % (docs/decisions/intervals.md).
 2. That of the rounds alone, as of a single process, for three values may lie close together by chance.
 
 Of a single process only the second is known: the 2.5 and 97.5 percentile of the median over rounds drawn with
