@@ -86,7 +86,9 @@ def _conditions(report: Report) -> dict[str, object]:
         "copies": shared.copies,
     }
     if shared.stopped_by:
-        facts["stopped by"] = f"{shared.stopped_by}, after {shared.rounds} rounds, {shared.seconds:.1f} s"
+        facts["stopped by"] = (
+            f"{shared.stopped_by}, after {shared.rounds} round{'s' * (shared.rounds != 1)}, {shared.seconds:.1f} s"
+        )
         facts["processes"] = f"{shared.processes} for each row, one after the other" if shared.processes > 1 else ""
         facts["given up"] = "\n".join(shared.gave_up)
         facts["warning"] = "\n".join(shared.disturbance.warnings if shared.disturbance else ())
