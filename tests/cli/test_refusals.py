@@ -30,7 +30,7 @@ USAGE, GATE, MISSING, UNTRUSTED = 2, 3, 4, 5
         (["build", "test_convnet", "--precision", "fp61"], ["unknown precision 'fp61'", "fp16"]),
         (["verify", "test_convnet", "--precision", ","], ["--precision is empty"]),
         (["build", "test_convnet", "--target", "rtx"], ["unknown GPU 'rtx'", "rtx4090"]),
-        (["build", "test_convnet", "--target", "sm_90"], ["sm_90", "full TensorRT"]),
+        (["build", "test_convnet", "--target", "sm_90"], ["sm_90", "install deploykit[gpu]", "--target sm_89"]),
         (["build", "test_convnet", "--batch", "0"], ["batch", "1:8:32"]),
         (["build", "test_convnet", "--batch", "8:4:2"], ["batch 8:4:2"]),
         (["bench", "test_convnet", "--batch", "0"], ["batch"]),

@@ -72,7 +72,7 @@ def test_a_quantized_file_is_its_own_int8_graph(run, quantized):
 def test_the_rest_of_a_quantized_file_becomes_float16(run, quantized):
     found = built(run, quantized, "fp16")
     assert found["plan"]["weighted_reads"] == {"Half": 1, "Int8": 1}
-    assert "1 of 2 weighted layers compute in int8" in found["note"]
+    assert "1 of 2 layers with weights compute in int8" in found["note"]
 
 
 def test_a_quantized_file_in_fp32_is_the_file_as_it_is(run, quantized):

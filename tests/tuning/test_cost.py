@@ -52,7 +52,8 @@ def test_a_change_reads_from_the_other_plan_to_this_one():
 def test_a_time_counts_beyond_noise_alone(interval, sign):
     cost = TimeCost(1.0, 1.0, 1.0, interval)
     assert cost.sign == sign
-    assert ("within noise" in str(cost)) == (sign == 0)
+    assert ("within noise" in str(cost)) == bool(cost.within_noise)
+    assert ("too few rounds" in str(cost)) == (cost.within_noise is None) == (interval is None)
 
 
 @pytest.mark.parametrize("precision", list(Precision))

@@ -137,7 +137,7 @@ def test_the_table_shows_figures_verdicts_and_reasons(merged, residual, capsys):
     assert table.isascii()
     line = line_of(merged, "merge_siblings")
     assert line.verdict in table
-    assert f"{line.plan.without.bytes_moved / 1e6:.1f} > {line.plan.with_it.bytes_moved / 1e6:.1f}" in table
+    assert f"{line.plan.without.bytes_moved / 1e6:.1f} -> {line.plan.with_it.bytes_moved / 1e6:.1f}" in table
     assert "ahead-of-time plan" in table
     render_fusions(residual)
     table = capsys.readouterr().out
