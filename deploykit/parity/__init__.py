@@ -3,7 +3,6 @@
 from deploykit.parity.coordinates import coordinate_noise
 from deploykit.parity.file_reference import file_reference
 from deploykit.parity.kinds import Kind, output_kinds
-from deploykit.parity.layers import LayerError, LayerErrors, Pairing, pair_by_name, pair_by_place
 from deploykit.parity.limits import Limits, baseline_db, too_weak
 from deploykit.parity.metrics import Distance, Top1, distance, sqnr_db, sqnr_of_images, top1
 from deploykit.parity.module import module_reference
@@ -17,7 +16,7 @@ from deploykit.parity.reference import (
     joined,
     unlike,
 )
-from deploykit.parity.results import GateMissed, OutputParity, Parity, ParityResult, Undecided
+from deploykit.parity.results import GateMissed, LayerError, OutputParity, Parity, ParityResult, Undecided
 from deploykit.parity.sets import Agreement
 from deploykit.parity.verdict import closeness_db, judge
 
@@ -29,10 +28,8 @@ __all__ = [
     "GateMissed",
     "Kind",
     "LayerError",
-    "LayerErrors",
     "Limits",
     "OutputParity",
-    "Pairing",
     "Parity",
     "ParityResult",
     "Reference",
@@ -50,8 +47,6 @@ __all__ = [
     "judge",
     "module_reference",
     "output_kinds",
-    "pair_by_name",
-    "pair_by_place",
     "sqnr_db",
     "sqnr_of_images",
     "too_weak",

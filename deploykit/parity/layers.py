@@ -21,6 +21,7 @@ from deploykit.graph.rewrite import bodies, module_scope, node_name
 from deploykit.ort_session import compute, open_session
 from deploykit.parity.metrics import sqnr_db
 from deploykit.parity.reference import double_values
+from deploykit.parity.results import LayerError
 from deploykit.spec.arrays import Array
 from deploykit.spec.operators import WEIGHTED_OPS
 
@@ -31,23 +32,6 @@ GROUP_BYTES = 256_000_000  # of float64 tensors that are held at a time
 LARGE_BYTES = 150_000_000  # of weights, from which on a session is opened for each run: two at a time are too much
 EXACT = "deploykit_exact_"  # prefix of an input in place of a shared tensor
 REAL_TYPES = ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE")
-
-
-@dataclass(frozen=True, slots=True)
-class LayerError:
-    """One layer's tensor against float64, dB: `sqnr_db` in the whole graph, `own_db` from exact operands.
-
-    `layer` is the PyTorch module, or the node of a graph that knows none. Where nothing differs a figure is infinite,
-    where a value is NaN or infinite minus infinity; JSON has null for both, and `broken` tells them apart.
-    """
-
-    layer: str
-    node: str
-    operator: str
-    tensor: str
-    sqnr_db: float
-    own_db: float
-    broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

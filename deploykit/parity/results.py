@@ -111,6 +111,23 @@ class ParityResult:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerError:
+    """One layer's tensor against float64, dB: `sqnr_db` in the whole graph, `own_db` from exact operands.
+
+    `layer` is the PyTorch module, or the node of a graph that knows none. Where nothing differs a figure is infinite,
+    where a value is NaN or infinite minus infinity; JSON has null for both, and `broken` tells them apart.
+    """
+
+    layer: str
+    node: str
+    operator: str
+    tensor: str
+    sqnr_db: float
+    own_db: float
+    broken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Undecided:
     """Nothing could be compared, for a reason. It is no pass: the exit code is that of a gate that did not hold."""
 

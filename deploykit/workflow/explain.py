@@ -20,16 +20,9 @@ from typing import TYPE_CHECKING
 from deploykit.backends import get_backend
 from deploykit.errors import DeploykitError
 from deploykit.graph.rewrite import module_scopes, node_name
-from deploykit.parity import (
-    LayerError,
-    LayerErrors,
-    Pairing,
-    Parity,
-    ParityResult,
-    pair_by_name,
-    pair_by_place,
-)
+from deploykit.parity import LayerError, Parity, ParityResult
 from deploykit.parity.constants import unlike_constants, unlike_operators, unlike_scale
+from deploykit.parity.layers import LayerErrors, Pairing, pair_by_name, pair_by_place
 from deploykit.precision.emulate import ROUNDED, literal_graph
 from deploykit.precision.overflow import overflow
 from deploykit.precision.reports import Int8Report

@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from deploykit.parity import unlike_constants, unlike_operators, unlike_scale
+from deploykit.parity.constants import unlike_constants, unlike_operators, unlike_scale
 
 RANDOM = np.random.default_rng(0)
 WEIGHT = RANDOM.standard_normal((6, 4, 3, 3)).astype(np.float32)

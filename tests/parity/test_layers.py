@@ -9,8 +9,8 @@ import pytest
 from onnx import numpy_helper
 
 from deploykit import graph
-from deploykit.parity import LayerErrors, pair_by_name, pair_by_place
 from deploykit.parity import layers as layer_errors
+from deploykit.parity.layers import LayerErrors, pair_by_name, pair_by_place
 from deploykit.parity.reference import double_outputs, double_values
 
 NETWORK = """<ir_version: 10, opset_import: ["" : 20]>
