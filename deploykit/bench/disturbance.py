@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +50,22 @@ class Disturbance:
     base_clock: bool = False
     on_battery: bool | None = None
 
+    @classmethod
+    def worst(cls, each: Sequence[Disturbance]) -> Disturbance:
+        """Of measurements one after the other: the largest share of others, all heat, the lowest clock."""
+        heat = [one.heat_events for one in each if one.heat_events is not None]
+        clocks = [one.clock_share for one in each if one.clock_share is not None]
+        power = [one.on_battery for one in each if one.on_battery is not None]
+        return cls(
+            others_before=_largest(one.others_before for one in each),
+            others_during=_largest(one.others_during for one in each),
+            heat_events=sum(heat) if heat else None,
+            quota_share=_largest(one.quota_share for one in each),
+            clock_share=min(clocks, default=None),
+            base_clock=any(one.base_clock for one in each),
+            on_battery=any(power) if power else None,
+        )
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """One sentence for each thing that makes these figures doubtful."""
@@ -69,6 +85,10 @@ class Disturbance:
             yield f"no core ran faster than {self.clock_share:.0%} of its {kind} clock"
         if self.on_battery:
             yield "the machine runs on battery"
+
+
+def _largest(shares: Iterable[float | None]) -> float | None:
+    return max((share for share in shares if share is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,10 @@ class Lane:
 
     def restart(self, settings: BenchSettings, *, warm_up_cap: float) -> None:
         """End the present process and warm up another, which answers the first parity feed as the first one did."""
+        self.measure_memory()
         self._open.close()
+        if self.failure is not None:
+            return
         self.process += 1
         self._prepare(settings, self.job.parity[:1], warm_up_cap)
 
@@ -131,8 +134,10 @@ class Lane:
             self.throughput = runs / self.worker.ask(MeasureThroughput(runs))
 
     def measure_memory(self) -> None:
+        """The most of this process and of those before it; to be called where the process has done its work."""
         with self._failure_kept():
-            self.memory = self.worker.ask(MeasureMemory())
+            found = self.worker.ask(MeasureMemory())
+            self.memory = found.most(self.memory) if self.memory else found
 
     def result(self) -> RowSamples:
         return RowSamples(

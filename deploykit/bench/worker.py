@@ -152,6 +152,14 @@ class Memory:
     peak: int | None
     device: int | None
 
+    def most(self, other: Memory) -> Memory:
+        """The larger of each."""
+        return Memory(_larger(self.peak, other.peak), _larger(self.device, other.device))
+
+
+def _larger(one: int | None, two: int | None) -> int | None:
+    return max((size for size in (one, two) if size is not None), default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class Close:

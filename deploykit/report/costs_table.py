@@ -8,7 +8,6 @@ from typing import TextIO
 from deploykit.report.text import render_lines, render_table
 from deploykit.results.row import Row
 
-TITLE = "Once, before the first timed run, and memory:"
 CACHED = " (cached)"
 FIGURES = ("batch", "export s", "build s", "cold start s", "memory MB", "GPU memory MB")
 
@@ -19,7 +18,9 @@ def render_costs(rows: tuple[Row, ...], *, file: TextIO | None = None) -> None:
     if not costly:
         return
     columns = [(heading, cell) for heading, cell in (*_names(costly), *COLUMNS) if any(map(cell, costly))]
-    render_lines(["", TITLE, ""], file=file)
+    processes = max(len(row.cold_starts_ms) for row in costly)
+    median = f" (cold start: the median of {processes} processes)" if processes > 1 else ""
+    render_lines(["", f"Once, before the first timed run{median}, and memory:", ""], file=file)
     render_table(
         [heading for heading, _ in columns],
         [[cell(row) for _, cell in columns] for row in costly],

@@ -69,6 +69,7 @@ class Conditions:
         first, *others = each
         if not others:
             return first
+        disturbed = [said.disturbance for said in each if said.disturbance]
         return replace(
             first,
             batches=tuple(said.batch for said in each),
@@ -79,6 +80,9 @@ class Conditions:
             stopped_by=_by_batch({said.batch: said.stopped_by for said in each}),
             rounds=sum(said.rounds for said in each),
             seconds=sum(said.seconds for said in each),
+            processes=min(said.processes for said in each),
+            gave_up=tuple(dict.fromkeys(text for said in each for text in said.gave_up)),
+            disturbance=Disturbance.worst(disturbed) if disturbed else None,
         )
 
 

@@ -184,3 +184,12 @@ def test_this_machine_can_be_read():
         watch.look_at_clock()
     assert isinstance(watch.result(), Disturbance)
     assert watch.readings[0].own >= 0
+
+
+def test_of_several_measurements_the_worst_is_told():
+    calm = Disturbance(others_during=0.01, heat_events=1, clock_share=0.9, on_battery=False)
+    busy = Disturbance(others_during=0.2, heat_events=2, clock_share=0.5, quota_share=0.1, on_battery=None)
+    assert Disturbance.worst([calm, busy]) == Disturbance(
+        others_during=0.2, heat_events=3, clock_share=0.5, quota_share=0.1, on_battery=False
+    )
+    assert Disturbance.worst([Disturbance()]) == Disturbance()

@@ -8,6 +8,7 @@ from null_rows import make_job, quick
 
 from deploykit.bench import RowJob, run_outputs, run_rows
 from deploykit.bench.peaks import Work
+from deploykit.bench.worker import Memory
 
 MEGABYTE = 10**6
 
@@ -48,3 +49,8 @@ def test_a_row_has_what_its_worker_holds_on_the_gpu(tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_NVML", "1:5,me:123456789")
     (row,) = run_rows([make_job()], quick(max_seconds=0.2)).rows
     assert row.memory.device == 123456789
+
+
+def test_of_several_processes_the_most_counts():
+    assert Memory(5, None).most(Memory(3, 7)) == Memory(5, 7)
+    assert Memory(None, None).most(Memory(None, None)) == Memory(None, None)
