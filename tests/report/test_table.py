@@ -234,7 +234,7 @@ def test_processes_what_was_given_up_and_what_disturbed_stand_above():
     found = shown(row(cold_ms=20.0, cold_starts_ms=(30.0, 20.0, 10.0), **timed(2.0, 0.1, 1, 0)), conditions=quiet)
     assert "processes   3 for each row, one after the other" in found
     assert "warning" not in found
-    assert "Cold start, open and first run, median of 3 processes: ort fp32 20 ms." in found
+    assert "Once, before the first timed run (cold start: the median of 3 processes), and memory:\n" in found
 
 
 def test_times_are_compared_with_the_first_measured_row():
