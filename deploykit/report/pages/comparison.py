@@ -10,6 +10,7 @@ from deploykit.bench import Ratio
 from deploykit.bench.statistics import NANOSECONDS
 from deploykit.parity import ParityResult
 from deploykit.report.page import Figure, Figures, Notes, Page, Section, figure
+from deploykit.report.pages.explanation import explanation_sections
 from deploykit.report.pages.rows import color_of, machine_section, missing, read_sheet, shapes_of, verdict_of
 from deploykit.report.svg.bars import Bar, interval_bars
 from deploykit.report.svg.curves import Curve, CurvePoint, curves
@@ -48,6 +49,7 @@ def comparison_page(report: Report) -> Page:
         opening=[conclusions, *opening],
         sections=[
             *_sections(report, sheet.table),
+            *explanation_sections(report.rows),
             *more,
             Section("Conditions", (conditions,)),
             machine_section(report.environment),
