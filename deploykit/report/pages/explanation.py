@@ -31,7 +31,7 @@ def explanation_sections(rows: Sequence[Row]) -> Iterator[Section]:
 
 
 def _parts(found: Explanation, layers: Sequence[LayerError]) -> Iterator[Part]:
-    yield Paragraph(f"{found.said}.")
+    yield Paragraph(f"{found.said[0].upper()}{found.said[1:]}.")
     if any(math.isfinite(layer.own_db) or math.isfinite(layer.sqnr_db) for layer in layers):
         yield Figures([_chart(found, layers)])
     table = Table(HEADINGS, [layer_cells(layer) for layer in layers], right=HEADINGS[3:])
