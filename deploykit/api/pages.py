@@ -19,7 +19,7 @@ def write_html(result: Shown, *, path: str | PathLike[str]) -> Path:
     The page loads nothing and runs no script. It is written whole or not at all.
 
     Args:
-        result: What `bench`, `bench_steps`, `verify`, `evaluate` or `inspect` returned.
+        result: What `bench`, `bench_steps`, `verify`, `evaluate`, `inspect` or `compare` returned.
         path: The file, which is replaced where it exists.
 
     Returns:

@@ -8,7 +8,7 @@ import click
 
 from deploykit.cli.command import Argument, Command, data, measurement, output
 from deploykit.cli.given import refuse, require
-from deploykit.cli.options import JSON_OPTION
+from deploykit.cli.options import HTML_OPTION, JSON_OPTION
 from deploykit.cli.requests import with_options
 from deploykit.cli.types import FILE, OUTPUT
 from deploykit.errors import UsageError
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     ),
     output("--markdown", type=OUTPUT, common=True, help="Also write a comment for a pull request."),
     output("--junit", type=OUTPUT, common=True, help="Also write JUnit XML, one test for each limit of each row."),
+    HTML_OPTION,
     JSON_OPTION,
 )
 def command(
@@ -70,6 +71,7 @@ def command(
     results: Path,
     markdown: Path | None,
     junit: Path | None,
+    html: Path | None,
     as_json: bool,
 ) -> None:
     """Compare two saved results of bench, verify, evaluate, inspect or build, and exit with 3 where a limit fails.
@@ -92,7 +94,7 @@ def command(
         require({"junit", "allow_missing"}, "--fail-on")
     limits = () if fail_on is None else fail_on
     report = compare(base, new, fail_on=limits, across_environments=across_environments, allow_missing=allow_missing)
-    _write(report, {"markdown": markdown, "junit": junit}, {base, new})
+    _write(report, {"markdown": markdown, "junit": junit, "html": html}, {base, new})
     if as_json:
         click.echo(report.to_json())
     else:
@@ -103,10 +105,11 @@ def command(
 def _write(report: "GateReport", wanted: Mapping[str, Path | None], results: Collection[Path]) -> None:
     """Raises UsageError where a file cannot be written, or is one of the results."""
     from deploykit.api.gate import write_report
+    from deploykit.report.html import html_of
     from deploykit.report.junit import junit
     from deploykit.report.markdown import markdown
 
-    forms = {"markdown": markdown, "junit": junit}
+    forms = {"markdown": markdown, "junit": junit, "html": html_of}
     for name, path in wanted.items():
         if path is None:
             continue

@@ -56,10 +56,11 @@ def _render_layers(found: Explanation, *, file: TextIO | None) -> None:
     images = f"{found.images} image{'' if found.images == 1 else 's'}"
     said = f"The {len(worst)} worst of {len(found.layers)} layers, on {images}:"
     render_lines(["", said, ""], file=file)
-    render_table(HEADINGS, [_cells(layer) for layer in worst], right=HEADINGS[3:], file=file)
+    render_table(HEADINGS, [layer_cells(layer) for layer in worst], right=HEADINGS[3:], file=file)
 
 
-def _cells(layer: LayerError) -> list[str]:
+def layer_cells(layer: LayerError) -> list[str]:
+    """A layer's names and its two figures, under HEADINGS."""
     return [layer.layer, layer.node, layer.operator, _decibel(layer.own_db), _decibel(layer.sqnr_db)]
 
 

@@ -121,7 +121,8 @@ class AccuracyRow:
         """The row that such a line was written of."""
         names = ("model", "weights", "backend", "flavour", "precision", "state", "reason", "note", "typed_digest")
         gate = None if isinstance(line.gate, Nothing) else line.gate
-        row = Row(**{name: getattr(line, name) for name in names}, batch=line.batch, parity=gate)
+        known = {name: getattr(line, name) for name in (*names, "batch", "file_bytes")}
+        row = Row(**known, parity=gate)
         return cls(row, line.top1, line.top5, line.against_first, line.right)
 
 

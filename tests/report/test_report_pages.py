@@ -15,6 +15,7 @@ from deploykit.report.page import POLICY
 from deploykit.report.table import render_report
 from deploykit.report.text import Sheet
 from deploykit.results.accuracy import AccuracyRow
+from deploykit.results.roofline import RooflineShare
 
 RESULTS = {
     "bench": BENCH,
@@ -153,3 +154,15 @@ def test_a_throughput_that_was_measured_is_the_one_that_is_drawn():
     curve = next(each for each in figures(replace(SWEEP, rows=rows)) if of_class(each, "curve"))
     assert "batch 32: 132.0 images/s" in curve.find("{*}desc").text
     assert of_class(curve, "interval") == []
+
+
+def test_shares_of_the_roofline_are_those_of_the_table():
+    bound = RooflineShare(roof="CPU", compute_ms=6.0, memory_ms=1.0, measured_ms=20.0)
+    wrong = replace(bound, measured_ms=5.0)
+    shares = {"ort fp32": bound, "ort int8": wrong}
+    found = replace(BENCH, rows=tuple(replace(row, roofline=shares.get(row.label)) for row in BENCH.rows))
+    chart = figures(found)[2]
+    assert len(of_class(chart, "bar")) == 2
+    assert "ort fp32: 30 %" in chart.find("{*}desc").text
+    assert "ort int8: 120 %" in chart.find("{*}desc").text
+    assert "trt fp16: built, no bound" in chart.find("{*}desc").text

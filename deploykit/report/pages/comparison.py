@@ -10,6 +10,7 @@ from deploykit.bench import Ratio
 from deploykit.bench.statistics import NANOSECONDS
 from deploykit.parity import ParityResult
 from deploykit.report.page import Figure, Figures, Notes, Page, Section, figure
+from deploykit.report.pages.explanation import explanation_sections
 from deploykit.report.pages.rows import color_of, machine_section, missing, read_sheet, shapes_of, verdict_of
 from deploykit.report.svg.bars import Bar, interval_bars
 from deploykit.report.svg.curves import Curve, CurvePoint, curves
@@ -24,6 +25,7 @@ from deploykit.results.row import Row
 SPEED = "Speed side by side. Times are those of a synchronized run on the host; lower is faster."
 EXACT = "Outputs of every row, compared with the network in float64. Nothing was timed."
 MEDIAN, MEAN = "median ms [95 % CI]", "ms per batch, mean +/- sd"  # columns of the table
+ROOF = "roof\n%"
 LOSSES = {  # the shape of each, and how far above the middle of its lane it stands
     "precision loss": ("circle", 8.0),
     "backend loss": ("square", -8.0),
@@ -48,6 +50,7 @@ def comparison_page(report: Report) -> Page:
         opening=[conclusions, *opening],
         sections=[
             *_sections(report, sheet.table),
+            *explanation_sections(report.rows),
             *more,
             Section("Conditions", (conditions,)),
             machine_section(report.environment),
@@ -81,6 +84,8 @@ def _speed(rows: Sequence[Row], table: Table) -> Iterator[Figure]:
     yield _samples(rows, table)
     if sweep := _sweep(rows):
         yield sweep
+    if any(row.roofline for row in rows):
+        yield _roof_shares(rows, table)
 
 
 def _speed_ups(rows: Sequence[Row]) -> Figure:
@@ -168,6 +173,22 @@ def _rate(row: Row) -> CurvePoint:
     low, high = (row.latency_ms.ci95.high, row.latency_ms.ci95.low) if row.latency_ms.ci95 else (None, None)
     rate, slow, fast = (time and 1e3 * row.batch / time for time in (row.latency_ms.median, low, high))
     return CurvePoint(row.batch, rate or 0.0, slow, fast, f"batch {row.batch}: {rate:.1f} images/s")
+
+
+def _roof_shares(rows: Sequence[Row], table: Table) -> Figure:
+    bars = [
+        Bar(row.label, color_of(row.precision), 100 * row.roofline.share, None, None, f"{said} %")
+        if row.roofline
+        else Bar(row.label, color_of(row.precision), None, None, None, "", f"{row.state}, no bound")
+        for row, said in zip(rows, table.column(ROOF), strict=True)
+    ]
+    caption = (
+        "The least time that a run can take, by the machine's peak and bandwidth, in percent of the time that it took. "
+        "The dashed line is all that there is: a bar beyond it is a wrong measurement."
+        + missing([row for row in rows if not row.roofline], "Without a bound")
+    )
+    axis = Axis("share of the roofline", "%")
+    return figure("How near the roof", caption, partial(interval_bars, bars, axis=axis, reference=100.0), half=True)
 
 
 def _batch(point: CurvePoint) -> float:

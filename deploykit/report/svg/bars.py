@@ -16,7 +16,7 @@ THICK, CAP = 14.0, 4.0
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """`figure` is the value as text. Without a value nothing is drawn, and `absent` says why."""
+    """`figure` is the value as text, `limit` how far it may go. Without a value nothing is drawn: `absent` says why."""
 
     name: str
     css: str
@@ -25,6 +25,7 @@ class Bar:
     high: float | None
     figure: str
     absent: str = ""
+    limit: float | None = None
 
 
 def interval_bars(
@@ -32,7 +33,7 @@ def interval_bars(
 ) -> Markup:
     """One bar a row; a dashed line stands at the `reference`, the value of the row that others are compared with."""
     lanes = Lanes([bar.name for bar in bars], [bar.figure for bar in bars], width)
-    reached = [each for bar in bars for each in (bar.value, bar.low, bar.high) if each is not None]
+    reached = [each for bar in bars for each in (bar.value, bar.low, bar.high, bar.limit) if each is not None]
     scale = linear([*reached, *([] if reference is None else [reference]), 0.0], lanes.left, lanes.right)
     if min(reached, default=0.0) >= 0:
         scale = linear([*reached, *([] if reference is None else [reference])], lanes.left, lanes.right, origin=True)
@@ -57,7 +58,8 @@ def _bar(bar: Bar, y: float, scale: Scale) -> Markup:
     first, last = sorted((scale.at(0), scale.at(bar.value)))
     said = tooltip(f"{bar.name}: {bar.figure}")
     body = element("rect", said, x=first, y=y - THICK / 2, width=last - first, height=THICK, css="bar")
-    return group(body, *interval(bar.low, bar.high, y, scale), css=bar.css)
+    limit = [] if bar.limit is None else [line(scale.at(bar.limit), y - 11, scale.at(bar.limit), y + 11, css="limit")]
+    return group(body, *interval(bar.low, bar.high, y, scale), *limit, css=bar.css)
 
 
 def interval(low: float | None, high: float | None, y: float, scale: Scale) -> list[Markup]:
