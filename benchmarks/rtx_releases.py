@@ -20,7 +20,7 @@ from pathlib import Path
 from sources import PAGES, digest, footer
 
 import deploykit as dk
-from deploykit.host import installed_version
+from deploykit.host import cpu_facts, installed_version
 from deploykit.plan.diff import PlanDiff, diff
 from deploykit.plan.model import EnginePlan
 from deploykit.results.gate import Check, GateReport
@@ -35,8 +35,9 @@ LIMITS = "kernels>0,mb>0%,engine_mb>1%"
 FAILURE = "failure"
 TEXT = """# TensorRT-RTX {base} and {new}
 
-Printed by `{command}`: target {target}, batch {batch}
-(profile 1:{batch}:{batch}), weights random, INT8 calibrated on {images} demo images. {graphs}
+Printed by `{command}`
+on {machine}: target {target}, batch {batch} (profile 1:{batch}:{batch}), weights random, INT8 calibrated
+on {images} demo images. {graphs}
 
 Both releases are compilers of PyPI's `tensorrt-rtx`, run ahead of time without a GPU. Kernels and traffic (megabytes
 that the kernels read and write for one batch) are those of the compiled plan; they are no time. A pair "fails" where
@@ -194,6 +195,7 @@ def page(pairs: Sequence[Pair], base: str, new: str, command: str) -> str:
         target=TARGET,
         batch=BATCH,
         images=IMAGES,
+        machine=f"{cpu_facts().get('model name', 'a CPU')} without a GPU",
         limits=LIMITS,
         graphs=graphs(pairs),
         summary="\n".join(summary(pairs, base, new)),
