@@ -33,12 +33,15 @@ MACHINE = Machine(
 CONDITIONS = Conditions(model="net", batch=1, threads=2, tf32=False, inputs="4 rotated", copies="none")
 
 
-def blocks(milliseconds: float, *, rounds: int = 12, runs: int = 8, noise: float = 0.005, seed: int = 0):
+def blocks(milliseconds: float, *, processes=3, rounds: int = 12, runs: int = 8, noise: float = 0.005, seed: int = 0):
     """Rounds of a row whose runs take so long, give or take `noise`; the first run of a block is slow."""
     random = np.random.default_rng(seed)
     times = milliseconds * 1e6 * (1 + noise * random.standard_normal((rounds, runs)))
     times[:, 0] *= 1.5
-    return tuple(TimedBlock(number, tuple(int(time) for time in part)) for number, part in enumerate(times))
+    return tuple(
+        TimedBlock(number, tuple(int(time) for time in part), process=number * processes // rounds)
+        for number, part in enumerate(times)
+    )
 
 
 def plan(kernels: int = 58, *, moved: int = 500_000_000, engine: int = 50_000_000) -> PlanSummary:

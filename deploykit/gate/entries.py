@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from deploykit.bench import Interval, Latency, Ratio, latency, ratios_to_first
@@ -20,6 +20,7 @@ from deploykit.spec import BatchRange
 
 MEGABYTE = 1e6
 TOO_FEW = "too few rounds for an interval"
+ONE_PROCESS = "the interval of one process says nothing of another (bench --processes 3)"
 NO_ROUNDS = "consecutive steps have no interval"
 
 
@@ -118,15 +119,18 @@ def _times(row: Row, ratio: Ratio | None, first: str, seed: int) -> Iterator[tup
         yield "p50", Measured(row.latency_ms.median, None, NO_ROUNDS)
         return
     if host := latency(row.blocks, seed=seed):
-        yield "p50", _timed(host)
+        yield "p50", _timed(host.median, host)
     if device := latency(row.blocks, seed=seed, device=True):
-        yield "device", _timed(device)
+        yield "device", _timed(device.median, device)
     if ratio is not None:
-        yield "ratio", Measured(ratio.value, ratio.ci95, "" if ratio.ci95 else TOO_FEW, to=first)
+        yield "ratio", replace(_timed(ratio.value, ratio), to=first)
 
 
-def _timed(found: Latency) -> Measured:
-    return Measured(found.median, found.ci95, "" if found.ci95 else TOO_FEW)
+def _timed(value: float, found: Latency | Ratio) -> Measured:
+    """Two results are of two processes at least, and how much these differ shows only where each side has several."""
+    if found.processes == 1:
+        return Measured(value, None, ONE_PROCESS)
+    return Measured(value, found.ci95, "" if found.ci95 else TOO_FEW)
 
 
 def _plan(plan: PlanSummary | None) -> Iterator[tuple[str, Measured]]:

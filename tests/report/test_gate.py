@@ -52,7 +52,7 @@ limits  p50>3%, kernels>0, mb>1%, sqnr<-1dB
 
 verdict  row       figure          BASE        NEW  change
 --------------------------------------------------------------------------
-FAILS    ort fp32  p50>3%      20.01 ms   22.01 ms  +10.0 % [+9.6, +10.4]
+FAILS    ort fp32  p50>3%      20.01 ms   22.01 ms  +10.0 % [+9.3, +10.7]
          ort fp32  ratio          0.500      0.550  +10.0 % [+10.0, +10.0]
 FAILS    trt int8  kernels>0        106        108  +2
 holds    trt int8  mb>1%      500.00 MB  500.10 MB  +0.0 %
@@ -91,7 +91,7 @@ def test_markdown_has_the_verdict_the_changes_and_the_rest_folded():
     text = markdown(report_of())
     assert "\n### The gate fails: 3 fail, 4 hold\n" in text
     before, folded = text.split("<details>", 1)
-    assert "| `ort fp32` | `p50>3%` | `20.01 ms` | `22.01 ms` | `+10.0 % [+9.6, +10.4]` | **fails** |  |" in before
+    assert "| `ort fp32` | `p50>3%` | `20.01 ms` | `22.01 ms` | `+10.0 % [+9.3, +10.7]` | **fails** |  |" in before
     assert "`torch fp32` | `p50>3%`" in folded
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in lines} == {8}
