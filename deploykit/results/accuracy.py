@@ -162,7 +162,8 @@ class AccuracyReport(Document):
         failure = failure_of([line.row for line in self.rows], compared=False)
         if failure is None and self.conditions.max_drop is not None and not any(line.flips for line in self.rows):
             return GateFailed(
-                "--max-drop could not be checked: fewer than two rows run here", hint="name two that do: --backends ort"
+                "--max-drop could not be checked: fewer than two rows run here",
+                hint="name two that do, such as --backends ort,torch",
             )
         return failure
 

@@ -7,7 +7,7 @@ opened only for a caller who trusts it; its record is read in any case, which ru
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -156,7 +156,8 @@ def stored_records(store: Store, digest: str) -> Iterator[EngineRecord]:
 
 def _record_of(entry: Entry, digest: str) -> EngineRecord:
     spec = entry.request["spec"]
-    targets = decode(tuple[Target, ...], spec["targets"], what=RECORD, hint=AGAIN)
+    stored = decode(tuple[Mapping[str, int], ...], spec["targets"], what=RECORD, hint=AGAIN)
+    targets = tuple(Target(each["major"], each["minor"]) for each in stored)
     facts = entry.facts
     inputs, outputs = (decode(tuple[TensorSpec, ...], facts[each], what=RECORD, hint=AGAIN) for each in ENDS)
     return EngineRecord(

@@ -59,13 +59,15 @@ def conditions(batch, **options):
 def test_what_batches_share_is_said_once_and_what_differs_batch_by_batch():
     found = Conditions.of_batches(
         [
-            conditions(1, inputs="4 MB", int8="minmax", stopped_by="sure", rounds=5, seconds=1.5),
-            conditions(8, inputs="32 MB", int8="minmax", stopped_by="sure", rounds=3, seconds=2.0, copies="none"),
+            conditions(1, inputs="4 MB", calibration="minmax", stopped_by="sure", rounds=5, seconds=1.5),
+            conditions(
+                8, inputs="32 MB", calibration="minmax", stopped_by="sure", rounds=3, seconds=2.0, copies="none"
+            ),
         ]
     )
     assert (found.batch, found.batches) == (1, (1, 8))
     assert found.inputs == "batch 1: 4 MB; batch 8: 32 MB"
-    assert (found.int8, found.stopped_by, found.copies) == ("minmax", "sure", "none")
+    assert (found.calibration, found.stopped_by, found.copies) == ("minmax", "sure", "none")
     assert (found.rounds, found.seconds) == (8, 3.5)
 
 

@@ -46,7 +46,7 @@ class Scale:
         """Round values that are at least `apart` pixels apart, as many as are easily read."""
         choices = [list(each) for each in (self._log_ticks() if self.log else self._even_ticks())]
         fitting = [each for each in choices if 1 < len(each) <= MOST and self._apart(each) >= apart]
-        return max(fitting, key=len, default=min(choices, key=len, default=[]))
+        return max(fitting, key=len, default=min(filter(None, choices), key=len, default=[]))
 
     def _even(self, value: float) -> float:
         return math.log10(value) if self.log else value
