@@ -66,7 +66,7 @@ def run_rows(jobs: Sequence[RowJob], settings: BenchSettings, progress: Progress
         rounds.number,
         rounds.elapsed,
         rounds.processes,
-        rounds.gave_up(stopped_by),
+        rounds.gave_up(),
         watch.result(),
     )
 
@@ -104,6 +104,7 @@ class _Rounds:
     watch: Watch
     number: int = 0  # rounds done
     processes: int = 1
+    at_limit: bool = False  # whether the time limit ended them
     restarts: float = 0.0  # seconds that starting all rows again takes, by the first time
     slow_seconds: float = 0.0  # that rows took which are too slow for their share, beside others that are not
     _random: np.random.Generator = field(init=False)
@@ -134,13 +135,14 @@ class _Rounds:
         self.report("timing rounds", total, total)
         if not _alive(self.lanes):
             return "every row failed"
-        return self._limit if "" in endings else endings[-1]
+        steady = _steady(self.lanes)
+        apart = " (rows that are too slow for their share of the time apart)" * (
+            0 < len(steady) < len(_alive(self.lanes))
+        )
+        self.at_limit = "" in endings
+        return (f"the time limit of {self.settings.max_seconds:g} s" if self.at_limit else endings[-1]) + apart
 
-    @property
-    def _limit(self) -> str:
-        return f"the time limit of {self.settings.max_seconds:g} s"
-
-    def gave_up(self, stopped_by: str) -> tuple[str, ...]:
+    def gave_up(self) -> tuple[str, ...]:
         """What a longer measurement would have."""
         said, asked, seconds = [], self.settings.processes, self.settings.max_seconds
         since = f", not {asked}: starting all of them again takes {self.restarts:.0f} s" * (self.processes < asked)
@@ -148,7 +150,7 @@ class _Rounds:
             said.append(f"one process for each row{since}; intervals say nothing of what another process would take")
         elif self.processes < PROCESSES:
             said.append(f"{self.processes} processes for each row{since}; intervals are wide")
-        if stopped_by == self._limit and seconds < MAX_SECONDS:
+        if self.at_limit and seconds < MAX_SECONDS:
             said.append(f"{seconds:g} s of rounds, not {MAX_SECONDS:g}: fewer rounds and wider intervals")
         return tuple(said)
 
@@ -249,9 +251,7 @@ class _Rounds:
             return ""
         kind = "paired ratio" if len(deciding) > 1 else "median"
         where = " in each process" if self.processes > 1 else ""
-        apart = " (rows that are too slow for their share of the time apart)"
-        said = f"the 95 % interval of every {kind}{where} is within +-{100 * target:.2g} %"
-        return said + apart * (len(deciding) < len(_alive(self.lanes)))
+        return f"the 95 % interval of every {kind}{where} is within +-{100 * target:.2g} %"
 
 
 def _narrow(deciding: Sequence[Lane], target: float) -> bool:

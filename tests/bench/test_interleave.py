@@ -69,7 +69,7 @@ def test_a_row_that_is_too_slow_is_timed_less_and_starves_no_other(plugins):
     ratios = ratios_to_first([row.blocks for row in found.rows], seed=0)
     assert [ratio.ci95 is not None for ratio in ratios] == [True, False, True, True]
     assert found.seconds < 6.0
-    assert found.stopped_by == "the time limit of 5 s" or "too slow for their share" in found.stopped_by
+    assert "too slow for their share" in found.stopped_by
 
 
 def test_rows_that_slow_down_beside_each_other_have_shorter_blocks(plugins):
