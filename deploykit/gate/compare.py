@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from deploykit.errors import UsageError
 from deploykit.gate.differences import differences
 from deploykit.gate.entries import Entry, Key, Measured, entries
-from deploykit.gate.judge import judge
+from deploykit.gate.judge import check_of, judge
 from deploykit.gate.terms import FIGURES, Sort, Term
 from deploykit.results.accuracy import AccuracyReport
 from deploykit.results.gate import Check, Difference, GateReport, GateRow, Side, Verdict
@@ -151,9 +151,10 @@ def _checks(base: Entry, new: Entry, rules: _Rules) -> Iterator[Check]:
             if before is None or after is None:
                 yield _one_sided(figure, term, before, after, new, rules)
             elif FIGURES[figure].sort == "time" and rules.unlike:
-                yield _not_compared(figure, term, before, after, rules.unlike)
+                yield check_of(figure, term, before, after, None, "not compared", rules.unlike)
             elif before.to != after.to:
-                yield _not_compared(figure, term, before, after, f"to {before.to} in BASE, to {after.to} in NEW")
+                reason = f"to {before.to} in BASE, to {after.to} in NEW"
+                yield check_of(figure, term, before, after, None, "not compared", reason)
             else:
                 yield judge(figure, term, before, after, same_images=rules.same_images)
 
@@ -169,32 +170,10 @@ def _one_sided(
 ) -> Check:
     """A figure that only one side has. Nobody passes a gate by dropping what it judges."""
     if before is None:
-        return _not_compared(figure, term, before, after, "BASE does not have it")
+        return check_of(figure, term, before, after, None, "not compared", "BASE does not have it")
     sort: Sort = FIGURES[figure].sort
     if sort == "time" and rules.unlike:
-        return _not_compared(figure, term, before, after, rules.unlike)
+        return check_of(figure, term, before, after, None, "not compared", rules.unlike)
     reason = f"NEW does not have it{f' ({new.reason})' if new.reason else ''}"
     fails = term is not None and not rules.allow_missing
-    return _not_compared(figure, term, before, after, reason, "fails" if fails else "not compared")
-
-
-def _not_compared(
-    figure: str,
-    term: Term | None,
-    before: Measured | None,
-    after: Measured | None,
-    reason: str,
-    verdict: Verdict = "not compared",
-) -> Check:
-    return Check(
-        figure=figure,
-        unit=FIGURES[figure].unit,
-        base=before.value if before else None,
-        new=after.value if after else None,
-        change=None,
-        change_unit="",
-        interval=None,
-        limit=str(term) if term else "",
-        verdict=verdict,
-        reason=reason,
-    )
+    return check_of(figure, term, before, after, None, "fails" if fails else "not compared", reason)

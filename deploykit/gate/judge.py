@@ -39,11 +39,11 @@ def judge(figure: str, term: Term | None, base: Measured, new: Measured, *, same
     if isinstance(base.value, str) or isinstance(new.value, str):
         failed = base.value == "pass" and new.value != "pass"
         verdict: Verdict = "not judged" if term is None else "fails" if failed else "holds"
-        return _check(figure, term, base, new, None, verdict)
+        return check_of(figure, term, base, new, None, verdict)
     if math.isnan(base.value) or math.isnan(new.value):
         return _not_a_number(figure, term, base, new)
     change = _change(figure, term, base, new, same_images=same_images)
-    return _check(figure, term, base, new, change, *_verdict(term, change))
+    return check_of(figure, term, base, new, change, *_verdict(term, change))
 
 
 def _verdict(term: Term | None, change: Change) -> tuple[Verdict, str]:
@@ -63,7 +63,7 @@ def _not_a_number(figure: str, term: Term | None, base: Measured, new: Measured)
     broken = isinstance(base.value, float) and not math.isnan(base.value)
     side = "NEW" if broken else "BASE"
     verdict: Verdict = "fails" if broken and term else "not compared"
-    return _check(figure, term, base, new, None, verdict, f"it is not a number in {side}")
+    return check_of(figure, term, base, new, None, verdict, f"it is not a number in {side}")
 
 
 def _change(figure: str, term: Term | None, base: Measured, new: Measured, *, same_images: bool) -> Change:
@@ -117,20 +117,21 @@ def newcombe(base: Share, new: Share) -> tuple[float, float]:
     return (100 * (drop - math.hypot(b - low_b, high_n - n)), 100 * (drop + math.hypot(high_b - b, n - low_n)))
 
 
-def _check(
+def check_of(
     figure: str,
     term: Term | None,
-    base: Measured,
-    new: Measured,
+    base: Measured | None,
+    new: Measured | None,
     change: Change | None,
     verdict: Verdict,
     reason: str = "",
 ) -> Check:
+    """A figure of both results, of which either may be missing, and what is said of it."""
     return Check(
         figure=figure,
         unit=FIGURES[figure].unit,
-        base=base.value,
-        new=new.value,
+        base=base.value if base else None,
+        new=new.value if new else None,
         change=change.value if change else None,
         change_unit=change.unit if change else "",
         interval=change.interval if change else None,
