@@ -59,6 +59,7 @@ from deploykit.results.gate import Check, GateReport, GateRow
 from deploykit.results.inspection import Inspection
 from deploykit.results.network import NetworkSummary
 from deploykit.results.row import Row
+from deploykit.results.scenarios import ScenarioRow, Scenarios
 from deploykit.results.sensitivity import Sensitivity
 from deploykit.spec import (
     BatchRange,
@@ -146,6 +147,8 @@ __all__ = [
     "Repair",
     "Report",
     "Row",
+    "ScenarioRow",
+    "Scenarios",
     "Sensitivity",
     "Session",
     "ShardResult",

@@ -31,6 +31,7 @@ from deploykit.spec import (
     BuilderOptions,
     Calibration,
     Fusions,
+    Load,
     Precision,
     Progress,
     QuantizationPolicy,
@@ -161,6 +162,9 @@ def bench(
     throughput: bool = False,
     accuracy: str | PathLike[str] | AccuracyReport | None = None,
     end_to_end: bool = False,
+    scenarios: str | Sequence[str] = (),
+    server_qps: float | None = None,
+    server_bound_ms: float | None = None,
     target: Targets = None,
     data: Data = None,
     calibration: Calibration | str | PathLike[str] | None = None,
@@ -196,6 +200,10 @@ def bench(
         throughput: Also measure images per second: many launches, one synchronization.
         accuracy: What `evaluate` returned or printed with --json: rows of the same artifacts get its top-1.
         end_to_end: Also time the way from an image file to class numbers, stage by stage, on the images of `data`.
+        scenarios: Also answer the queries of MLPerf's load generator: `"single-stream"`, `"multi-stream"`, `"server"`,
+            `"offline"`. `max_seconds` are divided among them, each has one second at least.
+        server_qps: Queries a second that a server is sent; None is 70 % of the rate that whole batches reach.
+        server_bound_ms: The latency bound of a server, milliseconds; None is five times the time of a batch.
         target: As for `build`.
         data: As for `verify`.
         calibration: As for `build`.
@@ -219,11 +227,15 @@ def bench(
         UsageError: An option is wrong or no row would read it, or `accuracy` is of another network.
         UntrustedArtifact: The file `accuracy` is not what `evaluate` printed.
         UnsupportedGraph: There are no inputs that the network can run on, and no row can be compiled.
+        UnknownName: There is no such scenario.
+        BackendMissing: `scenarios` are asked for, and LoadGen is not installed.
     """
     from deploykit.tuning.fusions import decided_for_rows
     from deploykit.workflow.compare import bench as timed
     from deploykit.workflow.end_to_end import end_to_end as from_image_files
     from deploykit.workflow.end_to_end import image_files
+    from deploykit.workflow.scenarios import require_loadgen
+    from deploykit.workflow.scenarios import scenarios as under_load
 
     model, named, place = network_of(network, example, fusions, store)
     targets, gpu = targets_of(target, gpu_table)
@@ -247,17 +259,20 @@ def bench(
     settings = replace(request.settings, max_seconds=max_seconds, processes=processes, throughput=throughput)
     request = replace(request, settings=settings.quick() if quick else settings)
     request = replace(request, accuracy=evaluation_of(accuracy), gpu=gpu, roofline=True)
+    load = Load.of(scenarios, qps=server_qps, bound_ms=server_bound_ms)
     if end_to_end:
         image_files(spec.data)
+    if load.scenarios:
+        require_loadgen()
     workspace = open_workspace(place, progress)
     request = decided_for_rows(workspace, request, gpu=gpu, budget_seconds=fusion_seconds)
     report = timed(workspace, request)
-    if not end_to_end:
-        return report
-    found = from_image_files(
-        workspace, request.spec, request.backends, request.precisions, request.settings, strict=strict
-    )
-    return replace(report, end_to_end=found)
+    same = (workspace, request.spec, request.backends, request.precisions)
+    if end_to_end:
+        report = replace(report, end_to_end=from_image_files(*same, request.settings, strict=strict))
+    if load.scenarios:
+        report = replace(report, scenarios=under_load(*same, load, request.settings, strict=strict))
+    return report
 
 
 @checked

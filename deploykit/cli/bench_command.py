@@ -12,9 +12,9 @@ from deploykit.cli.given import given, refuse, require
 from deploykit.cli.idle import require_rows
 from deploykit.cli.progress import StageProgress
 from deploykit.cli.requests import with_options
-from deploykit.cli.types import FILE, OneOf
+from deploykit.cli.types import FILE, LOADS, OneOf
 from deploykit.errors import UsageError
-from deploykit.spec import BatchRange, Precision
+from deploykit.spec import BatchRange, Precision, Scenario
 
 if TYPE_CHECKING:
     from deploykit.api import Report
@@ -77,6 +77,27 @@ OF_MODES = {"burn_in", "steps"}
         "top-k.",
     ),
     measurement(
+        "--scenario",
+        "scenarios",
+        type=LOADS,
+        default=(),
+        help="Also answer the queries of MLPerf's LoadGen: single-stream, multi-stream, server, offline, separated by "
+        "commas.",
+    ),
+    measurement(
+        "--server-qps",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="QPS",
+        help="With --scenario server: queries a second. Default: 70 % of the rate that whole batches reach.",
+    ),
+    measurement(
+        "--server-bound",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="MS",
+        help="With --scenario server: the latency that 99 % of the queries are to keep. Default: five times that of a "
+        "batch.",
+    ),
+    measurement(
         "--mode",
         type=OneOf("mode", MODES),
         common=True,
@@ -119,6 +140,9 @@ def command(
     percentiles: bool,
     accuracy: Path | None,
     end_to_end: bool,
+    scenarios: tuple[Scenario, ...],
+    server_qps: float | None,
+    server_bound: float | None,
     mode: str | None,
     burn_in: int,
     steps: int,
@@ -157,6 +181,9 @@ def command(
         throughput=throughput,
         accuracy=accuracy,
         end_to_end=end_to_end,
+        scenarios=scenarios,
+        server_qps=server_qps,
+        server_bound_ms=server_bound,
         fusion_seconds=shared.fuse_budget,
         **shared.keywords(),
     )

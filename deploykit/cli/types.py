@@ -14,6 +14,7 @@ from deploykit.spec import (
     COST_BASED_FUSIONS,
     REPAIRS,
     SAFE_FUSIONS,
+    SCENARIOS,
     BatchRange,
     DataSource,
     Fusions,
@@ -24,6 +25,7 @@ from deploykit.spec import (
     parse_batches,
     parse_input_range,
     parse_input_shape,
+    parse_scenarios,
 )
 from deploykit.spec.preprocessing import PRESETS
 
@@ -197,6 +199,12 @@ FIXED_FUSIONS = Parsed(
     Fusions.parse,
     words("none", "safe", *SAFE_FUSIONS, *COST_BASED_FUSIONS),
     metavar="none|safe|NAMES",
+    several=True,
+)
+LOADS = Parsed(
+    parse_scenarios,
+    words(*SCENARIOS),
+    metavar="NAME,...",
     several=True,
 )
 REPAIR = Parsed(parse_repair, words("none", "all", *REPAIRS), metavar="none|all|NAMES", several=True)

@@ -17,6 +17,7 @@ from deploykit.parity import PLAIN_REFERENCES, Parity, ParityResult
 from deploykit.report.costs_table import render_costs
 from deploykit.report.end_to_end import render_end_to_end
 from deploykit.report.explanation import render_explanations
+from deploykit.report.scenarios import render_scenarios
 from deploykit.report.text import render_facts, render_lines, render_table, with_notes
 from deploykit.results.comparison import Report
 from deploykit.results.row import Row, labels_of, remarks
@@ -63,6 +64,9 @@ def render_report(report: Report, *, percentiles: bool = False, file: TextIO | N
     if report.end_to_end is not None:
         render_lines([""], file=file)
         render_end_to_end(report.end_to_end, file=file)
+    if report.scenarios is not None:
+        render_lines([""], file=file)
+        render_scenarios(report.scenarios, file=file)
 
 
 def _conditions(report: Report) -> dict[str, object]:

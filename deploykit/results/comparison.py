@@ -14,6 +14,7 @@ from deploykit.results.document import Document
 from deploykit.results.end_to_end import EndToEnd
 from deploykit.results.failure import failure_of
 from deploykit.results.row import Row
+from deploykit.results.scenarios import Scenarios
 from deploykit.results.sweep import Saturation, saturation
 
 
@@ -104,7 +105,8 @@ class ComparisonEnvironment(Machine):
 class Report(Document):
     """The rows in the order in which they were asked for, the batches of a backend at a precision together.
 
-    `end_to_end` is the second table of `bench --end-to-end`, None where that was not asked for.
+    `end_to_end` is the second table of `bench --end-to-end` and `scenarios` that of `--scenario`, None where they were
+    not asked for.
     """
 
     JSON_PROPERTIES = shown("saturation")
@@ -112,6 +114,7 @@ class Report(Document):
     environment: ComparisonEnvironment
     rows: tuple[Row, ...]
     end_to_end: EndToEnd | None = None
+    scenarios: Scenarios | None = None
 
     @property
     def conditions(self) -> Conditions:
@@ -126,7 +129,8 @@ class Report(Document):
     @property
     def failure(self) -> DeploykitError | None:
         """Why the table as a whole fails, an error with its exit code; None where no row fails."""
-        return failure_of(self.rows) or (self.end_to_end.failure if self.end_to_end else None)
+        below = (table.failure for table in (self.end_to_end, self.scenarios) if table is not None)
+        return failure_of(self.rows) or next(filter(None, below), None)
 
     def raise_if_failed(self) -> None:
         """Raise `failure`, where there is one.

@@ -11,6 +11,7 @@ from deploykit.spec.build import (
     Synthetic,
 )
 from deploykit.spec.int8 import CALIBRATION_METHODS, POLICY_TERMS, REPAIRS, Calibration, QuantizationPolicy, Repair
+from deploykit.spec.load import SCENARIOS, Load, Scenario, parse_scenarios
 from deploykit.spec.network import ImageAxes, ModelSpec, Scalar, TensorSpec, parse_factory_args, tensor_spec
 from deploykit.spec.placement import ORT_CPU, ORT_CPU_7BIT, TENSORRT, Placement
 from deploykit.spec.preprocessing import Preprocessing, PreprocessRequest
@@ -30,6 +31,7 @@ __all__ = [
     "POLICY_TERMS",
     "REPAIRS",
     "SAFE_FUSIONS",
+    "SCENARIOS",
     "TENSORRT",
     "BatchRange",
     "BuildSpec",
@@ -42,6 +44,7 @@ __all__ = [
     "ImageAxes",
     "InputRange",
     "InputShape",
+    "Load",
     "ModelSpec",
     "Placement",
     "Precision",
@@ -52,6 +55,7 @@ __all__ = [
     "Reason",
     "Repair",
     "Scalar",
+    "Scenario",
     "Signature",
     "SizeRange",
     "Synthetic",
@@ -63,6 +67,7 @@ __all__ = [
     "parse_factory_args",
     "parse_input_range",
     "parse_input_shape",
+    "parse_scenarios",
     "silent",
     "tensor_spec",
 ]
