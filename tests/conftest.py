@@ -10,6 +10,7 @@ something was in the store already takes a store of its own.
 training, is marked `full`; CONTRIBUTING.md lists them.
 """
 
+import functools
 import importlib
 import os
 import signal
@@ -38,6 +39,17 @@ def shared_store(tmp_path_factory) -> Path:
 def workspace(shared_store) -> Workspace:
     """What a command works with, over the run's store."""
     return Workspace(Store.open(shared_store))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_operator_table() -> None:
+    """torch.onnx makes its table of operators anew for each export, and reads it only: here once a process.
+
+    That is half of what the export of a miniature takes.
+    """
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
 
 
 @pytest.fixture(scope="session")

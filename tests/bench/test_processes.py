@@ -54,7 +54,13 @@ def test_rounds_are_divided_among_processes_of_every_row(plugins, every_process,
 
 
 @pytest.mark.parametrize(
-    "faults", [("crash", "crash in a round"), ("hang",), ("nan", "shape", "empty", "nothing")], ids=" and ".join
+    "faults",
+    [
+        ("crash", "crash in a round"),
+        pytest.param(("hang",), marks=pytest.mark.full),
+        ("nan", "shape", "empty", "nothing"),
+    ],
+    ids=" and ".join,
 )
 def test_what_breaks_in_the_second_process_costs_one_row(plugins, every_process, tmp_path, faults):
     parity = make_feeds(1, batch=3)
@@ -78,6 +84,7 @@ def test_what_breaks_in_the_first_process_is_said_without_its_number(plugins, tm
     assert sound.failure is None
 
 
+@pytest.mark.full
 def test_a_row_that_is_too_slow_stays_in_its_first_process_and_starves_no_other(plugins, every_process):
     jobs = [make_job(label="a"), make_job("slower", label="slow"), make_job(label="b")]
     found = run_rows(jobs, quick(processes=3, max_seconds=5.0))

@@ -14,7 +14,7 @@ from deploykit.weights import seeded_state
 USAGE = 2
 
 
-@pytest.mark.parametrize("mode", ["forward", "forward-backward"])
+@pytest.mark.parametrize("mode", [pytest.param("forward", marks=pytest.mark.full), "forward-backward"])
 def test_json_has_every_step_and_what_they_say(run, mode):
     done = run("bench", "test_convnet", "--mode", mode, "--batch", "4", "--burn-in", "3", "--steps", "7", "--threads",
                "1", "--seed", "5", "--json")  # fmt: skip
@@ -49,6 +49,7 @@ def test_the_table_is_plain_text_with_the_documented_defaults(run):
     ]  # fmt: skip
 
 
+@pytest.mark.full
 def test_backends_and_precision_may_be_named_when_they_are_what_runs(run):
     done = run("bench", "test_convnet", "--mode", "forward", "--backends", "torch", "--precision", "fp32", "--batch",
                "1", "--burn-in", "0", "--steps", "2", "--json")  # fmt: skip

@@ -41,10 +41,25 @@ def explained(run):
 @pytest.mark.parametrize(
     ("fault", "node", "cause"),
     [
-        (scaled_weight, "layer1.0.conv2", "layer1.0.conv2: its weight is 1.2 times the network's"),
+        pytest.param(
+            scaled_weight,
+            "layer1.0.conv2",
+            "layer1.0.conv2: its weight is 1.2 times the network's",
+            marks=pytest.mark.full,
+        ),
         (dropped_bias, "layer2.0.conv1", "layer2.0.conv1: its bias is missing"),
-        (transposed, "layer2.1.conv1", "layer2.1.conv1: its weight is transposed: axes 2 and 3"),
-        (bgr, "conv1", "conv1: its weight has its input channels in reverse order (BGR for RGB)"),
+        pytest.param(
+            transposed,
+            "layer2.1.conv1",
+            "layer2.1.conv1: its weight is transposed: axes 2 and 3",
+            marks=pytest.mark.full,
+        ),
+        pytest.param(
+            bgr,
+            "conv1",
+            "conv1: its weight has its input channels in reverse order (BGR for RGB)",
+            marks=pytest.mark.full,
+        ),
     ],
     ids=lambda it: getattr(it, "__name__", None),
 )

@@ -196,10 +196,10 @@ def own_store(tmp_path):
     shutil.rmtree(tmp_path / "store", ignore_errors=True)
 
 
-LARGE = [pytest.param(name, marks=pytest.mark.full) for name in ("inception_v1", "resnet50")]
+LARGE = [pytest.param(name, marks=pytest.mark.full) for name in ("shufflenet", "inception_v1", "resnet50")]
 
 
-@pytest.mark.parametrize("name", ["shufflenet", *LARGE])
+@pytest.mark.parametrize("name", LARGE)
 def test_a_shipped_graph_whose_answer_is_constant_is_inconclusive(run, own_store, name):
     path = LIGHT / f"light_{name}.onnx"
     exported = run("export", path, store=own_store)
@@ -216,7 +216,7 @@ def test_a_shipped_graph_whose_answer_is_constant_is_inconclusive(run, own_store
         assert "does not vary over 12 different inputs; agreement says nothing" in row["parity"]["reason"]
 
 
-@pytest.mark.parametrize("name", ["shufflenet", *LARGE])
+@pytest.mark.parametrize("name", LARGE)
 def test_a_shipped_graph_with_weights_goes_all_the_way(run, own_store, tmp_path, name):
     path = write_seeded(name, tmp_path / f"{name}.onnx")
     try:

@@ -20,6 +20,7 @@ def batchnorms(path):
     return sum(node.op_type == "BatchNormalization" for node in onnx.load(path).graph.node)
 
 
+@pytest.mark.full
 def test_rewrites_are_chosen_by_name_and_belong_to_the_key(run, tmp_path):
     found = {
         fuse: answer(run("export", "test_mobilenet", "--fuse", fuse, "--no-check", "--json", store=tmp_path))
@@ -63,6 +64,7 @@ def test_a_wrong_request_is_refused_in_one_line(run, arguments, said):
     assert done.stdout == ""
 
 
+@pytest.mark.full
 def test_auto_keeps_what_pays_and_the_ledger_shows_why(run):
     asked = ["export", "test_mobilenet", "--fuse", "auto", "--precision", "fp32", "--target", "rtx4090"]
     found = answer(run(*asked, "--fusion-report", "--json"))
@@ -82,6 +84,7 @@ def test_auto_keeps_what_pays_and_the_ledger_shows_why(run):
     assert "choose fusions" not in again.stderr
 
 
+@pytest.mark.full
 def test_build_takes_the_decision_of_its_own_precision(run):
     found = answer(run("build", "test_mobilenet", "--fuse", "auto", "--backend", "trt-rtx", "--json"))
     assert found["decision"]["said"] == "safe, fold_batchnorm at 6 of 7 sites"
@@ -101,6 +104,7 @@ def test_a_table_decides_once_and_says_for_what(run, image_folder):
     assert all(row["parity"]["verdict"] == "pass" for row in found["rows"])
 
 
+@pytest.mark.full
 def test_a_table_says_which_rewrites_it_has_where_they_are_not_the_default(run, image_folder):
     asked = ["verify", "test_mobilenet", "--backends", "ort", "--data", image_folder]
     assert ["fusions", "none"] in [line.split() for line in run(*asked, "--fuse", "none").stdout.splitlines()[:6]]

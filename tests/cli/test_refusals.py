@@ -214,7 +214,16 @@ def test_a_full_store_is_one_line_and_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("stage", ["", "seed weights", "export to ONNX", "optimize the graph"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "",
+        *(
+            pytest.param(stage, marks=pytest.mark.full)
+            for stage in ("seed weights", "export to ONNX", "optimize the graph")
+        ),
+    ],
+)
 def test_an_interrupted_build_leaves_no_partial_artifact(tmp_path, number, code, stage):
     """The signal comes soon after `stage` has been reported: in the middle of the stage that follows."""
     store = tmp_path / "store"
@@ -236,7 +245,7 @@ def test_an_interrupted_build_leaves_no_partial_artifact(tmp_path, number, code,
     assert not list(store.glob("work/*/*"))
 
 
-@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), pytest.param("SIGTERM", 143, marks=pytest.mark.full)])
 def test_a_signal_that_a_library_turns_into_its_own_error_is_still_a_signal(run_process, tmp_path, number, code):
     (tmp_path / "clumsy.py").write_text(f"""
 import os, signal, time

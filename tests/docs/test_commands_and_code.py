@@ -52,6 +52,7 @@ def not_printed(done: list[tuple[Command, str]]) -> list[str]:
     return wrong
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["int8-on-your-images", "your-own-network"])
 def test_a_tutorial_does_what_it_shows(name, tmp_path, shared_store):
     done = follow((DOCS / "tutorials" / f"{name}.md").read_text(), tmp_path, shared_store)

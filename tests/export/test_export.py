@@ -54,7 +54,10 @@ def seeded(factory):
     return module
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(
+    scope="module",
+    params=["resnet18", *(pytest.param(name, marks=pytest.mark.full) for name in NETWORKS if name != "resnet18")],
+)
 def network(request):
     """The module, its raw graph's nodes as (operator, scope), the optimized graph and its ledger."""
     factory, side = NETWORKS[request.param]
@@ -276,6 +279,7 @@ sys.stderr.write(f"{raw} {graph_digest(serialize(graph))}")
 """
 
 
+@pytest.mark.full
 def test_two_processes_write_the_same_bytes_and_nothing_on_stdout(tmp_path):
     processes = [
         subprocess.Popen(

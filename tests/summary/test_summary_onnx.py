@@ -26,7 +26,14 @@ def graph(body, *, image="N, 3, 16, 16", weights="", opset=20):
 
 
 @pytest.mark.parametrize("dynamic", [True, False], ids=["free batch", "batches of 4"])
-@pytest.mark.parametrize("name", ["test_convnet", "test_resnet", "test_mobilenet", "lenet5"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lenet5",
+        "test_resnet",
+        *(pytest.param(name, marks=pytest.mark.full) for name in ("test_convnet", "test_mobilenet")),
+    ],
+)
 def test_a_raw_export_has_the_layers_of_its_module(name, dynamic):
     spec = ModelSpec(name)
     images = torch.zeros(input_spec(spec).at_batch(4))

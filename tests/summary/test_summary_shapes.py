@@ -68,7 +68,10 @@ def test_a_change_in_place_gives_the_tensor_itself():
     assert result_of(torch.ops.aten.relu_.default, (maps,), {}) is maps
 
 
-@pytest.mark.parametrize("name", ["resnet18", "googlenet", "mobilenet", "vgg11_bn"])
+@pytest.mark.parametrize(
+    "name",
+    ["mobilenet", *(pytest.param(name, marks=pytest.mark.full) for name in ("resnet18", "googlenet", "vgg11_bn"))],
+)
 def test_a_summary_of_a_classical_network_never_imports_dynamo(name):
     code = f"""
 import sys

@@ -106,6 +106,7 @@ def test_nothing_is_decided_where_nothing_is_open(workspace):
     assert decided(workspace, goal) == (goal, None)
 
 
+@pytest.mark.full
 def test_by_the_time_of_onnx_runtime(workspace, tmp_path):
     goal = goal_of(scaled_residual(tmp_path / "net.onnx"), Precision.FP32, backend="ort", budget_seconds=8.0)
     decision = decide(workspace, goal)

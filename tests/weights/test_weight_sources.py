@@ -64,7 +64,9 @@ def test_a_tensor_missing_behind_a_head_s_name_is_still_a_misfit(with_head, tmp_
         load_module(INCEPTION, tmp_path / "renamed.safetensors")
 
 
-@pytest.mark.parametrize("name", ["resnet34", "mobilenet", "inception_v3"])
+@pytest.mark.parametrize(
+    "name", ["mobilenet", *(pytest.param(name, marks=pytest.mark.full) for name in ("resnet34", "inception_v3"))]
+)
 def test_weights_of_another_network_are_recognized(name, tmp_path):
     with torch.device("meta"):
         state = construct(ModelSpec(name), training=True).state_dict()

@@ -48,7 +48,10 @@ def test_names_and_shapes_are_the_twins(name):
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-@pytest.mark.parametrize(("name", "size"), [("resnet18", 64), ("resnet50", 64), ("mobilenet", 64), ("vgg11_bn", 32)])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("resnet18", 64), ("resnet50", 64), ("mobilenet", 64), pytest.param("vgg11_bn", 32, marks=pytest.mark.full)],
+)
 def test_a_twins_checkpoint_gives_its_logits_bit_for_bit(name, size, suffix, tmp_path):
     torch.manual_seed(0)
     theirs = twin(name)

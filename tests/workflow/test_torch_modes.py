@@ -40,6 +40,7 @@ def test_the_row_has_every_step_and_what_they_say(headed):
     assert exit_code(report.rows) == 0
 
 
+@pytest.mark.full
 def test_forward_has_no_loss():
     report = bench_mode(request(ModelSpec("test_convnet"), Mode.FORWARD))
     assert report.conditions.loss == ""

@@ -198,6 +198,7 @@ def test_heads_are_no_part_of_evaluation(name):
         assert torch.equal(module(images(1, 64)), before)
 
 
+@pytest.mark.full
 @both
 def test_the_exported_graph_has_no_node_of_a_head(name):
     graph = export_module(FACTORIES[name]().eval(), input_spec(ModelSpec(name, image_size=64))).graph

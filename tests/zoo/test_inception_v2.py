@@ -204,7 +204,8 @@ def test_the_smallest_image_is_the_one_that_the_network_can_take():
     assert_smallest_image("inception_v2", 75)
 
 
-@pytest.mark.parametrize("size", [75, pytest.param(171, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("size", [75, 171])
 def test_other_sizes_export_without_the_head_and_with_a_free_batch(size):
     spec = ModelSpec("inception_v2", image_size=size)
     module = inception_v2().eval()  # the head is there

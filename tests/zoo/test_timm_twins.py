@@ -18,6 +18,7 @@ TWINS = {
 each = pytest.mark.parametrize(("name", "twin"), TWINS.items())
 
 
+@pytest.mark.full
 @each
 def test_a_twins_checkpoint_gives_its_logits_bit_for_bit(name, twin, tmp_path):
     model = ModelSpec(name)
