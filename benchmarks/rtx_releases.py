@@ -25,6 +25,7 @@ from deploykit.plan.diff import PlanDiff, diff
 from deploykit.plan.model import EnginePlan
 from deploykit.results.gate import Check, GateReport
 
+WORDS = {"kernels": ("fewer", "more"), "mb": ("lower", "higher"), "engine_mb": ("smaller", "larger")}
 NETWORKS = (
     "lenet5,alexnet,vgg16,googlenet,bn_inception,inception_v2,inception_v3,inception_v4,inception_resnet_v2,resnet50,"
     "resnext50_32x4d,xception,mobilenet"
@@ -43,8 +44,8 @@ Both releases are compilers of PyPI's `tensorrt-rtx`, run ahead of time without 
 that the kernels read and write for one batch) are those of the compiled plan; they are no time. A pair "fails" where
 the newer release has more kernels, moves more bytes, or makes an engine larger by over 1 %:
 `deploykit compare BASE.json NEW.json --fail-on '{limits}'` on what `deploykit build --json` prints.
-"Parts that differ" counts the smallest parts of the network that both releases cut along the same borders
-(`deploykit inspect --diff`), and in which the kernels, their types or their bytes are not the same.
+"Parts that differ": layers of both plans that share ONNX nodes form a part (`deploykit inspect --diff`). A part differs
+where the kernels, their types or their bytes are not the same; "in one only" counts layers that only one plan has.
 
 {summary}
 
@@ -56,7 +57,7 @@ the newer release has more kernels, moves more bytes, or makes an engine larger 
 
 ## Kernels by kind
 
-All pairs that both built together; only kinds whose number changed.
+Sums over all pairs that both releases built; only kinds whose number changed.
 
 {kinds}"""
 
@@ -222,7 +223,8 @@ def summary(pairs: Sequence[Pair], base: str, new: str) -> Iterator[str]:
         changes = [each.checks[figure].change or 0 for each in built]
         less, more = sum(change < 0 for change in changes), sum(change > 0 for change in changes)
         equal = len(changes) - less - more
-        yield f"- {word}: less in {less}, equal in {equal}, more in {more} of the {len(changes)} pairs that both built."
+        down, up = WORDS[figure]
+        yield f"- {word}: {down} in {less}, equal in {equal}, {up} in {more} of the {len(changes)} pairs that both built."
     failed = sum(each.report.verdict == "fails" for each in built if each.report)
     yield f"- The gate fails for {failed} of these {len(built)}."
 

@@ -30,7 +30,7 @@ def load_network(model: ModelSpec, *, training: bool = False) -> Loaded:
         return load_checkpoint(model, model.weights, training=training)
     if model.is_factory and not model.seeded:
         module, notes = own_module(model, training=training)
-        drawn = (f"--seed {model.seed} reaches what its function draws at random, not what it loads",)
+        drawn = (f"--seed {model.seed} seeds what the function initializes at random, not weights that it loads",)
         said = drawn if model.seed and not model.live else ()
         return Loaded(model, module, WeightsOrigin(kind="own", live=bool(model.live), notes=(*notes, *said)))
     origin = WeightsOrigin(kind="random", seed=model.seed, taken_over=model.init_from or "")

@@ -284,8 +284,8 @@ def _said(chosen: PrefixMatch) -> Iterator[str]:
     if chosen.averaged:
         yield "averaged weights"
     if beside := [name for name in chosen.beside if not name.endswith(("total_ops", "total_params", "n_averaged"))]:
-        several = f"{len(beside)} tensors beside them are" if len(beside) > 1 else "1 tensor beside them is"
-        yield f"{several} not the network's ({_first(beside)})"
+        several = f"{len(beside)} other tensors of the file are" if len(beside) > 1 else "1 other tensor of the file is"
+        yield f"{several} not part of the network ({_first(beside)})"
 
 
 def _converted(kinds: set[str]) -> Iterator[str]:

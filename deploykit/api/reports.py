@@ -257,8 +257,13 @@ def bench(
     request = rows_request(spec, backends, precisions, batches=several, threads=threads, strict=strict)
     throughput = throughput or len(several) > 1
     settings = replace(request.settings, max_seconds=max_seconds, processes=processes, throughput=throughput)
-    request = replace(request, settings=settings.quick() if quick else settings)
-    request = replace(request, accuracy=evaluation_of(accuracy), gpu=gpu, roofline=True)
+    request = replace(
+        request,
+        settings=settings.quick() if quick else settings,
+        accuracy=evaluation_of(accuracy),
+        gpu=gpu,
+        roofline=True,
+    )
     load = Load.of(scenarios, qps=server_qps, bound_ms=server_bound_ms)
     if end_to_end:
         image_files(spec.data)

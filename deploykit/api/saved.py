@@ -17,17 +17,14 @@ def evaluation_of(given: str | PathLike[str] | AccuracyReport | None) -> Accurac
     if given is None:
         return None
     from deploykit.results.accuracy import AccuracyReport
-    from deploykit.results.saved import kind_of, read_results
+    from deploykit.results.saved import kind_of
+    from deploykit.workflow.saved import load
 
     if isinstance(given, AccuracyReport):
         return given
     hint = "give what evaluate printed with --json"
     path = path_of("accuracy", given, hint=f"{hint}, or returned")
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read the accuracy {path}: {error.strerror}", hint=hint) from error
-    found = read_results(text, what=f"accuracy {path}")
+    found = load(path)
     if not isinstance(found, AccuracyReport):
         raise UsageError(f"{path} is of {kind_of(found)}, not of evaluate", hint=hint)
     return found

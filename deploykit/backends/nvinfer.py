@@ -75,10 +75,10 @@ def compile_engine(
         content = builder.build_serialized_network(network, config)
         if content is None and not held:
             complaint = log.complaint()
-            turing = "leave sm_75 out, or build in fp16: it has no FP32 GEMM there" if "Turing" in complaint else ""
+            turing = "TensorRT-RTX has no FP32 GEMM for sm_75: give another --target, or --precision fp16"
             raise BuildFailed(
                 f"{trt.__name__} could not build the {typed.precision} graph {typed.path.stem[:12]}: {complaint}",
-                hint=turing,
+                hint=turing if "Turing" in complaint else "",
             )
     return Compiled(bytes(content), "\n".join(log.lines), time.perf_counter() - began)
 

@@ -77,9 +77,9 @@ class Disturbance:
         if busy:
             yield f"other processes held {' and '.join(busy)}: end them and measure again"
         if self.heat_events:
-            yield f"the cores were slowed down by heat {self.heat_events} times"
+            yield f"thermal throttling slowed the cores {self.heat_events} times"
         if self.quota_share and self.quota_share > QUOTA:
-            yield f"the container's CPU quota stopped the rows for {self.quota_share:.0%} of the time"
+            yield f"the container's CPU quota throttled the rows for {self.quota_share:.0%} of the time"
         if self.clock_share is not None and self.clock_share < (1.0 if self.base_clock else CLOCK):
             kind = "base" if self.base_clock else "highest"
             yield f"no core ran faster than {self.clock_share:.0%} of its {kind} clock"

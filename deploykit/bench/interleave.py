@@ -136,7 +136,7 @@ class _Rounds:
         if not _alive(self.lanes):
             return "every row failed"
         steady = _steady(self.lanes)
-        apart = " (rows that are too slow for their share of the time apart)" * (
+        apart = " (not counting rows that are too slow for their share of the time)" * (
             0 < len(steady) < len(_alive(self.lanes))
         )
         self.at_limit = "" in endings
@@ -147,7 +147,7 @@ class _Rounds:
         said, asked, seconds = [], self.settings.processes, self.settings.max_seconds
         since = f", not {asked}: starting all of them again takes {self.restarts:.0f} s" * (self.processes < asked)
         if self.processes == 1:
-            said.append(f"one process for each row{since}; intervals say nothing of what another process would take")
+            said.append(f"one process for each row{since}; intervals leave out how much processes differ")
         elif self.processes < PROCESSES:
             said.append(f"{self.processes} processes for each row{since}; intervals are wide")
         if self.at_limit and seconds < MAX_SECONDS:

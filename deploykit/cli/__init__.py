@@ -71,7 +71,8 @@ def deploykit() -> None:
     MODEL is a name from `deploykit list`, an .onnx file, or a Python function that returns an nn.Module, written
     package.module:function.
 
-    Results go to stdout, progress and warnings to stderr. Exit codes: 0 success, 1 failure, 2 wrong usage, 3 parity or
-    accuracy below its limit or a weight outside float16's range, 4 backend missing, 5 malformed or untrusted file.
+    Results go to stdout, progress and warnings to stderr. Exit codes: 0 success, 1 failure, 2 wrong usage, 3 a gate
+    failed (parity, accuracy, a weight outside float16's range, a limit of compare), 4 backend missing, 5 malformed or
+    untrusted file.
     """
     click.get_current_context().with_resource(warnings_as_lines())

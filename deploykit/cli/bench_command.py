@@ -46,7 +46,7 @@ OF_MODES = {"burn_in", "steps"}
         default=3,
         show_default=True,
         metavar="N",
-        help="Worker processes for each row, one after the other; of one, the interval says nothing of another.",
+        help="Worker processes for each row, one after the other. Of 1, the interval leaves out how much they differ.",
     ),
     measurement(
         "--quick",
@@ -62,7 +62,7 @@ OF_MODES = {"burn_in", "steps"}
     measurement(
         "--percentiles",
         is_flag=True,
-        help="Show p90, p95 and p99, each where enough samples carry it (64, 150, 662).",
+        help="Show p90, p95 and p99; each needs enough samples (64, 150 and 662).",
     ),
     measurement(
         "--accuracy",
@@ -73,28 +73,28 @@ OF_MODES = {"burn_in", "steps"}
     measurement(
         "--end-to-end",
         is_flag=True,
-        help="Also time the way from an image file of --data to class numbers: decode, resize, normalize, copy, infer, "
-        "top-k.",
+        help="Also time everything from an image file of --data to the top classes: decode, resize, normalize, copy, "
+        "infer, top-k.",
     ),
     measurement(
         "--scenario",
         "scenarios",
         type=LOADS,
         default=(),
-        help="Also answer the queries of MLPerf's LoadGen: single-stream, multi-stream, server, offline, separated by "
-        "commas.",
+        help="Also run scenarios of MLPerf LoadGen, separated by commas: single-stream, multi-stream, server, offline. "
+        "Requires pip install 'deploykit[loadgen]'.",
     ),
     measurement(
         "--server-qps",
         type=click.FloatRange(min=0, min_open=True),
         metavar="QPS",
-        help="With --scenario server: queries a second. Default: 70 % of the rate that whole batches reach.",
+        help="With --scenario server: target queries per second. Default: 70 % of the throughput of full batches.",
     ),
     measurement(
         "--server-bound",
         type=click.FloatRange(min=0, min_open=True),
         metavar="MS",
-        help="With --scenario server: the latency that 99 % of the queries are to keep. Default: five times that of a "
+        help="With --scenario server: latency bound for the 99th percentile. Default: five times the time of a full "
         "batch.",
     ),
     measurement(
@@ -111,7 +111,7 @@ OF_MODES = {"burn_in", "steps"}
         default=10,
         show_default=True,
         metavar="N",
-        help="With --mode: untimed steps before the timed ones.",
+        help="With --mode: warm-up steps, untimed, before the timed ones.",
     ),
     measurement(
         "--steps",

@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 @click.argument(
     "base", cls=Argument, required=False, type=FILE, metavar="BASE.json", text="What a command printed with --json."
 )
-@click.argument("new", cls=Argument, required=False, type=FILE, metavar="NEW.json", text="The same, later.")
+@click.argument(
+    "new", cls=Argument, required=False, type=FILE, metavar="NEW.json", text="The result to judge, of the same command."
+)
 @with_options(
     measurement(
         "--fail-on",
         metavar="LIMITS",
         common=True,
-        help="Changes that fail, NEW less BASE: p50>3%, device>3%, ratio>3%, kernels>0, mb>1%, engine_mb>5%, "
-        "activation_mb>5%, sqnr<-1dB, agreement<-0.1, parity, top1<-0.3, top5<-0.3. Commas between several.",
+        help="Limits on the change from BASE to NEW (NEW - BASE), separated by commas: p50>3%, device>3%, ratio>3%, "
+        "kernels>0, mb>1%, engine_mb>5%, activation_mb>5%, sqnr<-1dB, agreement<-0.1, parity, top1<-0.3, top5<-0.3. "
+        "device is GPU time, ratio the time over the first row's, mb the memory traffic.",
     ),
     measurement(
         "--across-environments",
@@ -76,9 +79,9 @@ def command(
 ) -> None:
     """Compare two saved results of bench, verify, evaluate, inspect or build, and exit with 3 where a limit fails.
 
-    Times and accuracies fail only where their 95 % intervals leave out that nothing changed. Times are compared only
-    where machine, libraries and threads are the same; plans, parity and accuracy always. Lines say why a figure was not
-    compared or is undecided.
+    Times and accuracies fail only where the 95 % interval of the change does not include 0. Times are compared only
+    where machine, libraries and threads are the same; plans, parity and accuracy always. The reason for every figure
+    that was not compared or is undecided stands below the table.
     """
     from deploykit.api import compare, latest_results
     from deploykit.report.gate import render_gate

@@ -40,7 +40,7 @@ SENTENCES = {
     **dict.fromkeys(
         ("--verbose", "-v", "--debug", "--traceback"), "DEPLOYKIT_DEBUG=1 in the environment shows tracebacks"
     ),
-    **dict.fromkeys(("--opset",), "the opset is always 20"),
+    **dict.fromkeys(("--opset",), "a PyTorch network gets opset 20, an .onnx file keeps its own from 17 on"),
 }
 COMMANDS = {
     **dict.fromkeys(("convert", "to-onnx", "onnx"), "export makes the ONNX file, build the engine"),

@@ -53,7 +53,9 @@ MODEL_OPTIONS = (
         help="Input channels of a zoo network. Default: the checkpoint's, else the network's own.",
     ),
     model(
-        "--init-from", metavar="NAME", help="VGG: copy layers from this shallower one, whose checkpoint is --weights."
+        "--init-from",
+        metavar="NAME",
+        help="VGG: initialize layers from this shallower VGG, such as vgg11, whose checkpoint is --weights.",
     ),
     model("--image-size", type=int, metavar="PIXELS", help="Side of a zoo network's square input. Default: its own."),
     model("--width-mult", type=float, metavar="FACTOR", help="Width multiplier of MobileNet. Default: 1."),
@@ -99,8 +101,8 @@ FUSE_OPTIONS = (
         type=FUSIONS,
         default="safe",
         show_default=True,
-        help="Graph rewrites: none, safe (exact, never adds a kernel or a byte), auto (cost-based search), or names "
-        f"with commas between: {REWRITES}",
+        help="Graph rewrites: none, safe (equal but for rounding, never adds a kernel or a byte), auto (cost-based "
+        f"search), or names with commas between: {REWRITES}",
     ),
 )
 FIXED_FUSE_OPTIONS = (
@@ -110,8 +112,8 @@ FIXED_FUSE_OPTIONS = (
         type=FIXED_FUSIONS,
         default="safe",
         show_default=True,
-        help="Graph rewrites: none, safe (exact, never adds a kernel or a byte), or names with commas between: "
-        f"{REWRITES}",
+        help="Graph rewrites: none, safe (equal but for rounding, never adds a kernel or a byte), or names with commas "
+        f"between: {REWRITES}",
     ),
 )
 FUSE_BUDGET_OPTIONS = (

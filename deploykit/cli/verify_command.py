@@ -33,8 +33,8 @@ TEXTS = {"backends": "Backends to compare with float64, in this order."}
     type=FILE,
     metavar="FILE",
     common=True,
-    help="Compare this ONNX file with MODEL in float64: what a slimmer, converter or quantizer made of it. It runs as "
-    "it is, and its types decide the limits.",
+    help="Compare this ONNX file with MODEL in float64: what a simplifier, converter or quantizer made of it. It runs "
+    "as it is, and its types decide the limits.",
 )
 @measurement(
     "--explain",
@@ -45,15 +45,15 @@ TEXTS = {"backends": "Backends to compare with float64, in this order."}
 @data(
     "--from-bytes",
     is_flag=True,
-    help="Instead, compare pipelines from the image files of --data to the input, step by step: Pillow, torchvision, "
-    "the uint8 stem, and each --pipeline.",
+    help="Instead of backends, compare preprocessing pipelines, from the image files of --data to the network's input, "
+    "step by step: Pillow, torchvision, the uint8 stem, and each --pipeline.",
 )
 @data(
     "--pipeline",
     "pipelines",
     multiple=True,
     metavar="MODULE:FUNCTION",
-    help="With --from-bytes: a function from the path of an image to the array that MODEL takes; repeatable.",
+    help="With --from-bytes: a function that takes the path of an image and returns MODEL's input array; repeatable.",
 )
 @data(
     "--images",

@@ -132,7 +132,9 @@ def open_dataset(origin: Path | None) -> ImageDataset:
         return _recipe(origin)
     if not origin.is_dir():
         what = "is not a folder" if origin.exists() else "does not exist"
-        raise UsageError(f"image folder {origin} {what}", hint="give a folder with images, an .npz or a recipe .toml")
+        raise UsageError(
+            f"image folder {origin} {what}", hint="give a folder with images, an .npz or a .toml list of images"
+        )
     return _idx(origin) if _idx_file(origin, "images", 3, tuple(IDX_PARTS)) else _folder(origin)
 
 
@@ -197,23 +199,30 @@ def _recipe(path: Path) -> ImageDataset:
     try:
         content = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
-        raise UntrustedArtifact(f"recipe {path} is not valid TOML: {error}") from error
+        raise UntrustedArtifact(f"image list {path} is not valid TOML: {error}") from error
     rows = content.get("image", content.get("photograph"))
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        raise UntrustedArtifact(f"recipe {path} has no [[image]] tables", hint="see calibration/demo.toml")
+        raise UntrustedArtifact(
+            f"image list {path} has no [[image]] tables", hint='write [[image]] and file = "cat.jpg" for each image'
+        )
     for row in rows:
         keys = "file, and a name where it has a package" if "package" in row else "file"
         if not all(isinstance(value, str) for value in row.values()) or "file" not in row or set(row) - RECIPE_KEYS:
-            raise UntrustedArtifact(f"recipe {path}: an image has {', '.join(row)}", hint=f"texts, with {keys}")
+            raise UntrustedArtifact(
+                f"image list {path}: an image has {', '.join(row)}",
+                hint=f"write strings; required: {keys}; known: {', '.join(sorted(RECIPE_KEYS))}",
+            )
         if "." in row.get("package", ""):  # whose parent would be imported to find it
             raise UntrustedArtifact(
-                f"recipe {path}: {row['package']!r} is not a top-level package", hint="name that one"
+                f"image list {path}: {row['package']!r} is not a top-level package", hint="name that one"
             )
         if row.get("role", "") not in ("", *ROLES):
-            raise UntrustedArtifact(f"recipe {path}: unknown role {row['role']!r}", hint=f"known: {', '.join(ROLES)}")
+            raise UntrustedArtifact(
+                f"image list {path}: unknown role {row['role']!r}", hint=f"known: {', '.join(ROLES)}"
+            )
     found, unusable = _listed(rows, path.parent)
     if not found:
-        raise UsageError(f"recipe {path} has no usable image, the first: {unusable[0]}")
+        raise UsageError(f"image list {path} has no usable image, the first: {unusable[0]}")
     split = _split([item for item in found if not item.role])
     return ImageDataset(tuple([item for item in found if item.role] + split), tuple(unusable))
 

@@ -145,10 +145,12 @@ def open_images(
     if not chosen:
         if origin is None:
             raise UsageError(f"no demo image for {role} is installed", hint=DEMO_FIX)
-        raise UsageError(f"{origin} has no image for {role}", hint="add some, or leave the roles out of the recipe")
+        raise UsageError(f"{origin} has no image for {role}", hint="add some, or leave the roles out of the list")
     images = PreparedImages(role, preprocessing, channels, count, seed, chosen, origin is None, dataset.unusable)
     if all(raw.fault() for raw in chosen):
-        raise UsageError(f"{origin or 'the demo set'} has no sound image for {role}, the first: {chosen[0].fault()}")
+        raise UsageError(
+            f"no image of {origin or 'the demo set'} for {role} can be read; the first: {chosen[0].fault()}"
+        )
     return images
 
 

@@ -153,7 +153,7 @@ def _checks(base: Entry, new: Entry, rules: _Rules) -> Iterator[Check]:
             elif FIGURES[figure].sort == "time" and rules.unlike:
                 yield check_of(figure, term, before, after, None, "not compared", rules.unlike)
             elif before.to != after.to:
-                reason = f"to {before.to} in BASE, to {after.to} in NEW"
+                reason = f"relative to {before.to} in BASE, to {after.to} in NEW"
                 yield check_of(figure, term, before, after, None, "not compared", reason)
             else:
                 yield judge(figure, term, before, after, same_images=rules.same_images)

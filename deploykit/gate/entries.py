@@ -20,7 +20,7 @@ from deploykit.spec import BatchRange
 
 MEGABYTE = 1e6
 TOO_FEW = "too few rounds for an interval"
-ONE_PROCESS = "the interval of one process says nothing of another (bench --processes 3)"
+ONE_PROCESS = "one process: its interval leaves out how much processes differ (bench --processes 3)"
 NO_ROUNDS = "consecutive steps have no interval"
 
 

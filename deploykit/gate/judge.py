@@ -54,7 +54,7 @@ def _verdict(term: Term | None, change: Change) -> tuple[Verdict, str]:
     if change.unsure:
         return "undecided", change.unsure
     if change.interval is not None and change.interval.covers(0.0):
-        return "undecided", "within noise: the interval holds no change"
+        return "undecided", "within noise: the interval of the change includes 0"
     return "fails", ""
 
 

@@ -187,9 +187,9 @@ def _infer_shapes_anew(model: ir.Model) -> list[str]:
             found = value.shape
             value.shape = _output_shape(found, shape)
             if shape is None and found is not None:
-                corrected.append(f"it does not say the shape of output {value.name!r}, which was inferred")
+                corrected.append(f"the shape of output {value.name!r} is not declared and was inferred")
             elif shape is not None and found is not None and not _agree(value.shape, shape):
-                corrected.append(f"output {value.name!r} is said to be {shape} and is {value.shape}")
+                corrected.append(f"output {value.name!r} is declared as {shape}, but has the shape {value.shape}")
         elif value.shape is not None and shape is not None and len(value.shape) == len(shape):
             value.shape = ir.Shape(_named(found, said) for found, said in zip(value.shape, shape, strict=True))
     return corrected

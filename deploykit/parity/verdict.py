@@ -155,7 +155,8 @@ def _judge_real(case: _Case, limits: Limits, output: OutputParity) -> OutputPari
     judged = output.precision_loss or output.total
     if reasons and limits.quantized and judged and judged.relative_l2 <= FLOOR_FACTOR * floor:
         reasons.append(
-            f"two float executions of this quantized file differ by {floor:.2g} themselves, so it may be no fault"
+            f"two float executions of this quantized file differ by {floor:.2g} themselves: the difference may be "
+            "rounding, not a fault"
         )
         return replace(output, verdict="inconclusive", reason="; ".join(reasons))
     return _concluded(output, reasons, limits)

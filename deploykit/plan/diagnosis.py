@@ -156,8 +156,8 @@ def _bound(plan: EnginePlan, gpu: Gpu | None, tf32: bool) -> Iterator[Diagnosis]
         return
     share = bound.memory_share if bound.binds == MEMORY else 1 - bound.memory_share
     text = (
-        f"{bound.binds} bound on {gpu.name}: {share:.0%} of the lower bound of {_us(bound.total_us)} for batch "
-        f"{plan.batch} lies in such kernels ({ASSUMES}{_doubts(bound)})"
+        f"{bound.binds} bound on {gpu.name}: {bound.binds} bound kernels make up {share:.0%} of the lower bound of "
+        f"{_us(bound.total_us)} for batch {plan.batch} ({ASSUMES}{_doubts(bound)})"
     )
     yield Diagnosis(NOTE, "roofline", text)
 
@@ -167,7 +167,7 @@ def _doubts(bound: Roofline) -> str:
     if bound.gpu.approximate:
         doubts.append(f"approximate {', '.join(bound.gpu.approximate)}")
     if bound.without_peak:
-        doubts.append(f"no peak known for {len(bound.without_peak)} products")
+        doubts.append(f"no peak rate known for {len(bound.without_peak)} convolutions or matrix products")
     return "".join(f"; {doubt}" for doubt in doubts)
 
 

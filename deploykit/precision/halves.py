@@ -64,7 +64,7 @@ def to_half(name: str, exact: Array, readers: list[Use]) -> tuple[Array, Clamped
         raise _overflow(name, worst, readers)
     half[beyond] = np.copysign(np.float16(limit), half[beyond])
     reader, becomes = node_name(readers[0][0]), f"{np.copysign(limit, worst):g}"
-    return half, Clamped(name, reader, worst, becomes, "it masks what is read on")
+    return half, Clamped(name, reader, worst, becomes, "it is a mask, whose exact value does not matter")
 
 
 def _why(readers: list[Use]) -> str:

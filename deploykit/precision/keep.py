@@ -105,7 +105,7 @@ def _why_float32(node: ir.Node, types: FormalTypes | None) -> str:
     if any(_is_sum_of_integers(value) for value in (*node.inputs, *node.outputs)):
         return "sums of integers reach beyond float16"
     if node.op_type in RANDOM:
-        return f"{node.op_type} draws the numbers that it draws in float32"
+        return f"{node.op_type} would draw other random numbers in float16"
     for value, formal in zip(node.outputs, types.outputs, strict=False):
         if value.dtype == FLOAT and not _can_be_half(node, formal, types):
             return f"ONNX gives {node.op_type} no float16 result"

@@ -249,7 +249,7 @@ def _plan(plan: PlanSummary) -> dict[str, str]:
         "traffic": f"{plan.mb_moved:.1f} MB for a batch of {plan.batch} (computed)",
         "engine MB": f"{plan.engine_mb:.1f}",
         "matched nodes": matched,
-        "kernels read": reads,
+        "layer inputs": reads,
         "other types": _some(other),
         "no kernel": f"{_some(plan.unmatched)}: {NO_OWN_KERNEL}" if plan.unmatched else "",
     }

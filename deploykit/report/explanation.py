@@ -72,13 +72,13 @@ def _decibel(value: float) -> str:
 
 def _probes(label: str, found: Probes) -> Iterator[str]:
     if not found.tensors:
-        yield f"Probes of {label}: none. {found.reason[0].upper()}{found.reason[1:]}."
+        yield f"Observable in {label}: none. {found.reason[0].upper()}{found.reason[1:]}."
         return
     names = ", ".join(found.tensors[:SHOWN]) + (", ..." if len(found.tensors) > SHOWN else "")
-    yield f"Probes of {label}: {len(found.tensors)} values that the plan writes anyway can be observed: {names}."
+    yield f"Observable in {label}, without changing the plan: {len(found.tensors)} intermediate tensors: {names}."
     yield (
-        f"  Neutral: with all of them as outputs the compiler makes the same {found.kernels_with_probes} kernels as "
-        f"without ({found.kernels})."
+        f"  With all of them as outputs the compiler makes the same {found.kernels_with_probes} kernels as without "
+        f"({found.kernels})."
     )
     if found.passed_over:
         yield f"  Left out, for they would change a kernel: {', '.join(found.passed_over[:SHOWN])}."

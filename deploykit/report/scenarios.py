@@ -9,8 +9,8 @@ from deploykit.bench.loadgen import ScenarioResult
 from deploykit.report.text import render_facts, render_lines, render_table
 from deploykit.results.scenarios import ScenarioRow, Scenarios
 
-HEADINGS = ("row", "scenario", "latency ms", "bound ms", "asked/s", "samples/s", "queries", "LoadGen says")
-FIGURES = ("asked/s", "samples/s", "queries")
+HEADINGS = ("row", "scenario", "latency ms", "bound ms", "target QPS", "samples/s", "queries", "LoadGen says")
+FIGURES = ("target QPS", "samples/s", "queries")
 
 
 def render_scenarios(found: Scenarios, *, file: TextIO | None = None) -> None:
@@ -28,7 +28,7 @@ def render_scenarios(found: Scenarios, *, file: TextIO | None = None) -> None:
     render_table(HEADINGS, lines, right=FIGURES, dim=unmeasured, file=file)
     below = [f"{row.label}: {text}" for row in found.rows for text in (row.reason, row.note) if text]
     below += _invalid(found)
-    below.append("A latency holds the queue, putting a batch together and the copies, as in a server.")
+    below.append("Latency includes queueing, batching and the copies, as in a server.")
     render_lines(["", *below], file=file)
 
 

@@ -56,7 +56,7 @@ def render_report(report: Report, *, percentiles: bool = False, file: TextIO | N
     if any(row.roofline for row in report.rows):
         below.append("Roof: the least time that a run can take here, in percent of the median (or of device time).")
     if any(row.latency_ms and not row.mode for row in report.rows):
-        below.append("The first run of each block of several is excluded from the statistics; --json has every sample.")
+        below.append("In a block of several runs the first is left out of the statistics; --json has every sample.")
     if any(row.latency_ms and row.mode for row in report.rows):
         below.append("Every timed step counts; --json has each of them, and the burn-in.")
     render_lines(["", *below] if below else [], file=file)
@@ -94,7 +94,7 @@ def _conditions(report: Report) -> dict[str, object]:
             f"{shared.stopped_by}, after {shared.rounds} round{'s' * (shared.rounds != 1)}, {shared.seconds:.1f} s"
         )
         facts["processes"] = f"{shared.processes} for each row, one after the other" if shared.processes > 1 else ""
-        facts["given up"] = "\n".join(shared.gave_up)
+        facts["shortened"] = "\n".join(shared.gave_up)
         facts["warning"] = "\n".join(shared.disturbance.warnings if shared.disturbance else ())
     for row in report.rows:
         if row.flavour and row.flavour not in str(facts.get(row.backend, "")):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from deploykit.codec import shown
 from deploykit.results.costs import PlanCost, PlanCosts, TimeCost
 
-ALREADY, NOTHING, UNKNOWN = "TensorRT already does this", "nothing to do", "cost not known"
+ALREADY, NOTHING, UNKNOWN = "TensorRT-RTX already does this", "nothing to do", "cost not known"
 VERDICTS = {-1: "beneficial", 0: ALREADY, 1: "costs more"}
 
 

@@ -147,7 +147,7 @@ def typed_graph(network: ir.Model, spec: BuildSpec, backend: Backend, path: Path
             feeds = noise_feeds(inputs, count=1, batch=1, seed=spec.model.seed, ranges=ranges)
             table = collect(copy, feeds, graph_digest="", data_digest="", preprocessing="noise")
             if not quantize(copy, table, placement, spec.policy, keep_fp32=spec.keep_fp32).quantized:
-                raise UnsupportedGraph("no layer can read int8", hint="use fp32 or fp16")
+                raise UnsupportedGraph("no layer can be quantized to INT8", hint="use fp32 or fp16")
     content = graph.serialize(copy)
     path.write_bytes(content)
     inputs, outputs = graph.tensor_specs(copy)

@@ -112,7 +112,7 @@ class _Trials:
         require_plain(copy)
         kept, _ = choose(weighted_ops(copy, TENSORRT)[0], self.policy(()))
         if not kept:
-            raise UnsupportedGraph("no layer can read int8", hint="use fp32 or fp16")
+            raise UnsupportedGraph("no layer can be quantized to INT8", hint="use fp32 or fp16")
         return {node_name(op.node): kind(op) for op in kept}
 
     def loss(self, left: frozenset[str]) -> Loss:
@@ -224,8 +224,8 @@ class _SensitivitySearch:
         while not self._meets(frozenset(order[:high])):
             if high == most:
                 raise GateFailed(
-                    "even with only one layer in INT8 the aim is missed",
-                    hint="use fp16, or ask for less",
+                    "even with only one layer in INT8 the limit is missed",
+                    hint="build with --precision fp16, raise --max-drop or lower --min-sqnr",
                 )
             low, high = high + 1, min(most, max(1, 2 * high))
         while low < high:

@@ -96,7 +96,7 @@ def _judged(
     except DeploykitError as error:
         return row_of(line, failure=error), None
     if not parts:
-        raise UsageError(f"{request.labeled} has no sound image, the first: {images.skipped[0]}")
+        raise UsageError(f"no image of {request.labeled} can be read; the first: {images.skipped[0]}")
     return row_of(line), Predictions.joined(parts)
 
 

@@ -153,8 +153,8 @@ class _OneGraph:
         total, own = self.found.worst.total, self.found.worst.precision_loss
         if total and own and own.sqnr_db > total.sqnr_db + OUTLIER_DB:
             return (
-                f"the loss is the backend's: the typed graph as it is written is at {own.sqnr_db:.1f} dB, its engine "
-                f"at {total.sqnr_db:.1f}"
+                f"the loss is the backend's: the typed graph, run without optimizations, reaches {own.sqnr_db:.1f} dB, "
+                f"its engine {total.sqnr_db:.1f} dB"
             )
         loss, least = self.found.worst.loss, min(layer.sqnr_db for layer in layers)
         if loss and least > loss.sqnr_db + OUTLIER_DB:
@@ -310,16 +310,15 @@ def _sentence(
     worst = min(layers, key=lambda layer: layer.own_db)
     if first is None:
         verb = "loses most by itself" if passes else "loses most, and no layer stands out: the losses add up"
-        return f"{worst.layer} ({worst.node}) {verb}: it is at {worst.own_db:.1f} dB from exact operands"
+        return f"{worst.layer} ({worst.node}) {verb}: SQNR {worst.own_db:.1f} dB with exact inputs"
     before = [layer.sqnr_db for layer in layers if layer.tensor in sources.get(first.tensor, ())]
-    read = f", what it reads at {min(before):.1f} dB" if before else ""
-    more = f"; {len(out) - 1} more stand out behind it" if len(out) > 1 else ""
+    read = f" (its inputs {min(before):.1f} dB)" if before else ""
+    more = f"; {len(out) - 1} more stand out after it" if len(out) > 1 else ""
     at = f"{first.layer} ({first.operator} {first.node})"
     if first.broken:
         return f"the loss begins in {at}: its values are NaN or infinite{read}{more}"
     return (
-        f"the loss begins in {at}: it is at {first.sqnr_db:.1f} dB{read}, and at {first.own_db:.1f} dB from exact "
-        f"operands{more}"
+        f"the loss begins in {at}: SQNR {first.sqnr_db:.1f} dB{read}, and {first.own_db:.1f} dB with exact inputs{more}"
     )
 
 

@@ -168,12 +168,12 @@ class ParityInputs:
 
     def _said_of_ends(self) -> Iterator[str]:
         if self.ends:
-            yield f"parity also at its {' and '.join(self.ends)}"
+            yield f"parity also judged at the {' and '.join(self.ends)} of the input"
         for name, found in self._at_ends.items():
             if isinstance(found, DeploykitError):
-                yield f"parity not at its {name}: {found}"
+                yield f"parity not judged at the {name} of the input: {found}"
             elif (there := found.exported.model.preprocess) and there != self.exported.model.preprocess:
-                yield f"at its {name} images are resized to {there.resize}: resize= does not fill them"
+                yield f"at the {name} of the input images are resized to {there.resize}: resize= does not fill them"
 
 
 def _judged(judge: Judge, built: Built, outputs: Iterator[Feed] | None) -> ParityResult:

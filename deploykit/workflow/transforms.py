@@ -133,7 +133,8 @@ def type_int8(
     if not report.quantized:
         first = next((f"{item.node}: {item.reason}" for item in report.excluded), "")
         raise UnsupportedGraph(
-            f"no layer can read int8: {first or 'there is no convolution or matrix product'}", hint="use fp32 or fp16"
+            f"no layer can be quantized to INT8: {first or 'there is no convolution or matrix product'}",
+            hint="use fp32 or fp16",
         )
     if faults := lint(network, placement, excluded={item.node for item in report.excluded}):
         raise BuildFailed(f"the INT8 graph breaks its Q/DQ scheme {placement.name}: {faults[0]}", hint="report this")

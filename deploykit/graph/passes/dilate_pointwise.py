@@ -60,4 +60,9 @@ def _dilate(conv: ir.Node, axes: int) -> None:
     conv.attributes["dilations"] = ir.AttrInt64s("dilations", [DILATION] * axes)
 
 
-dilate_pointwise = Fusion("dilate_pointwise", "a 1x1 convolution behind a Concat stays one", ("Conv",), _attempt)
+dilate_pointwise = Fusion(
+    "dilate_pointwise",
+    "a 1x1 convolution after a Concat into a dilated one, which stays a convolution",
+    ("Conv",),
+    _attempt,
+)

@@ -118,14 +118,14 @@ def _linear(reader: ir.Node, index: int, affine: Affine, graph: ir.Graph) -> Lin
     if not _takes_image(reader, index):
         return Unmet(f"a {reader.op_type} reads the result too")
     if reader.attributes.get_int("transA", 0):
-        return Unmet("the Gemm behind it reads it transposed")
+        return Unmet("the Gemm after it reads it transposed")
     pads = any(reader.attributes.get_ints("pads") or ())
     pads = pads or reader.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
     if pads and affine.shift.any():
-        return Unmet("the Conv behind it pads with zeros, which the shift does not reach")
+        return Unmet("the Conv after it pads with zeros, which the shift does not reach")
     return read_linear(reader)
 
 
 fold_affine_forward = Fusion(
-    "fold_affine_forward", "scale and shift into the convolution behind them", ANCHORS, _attempt
+    "fold_affine_forward", "scale and shift into the convolution after them", ANCHORS, _attempt
 )

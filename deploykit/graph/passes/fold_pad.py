@@ -106,20 +106,20 @@ def _obstacle(reader: ir.Node, index: int, padding: _Padding, graph: ir.Graph) -
     if reader.domain or reader.op_type not in READERS or index != 0:
         return Unmet(f"it is read by a {reader.op_type}, not as the image of a Conv, AveragePool or MaxPool")
     if reader.attributes.get_string("auto_pad", "NOTSET") != "NOTSET":
-        return Unmet(f"the {reader.op_type} behind it places its padding by auto_pad")
+        return Unmet(f"the {reader.op_type} after it places its padding by auto_pad")
     if reader.op_type != "Conv":
         if reader.attributes.get_int("ceil_mode", 0):
-            return Unmet(f"the {reader.op_type} behind it rounds its windows up (ceil_mode)")
+            return Unmet(f"the {reader.op_type} after it rounds its windows up (ceil_mode)")
         kernel = reader.attributes.get_ints("kernel_shape") or ()
         if any(amount >= size for amount, size in zip(_total(reader, padding), (*kernel, *kernel), strict=True)):
-            return Unmet(f"the {reader.op_type} behind it would pad by a whole kernel or more")
+            return Unmet(f"the {reader.op_type} after it would pad by a whole kernel or more")
     if reader.op_type == "MaxPool":
         return _beside_maximum(reader, padding)
     if padding.value != 0:
-        return Unmet(f"it pads with {padding.value:g}, the {reader.op_type} behind it with 0")
+        return Unmet(f"it pads with {padding.value:g}, the {reader.op_type} after it with 0")
     counts = reader.attributes.get_int("count_include_pad", 0) or not any(reader.attributes.get_ints("pads") or ())
     if reader.op_type == "AveragePool" and not counts:
-        return Unmet("the AveragePool behind it leaves its own padding out of the count")
+        return Unmet("the AveragePool after it leaves its own padding out of the count")
     return None
 
 
@@ -132,9 +132,9 @@ def _total(reader: ir.Node, padding: _Padding) -> list[int]:
 def _beside_maximum(pool: ir.Node, padding: _Padding) -> Unmet | None:
     """Why the value could show in the maximum of a window, or what else depends on the padded image."""
     if any(value.uses() or value.is_graph_output() for value in pool.outputs[1:]):
-        return Unmet("the indices of the MaxPool behind it are read")
+        return Unmet("the indices of the MaxPool after it are read")
     if any(step != 1 for step in pool.attributes.get_ints("dilations") or ()):
-        return Unmet("the MaxPool behind it is dilated")
+        return Unmet("the MaxPool after it is dilated")
     lowest = ir.DataType.from_numpy(padding.value.dtype).min
     if padding.value <= lowest or (padding.value <= 0 and _never_negative(padding.source)):
         return None
@@ -151,4 +151,4 @@ def _never_negative(value: ir.Value) -> bool:
     return node.op_type in NEVER_NEGATIVE
 
 
-fold_pad = Fusion("fold_pad", "Pad into the convolution or pooling behind it", ("Pad",), _attempt)
+fold_pad = Fusion("fold_pad", "Pad into the convolution or pooling after it", ("Pad",), _attempt)

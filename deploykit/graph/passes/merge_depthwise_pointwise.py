@@ -45,5 +45,5 @@ def _product(pointwise: Kernels, grouped: Kernels) -> Array:
 
 
 merge_depthwise_pointwise = Fusion(
-    "merge_depthwise_pointwise", "a depthwise convolution and the 1x1 behind it into a dense one", ("Conv",), _attempt
+    "merge_depthwise_pointwise", "a depthwise convolution and the 1x1 after it into a dense one", ("Conv",), _attempt
 )

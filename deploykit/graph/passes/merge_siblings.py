@@ -128,4 +128,4 @@ def _widen(value: ir.Value, channels: int) -> None:
         value.shape = ir.Shape([value.shape[0], channels, *value.shape[2:]])
 
 
-merge_siblings = Fusion("merge_siblings", "convolutions alike on one image into one", ("Conv",), _attempt)
+merge_siblings = Fusion("merge_siblings", "parallel 1x1 convolutions of one input into one", ("Conv",), _attempt)

@@ -117,5 +117,5 @@ def _part(norm: ir.Node, branch: ir.Value | None, channels: slice, name: str, gr
 
 
 split_batchnorm = Fusion(
-    "split_batchnorm", "BatchNorm behind a Concat into its branches", ("BatchNormalization",), _attempt
+    "split_batchnorm", "BatchNorm after a Concat into its branches", ("BatchNormalization",), _attempt
 )

@@ -69,7 +69,8 @@ def _image(graph: ir.Graph, recipe: Preprocessing) -> ir.Value:
         raise UsageError("the graph does not take one float32 batch of images", hint="leave --stem out")
     if image.shape[1] != len(recipe.mean):
         raise UsageError(
-            f"the graph's images have {image.shape[1]} channels, the recipe {len(recipe.mean)}", hint="leave --stem out"
+            f"the graph's images have {image.shape[1]} channels, the preprocessing {len(recipe.mean)}",
+            hint="leave --stem out",
         )
     return image
 

@@ -44,7 +44,8 @@ def _require_flat(model: ir.Model, *, typed: bool) -> None:
             raise UnsupportedGraph(f"{node.op_type} node {node.name!r} holds a subgraph", hint="build in fp32")
         if is_quantized(node.op_type) and not typed:
             raise UnsupportedGraph(
-                f"{node.op_type} node {node.name!r}: the graph is quantized already", hint="fp32 leaves it as it is"
+                f"{node.op_type} node {node.name!r}: the graph is quantized already",
+                hint="use --precision fp32, which runs it as it is",
             )
 
 
@@ -63,8 +64,8 @@ def _require_plain_type(value: ir.Value, node: ir.Node, *, typed: bool) -> None:
         )
     if value.dtype == ir.DataType.BFLOAT16 or (value.dtype == ir.DataType.FLOAT16 and not typed):
         raise UnsupportedGraph(
-            f"{value.name!r} is {value.dtype.name.lower()}: the graph is typed already",
-            hint="fp32 leaves it as it is" + (", and so does fp16" if value.dtype == ir.DataType.FLOAT16 else ""),
+            f"{value.name!r} is {value.dtype.name.lower()}: the graph is not float32 throughout",
+            hint=f"use --precision fp32{' or fp16' * (value.dtype == ir.DataType.FLOAT16)}, which keeps its types",
         )
 
 

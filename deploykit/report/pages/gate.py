@@ -28,7 +28,7 @@ def gate_page(report: GateReport) -> Page:
     verdict = (LEVELS.get(report.verdict, "note"), f"{verdict_of(report)}{failed}")
     return Page(
         title=f"{', '.join(report.new.models)}: what changed",
-        lede=f"{report.new.kind} NEW beside BASE, row by row. A change is NEW less BASE.",
+        lede=f"{report.new.kind}: NEW beside BASE, row by row. A change is NEW - BASE.",
         opening=[Notes([verdict]), conditions, *opening],
         sections=[*more, *_charts(report), Section("Every figure", (_every(report),))],
     )

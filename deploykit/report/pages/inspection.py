@@ -63,11 +63,11 @@ def _bounds(found: Roofline) -> Iterator[Part]:
     doubtful = f" Approximate figures: {', '.join(found.gpu.approximate)}." if found.gpu.approximate else ""
     yield Paragraph(f"At least {found.total_us:.1f} us per batch on {found.gpu.name}: {found.assumes}.{doubtful}")
     if not (found.has_macs and found.ridges):
-        yield Paragraph("No chart: the plan does not say how many operations its kernels have, or the GPU no peak.")
+        yield Paragraph("No chart: the MACs of the plan's kernels, or the GPU's peak rates, are not known.")
         return
     caption = (
-        "A circle is a kernel that computes products; larger circles have a longer lower bound. It lies on the roof by "
-        "construction: nothing was measured."
+        "A circle is a kernel with MACs (a convolution or a matrix product); larger circles have a higher lower bound. "
+        "It lies on the roof by construction: nothing was measured."
     )
 
     roofs, points = _roofs(found)
