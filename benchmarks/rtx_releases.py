@@ -224,7 +224,8 @@ def summary(pairs: Sequence[Pair], base: str, new: str) -> Iterator[str]:
         less, more = sum(change < 0 for change in changes), sum(change > 0 for change in changes)
         equal = len(changes) - less - more
         down, up = WORDS[figure]
-        yield f"- {word}: {down} in {less}, equal in {equal}, {up} in {more} of the {len(changes)} pairs that both built."
+        counts = f"{down} in {less}, equal in {equal}, {up} in {more}"
+        yield f"- {word}: {counts} of the {len(changes)} pairs that both built."
     failed = sum(each.report.verdict == "fails" for each in built if each.report)
     yield f"- The gate fails for {failed} of these {len(built)}."
 

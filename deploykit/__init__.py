@@ -77,6 +77,8 @@ __all__ = [  # noqa: F405
     "Repair",
     "Report",
     "Row",
+    "ScenarioRow",
+    "Scenarios",
     "Sensitivity",
     "Session",
     "ShardResult",

@@ -31,7 +31,6 @@ from deploykit.spec import (
     BuilderOptions,
     Calibration,
     Fusions,
-    Load,
     Precision,
     Progress,
     QuantizationPolicy,
@@ -230,6 +229,7 @@ def bench(
         UnknownName: There is no such scenario.
         BackendMissing: `scenarios` are asked for, and LoadGen is not installed.
     """
+    from deploykit.bench.loadgen import Load
     from deploykit.tuning.fusions import decided_for_rows
     from deploykit.workflow.compare import bench as timed
     from deploykit.workflow.end_to_end import end_to_end as from_image_files

@@ -237,7 +237,7 @@ def sensitivity(
 
     Raises:
         UsageError: An option is wrong, or `max_drop` is asked of images without labels.
-        GateFailed: Even with only one layer in INT8 the aim is missed.
+        GateFailed: Even with only one layer in INT8 the limit is missed.
     """
     from deploykit.tuning.sensitivity import Aim, measure
 

@@ -6,7 +6,7 @@ Read from /proc and /sys at a few moments, never inside a block. What a system d
                 /proc/stat (in it what a hypervisor took, "steal") minus the processor time of the process and of the
                 sessions that its workers lead. A row whose threads fill the cores and that loses the share x runs
                 x / (1 - x) slower, so above 5 % it is told: the size of difference that a table is to find.
-    heat        cores slowed down by heat, as the kernel counts them: any is told.
+    heat        thermal throttling of a core, as the kernel counts it: any is told.
     quota       seconds in which a container's CPU quota stopped its processes: more than 1 % of the time is told.
     clock       the highest clock of any core at the end of a round. Below the base clock, where the driver tells it, no
                 core reached even what is guaranteed; elsewhere below 60 % of the highest, since with all cores at work

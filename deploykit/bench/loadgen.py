@@ -25,7 +25,7 @@ import queue
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -33,8 +33,8 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.backends.protocol import Session
 from deploykit.data.feeds import joined_feeds
-from deploykit.errors import ExecutionFailed
-from deploykit.spec import Feed, Load, Scenario
+from deploykit.errors import ExecutionFailed, UsageError
+from deploykit.spec import Feed, Scenario, parse_scenarios
 
 if TYPE_CHECKING:
     import mlperf_loadgen
@@ -45,9 +45,37 @@ LOAD = 0.7  # of the rate of whole batches: what a server is asked for where no 
 BOUND = 5.0  # times the time of a batch: the latency bound of a server where none was given
 MARGIN = 1.3  # LoadGen makes its queries beforehand: more than the time is expected to hold
 SETTLING_RUNS, TIMED_RUNS = 3, 5
+HIGHEST = 1e9  # queries a second, and milliseconds
 LOG = "mlperf_log_detail.txt"
 
 Samples = list[tuple[int, int]]  # LoadGen's number of a sample in flight, and which sample it is
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The scenarios in the order in which they were asked for, each once, and what a server is sent.
+
+    That is `qps` queries a second, 99 % of which are to be answered in `bound_ms` milliseconds. None: 70 % of the rate
+    that whole batches reach, and five times the time of a batch.
+    """
+
+    scenarios: tuple[Scenario, ...] = ()
+    qps: float | None = None
+    bound_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in {"rate": self.qps, "bound": self.bound_ms}.items():
+            if value is None:
+                continue
+            if "server" not in self.scenarios:
+                raise UsageError(f"the {name} of a server requires the scenario server", hint="add it to the scenarios")
+            if not 0 < value < HIGHEST:
+                raise UsageError(f"the {name} of a server is {value:g}", hint="give a finite number above 0")
+
+    @classmethod
+    def of(cls, names: str | Iterable[str], *, qps: float | None = None, bound_ms: float | None = None) -> Load:
+        """Raises UnknownName, and UsageError for a rate or a bound that nothing reads or that is none."""
+        return cls(parse_scenarios(names), qps, bound_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

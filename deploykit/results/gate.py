@@ -22,7 +22,7 @@ class Check:
     """One figure of a row in both results, held to one limit.
 
         fails         the change is beyond the limit, and its interval, where the figure has one, leaves out no change
-        undecided     it may be beyond the limit: the interval holds no change, or there is no interval
+        undecided     it may be beyond the limit: the interval of the change includes 0, or there is no interval
         not compared  the two figures cannot be compared, or one is missing
         holds         anything else
         not judged    no limit was given for this figure

@@ -11,10 +11,10 @@ from deploykit.spec.build import (
     Synthetic,
 )
 from deploykit.spec.int8 import CALIBRATION_METHODS, POLICY_TERMS, REPAIRS, Calibration, QuantizationPolicy, Repair
-from deploykit.spec.load import SCENARIOS, Load, Scenario, parse_scenarios
 from deploykit.spec.network import ImageAxes, ModelSpec, Scalar, TensorSpec, parse_factory_args, tensor_spec
 from deploykit.spec.placement import ORT_CPU, ORT_CPU_7BIT, TENSORRT, Placement
 from deploykit.spec.preprocessing import Preprocessing, PreprocessRequest
+from deploykit.spec.scenarios import SCENARIOS, Scenario, parse_scenarios
 from deploykit.spec.shapes import BATCH, InputRange, InputShape, SizeRange, parse_input_range, parse_input_shape
 from deploykit.spec.signature import Signature, fixed_batch_of
 from deploykit.spec.types import MAX_BATCH, BatchRange, Precision, Target, parse_batches
@@ -44,7 +44,6 @@ __all__ = [
     "ImageAxes",
     "InputRange",
     "InputShape",
-    "Load",
     "ModelSpec",
     "Placement",
     "Precision",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deploykit.bench import BenchSettings
-from deploykit.bench.loadgen import LoadTest, ScenarioResult, load_tests
+from deploykit.bench.loadgen import Load, LoadTest, ScenarioResult, load_tests
 from deploykit.bench.process import WorkerProcess
 from deploykit.bench.worker import Do, Open
 from deploykit.data.feeds import joined_feeds, runs
@@ -15,7 +15,7 @@ from deploykit.data.inputs import inputs_for
 from deploykit.errors import BackendMissing, DeploykitError
 from deploykit.host import installed_version
 from deploykit.results.scenarios import ScenarioRow, Scenarios
-from deploykit.spec import BuildSpec, Load, Precision
+from deploykit.spec import BuildSpec, Precision
 from deploykit.workflow.batch import with_batch
 from deploykit.workflow.export import export
 from deploykit.workflow.rows import BuiltRow, RefusedRow, asked_rows, build_rows, row_of

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "examples" / "first_engine.py"
 
 
+@pytest.mark.full
 def test_the_first_engine(tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "DEPLOYKIT_STORE"}
     done = subprocess.run(

@@ -90,6 +90,7 @@ def test_verify_judges_each_row(lenet, table):
     assert len(json.loads(report.to_json())["rows"]) == 4
 
 
+@pytest.mark.full
 def test_bench_times_rows_and_steps(lenet):
     report = dk.bench(lenet, backends="ort", data="noise", max_seconds=1)
     (row,) = report.rows

@@ -119,7 +119,7 @@ def test_heat_is_counted_over_the_cores_and_from_the_start(machine):
 
     found = observed(machine, quiet(machine), hot)
     assert found.heat_events == 3
-    assert found.warnings == ("the cores were slowed down by heat 3 times",)
+    assert found.warnings == ("thermal throttling slowed the cores 3 times",)
 
 
 @pytest.mark.parametrize(("stopped", "warnings"), [(50_000, 0), (500_000, 1)])
@@ -133,7 +133,7 @@ def test_a_quota_is_told_where_it_stopped_the_rows(machine, stopped, warnings):
     found = observed(machine, quiet(machine), throttled)
     assert found.quota_share == pytest.approx(stopped / 1e7)
     assert len(found.warnings) == warnings
-    assert not warnings or found.warnings == ("the container's CPU quota stopped the rows for 5% of the time",)
+    assert not warnings or found.warnings == ("the container's CPU quota throttled the rows for 5% of the time",)
 
 
 @pytest.mark.parametrize(

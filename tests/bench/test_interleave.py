@@ -58,11 +58,12 @@ def test_the_time_limit_ends_it_and_is_named(plugins):
     assert found.rounds == len(found.rows[0].blocks) <= 10  # of 0.2 s or more each
 
 
+@pytest.mark.full
 def test_a_row_that_is_too_slow_is_timed_less_and_starves_no_other(plugins):
     jobs = [make_job(label="a"), make_job("slower", label="slow"), make_job(label="b"), make_job(label="c")]
     found = run_rows(jobs, quick(max_seconds=5.0))
     first, slow, *others = found.rows
-    assert slow.remark == "too slow for its share of the time: 1 round of 2 runs"
+    assert slow.remark == "too slow for the time limit, only 1 round of 2 runs"
     assert [len(block.samples_ns) for block in slow.blocks] == [2]
     assert [row.remark for row in (first, *others)] == [""] * 3
     assert found.rounds >= 6
@@ -72,6 +73,7 @@ def test_a_row_that_is_too_slow_is_timed_less_and_starves_no_other(plugins):
     assert "too slow for their share" in found.stopped_by
 
 
+@pytest.mark.full
 def test_rows_that_slow_down_beside_each_other_have_shorter_blocks(plugins):
     found = run_rows([make_job(), make_job("tiring")], quick(max_seconds=4.0))  # 200 runs a block by its warm-up
     lengths = [len(block.samples_ns) for block in found.rows[1].blocks]
@@ -80,6 +82,7 @@ def test_rows_that_slow_down_beside_each_other_have_shorter_blocks(plugins):
     assert found.rounds >= 6
 
 
+@pytest.mark.full
 def test_what_a_failed_row_leaves_goes_to_the_slow_ones(plugins):
     found = run_rows([make_job("killed"), make_job("slow"), make_job("slow", label="too")], quick(max_seconds=3.0))
     assert found.rows[0].failure is not None

@@ -8,9 +8,9 @@ import pytest
 
 from deploykit.backends.null import NullSession
 from deploykit.backends.protocol import Engine
-from deploykit.bench.loadgen import PERCENTILE, SAMPLES_PER_QUERY, LoadTest
+from deploykit.bench.loadgen import PERCENTILE, SAMPLES_PER_QUERY, Load, LoadTest
 from deploykit.errors import UnknownName, UsageError
-from deploykit.spec import SCENARIOS, Load, Precision, TensorSpec
+from deploykit.spec import SCENARIOS, Precision, TensorSpec
 
 INPUT = TensorSpec("images", ("batch", 1, 2, 2), "float32")
 OUTPUT = TensorSpec("logits", ("batch", 3), "float32")

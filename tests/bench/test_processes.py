@@ -102,7 +102,7 @@ def test_fewer_processes_where_starting_them_takes_too_long(plugins):
     assert found.processes == 1
     (processes, seconds) = found.gave_up
     assert processes.startswith("one process for each row, not 3: starting all of them again takes ")
-    assert processes.endswith("; intervals say nothing of what another process would take")
+    assert processes.endswith("; intervals leave out how much processes differ")
     assert seconds == "0.5 s of rounds, not 45: fewer rounds and wider intervals"
 
 

@@ -43,6 +43,7 @@ def test_progress_counts_slow_steps_one_by_one(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.full
 def test_many_slow_steps_are_not_taken_for_a_hang(tmp_path):
     settings = StepSettings(burn_in=0, steps=14, threads=1, answer_seconds=4.0)
     found = time_steps(Counted(tmp_path / "steps", seconds=0.4), settings)  # 5.6 s in all, 0.8 s an answer

@@ -57,7 +57,7 @@ def test_without_the_option_there_is_none(run, folder):
         ("noise", "--data noise has no image files"),
         ("pixels.npz", "holds pixels, not image files"),
         ("absent", "image folder absent does not exist"),
-        ("broken", "broken has no sound image for test, the first: cannot read image"),
+        ("broken", "broken for test can be read; the first: cannot read image"),
     ],
 )
 def test_data_without_image_files_is_one_line(run, elsewhere, data, message):

@@ -112,6 +112,7 @@ def test_a_checkpoint_is_stepped_and_a_foreign_one_refused(run, tmp_path):
     assert "does not fit test_resnet" in complaint(foreign)
 
 
+@pytest.mark.full
 def test_a_step_that_does_not_fit_into_memory_is_a_failed_row(run):
     done = run("bench", "test_convnet", "--mode", "forward-backward", "--image-size", "8192", "--batch", "60000",
                "--burn-in", "0", "--steps", "2")  # fmt: skip

@@ -32,6 +32,7 @@ def test_each_row_that_runs_has_its_scenarios_and_the_others_say_why(run):
     assert (trt["state"], trt["results"]) == ("built", [])
 
 
+@pytest.mark.full
 def test_of_a_network_that_takes_whole_batches_a_sample_is_a_batch(run, image_folder, tmp_path):
     onnx.save(onnx.parser.parse_model(FIXED), tmp_path / "fixed.onnx")
     done = run(

@@ -239,6 +239,7 @@ def test_bench_measures_what_runs_and_keeps_every_sample(run, image_folder):
     assert rows["trt", "fp32"]["plan"]["kernels"] > 0
 
 
+@pytest.mark.full
 def test_bench_as_a_table_is_plain_text(run, image_folder):
     done = run(
         "bench", "test_convnet", "--backends", "torch,ort,trt", "--max-seconds", "2", "--data", image_folder

@@ -74,6 +74,7 @@ def test_three_kinds_of_data_tell_the_same(run, archive, folder, mnist):
     assert len({json.dumps(row["top1"]) for row in found.values()}) == 1
 
 
+@pytest.mark.full
 def test_a_table_for_people(run, folder):
     done = run("evaluate", "lenet5", "--data", folder, "--backends", "torch,ort", "--batch", "5")
     assert done.returncode == 0, done.stderr

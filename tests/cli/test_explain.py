@@ -130,7 +130,7 @@ def test_probes_observe_what_the_plan_writes_and_change_no_kernel(run):
     assert {"relu", "relu_1", "relu_2"} <= set(probes["tensors"])
     assert row["explanation"]["said"].startswith("fc (fc) loses most by itself")
     said = run("verify", NETWORK, "--precision", "fp16", "--backends", "trt-rtx", "--explain").stdout
-    assert "Neutral: with all of them as outputs the compiler makes the same" in said
+    assert "With all of them as outputs the compiler makes the same" in said
     assert "The 8 worst of 22 layers, on 2 images:" in said
 
 

@@ -34,7 +34,13 @@ def test_a_place_that_cannot_be_written_to_is_one_line_before_any_work(run, tmp_
     assert Path(os.devnull).exists()
 
 
-@pytest.mark.parametrize("options", [STEPS, ("verify", "test_resnet", "--backends", "ort", "--precision", "fp32")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(STEPS, marks=pytest.mark.full),
+        ("verify", "test_resnet", "--backends", "ort", "--precision", "fp32"),
+    ],
+)
 def test_a_page_beside_the_table_or_the_json(run, tmp_path, options):
     for extra, begins in (((), "model"), (("--json",), "{")):
         page = tmp_path / "page.html"

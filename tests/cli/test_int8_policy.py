@@ -145,6 +145,7 @@ def test_wrong_requests_for_sensitivity_name_the_fix(run, arguments, said):
     assert said in complaint(done)
 
 
+@pytest.mark.full
 def test_a_mixed_graph_is_found_and_can_be_pasted(run, image_folder):
     common = ["test_resnet", "--data", image_folder]
     plain = answer(run("calibrate", *common, "--sensitivity", "--json"))

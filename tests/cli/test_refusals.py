@@ -163,6 +163,11 @@ def test_trt_without_tensorrt_rtx_is_missing_with_the_install_line(run_process, 
     done = run_process("build", "test_convnet", path=tmp_path)
     assert "pip install tensorrt-rtx" in complaint(done)
     assert done.returncode == MISSING
+
+
+@pytest.mark.full
+def test_rows_without_tensorrt_rtx_have_the_install_line(run_process, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['tensorrt_rtx'] = None\n")
     bench = run_process("verify", "test_convnet", "--backends", "trt", path=tmp_path)
     assert bench.returncode == MISSING
     assert "unavailable" in bench.stdout
@@ -262,6 +267,7 @@ def network():
     assert "no unfinished result was left" in complaint(done)
 
 
+@pytest.mark.full
 def test_two_builds_of_the_same_thing_at_once_both_end_well(tmp_path):
     command = [sys.executable, "-m", "deploykit", "build", "test_resnet", "--store", str(tmp_path / "store"), "--json"]
     builds = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]

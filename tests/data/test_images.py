@@ -230,7 +230,7 @@ def test_a_recipe_names_files_and_roles(folder, tmp_path, table):
     [
         ("[[image", UntrustedArtifact, "is not valid TOML"),
         ("other = 1", UntrustedArtifact, r"has no \[\[image\]\] tables"),
-        ('[[image]]\nname = "a"', UntrustedArtifact, "an image has name; texts, with file"),
+        ('[[image]]\nname = "a"', UntrustedArtifact, "an image has name; write strings; required: file"),
         ('[[image]]\nfile = "a"\nrole = "train"', UntrustedArtifact, "unknown role 'train'"),
         ('[[image]]\nfile = "a"\npackage = "os.path"', UntrustedArtifact, "'os.path' is not a top-level package"),
         ('[[image]]\nfile = "a.png"', UsageError, "has no usable image, the first: a.png"),
@@ -293,7 +293,7 @@ def test_crops_make_up_for_broken_images_that_nothing_replaces(folder):
 def test_a_folder_of_broken_images_is_refused_at_once(tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.jpg").write_bytes(name.encode() * 100)
-    with pytest.raises(UsageError, match="has no sound image for calibration, the first: cannot read image"):
+    with pytest.raises(UsageError, match="for calibration can be read; the first: cannot read image"):
         opened(tmp_path)
 
 

@@ -60,6 +60,7 @@ def test_a_tutorial_does_what_it_shows(name, tmp_path, shared_store):
     assert not_printed(done) == []
 
 
+@pytest.mark.full
 def test_the_first_tutorial_works_on_a_miniature(tmp_path, shared_store):
     text = (DOCS / "tutorials/first-engine.md").read_text()
     for name, small in MINIATURE.items():

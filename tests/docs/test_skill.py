@@ -51,6 +51,7 @@ def folder(tmp_path, image_folder):
     return tmp_path
 
 
+@pytest.mark.full
 def test_its_commands_answer_with_json(folder, shared_store):
     environment = {"DEPLOYKIT_STORE": str(shared_store)}
     for command in COMMANDS:

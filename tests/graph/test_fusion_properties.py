@@ -37,8 +37,8 @@ from deploykit.spec import Fusions
 IMAGE = (4, 7, 6)  # channels, height, width
 MOST_CHANNELS = 24  # of a value that more is built on
 ULPS = 4
+EXAMPLES = pytest.mark.parametrize("examples", [12, pytest.param(100, marks=pytest.mark.full)])
 BOUNDED = settings(
-    max_examples=50,
     derandomize=True,
     deadline=None,
     database=None,
@@ -328,11 +328,12 @@ def test_every_fusion_has_its_motif():
     assert set(MOTIFS) == set(FUSIONS)
 
 
+@EXAMPLES
 @pytest.mark.parametrize("name", FUSIONS)
-def test_no_fusion_changes_what_a_network_computes(name):
+def test_no_fusion_changes_what_a_network_computes(name, examples):
     answers = Counter()
 
-    @BOUNDED
+    @settings(BOUNDED, max_examples=examples)
     @given(networks(MOTIFS[name]))
     def holds(proto):
         images = np.random.default_rng(0).standard_normal((2, *IMAGE))
@@ -352,11 +353,12 @@ def test_no_fusion_changes_what_a_network_computes(name):
     assert answers["rewritten"], "no network had a site"
 
 
+@EXAMPLES
 @pytest.mark.parametrize("name", FUSIONS)
-def test_float32_constants_are_rounded_from_the_exact_fold_or_nothing_is_done(name):
+def test_float32_constants_are_rounded_from_the_exact_fold_or_nothing_is_done(name, examples):
     answers = Counter()
 
-    @BOUNDED
+    @settings(BOUNDED, max_examples=examples)
     @given(networks(MOTIFS[name]))
     def holds(proto):
         single = ir.serde.deserialize_model(in_type(proto, np.float32))

@@ -91,6 +91,7 @@ def test_int8_meets_the_baseline_within_1_db(network, placement):
     assert sqnr(output(typed, test), reference) > sqnr(baseline, reference) - 1
 
 
+@pytest.mark.full
 def test_resnet18_passes_the_lint_of_both_placements():
     name = ModelSpec("resnet18", image_size=32)
     images = next(calibration_noise(input_spec(name), batches=1, batch=2, seed=1))

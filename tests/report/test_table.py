@@ -96,7 +96,7 @@ trt      int8           3.25  0.60 (cached)
 [4] trt fp16, trt int8: no NVIDIA GPU; install NVIDIA's driver
 INT8 rows use different Q/DQ graphs, each in the scheme of its backend: ort int8 3f2a91c0aaaa, trt int8 8c11d2aabbbb.
 Traffic: bytes that the kernels read and write per batch, computed from the compiled plan.
-The first run of each block of several is excluded from the statistics; --json has every sample.
+In a block of several runs the first is left out of the statistics; --json has every sample.
 """
 
 
@@ -223,7 +223,7 @@ def test_processes_what_was_given_up_and_what_disturbed_stand_above():
     noisy = Disturbance(others_during=0.25, on_battery=True)
     conditions = replace(CONDITIONS, **measured, processes=1, gave_up=("one", "two"), disturbance=noisy)
     lines = shown(row(**timed(2.0, 0.1, 1, 0)), conditions=conditions).splitlines()
-    at = lines.index("given up    one")
+    at = lines.index("shortened   one")
     assert [line.strip() for line in lines[at + 1 : at + 4]] == [
         "two",
         "warning     other processes held 25% of the cores during the rounds: end them and measure again",

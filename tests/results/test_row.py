@@ -96,7 +96,7 @@ def test_a_report_is_strict_json():
         raise AssertionError(constant)
 
     found = json.loads(report.to_json(), parse_constant=refuse)
-    assert set(found) == {"schema_version", "environment", "rows", "saturation", "end_to_end"}
+    assert set(found) == {"schema_version", "environment", "rows", "saturation", "end_to_end", "scenarios"}
     assert found["environment"]["conditions"]["threads"] == 2
     assert found["environment"]["cpu"]["cores"] == machine.cpu.cores
     assert found["environment"]["conditions"]["seconds"] is None

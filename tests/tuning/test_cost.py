@@ -95,6 +95,7 @@ def test_objectives_say_what_was_not_measured():
     assert "ONNX Runtime" in TimeCostModel(spec).objective
 
 
+@pytest.mark.full
 def test_more_work_takes_more_time(workspace, tmp_path):
     long, short = (
         optimized(workspace, ModelSpec(str(scaled_residual(tmp_path / f"{blocks}.onnx", blocks=blocks))))

@@ -58,7 +58,7 @@ def test_what_cannot_be_built_loses_and_the_reason_is_kept(workspace, tmp_path):
     found = choose(workspace, "trt-rtx", name=path)
     assert found.precision is Precision.FP16
     assert found.why == "int8 cannot be built"
-    assert "no layer can read int8" in found.contenders["int8"]
+    assert "no layer can be quantized to INT8" in found.contenders["int8"]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_an_aim_that_all_of_int8_meets_leaves_nothing(workspace, exported, spec,
 
 
 def test_what_cannot_be_reached_or_measured_is_refused(workspace, exported, spec):
-    with pytest.raises(GateFailed, match="even with only one layer in INT8 the aim is missed"):
+    with pytest.raises(GateFailed, match="even with only one layer in INT8 the limit is missed"):
         measure(workspace, exported, spec, aim=Aim(min_sqnr=150), images=2, gpu=None)
     with pytest.raises(UsageError, match="--max-drop needs labeled images"):
         measure(workspace, exported, spec, aim=Aim(max_drop=1), images=2, gpu=None)

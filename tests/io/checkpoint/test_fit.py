@@ -93,7 +93,7 @@ def test_npz_and_safetensors_are_read_whatever_their_name(tmp_path):
 
 def test_what_lies_beside_the_network_is_named(saved):
     origin = load_checkpoint(MODEL, saved({**behind("model."), "criterion.weight": torch.ones(5)})).origin
-    assert origin.notes == ("1 tensor beside them is not the network's (criterion.weight)",)
+    assert origin.notes == ("1 other tensor of the file is not part of the network (criterion.weight)",)
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ REFUSED = {
     "control flow": (BRANCHES, "If node 'only' holds a subgraph; build in fp32"),
     "float16": (
         "g (float16[N, 4] x) => (float16[N, 4] y) { y = Relu (x) }",
-        "'y' is float16: the graph is typed already",
+        "'y' is float16: the graph is not float32 throughout",
     ),
-    "bfloat16": ("g (bfloat16[N, 4] x) => (bfloat16[N, 4] y) { y = Relu (x) }", "'y' is bfloat16: the graph is typed"),
+    "bfloat16": ("g (bfloat16[N, 4] x) => (bfloat16[N, 4] y) { y = Relu (x) }", "'y' is bfloat16: the graph is not float32"),
     "float64": (
         "g (double[N, 4] x, double[4, 2] w) => (double[N, 2] y) { y = MatMul (x, w) }",
         "MatMul only computes in float64; export the network in float32",
