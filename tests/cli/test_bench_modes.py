@@ -126,7 +126,7 @@ def test_the_help_names_the_defaults(run):
     shown = " ".join(run("bench", "--help-all").stdout.split())
     for part in (
         "[default: (1; 32 with --mode)]",
-        "untimed steps before the timed ones. [default: 10]",
+        "warm-up steps, untimed, before the timed ones. [default: 10]",
         "[default: 100]",
     ):
         assert part in shown

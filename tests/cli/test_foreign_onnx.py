@@ -124,7 +124,7 @@ def test_what_had_to_be_put_right_in_a_file_is_said_in_every_answer(run, network
         node.name = "same"
     onnx.save(proto, path)
     shape, names = (
-        "the shape of output 'y', which was inferred",
+        "the shape of output 'y' is not declared and was inferred",
         "nodes are called 'same'; all but the first were renamed",
     )
     text = run("export", path).stdout

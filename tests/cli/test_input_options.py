@@ -147,7 +147,9 @@ def test_images_that_resize_makes_too_small_for_the_largest_sizes_are_brought_to
     report = answer(run("verify", own / "free.onnx", *shape, "--backends", "ort", "--json"))
     assert [row["parity"]["verdict"] for row in report["rows"]] == ["pass"]
     said = report["environment"]["conditions"]["inputs"]
-    assert said.endswith("maximum sizes; at the maximum sizes of the input images are resized to 24: resize= does not fill them")
+    assert said.endswith(
+        "maximum sizes of the input; at the maximum sizes of the input images are resized to 24: resize= does not fill them"
+    )
     for command in (["bench", "--backends", "ort", "--max-seconds", "1"], ["calibrate", "--images", "4"]):
         name, *more = command
         assert run(name, own / "free.onnx", *shape, *more).returncode == 0  # of the optimum sizes, which it fills

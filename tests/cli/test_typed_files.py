@@ -116,6 +116,7 @@ def test_a_float16_file_is_float16_under_either_name(run, half):
     assert "computes in float16" in built(run, half, "fp32")["note"]
     done = run("build", half, "--backend", "trt-rtx", "--precision", "int8", "--data", "noise")
     assert done.returncode == 2
-    assert "is float16: the graph is not float32 throughout; use --precision fp32 or fp16, which keeps its types" in complaint(
-        done
+    assert (
+        "is float16: the graph is not float32 throughout; use --precision fp32 or fp16, which keeps its types"
+        in complaint(done)
     )

@@ -54,7 +54,9 @@ def test_without_an_interval_nothing_is_decided():
     twice = table(row(blocks=blocks(20)))
     found = only(judged(alone, twice, "p50>3%"), "p50")
     assert found.verdict == "undecided"
-    assert found.reason == "one process: its interval leaves out how much processes differ (bench --processes 3) in BASE"
+    assert (
+        found.reason == "one process: its interval leaves out how much processes differ (bench --processes 3) in BASE"
+    )
     assert only(judged(alone, alone, "p50>3%"), "p50").verdict == "holds"
 
 

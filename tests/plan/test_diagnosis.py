@@ -210,12 +210,12 @@ def test_streams_are_noted(half, make_layer, make_plan):
 def test_the_roofline_says_what_binds_that_it_is_a_bound_and_which_figures_are_approximate(half):
     assert lines(diagnose(half(), gpu=ROUND))["roofline"] == (
         "note",
-        "memory bound on round: 100% of the lower bound of 2 us for batch 2 lies in such kernels "
+        "memory bound on round: memory bound kernels make up 100% of the lower bound of 2 us for batch 2 "
         "(a roofline: every tensor crosses the memory bus, kernels follow each other, nothing was measured; "
         "approximate int8_tops)",
     )
     assert lines(diagnose(half(macs=10**9), gpu=ROUND))["roofline"][1].startswith(
-        "compute bound on round: 100% of the lower bound of 100 us"
+        "compute bound on round: compute bound kernels make up 100% of the lower bound of 100 us"
     )
 
 
@@ -226,7 +226,9 @@ def test_a_roofline_from_bytes_alone_says_so(half):
 
 def test_a_type_without_a_peak_is_doubted(half):
     bare = Gpu(name="bare", target=Target(7, 0), fp32_tflops=10, bandwidth_gbs=1)
-    assert "no peak known for 2 products" in lines(diagnose(half(), gpu=bare))["roofline"][1]
+    assert (
+        "no peak rate known for 2 convolutions or matrix products" in lines(diagnose(half(), gpu=bare))["roofline"][1]
+    )
 
 
 def test_it_goes_into_json(half):

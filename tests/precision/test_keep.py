@@ -146,7 +146,7 @@ def test_a_node_of_integers_cannot_stay_float32(build):
         (
             "g (float[N, 4] x) => (float[N, 4] y) { r = RandomNormalLike (x) y = Add (x, r) }",
             "RandomNormalLike",
-            "RandomNormalLike draws the numbers that it draws in float32",
+            "RandomNormalLike would draw other random numbers in float16",
         ),
         (
             "g (float[4] x, float a, float b, float c) => (float[4] y) { r = Range (a, b, c) y = Add (x, r) }",

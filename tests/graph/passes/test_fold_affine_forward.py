@@ -140,7 +140,7 @@ def test_computes_in_float64_and_rounds_once_to_the_graphs_type(build, dtype):
     np.testing.assert_array_max_ulp(bias, wanted.astype(dtype), maxulp=1)
 
 
-BORDER = "the Conv behind it pads with zeros, which the shift does not reach"
+BORDER = "the Conv after it pads with zeros, which the shift does not reach"
 WEIGHT = "double[8, 4, 3, 3] w"
 SHIFT = f"{WEIGHT}, double[4, 1, 1] m"
 REFUSALS = {
@@ -181,7 +181,7 @@ REFUSALS = {
     ),
     "transposed": (
         graph("a = Mul (x, m)", "Gemm <transA = 1> (a, w)", constants="double[3, 6] w, double m", shape="[3, 4]"),
-        "the Gemm behind it reads it transposed",
+        "the Gemm after it reads it transposed",
     ),
     "along the width": (
         graph("a = Mul (x, m)", "Conv (a, w)", constants=f"{WEIGHT}, double[4] m", shape="[N, 4, 6, 4]"),

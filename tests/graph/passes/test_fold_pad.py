@@ -126,7 +126,7 @@ def test_the_convolution_keeps_its_name_and_the_pads_constants_stay_for_another_
 
 
 TOO_HIGH = "it pads with {}, which may be more than the maximum of a window"
-WHOLE = "the {} behind it would pad by a whole kernel or more"
+WHOLE = "the {} after it would pad by a whole kernel or more"
 REFUSALS = {
     "reflected": (graph(CONV, pad="Pad <mode = \"reflect\"> (a, p)"), {}, "it pads in mode reflect"),
     "cropped": (graph(CONV), {"p": [0, 0, 1, 0, 0, 0, -1, 1]}, "it crops: an amount is negative"),
@@ -159,17 +159,17 @@ REFUSALS = {
     "automatic": (
         graph("Conv <auto_pad = \"SAME_UPPER\"> (b, w)"),
         {},
-        "the Conv behind it places its padding by auto_pad",
+        "the Conv after it places its padding by auto_pad",
     ),
     "automatic, of none": (
         graph("MaxPool <kernel_shape = [3, 3], auto_pad = \"VALID\"> (b)"),
         {},
-        "the MaxPool behind it places its padding by auto_pad",
+        "the MaxPool after it places its padding by auto_pad",
     ),
     "rounded up": (
         graph("AveragePool <kernel_shape = [3, 3], strides = [2, 2], ceil_mode = 1> (b)"),
         {},
-        "the AveragePool behind it rounds its windows up (ceil_mode)",
+        "the AveragePool after it rounds its windows up (ceil_mode)",
     ),
     "a whole kernel": (graph("MaxPool <kernel_shape = [2, 2]> (b)"), {}, WHOLE.format("MaxPool")),
     "a whole kernel in all": (
@@ -177,13 +177,13 @@ REFUSALS = {
         {},
         WHOLE.format("AveragePool"),
     ),
-    "a one for a convolution": (graph(CONV, **VALUED), {"v": 1.0}, "it pads with 1, the Conv behind it with 0"),
-    "not a number": (graph(CONV, **VALUED), {"v": np.nan}, "it pads with nan, the Conv behind it with 0"),
-    "a one for a mean": (graph(MEAN, **VALUED), {"v": 1.0}, "it pads with 1, the AveragePool behind it with 0"),
+    "a one for a convolution": (graph(CONV, **VALUED), {"v": 1.0}, "it pads with 1, the Conv after it with 0"),
+    "not a number": (graph(CONV, **VALUED), {"v": np.nan}, "it pads with nan, the Conv after it with 0"),
+    "a one for a mean": (graph(MEAN, **VALUED), {"v": 1.0}, "it pads with 1, the AveragePool after it with 0"),
     "padding that is not counted": (
         graph("AveragePool <kernel_shape = [4, 4], pads = [1, 1, 1, 1]> (b)"),
         {},
-        "the AveragePool behind it leaves its own padding out of the count",
+        "the AveragePool after it leaves its own padding out of the count",
     ),
     "maximum of anything": (graph(MAXIMUM, before="a = Neg (x)"), {}, TOO_HIGH.format(0)),
     "maximum of images": (graph(MAXIMUM, before="", pad="Pad (x, p)"), {}, TOO_HIGH.format(0)),
@@ -197,12 +197,12 @@ REFUSALS = {
     "dilated maximum": (
         graph("MaxPool <kernel_shape = [3, 3], dilations = [2, 1]> (b)"),
         {},
-        "the MaxPool behind it is dilated",
+        "the MaxPool after it is dilated",
     ),
     "indices": (
         graph(MAXIMUM, output="double y, int64 i").replace("y = Max", "y, i = Max"),
         {},
-        "the indices of the MaxPool behind it are read",
+        "the indices of the MaxPool after it are read",
     ),
 }  # fmt: skip
 

@@ -18,7 +18,10 @@ REFUSED = {
         "g (float16[N, 4] x) => (float16[N, 4] y) { y = Relu (x) }",
         "'y' is float16: the graph is not float32 throughout",
     ),
-    "bfloat16": ("g (bfloat16[N, 4] x) => (bfloat16[N, 4] y) { y = Relu (x) }", "'y' is bfloat16: the graph is not float32"),
+    "bfloat16": (
+        "g (bfloat16[N, 4] x) => (bfloat16[N, 4] y) { y = Relu (x) }",
+        "'y' is bfloat16: the graph is not float32",
+    ),
     "float64": (
         "g (double[N, 4] x, double[4, 2] w) => (double[N, 2] y) { y = MatMul (x, w) }",
         "MatMul only computes in float64; export the network in float32",
