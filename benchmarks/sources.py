@@ -16,7 +16,8 @@ import ast
 import datetime
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -46,7 +47,8 @@ def footer(page: str) -> str:
 
 def digest(parts: tuple[str, ...], root: Path = ROOT) -> str:
     """Twelve hex digits of SHA-256 over every definition in the Python files and every other file in `parts`."""
-    pieces = sorted(piece for part in parts for file in _files(root / part) for piece in _pieces(file))
+    files = (file for part in parts for file in _files(root / part))
+    pieces = sorted(piece for file in files for piece in _pieces(file.read_text(), file.suffix))
     return hashlib.sha256("\n".join(pieces).encode()).hexdigest()[:12]
 
 
@@ -56,13 +58,13 @@ def _files(path: Path) -> list[Path]:
     return sorted(path.rglob("*.py")) + sorted(path.rglob("*.toml")) if path.is_dir() else [path]
 
 
-def _pieces(file: Path) -> Iterator[str]:
-    if file.suffix != ".py":
-        figures = re.sub(r'"[^"]* [^"]*"', '"a text"', re.sub(r"^\s*#.*$", "", file.read_text(), flags=re.MULTILINE))
-        yield re.sub(r"\s+", " ", figures)
-        return
-    for node in _Bare().visit(ast.parse(file.read_text())).body:
-        yield ast.unparse(ast.fix_missing_locations(node))
+@cache
+def _pieces(text: str, suffix: str) -> tuple[str, ...]:
+    if suffix != ".py":
+        figures = re.sub(r'"[^"]* [^"]*"', '"a text"', re.sub(r"^\s*#.*$", "", text, flags=re.MULTILINE))
+        return (re.sub(r"\s+", " ", figures),)
+    bare = _Bare().visit(ast.parse(text)).body
+    return tuple(ast.unparse(ast.fix_missing_locations(node)) for node in bare)
 
 
 class _Bare(ast.NodeTransformer):

@@ -58,12 +58,10 @@ def test_it_keeps_its_weights_and_statistics_and_is_not_touched(small, model, sh
     assert not graph.weights.random
     np.testing.assert_allclose(answers(dk.build(graph, backend="ort")), expected_of(small), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(answers(dk.build(graph, backend="torch")), expected_of(small), rtol=1e-5, atol=1e-6)
-    report = dk.verify(model, backends=["torch", "ort"], precisions=["fp32", "fp16"], data="noise", store=shared_store)
+    report = dk.verify(model, backends=["torch", "ort"], data="noise", store=shared_store)
     assert [(row.label, row.state, row.parity.verdict) for row in report.rows] == [
         ("torch fp32", "measured", "pass"),
-        ("torch fp16", "measured", "pass"),
         ("ort fp32", "measured", "pass"),
-        ("ort fp16", "measured", "pass"),
     ]
     assert_unchanged(small, before)
     assert small.training
@@ -215,6 +213,7 @@ def test_lazy_layers_get_their_shapes_on_the_copy(shared_store):
     assert all(nn.parameter.is_lazy(each) for each in module.parameters())
 
 
+@pytest.mark.full
 def test_the_autocast_of_the_caller_is_not_in_the_graph(shared_store):
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -78,6 +78,7 @@ def test_a_table_by_its_path_builds_the_same_graph(compiled, lenet, table, tmp_p
     assert again.digest == compiled.digest
 
 
+@pytest.mark.full
 def test_verify_judges_each_row(lenet, table):
     report = dk.verify(lenet, backends=["torch", "ort"], precisions=["fp32", "int8"], data="noise", calibration=table)
     assert [(row.label, row.state) for row in report.rows] == [

@@ -38,6 +38,7 @@ def evaluation(run, digits, tmp_path_factory):
     return path
 
 
+@pytest.mark.full
 def test_batches_percentiles_accuracy_roofline_and_costs_in_one_run(run, evaluation, digits):
     done = run("bench", "lenet5", "--backends", "ort", "--batch", "1,4", "--max-seconds", "1", "--data", digits,
                "--accuracy", evaluation, "--json")  # fmt: skip

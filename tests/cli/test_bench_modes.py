@@ -38,6 +38,7 @@ def test_json_has_every_step_and_what_they_say(run, mode):
     assert row["images_per_second"] == pytest.approx(4e3 / found["mean"])
 
 
+@pytest.mark.full
 def test_the_table_is_plain_text_with_the_documented_defaults(run):
     done = run("bench", "test_convnet", "--mode", "forward-backward")
     assert done.returncode == 0, done.stderr
@@ -100,6 +101,7 @@ def test_an_onnx_file_has_no_module_to_step(run, tmp_path, mode):
     assert done.returncode == USAGE
 
 
+@pytest.mark.full
 def test_a_checkpoint_is_stepped_and_a_foreign_one_refused(run, tmp_path):
     path = tmp_path / "trained.safetensors"
     write_state(seeded_state(ModelSpec("test_convnet", seed=3)), path)

@@ -148,7 +148,7 @@ def test_images_that_resize_makes_too_small_for_the_largest_sizes_are_brought_to
     assert [row["parity"]["verdict"] for row in report["rows"]] == ["pass"]
     said = report["environment"]["conditions"]["inputs"]
     assert said.endswith(
-        "maximum sizes of the input; at the maximum sizes of the input images are resized to 24: resize= does not fill them"
+        "sizes of the input; at the maximum sizes of the input images are resized to 24: resize= does not fill them"
     )
     for command in (["bench", "--backends", "ort", "--max-seconds", "1"], ["calibrate", "--images", "4"]):
         name, *more = command

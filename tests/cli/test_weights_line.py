@@ -61,7 +61,9 @@ def said(command, done):
     return answer
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command", [pytest.param(name, marks=[pytest.mark.full] if name == "steps" else []) for name in COMMANDS]
+)
 def test_every_command_says_own_in_json_and_text(run, folder, image_folder, command):
     name, *options = COMMANDS[command]
     asked = (name, "weights_line_net:trained", "--input-shape", "3,16,16", *options)

@@ -75,6 +75,7 @@ def test_what_costs_more_says_so_with_the_figure(merged):
     assert line.error < 1e-12
 
 
+@pytest.mark.full
 def test_sites_that_pay_and_all_sites_stand_side_by_side(workspace, tmp_path):
     fusions = Fusions((*SAFE_FUSIONS, "merge_siblings"), ("merge_siblings@a0",))
     line = line_of(ledger_of(workspace, siblings(tmp_path / "net.onnx"), fusions), "merge_siblings")
@@ -83,6 +84,7 @@ def test_sites_that_pay_and_all_sites_stand_side_by_side(workspace, tmp_path):
     assert line.verdict == f"beneficial at 1 sites; at all 2: costs more, {more}"
 
 
+@pytest.mark.full
 def test_what_was_not_asked_for_is_compared_as_if_added(workspace, tmp_path, merged):
     line = line_of(ledger_of(workspace, siblings(tmp_path / "net.onnx")), "merge_siblings")
     assert (line.sites, line.kept, line.wanted) == (2, 0, False)
@@ -112,6 +114,7 @@ def test_refusals_are_counted_by_reason(workspace, tmp_path):
     assert skipped.count == 2
 
 
+@pytest.mark.full
 def test_what_cannot_be_fed_keeps_its_plan_and_says_why_it_has_no_error(workspace, tmp_path):
     path = siblings(tmp_path / "net.onnx")
     proto = onnx.load(path)

@@ -52,6 +52,7 @@ def test_of_siblings_only_the_pair_that_pays_is_merged(workspace, tmp_path, gpu)
     assert not decision.ran_out
 
 
+@pytest.mark.full
 def test_a_safe_fusion_is_dropped_where_it_costs_more(workspace):
     goal = goal_of("test_mobilenet", Precision.FP32)
     decision = decide(workspace, goal)

@@ -22,6 +22,7 @@ def factory(name):
     return ModelSpec(f"stepping_networks:{name}", input_shape=(3, 8, 8))
 
 
+@pytest.mark.full
 def test_the_row_has_every_step_and_what_they_say(headed):
     report = bench_mode(request(ModelSpec(headed)))
     (row,) = report.rows
