@@ -38,8 +38,8 @@ def _libraries() -> Iterator[Finding]:
         ("onnx", ["onnx"], "pip install onnx"),
         ("onnxruntime", ["onnxruntime-gpu", "onnxruntime"], INSTALL_ONNXRUNTIME),
         ("tensorrt-rtx", ["tensorrt-rtx"], "pip install tensorrt-rtx (compiles engines without a GPU)"),
-        ("tensorrt", ["tensorrt"], 'on a GPU host: pip install "deploykit[gpu]"'),
-        ("pycuda", ["pycuda"], 'on a GPU host: pip install "deploykit[gpu]"'),
+        ("tensorrt", ["tensorrt"], 'on a GPU host, in a checkout: pip install ".[gpu]"'),
+        ("pycuda", ["pycuda"], 'on a GPU host, in a checkout: pip install ".[gpu]"'),
     ):
         found = installed_version(*names)
         yield Finding(subject, "ok", found) if found else Finding(subject, "missing", "not installed", fix)
@@ -59,7 +59,10 @@ def _device() -> Iterator[Finding]:
             Finding("int8 on the cpu", "ok", f"{', '.join(vnni)}, {usable_cores()} cores")
             if vnni
             else Finding(
-                "int8 on the cpu", "missing", "no VNNI: u8s8 products may saturate", "judge INT8 on a VNNI machine"
+                "int8 on the cpu",
+                "missing",
+                "no VNNI: ort int8 gets weights of seven bits, since eight would saturate; less accurate and slower",
+                "for the INT8 figures of a CPU with VNNI, measure on one",
             )
         )
 
@@ -69,6 +72,8 @@ def _backends() -> Iterator[Finding]:
         reason = get_backend(name).unavailable()
         if reason:
             yield Finding(f"backend {name}", "missing", reason.what, reason.fix)
+        elif get_backend(name).compiles and find_gpu() is None:
+            yield Finding(f"backend {name}", "ok", "compiles engines, by TensorRT-RTX; there is no GPU to run them on")
         else:
             yield Finding(f"backend {name}", "ok", "available")
 

@@ -151,7 +151,7 @@ class _Rounds:
         elif self.processes < PROCESSES:
             said.append(f"{self.processes} processes for each row{since}; intervals are wide")
         if self.at_limit and seconds < MAX_SECONDS:
-            said.append(f"{seconds:g} s of rounds, not {MAX_SECONDS:g}: fewer rounds and wider intervals")
+            said.append(f"{seconds:g} s of rounds a batch, not {MAX_SECONDS:g}: fewer rounds and wider intervals")
         return tuple(said)
 
     def share_time(self, left: float) -> None:

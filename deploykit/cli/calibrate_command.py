@@ -81,7 +81,8 @@ class CalibrateGroup(click.Group):
 AS_BUILD_HAS_IT = {"images": "--calibration-images", "method": "--calibration-method"}
 OF_SENSITIVITY = {"sensitivity", "max_drop", "min_sqnr", "test_images", "output"}
 TEXTS = {
-    "data": f"Images to calibrate on: {DATA_KINDS} Default: the demo images. --max-drop requires labeled images.",
+    "data": f"Images to calibrate on, half of which are left for tests: {DATA_KINDS} Default: the demo images. "
+    "--max-drop requires labeled images.",
     "targets": "With --sensitivity: compute capability (sm_89) or GPU (rtx4090) that the plans of mixed graphs are "
     "compiled for; repeatable. Default: the GPU of this machine, else sm_89.",
     "gpu_table": "With --sensitivity: TOML file with peak rates of further GPUs for --target.",

@@ -201,7 +201,7 @@ TABLE_OPTIONS = (
         type=FILE,
         common=True,
         metavar="FILE",
-        help="Calibration table from `deploykit calibrate`. Default: calibrate on --data.",
+        help="Calibration table from `deploykit calibrate`. Default: calibrate on images of --data that no test sees.",
     ),
     int8(
         "--calibration-images",
@@ -258,7 +258,7 @@ DATA_OPTIONS = (
         "--data",
         type=DATA,
         common=True,
-        help=f"Images for parity and INT8 calibration: {DATA_KINDS} Default: the demo images.",
+        help=f"Images for parity, and others of them for INT8 calibration: {DATA_KINDS} Default: the demo images.",
     ),
 )
 ROW_OPTIONS = (

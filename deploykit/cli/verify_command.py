@@ -40,7 +40,8 @@ TEXTS = {"backends": "Backends to compare with float64, in this order."}
     "--explain",
     is_flag=True,
     common=True,
-    help="Find the layer where a loss begins, its cause, and the options that cure it.",
+    help="Find the layer where a loss begins, its cause where one is found and, for a row that fails, the options that "
+    "cure it.",
 )
 @data(
     "--from-bytes",

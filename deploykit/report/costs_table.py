@@ -20,7 +20,9 @@ def render_costs(rows: tuple[Row, ...], *, file: TextIO | None = None) -> None:
     columns = [(heading, cell) for heading, cell in (*_names(costly), *COLUMNS) if any(map(cell, costly))]
     processes = max(len(row.cold_starts_ms) for row in costly)
     median = f" (cold start: the median of {processes} processes)" if processes > 1 else ""
-    render_lines(["", f"Once, before the first timed run{median}, and memory:", ""], file=file)
+    timed = any(row.cold_ms or row.memory_bytes for row in costly)
+    heading = f"Once, before the first timed run{median}, and memory:" if timed else "Time to export and to build:"
+    render_lines(["", heading, ""], file=file)
     render_table(
         [heading for heading, _ in columns],
         [[cell(row) for _, cell in columns] for row in costly],

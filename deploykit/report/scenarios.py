@@ -18,7 +18,8 @@ def render_scenarios(found: Scenarios, *, file: TextIO | None = None) -> None:
     together = next((row.batch for row in found.rows), 1) // found.sample_images
     conditions = {
         "scenarios": f"{found.loadgen}, {found.label}",
-        "samples": f"{found.samples} different ones{_size(found)}, up to {together} a run; {found.inputs}",
+        "samples": f"{found.samples} different ones{_size(found)}; {found.inputs}",
+        "batch": f"up to {together} samples a run (the first --batch)",
         "time": f"{found.seconds:.1f} s or more a scenario (MLPerf: 600 s), rows one after the other",
     }
     render_facts(conditions, file=file)
@@ -27,6 +28,11 @@ def render_scenarios(found: Scenarios, *, file: TextIO | None = None) -> None:
     unmeasured = [index for index, line in enumerate(lines) if not line[5]]
     render_table(HEADINGS, lines, right=FIGURES, dim=unmeasured, file=file)
     below = [f"{row.label}: {text}" for row in found.rows for text in (row.reason, row.note) if text]
+    if any(one.target_qps for row in found.rows for one in row.results):
+        below.append(
+            "Each row has a target and a bound of its own, not MLPerf's: 70 % of its throughput in full batches, and five "
+            "times the time of one, unless --server-qps and --server-bound set them."
+        )
     below += _invalid(found)
     below.append("Latency includes queueing, batching and the copies, as in a server.")
     render_lines(["", *below], file=file)

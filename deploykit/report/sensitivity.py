@@ -28,7 +28,7 @@ def render_sensitivity(found: Sensitivity, *, asked: Sequence[str], file: TextIO
             "ranges": f"{found.method} over {found.calibration_images} images ({found.data})",
             "preprocessing": describe_preprocessing(found.preprocessing),
             "measured on": f"{found.measured_on}; TensorRT's Q/DQ graph, executed without runtime optimizations",
-            "plans compared by": found.plan_cost_by,
+            "plans": f"{found.plan_cost_by}; shown, they do not decide",
         },
         file=file,
     )
@@ -48,7 +48,9 @@ def render_sensitivity(found: Sensitivity, *, asked: Sequence[str], file: TextIO
     rows = [_stop(stop, len(found.layers), labeled=labeled) for stop in found.mixed_graphs]
     render_table(headings, rows, right=("SQNR dB",), file=file)
     if chosen := found.chosen:
-        render_lines(["", f"To build the chosen one: {build_command(chosen.kept_fp16, asked)}"], file=file)
+        rule = "Chosen: the fewest layers kept out of INT8 with which the loss is within the limit."
+        command = f"To build the chosen one: {build_command(chosen.kept_fp16, asked)}"
+        render_lines(["", rule, command], file=file)
 
 
 def build_command(kept_fp16: Sequence[str], asked: Sequence[str]) -> str:

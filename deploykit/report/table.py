@@ -30,6 +30,10 @@ FIGURES = (
     *("steps", "kernels", "traffic\nMB", "engine\nMB"),
 )
 WITHHELD = "-"
+BOTH_LOSSES = (
+    "Parity: the row against float64. The verdict also covers the backend loss, the row against its typed graph; "
+    "--json has both."
+)
 Column = tuple[str, Callable[[Row], str]]
 
 
@@ -50,9 +54,15 @@ def render_report(report: Report, *, percentiles: bool = False, file: TextIO | N
     render_costs(report.rows, file=file)
     below = [f"[{number}] {', '.join(names)}: {text}" for number, (text, names) in enumerate(said.items(), start=1)]
     below += _different_graphs(report.rows) + _limits(report.rows)
+    if any(isinstance(row.parity, ParityResult) and row.parity.backend_loss for row in report.rows):
+        below.append(BOTH_LOSSES)
     below += [*_saturations(report), *(_withheld(report.rows) if percentiles else []), *_joined(report.rows)]
     if any(row.plan for row in report.rows):
         below.append("Traffic: bytes that the kernels read and write per batch, computed from the compiled plan.")
+    if any(row.images_per_second and not row.mode for row in report.rows):
+        below.append(
+            "images/s: throughput, measured by itself: many launches, one synchronization; not batch / median."
+        )
     if any(row.roofline for row in report.rows):
         below.append("Roof: the least time that a run can take here, in percent of the median (or of device time).")
     if any(row.latency_ms and not row.mode for row in report.rows):
@@ -92,6 +102,7 @@ def _conditions(report: Report) -> dict[str, object]:
     if shared.stopped_by:
         facts["stopped by"] = (
             f"{shared.stopped_by}, after {shared.rounds} round{'s' * (shared.rounds != 1)}, {shared.seconds:.1f} s"
+            f"{' in all' * bool(shared.batches)}"
         )
         facts["processes"] = f"{shared.processes} for each row, one after the other" if shared.processes > 1 else ""
         facts["shortened"] = "\n".join(shared.gave_up)

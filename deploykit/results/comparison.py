@@ -78,7 +78,7 @@ class Conditions:
             preprocessing=_by_batch({said.batch: said.preprocessing for said in each}),
             calibration=_by_batch({said.batch: said.calibration for said in each}),
             copies=next((said.copies for said in each if said.copies), ""),
-            stopped_by=_by_batch({said.batch: said.stopped_by for said in each}),
+            stopped_by=_by_batch({said.batch: said.stopped_by for said in each}, alike=" for each batch"),
             rounds=sum(said.rounds for said in each),
             seconds=sum(said.seconds for said in each),
             processes=min(said.processes for said in each),
@@ -87,10 +87,11 @@ class Conditions:
         )
 
 
-def _by_batch(texts: Mapping[int, str]) -> str:
-    """One text where all are alike, else each behind its batch."""
+def _by_batch(texts: Mapping[int, str], *, alike: str = "") -> str:
+    """One text where all are `alike`, which is put after it; else each behind its batch."""
     if len(set(texts.values())) == 1:
-        return next(iter(texts.values()))
+        text = next(iter(texts.values()))
+        return text and f"{text}{alike}"
     return "; ".join(f"batch {batch}: {text}" for batch, text in texts.items() if text)
 
 

@@ -102,7 +102,7 @@ class _OneGraph:
             unpaired=unpaired,
         )
         if self.found.verdict == "pass":
-            return found
+            return replace(found, cured="no options were tried, since the row passes")
         if elsewhere := self._elsewhere(layers):
             return replace(found, said=elsewhere, first=None, cause="")
         if self.explainer.file is not None:

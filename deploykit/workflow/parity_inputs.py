@@ -153,7 +153,9 @@ class ParityInputs:
     @property
     def int8(self) -> str:
         """What INT8 rows were calibrated on; "" where there are none."""
-        return "" if self.calibration is None else describe_int8(self.spec, self.calibration)
+        said = "" if self.calibration is None else describe_int8(self.spec, self.calibration)
+        own = self.spec.calibration.table is None
+        return f"{said}; none of them is a test input" if said and own else said
 
     def describe(self, jobs: Sequence[RowJob], cache_bytes: int | None) -> str:
         """What was shown to the rows that ran; "" where none did."""
