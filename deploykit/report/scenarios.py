@@ -10,6 +10,10 @@ from deploykit.report.text import render_facts, render_lines, render_table
 from deploykit.results.scenarios import ScenarioRow, Scenarios
 
 HEADINGS = ("row", "scenario", "latency ms", "bound ms", "target QPS", "samples/s", "queries", "LoadGen says")
+TARGETS = (
+    "Each row has a target and a bound of its own, not MLPerf's: 70 % of its throughput in full batches, and five times "
+    "the time of one, unless --server-qps and --server-bound set them."
+)
 FIGURES = ("target QPS", "samples/s", "queries")
 
 
@@ -29,10 +33,7 @@ def render_scenarios(found: Scenarios, *, file: TextIO | None = None) -> None:
     render_table(HEADINGS, lines, right=FIGURES, dim=unmeasured, file=file)
     below = [f"{row.label}: {text}" for row in found.rows for text in (row.reason, row.note) if text]
     if any(one.target_qps for row in found.rows for one in row.results):
-        below.append(
-            "Each row has a target and a bound of its own, not MLPerf's: 70 % of its throughput in full batches, and five "
-            "times the time of one, unless --server-qps and --server-bound set them."
-        )
+        below.append(TARGETS)
     below += _invalid(found)
     below.append("Latency includes queueing, batching and the copies, as in a server.")
     render_lines(["", *below], file=file)
