@@ -54,7 +54,8 @@ def render_report(report: Report, *, percentiles: bool = False, file: TextIO | N
     render_costs(report.rows, file=file)
     below = [f"[{number}] {', '.join(names)}: {text}" for number, (text, names) in enumerate(said.items(), start=1)]
     below += _different_graphs(report.rows) + _limits(report.rows)
-    if any(isinstance(row.parity, ParityResult) and row.parity.backend_loss for row in report.rows):
+    judged = (output for row in report.rows if isinstance(row.parity, ParityResult) for output in row.parity.outputs)
+    if any(output.backend_loss for output in judged):
         below.append(BOTH_LOSSES)
     below += [*_saturations(report), *(_withheld(report.rows) if percentiles else []), *_joined(report.rows)]
     if any(row.plan for row in report.rows):

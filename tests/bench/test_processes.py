@@ -103,7 +103,7 @@ def test_fewer_processes_where_starting_them_takes_too_long(plugins):
     (processes, seconds) = found.gave_up
     assert processes.startswith("one process for each row, not 3: starting all of them again takes ")
     assert processes.endswith("; intervals leave out how much processes differ")
-    assert seconds == "0.5 s of rounds, not 45: fewer rounds and wider intervals"
+    assert seconds == "0.5 s of rounds a batch, not 45: fewer rounds and wider intervals"
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_what_batches_share_is_said_once_and_what_differs_batch_by_batch():
     )
     assert (found.batch, found.batches) == (1, (1, 8))
     assert found.inputs == "batch 1: 4 MB; batch 8: 32 MB"
-    assert (found.calibration, found.stopped_by, found.copies) == ("minmax", "sure", "none")
+    assert (found.calibration, found.stopped_by, found.copies) == ("minmax", "sure for each batch", "none")
     assert (found.rounds, found.seconds) == (8, 3.5)
 
 

@@ -35,7 +35,7 @@ def test_every_batch_has_rows_of_its_own_and_ratios_to_the_first_of_its_batch(wo
         ("torch fp32 batch 2", 2, "unavailable"), ("torch fp32 batch 5", 5, "unavailable"),
     ]  # fmt: skip
     assert report.conditions.batches == (2, 5)
-    assert report.conditions.stopped_by == "the time limit of 0.3 s"  # its share, of each batch
+    assert report.conditions.stopped_by == "the time limit of 0.3 s for each batch"  # its share, of each batch
     timed = report.rows[:4]
     assert all(row.images_per_second > 0 for row in timed)
     assert [row.parity.verdict for row in timed] == ["pass", "pass", "fail", "fail"]
