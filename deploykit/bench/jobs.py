@@ -32,7 +32,8 @@ class RowSamples:
     """What a row's workers gave. `failure` is None or the error that ended the row; what came before it is kept.
 
     `starts` has one entry per process that opened: opening counts the import of the backend's library. `outputs`, one
-    per parity feed, and `warm_up` are those of the first process. `throughput` is runs per second of many launches and
+    per parity feed, and `warm_up` are those of the first process; a timed row that is too slow for all parity feeds has
+    answered the first of them, which `remark` says. `throughput` is runs per second of many launches and
     one synchronization; None unless asked for. `memory` is that of the last process, after its last run. `remark` is
     empty, or says what the row has to own up to: what its session says, and that it was too slow for its share of the
     time and how often it was timed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,6 +34,8 @@ from deploykit.errors import DeploykitError, ExecutionFailed, WorkerCrashed
 from deploykit.spec import Feed
 
 FLOOD_SECONDS = 1.0
+PARITY_SECONDS = 10.0  # of a row that is timed: what its answers may take once there are FEWEST_ANSWERS
+FEWEST_ANSWERS = 2
 
 
 @dataclass(slots=True)
@@ -101,7 +104,7 @@ class Lane:
             else:
                 self.worker.ask(Prepare(self.engine, threads))
             self.start_seconds = time.perf_counter() - began
-            outputs = tuple(self.worker.ask(Compute(feed)) for feed in parity)
+            outputs = self._answers(parity, limit=math.inf if warm_up_cap is None else PARITY_SECONDS)
             if self.process == 0:
                 self.outputs = outputs
             else:
@@ -109,6 +112,18 @@ class Lane:
             if warm_up_cap is not None:
                 warmed = self.worker.ask(WarmUp(warm_up_cap))
                 self.warm_up = self.warm_up or warmed
+
+    def _answers(self, feeds: Sequence[Feed], *, limit: float) -> tuple[Feed, ...]:
+        """One answer a feed; fewer where the next would end after `limit` seconds, if it took as long as the last."""
+        found: list[Feed] = []
+        began = time.perf_counter()
+        for feed in feeds:
+            started = time.perf_counter()
+            found.append(self.worker.ask(Compute(feed)))
+            now = time.perf_counter()
+            if len(found) >= FEWEST_ANSWERS and now - began + now - started > limit:
+                break
+        return tuple(found)
 
     def restart_seconds(self, warm_up_cap: float) -> float:
         """What another process would take until it is warm, by the present one."""
@@ -154,6 +169,10 @@ class Lane:
 
     def _remark(self) -> str:
         opened = self.starts[0].remark if self.starts else ""
+        if 0 < len(self.outputs) < len(self.job.parity):
+            shown, every = len(self.outputs), len(self.job.parity)
+            judged = f"parity of the first {shown} of {every} runs, since it is too slow for all"
+            opened = "; ".join(filter(None, (opened, judged)))
         if not self.turn.too_slow or self.failure is not None:
             return opened
         rounds, runs = len({block.round for block in self.blocks}), self.turn.runs

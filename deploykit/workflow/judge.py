@@ -109,7 +109,8 @@ class Judge:
     def verdict(self, built: Built, outputs: Sequence[Feed] | None) -> ParityResult:
         """The verdict on the engine's `outputs`, or on its typed graph alone where they are None.
 
-        FP32 and FP16 are judged on all images, INT8 on those of the data: it was calibrated on such.
+        FP32 and FP16 are judged on all images, INT8 on those of the data: it was calibrated on such. Fewer outputs than
+        there are feeds are those of the first images, and the verdict is on these.
         """
         precision = self.precision_of(built)
         shown = self.without_noise if built.engine.precision is Precision.INT8 else self.count
@@ -117,26 +118,29 @@ class Judge:
         engine = literal = None
         blame = ""
         if outputs is not None:
-            engine = self._first(joined(outputs, self.exported.batch_axes, self._apart), shown)
+            answered = min(self.count, len(outputs) * self.exported.run_length(self.batch, self.batch))
+            shown = min(shown, answered)
+            engine = self._first(joined(outputs, self.exported.batch_axes, self._apart), shown, of=answered)
         if built.typed is not None:
             literal = self._first(self._literally(built.typed, precision), shown)
             if precision is Precision.FP16 and not all(_finite(array) for array in literal.values()):
                 blame = self._overflow(built.typed)
         exact, float32 = self._first(reference.exact, shown), self._first(reference.float32, shown)
-        limits = self._limits(built, precision, exact)
+        limits = self._limits(built, precision, exact, shown)
         single = replace(reference, exact=exact, float32=float32)
         found = judge(engine, literal, single, limits, kinds=self._nature.kinds, blame=blame)
         if precision is not Precision.FP16 or found.verdict != "fail" or blame or built.typed is None:
             return found
         return _with_cause(found, self._overflow(built.typed))
 
-    def _limits(self, built: Built, precision: Precision, exact: Mapping[str, Array]) -> Limits:
+    def _limits(self, built: Built, precision: Precision, exact: Mapping[str, Array], shown: int) -> Limits:
         limits = self._nature.limits(built.engine.precision, random_weights=self.exported.random_weights)
         if precision is not Precision.INT8 or self._nature.quantized:
             return limits
         baseline = self._baseline(built)
         if isinstance(baseline, DeploykitError):
             return replace(limits, no_baseline=str(baseline))
+        baseline = self._first(baseline, shown, of=self.without_noise)
         if baseline and (weak := too_weak(baseline, dict(exact), self._nature.kinds)):
             return replace(limits, no_baseline=weak)
         reached = baseline_db(baseline, dict(exact), self._nature.kinds) if baseline else None
@@ -235,9 +239,12 @@ class Judge:
                 gaps.append(distance(batch, each).relative_l2)
         return max(gaps)
 
-    def _first(self, outputs: Mapping[str, Array], shown: int) -> dict[str, Array]:
-        """What belongs to the first `shown` images; an output that has not one row per image is cut in proportion."""
-        return {name: array[: len(array) * shown // self.count] for name, array in outputs.items()}
+    def _first(self, outputs: Mapping[str, Array], shown: int, *, of: int | None = None) -> dict[str, Array]:
+        """What belongs to the first `shown` images of all, or `of` so many.
+
+        An output that has not one row per image is cut in proportion.
+        """
+        return {name: array[: len(array) * shown // (of or self.count)] for name, array in outputs.items()}
 
     def _literally(self, typed: Typed, precision: Precision) -> dict[str, Array]:
         """The typed graph's outputs, executed as written."""

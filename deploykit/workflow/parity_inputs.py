@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 from deploykit.bench import RowJob, RowSamples, describe_inputs
@@ -181,4 +182,4 @@ class ParityInputs:
 def _judged(judge: Judge, built: Built, outputs: Iterator[Feed] | None) -> ParityResult:
     """The verdict on the outputs that are this judge's, which are the next ones."""
     count = len(judge.feeds(built.engine.inputs))
-    return judge.verdict(built, None if outputs is None else [next(outputs) for _ in range(count)])
+    return judge.verdict(built, None if outputs is None else list(islice(outputs, count)))
