@@ -195,7 +195,7 @@ def bench(
             come on top.
         processes: Worker processes for each row, one after the other: the interval holds what differs between them.
             That of one process says nothing of another.
-        quick: One process and 5 seconds of rounds, in place of `processes` and `max_seconds`.
+        quick: One process and 5 seconds of rounds, in place of `processes` and `max_seconds`, and no parity.
         throughput: Also measure images per second: many launches, one synchronization.
         accuracy: What `evaluate` returned or printed with --json: rows of the same artifacts get its top-1.
         end_to_end: Also time the way from an image file to class numbers, stage by stage, on the images of `data`.
@@ -260,6 +260,7 @@ def bench(
     request = replace(
         request,
         settings=settings.quick() if quick else settings,
+        parity=not quick,
         accuracy=evaluation_of(accuracy),
         gpu=gpu,
         roofline=True,

@@ -52,7 +52,7 @@ OF_MODES = {"burn_in", "steps"}
         "--quick",
         is_flag=True,
         common=True,
-        help="One process and 5 seconds of rounds, for a first look: intervals are less sound, and the table says so.",
+        help="For a first look: one process, 5 seconds of rounds, no parity verdict; the table says what it gave up.",
     ),
     measurement(
         "--throughput",

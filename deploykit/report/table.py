@@ -106,8 +106,8 @@ def _conditions(report: Report) -> dict[str, object]:
             f"{' in all' * bool(shared.batches)}"
         )
         facts["processes"] = f"{shared.processes} for each row, one after the other" if shared.processes > 1 else ""
-        facts["shortened"] = "\n".join(shared.gave_up)
-        facts["warning"] = "\n".join(shared.disturbance.warnings if shared.disturbance else ())
+    facts["shortened"] = "\n".join(shared.gave_up)
+    facts["warning"] = "\n".join(shared.disturbance.warnings if shared.disturbance else ())
     for row in report.rows:
         if row.flavour and row.flavour not in str(facts.get(row.backend, "")):
             facts[row.backend] = "\n".join(filter(None, (str(facts.get(row.backend, "")), row.flavour)))

@@ -33,6 +33,8 @@ class Conditions:
     Where a table has several `batches`, `batch` is the first of them, and what differs is said batch by batch; `rounds`
     and `seconds` are those of all.
 
+    `parity_checked` is False under `bench --quick`: rows have no verdict, and need none.
+
     `against` says which other graph was judged, by whose limits, and how its inputs and outputs were paired.
 
     Under `bench --mode`: what one `step` does, its `loss` where it has one, and how many steps were burn-in and timed.
@@ -63,6 +65,7 @@ class Conditions:
     batches: tuple[int, ...] = ()
     cpu_peaks: CpuPeaks | None = None
     against: tuple[str, ...] = ()
+    parity_checked: bool = True
 
     @classmethod
     def of_batches(cls, each: Sequence[Conditions]) -> Conditions:
@@ -131,7 +134,8 @@ class Report(Document):
     def failure(self) -> DeploykitError | None:
         """Why the table as a whole fails, an error with its exit code; None where no row fails."""
         below = (table.failure for table in (self.end_to_end, self.scenarios) if table is not None)
-        return failure_of(self.rows) or next(filter(None, below), None)
+        rows = failure_of(self.rows, compared=self.conditions.parity_checked)
+        return rows or next(filter(None, below), None)
 
     def raise_if_failed(self) -> None:
         """Raise `failure`, where there is one.

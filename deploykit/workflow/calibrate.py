@@ -217,14 +217,17 @@ def _source_of(table: CalibrationTable, data: DataFacts) -> CalibrationSource:
     )
 
 
-def describe_int8(spec: BuildSpec, calibration: Inputs | None) -> str:
-    """How a table's INT8 rows were made: what gave their ranges, which layers they have, what was repaired."""
+def describe_int8(spec: BuildSpec, calibration: Inputs | None, *, said: str = "") -> str:
+    """How a table's INT8 rows were made: what gave their ranges, which layers they have, what was repaired.
+
+    `said` is put after the images that gave the ranges.
+    """
     asked = spec.calibration
     if asked.table is not None:
         ranges = f"table {asked.table}"
     elif calibration is not None:
         how = f"percentile {asked.percentile:g}" if asked.method == "percentile" else asked.method
-        ranges = f"{how} over {len(calibration)} inputs: {calibration.source}"
+        ranges = f"{how} over {len(calibration)} inputs: {calibration.source}{said}"
     else:
         return ""
     policy = "" if spec.policy == QuantizationPolicy() else f"layers: {spec.policy}"

@@ -47,6 +47,8 @@ from deploykit.workflow.rows import BuiltRow, RefusedRow, asked_rows, build_rows
 from deploykit.workflow.typed import Typed
 from deploykit.workflow.workspace import Workspace
 
+NOT_JUDGED = "parity was not checked: `deploykit verify` does"
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -57,7 +59,7 @@ class Request:
 
     `typed` is a typed graph to judge in place of our own. `fusions` says how those of `spec` were decided, where they
     were searched for. `against` is a graph that is judged in place of all rows; backends and precisions are then its
-    own. With `explain`, each row's loss is located.
+    own. With `explain`, each row's loss is located. Without `parity` nothing is judged.
     """
 
     spec: BuildSpec
@@ -73,6 +75,7 @@ class Request:
     accuracy: AccuracyReport | None = None
     against: Path | None = None
     explain: bool = False
+    parity: bool = True
 
     def __post_init__(self) -> None:
         if self.typed is not None and len(self.precisions) != 1:
@@ -121,7 +124,9 @@ def _at_batch(
     if exported is None:
         return list(map(row_of, lines)), _conditions(request, None, None, [], machine)
     lines = _feedable(lines, exported, request.spec.data)
-    inputs = ParityInputs(workspace, exported, request.spec, request.precisions, timed, settings.seed)
+    inputs = ParityInputs(
+        workspace, exported, request.spec, request.precisions, timed, settings.seed, judged=request.parity
+    )
     jobs = [inputs.job(line) for line in lines if isinstance(line, BuiltRow) and line.runs]
     measurement = run_rows(jobs, settings, progress) if timed and jobs else None
     samples = iter(measurement.rows if measurement else run_outputs(jobs, settings, progress))
@@ -261,7 +266,8 @@ def _conditions(
         rounds=measurement.rounds if measurement else 0,
         seconds=measurement.seconds if measurement else 0.0,
         processes=measurement.processes if measurement else 0,
-        gave_up=measurement.gave_up if measurement else (),
+        gave_up=(*(measurement.gave_up if measurement else ()), *(() if request.parity else (NOT_JUDGED,))),
+        parity_checked=request.parity,
         disturbance=measurement.disturbance if measurement else None,
     )
 

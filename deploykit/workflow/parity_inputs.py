@@ -33,7 +33,7 @@ ROTATED = 4  # timed inputs that take turns
 
 @dataclass
 class ParityInputs:
-    """Inputs for rows of the network `exported` at `precisions`, which are `timed` too, or not."""
+    """Inputs for rows of the network `exported` at `precisions`, which are `timed` or not, and `judged` or not."""
 
     workspace: Workspace
     exported: Exported
@@ -41,6 +41,7 @@ class ParityInputs:
     precisions: tuple[Precision, ...]
     timed: bool
     seed: int
+    judged: bool = True
 
     @cached_property
     def calibration(self) -> Inputs | None:
@@ -122,15 +123,18 @@ class ParityInputs:
         """What a row's worker is to do: its timed inputs, and all that it is judged by."""
         inputs, batch = row.built.engine.inputs, self.spec.batch.optimum
         timed = runs(self.images, inputs, batch)[:ROTATED] if self.timed else []
-        shown = [feed for judge in (self.judge, *self.ends.values()) for feed in judge.feeds(inputs)]
+        judges = (self.judge, *self.ends.values()) if self.judged else ()
+        shown = [feed for judge in judges for feed in judge.feeds(inputs)]
         return RowJob(label=row.asked.label, engine=row.built.engine, feeds=tuple(timed), parity=tuple(shown))
 
-    def parity(self, built: Built, samples: RowSamples | None) -> Parity:
+    def parity(self, built: Built, samples: RowSamples | None) -> Parity | None:
         """The verdict on what a row's worker answered, or on its typed graph where it was only compiled.
 
         What keeps it from being reached costs this row's verdict and no other row's figures. It is that of the optimum
         sizes, unless they pass and the ends of a range do not.
         """
+        if not self.judged:
+            return None
         if samples is None and built.typed is None:
             return Undecided("the row has neither an engine that runs here nor a typed graph")
         outputs = iter(samples.outputs) if samples else None
@@ -154,9 +158,9 @@ class ParityInputs:
     @property
     def int8(self) -> str:
         """What INT8 rows were calibrated on; "" where there are none."""
-        said = "" if self.calibration is None else describe_int8(self.spec, self.calibration)
-        own = self.spec.calibration.table is None
-        return f"{said}; none of them is a test input" if said and own else said
+        if self.calibration is None:
+            return ""
+        return describe_int8(self.spec, self.calibration, said=" (none of them is a test input)")
 
     def describe(self, jobs: Sequence[RowJob], cache_bytes: int | None) -> str:
         """What was shown to the rows that ran; "" where none did."""

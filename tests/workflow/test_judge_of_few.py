@@ -1,4 +1,7 @@
-"""A timed row that is too slow for all parity inputs is judged on those that it answered, and says so."""
+"""A timed row that is too slow for all parity inputs is judged on those that it answered, and says so; or on none."""
+
+import json
+from dataclasses import replace
 
 from deploykit.bench import BenchSettings, lane
 from deploykit.spec import BatchRange, BuildSpec, ModelSpec, Precision
@@ -29,3 +32,14 @@ def test_verify_takes_its_time(workspace, monkeypatch):
     report = verify(workspace, request(BenchSettings(threads=1)))
     assert [row.parity.images for row in report.rows] == [12, 8]
     assert all("too slow" not in row.note for row in report.rows)
+
+
+def test_a_table_that_gave_up_parity_says_so_and_does_not_fail_for_it(workspace):
+    settings = BenchSettings(threads=1, max_seconds=0.3, processes=1)
+    report = bench(workspace, replace(request(settings), parity=False, backends=("ort", "trt-rtx")))
+    assert [row.state for row in report.rows] == ["measured", "measured", "built", "built"]
+    assert [row.parity for row in report.rows] == [None] * 4
+    assert not report.conditions.parity_checked
+    assert report.conditions.gave_up[-1] == "parity was not checked: `deploykit verify` does"
+    assert report.failure is None
+    assert json.loads(report.to_json())["environment"]["conditions"]["parity_checked"] is False
