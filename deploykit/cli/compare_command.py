@@ -31,7 +31,8 @@ if TYPE_CHECKING:
         common=True,
         help="Limits on the change from BASE to NEW (NEW - BASE), separated by commas: p50>3%, device>3%, ratio>3%, "
         "kernels>0, mb>1%, engine_mb>5%, activation_mb>5%, sqnr<-1dB, agreement<-0.1, parity, top1<-0.3, top5<-0.3. "
-        "device is GPU time, ratio the time over the first row's, mb the memory traffic.",
+        "device is GPU time, ratio the time over the first row's, mb the memory traffic; top1, top5 and agreement are "
+        "in percentage points.",
     ),
     measurement(
         "--across-environments",

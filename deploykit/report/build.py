@@ -153,7 +153,19 @@ def describe_build(facts: BuildResult) -> dict[str, str]:
     chosen = ", ".join(" ".join(filter(None, pair)) for pair in facts.defaults.items())
     lines |= {"defaults": chosen}
     lines |= {"note": facts.note or "", "runs here": "yes" if facts.runs_here else f"no: {facts.reason}"}
+    lines |= {"loads in": _loads_in(facts)}
     return lines | _seconds(facts)
+
+
+def _loads_in(facts: BuildResult) -> str:
+    """Which runtime opens the engine; "" where that goes without saying."""
+    if facts.engine is None or not facts.flavour.startswith("tensorrt-rtx"):
+        return ""
+    release = facts.flavour.split()[1]
+    return (
+        f"TensorRT-RTX {release} on a GPU of {', '.join(facts.targets)}; TensorRT does not load it: for that, build on "
+        "a host with a GPU and tensorrt"
+    )
 
 
 def _layers(found: Int8LayerDecision | None) -> str:

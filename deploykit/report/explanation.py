@@ -39,6 +39,8 @@ def render_explanations(rows: Sequence[Row], *, file: TextIO | None = None) -> N
 
 def _said(labels: str, found: Explanation) -> Iterator[str]:
     yield f"{labels}: {found.said}."
+    if found.layers:
+        yield f"  Measured on the {found.images} images that are furthest from float64; the row's figure is of all."
     if found.cause:
         yield f"  Cause: {found.cause}."
     if found.options:

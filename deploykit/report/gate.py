@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,20 +102,21 @@ def said(figure: str, unit: str, value: float | str | None) -> str:
 
 def equal(lines: Sequence[Line]) -> list[str]:
     """How many rows are equal in which figures, in one line."""
-    counts = Counter(line.figure for line in lines if line.quiet and line.figure != "state")
+    quiet = (line.figure for line in lines if line.quiet and line.figure != "state")
+    counts = Counter(re.split("[<>]", figure)[0] for figure in quiet)
     named = ", ".join(f"{figure} ({count})" for figure, count in counts.items())
-    return [f"Equal, with the number of rows: {named}."] if named else []
+    return [f"Unchanged, with the number of rows: {named}."] if named else []
 
 
 def verdict_of(report: GateReport) -> str:
-    """One sentence: `The gate fails: 2 fail, 10 hold, 3 undecided`."""
+    """One sentence: `The gate fails: of 15 checks (each limit on each row) 2 fail, 10 hold, 3 undecided`."""
     if report.verdict == "not judged":
         return VERDICTS["not judged"]
     judged = [check.verdict for row in report.rows for check in row.checks if check.limit]
     counts = Counter[Verdict](judged)
     counts["fails"] = sum(1 for _ in report.failed())
     listed = ", ".join(f"{counts[name]} {COUNTED.get(name, name)}" for name in VERDICTS if counts[name])
-    return f"{VERDICTS[report.verdict]}: {listed}"
+    return f"{VERDICTS[report.verdict]}: of {counts.total()} checks (each limit on each row) {listed}"
 
 
 def _cells(line: Line, reasons: Sequence[str]) -> list[str]:

@@ -31,7 +31,7 @@ from deploykit.results.inspection import Inspection, Kernel
 
 NAMES = 2  # ONNX nodes of a kernel that are listed by name
 LONGEST = 60  # characters of a name in a table
-SIZES = {"weights_bytes": "weights", "activation_bytes": "activations", "scratch_bytes": "scratch"}
+SIZES = {"weights_bytes": "weights", "activation_bytes": "activation memory in all", "scratch_bytes": "largest scratch"}
 TOTALS = ("kernels", "bytes_moved", "engine_bytes", "weights_bytes", "activation_bytes", "scratch_bytes")
 
 
@@ -160,7 +160,7 @@ def _conversions(found: Inspection) -> None:
     if not found.conversions_by_kind:
         render_lines(["There are no kernels that only convert types or layouts."])
         return
-    _heading("Kernels that only convert, with the operators fused into them")
+    _heading("Kernels for casts, layout changes and copies; what is fused into them stands in the table above")
     show_table(conversions_table(found))
 
 

@@ -11,8 +11,8 @@ from deploykit.results.scenarios import ScenarioRow, Scenarios
 
 HEADINGS = ("row", "scenario", "latency ms", "bound ms", "target QPS", "samples/s", "queries", "LoadGen says")
 TARGETS = (
-    "Each row has a target and a bound of its own, not MLPerf's: 70 % of its throughput in full batches, and five "
-    "times the time of one, unless --server-qps and --server-bound set them."
+    "Each row has a target and a bound of its own, not MLPerf's: 70 % of the rate and five times the time of a full "
+    "batch, run as here with its copies, unless --server-qps and --server-bound set them."
 )
 FIGURES = ("target QPS", "samples/s", "queries")
 

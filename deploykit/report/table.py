@@ -221,7 +221,7 @@ def _roof(peaks: CpuPeaks | None) -> str:
         return ""
     rates = [f"fp32 {peaks.fp32_gflops:.0f} GFLOP/s"]
     rates += [f"fp16 {peaks.fp16_gflops:.0f} GFLOP/s"] if peaks.fp16_gflops else []
-    rates.append(f"int8 {peaks.int8_gops:.0f} GOP/s" if peaks.int8_gops else "no rate of its own for int8")
+    rates.append(f"int8 {peaks.int8_gops:.0f} GOP/s" if peaks.int8_gops else "no INT8 peak (no VNNI)")
     return f"{', '.join(rates)}, memory {peaks.bandwidth_gbs:.1f} GB/s: the CPU by micro-benchmark"
 
 

@@ -49,10 +49,10 @@ def test_equal_results_exit_with_0_and_a_regression_with_3(run, files):
     base, new = files(BASE, NEW)
     done = run("compare", base, base, "--fail-on", "p50>3%,kernels>0,sqnr<-1dB")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "The gate holds: 4 hold." in done.stdout
+    assert "The gate holds: of 4 checks (each limit on each row) 4 hold." in done.stdout
     done = run("compare", base, new, "--fail-on", "p50>3%,kernels>0,sqnr<-1dB")
     assert done.returncode == GATE
-    assert "The gate fails: 3 fail, 1 hold." in done.stdout
+    assert "The gate fails: of 4 checks (each limit on each row) 3 fail, 1 hold." in done.stdout
     assert run("compare", base, new).returncode == 0
 
 
@@ -72,7 +72,7 @@ def test_unlike_machines_are_named_and_compared_when_told(run, files):
     done = run("compare", base, new, "--fail-on", "p50>3%")
     assert done.returncode == 0
     assert "threads: 2 in BASE, 1 in NEW" in done.stdout
-    assert "Nothing could be compared: 1 not compared." in done.stdout
+    assert "Nothing could be compared: of 1 checks (each limit on each row) 1 not compared." in done.stdout
     assert run("compare", base, new, "--fail-on", "p50>3%", "--across-environments").returncode == GATE
 
 

@@ -126,7 +126,10 @@ def test_the_comment_is_made_of_whatever_the_first_workflow_left(tmp_path):
     done = bash(script, tmp_path, environment)
     assert done.returncode == 0, done.stderr
     assert "exit code 3" in done.stdout
-    assert "### The gate fails: 1 fail, 3 hold" in (tmp_path / "comment.md").read_text()
+    assert (
+        "### The gate fails: of 4 checks (each limit on each row) 1 fail, 3 hold"
+        in (tmp_path / "comment.md").read_text()
+    )
     (tmp_path / "comment.md").unlink()
     (tmp_path / "temp/gate/new.json").write_text(new.to_json()[:500])
     assert "exit code 5" in bash(script, tmp_path, environment).stdout

@@ -90,7 +90,7 @@ def test_the_share_of_the_roofline_stands_in_the_row():
     found = shown(row(**timed(2.0, 0.1, 1, 0), **roofline(1.224, 2.0)), conditions=replace(CONDITIONS, cpu_peaks=PEAKS))
     assert "    61\n" in found
     assert (
-        "roof        fp32 140 GFLOP/s, no rate of its own for int8, memory 21.7 GB/s: the CPU by micro-benchmark\n"
+        "roof        fp32 140 GFLOP/s, no INT8 peak (no VNNI), memory 21.7 GB/s: the CPU by micro-benchmark\n"
     ) in found
     assert "Roof: the least time that a run can take here" in found
     rich = replace(PEAKS, fp16_gflops=280.0, int8_gops=560.0)

@@ -19,7 +19,7 @@ def test_the_page_says_all_that_the_terminal_says_and_every_figure_that_is_equal
     report, out = report_of(), io.StringIO()
     render_gate(report, file=out)
     page = said(report)
-    assert "warning The gate fails: 3 fail, 4 hold: " in page
+    assert "warning The gate fails: of 7 checks (each limit on each row) 3 fail, 4 hold: " in page
     for line in out.getvalue().splitlines():
         if "  " not in line and not line.startswith("-"):
             assert line in page

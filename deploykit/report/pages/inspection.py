@@ -45,7 +45,7 @@ def _sections(found: Inspection) -> Iterator[Section]:
         yield Section("Roofline", tuple(_bounds(found.roofline)))
     yield Section("Precision audit", tuple(_audit(found)))
     converts = Grid(conversions_table(found)) if found.conversions_by_kind else Paragraph("None.")
-    yield Section("Kernels that only convert", (converts,))
+    yield Section("Kernels for casts, layout changes and copies", (converts,))
     order = f"In the order of execution; the {MARKED} with the most memory traffic are tinted."
     yield Section(f"All {len(found.layers)} kernels", (Paragraph(order), _kernels(found)))
     if found.diff:
