@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "results": {"codec", "errors", "spec", "plan", "data", "precision", "bench", "parity", "summary"},
     "gate": {"errors", "spec", "plan", "bench", "parity", "results"},
     "report": {"codec", "precision", "spec", "data", "bench", "summary", "plan", "parity", "results"},
-    "doctor": {"host", "errors", "backends", "data", "store"},
+    "doctor": {"host", "errors", "plan", "backends", "data", "store"},
 }
 MAY_IMPORT["workflow"] = set(MAY_IMPORT) - {"doctor"}
 MAY_IMPORT["tuning"] = {*MAY_IMPORT} - {"doctor"}

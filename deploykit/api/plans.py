@@ -190,18 +190,25 @@ def list_models(pattern: str = "", *, miniatures: bool = False) -> tuple[Card, .
     return list_cards(pattern, miniatures=miniatures, warn=warn)
 
 
-def doctor(*, store: StorePath = None) -> tuple[Finding, ...]:
+def doctor(*, backend: str | None = None, store: StorePath = None) -> tuple[Finding, ...]:
     """What this machine has for deploykit, and what it lacks with the command that installs it.
 
+    Libraries are loaded and ONNX Runtime's providers run in processes of their own, some seconds in all.
+
     Args:
+        backend: Look only at what matters to this one; None is everything.
         store: Folder of the artifact store to look at; None is $DEPLOYKIT_STORE, else `engines`.
 
     Returns:
-        One finding per library, device, backend and folder.
+        One finding per library, device, provider, folder and backend. With `backend` the last one says whether it can
+        work here: run where there is a GPU, without one compile (`trt`, `trt-rtx`) or run on the CPU.
+
+    Raises:
+        UnknownName: No backend has this name.
     """
     from deploykit.doctor import examine
 
-    return examine(None if store is None else Path(store))
+    return examine(None if store is None else Path(store), backend)
 
 
 def _source(

@@ -126,7 +126,7 @@ def test_the_zoo_and_a_network_layer_by_layer():
 
 
 def test_the_doctor_looks_at_the_store_that_is_named(tmp_path):
-    assert any(str(tmp_path) in found.detail for found in dk.doctor(store=tmp_path))
+    assert any(str(tmp_path) in found.detail for found in dk.doctor(backend="trt-rtx", store=tmp_path))
 
 
 def test_progress_is_silent_unless_it_is_asked_for(lenet, capfd, shared_store):
