@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--networks", default=NETWORKS)
     parser.add_argument("--seconds", type=float, default=30.0, help="time limit of the timed rounds of a network")
     parser.add_argument("--calibration-method", default=Calibration().method)
-    parser.add_argument("--int8-repair", default="none")
+    parser.add_argument("--int8-repair", default="bias", help="nncf.quantize corrects biases by default, too")
     parser.add_argument("--store", type=Path, help="default: one that is removed afterwards")
     options = parser.parse_args()
     settings = BenchSettings(max_seconds=options.seconds)
