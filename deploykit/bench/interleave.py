@@ -145,7 +145,12 @@ class _Rounds:
     def gave_up(self) -> tuple[str, ...]:
         """What a longer measurement would have."""
         said, asked, seconds = [], self.settings.processes, self.settings.max_seconds
-        since = f", not {asked}: starting all of them again takes {self.restarts:.0f} s" * (self.processes < asked)
+        why = (
+            f"starting all of them again takes {self.restarts:.0f} s"
+            if self.restarts
+            else "no row is fast enough for it"
+        )
+        since = f", not {asked}: {why}" * (self.processes < asked)
         if self.processes == 1:
             said.append(f"one process for each row{since}; intervals leave out how much processes differ")
         elif self.processes < PROCESSES:

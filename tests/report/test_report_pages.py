@@ -92,6 +92,8 @@ def _harmless(text, plain):
 def test_the_page_begins_with_what_the_command_comes_to():
     assert f"warning {BENCH.failure}" in said(BENCH)
     assert "ok No row failed, and every verdict is a pass." in said(PASSING)
+    unjudged = replace(PASSING.environment, conditions=replace(PASSING.conditions, parity_checked=False))
+    assert "ok No row failed, and parity was not checked." in said(replace(PASSING, environment=unjudged))
     assert "The fastest row that passes is ort fp32: 58.20 [57.04, 59.36] ms per batch." in said(BENCH)  # not int8
 
 

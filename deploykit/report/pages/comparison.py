@@ -42,7 +42,8 @@ def comparison_page(report: Report) -> Page:
     sheet = Sheet()
     render_report(report, file=sheet)
     conditions, opening, more = read_sheet(sheet)
-    well = "No row failed." if stepped else "No row failed, and every verdict is a pass."
+    judged = "and every verdict is a pass" if report.conditions.parity_checked else "and parity was not checked"
+    well = "No row failed." if stepped else f"No row failed, {judged}."
     conclusions = Notes([verdict_of(report.failure, well), *_fastest(report, sheet.table)])
     return Page(
         title=f"{report.conditions.model}: {'speed' if timed else 'parity'}",
@@ -95,7 +96,7 @@ def _speed_ups(rows: Sequence[Row]) -> Figure:
         f"The time of {against} over that of each row, paired round by round, with the 95 % interval: the ratio of "
         f"the table, inverted.{missing([row for row in rows if not row.ratio_to_first], 'Without a time')}"
     )
-    axis = Axis("speed-up", f"times as fast as {against}")
+    axis = Axis("speed-up", f"times {against}")
     chart = partial(interval_bars, [_bar(row) for row in rows], axis=axis, reference=1.0)
     return figure(f"Speed-up over {against}", caption, chart, half=True)
 
