@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 SHIM   := .cuda-shim
+BINDINGS := .trt-bindings
 PYTEST ?= -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help bench families plans int8-report docs docs-pages results-digest test test-full test-cuda-shim check format clean
+.PHONY: help bench families plans int8-report docs docs-pages results-digest test test-full test-cuda-shim test-contract check format clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -43,6 +44,10 @@ test-cuda-shim: $(VENV)/.dev ## Build pycuda and the host-memory CUDA driver, th
 	bash tests/cuda_shim/setup.sh $(BIN)/python $(SHIM)
 	LD_PRELOAD=$(CURDIR)/$(SHIM)/libcuda.so.1 PYTHONPATH=$(CURDIR)/$(SHIM)/site $(BIN)/python -m pytest -m cuda_shim tests/cuda_shim
 
+test-contract: $(VENV)/.dev ## Fetch the Python bindings of three releases of TensorRT, then check every call against them
+	bash tests/trt_contract/setup.sh $(BIN)/python $(BINDINGS)
+	$(BIN)/python -m pytest tests/trt_contract
+
 check: $(VENV)/.dev ## Format, lint and types, then the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -54,7 +59,7 @@ format: $(VENV)/.dev ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .
 
 clean: ## Remove the environment, caches and built artifacts (tracked files stay)
-	rm -rf $(VENV) $(SHIM) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SHIM) $(BINDINGS) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	git clean -fdXq engines calibration
 

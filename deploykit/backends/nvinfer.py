@@ -208,13 +208,14 @@ def _parse(trt: Any, network: Any, typed: TypedGraph, log: Any) -> None:
 def _mark(trt: Any, network: Any, probes: Mapping[str, str]) -> None:
     """Make values of the graph outputs of the network. Raises BuildFailed for one that it has not."""
     layers = [network.get_layer(index) for index in range(network.num_layers)] if probes else []
-    known = {each.name: each for layer in layers for each in map(layer.get_output, range(layer.num_outputs))}
+    tensors = {tensor.name: tensor for layer in layers for tensor in map(layer.get_output, range(layer.num_outputs))}
     for name, layout in probes.items():
-        if name not in known:
+        if name not in tensors:
             raise BuildFailed(f"{trt.__name__} has no value {name} to observe")
-        network.mark_output(known[name])
+        tensor = tensors[name]
+        network.mark_output(tensor)
         if layout == CHANNELS_LAST:
-            known[name].allowed_formats = 1 << int(trt.TensorFormat.HWC)
+            tensor.allowed_formats = 1 << int(trt.TensorFormat.HWC)
 
 
 def _own_words(error: Any) -> str:
@@ -277,10 +278,15 @@ def _apply(trt: Any, config: Any, options: BuilderOptions) -> None:
 
 
 def _set_targets(trt: Any, config: Any, targets: tuple[Target, ...]) -> None:
-    """One engine for several GPUs. TensorRT-RTX knows a few compute capabilities only."""
+    """One engine for several GPUs: TensorRT-RTX alone makes such, for a few compute capabilities."""
     unique = tuple(dict.fromkeys(targets))
     if not unique:
         return
+    if not hasattr(trt, "ComputeCapability"):
+        raise UsageError(
+            f"{trt.__name__} compiles for the GPU that is here, not for {', '.join(map(str, unique))}",
+            hint="leave the targets out, or compile with the backend trt-rtx",
+        )
     config.num_compute_capabilities = len(unique)
     for index, target in enumerate(unique):
         member = getattr(trt.ComputeCapability, f"SM{target.major}{target.minor}", None)

@@ -30,7 +30,7 @@ from deploykit.spec import (
 )
 from deploykit.spec.operators import WEIGHTED_OPS
 
-OLDEST = (10, 12)  # the first release whose strongly typed networks take what deploykit writes
+OLDEST = (10, 3)  # JetPack 6.1 has it; the oldest release checked: docs/decisions/tensorrt-floor.md
 INSTALL = "pip install 'deploykit[gpu]'"
 
 

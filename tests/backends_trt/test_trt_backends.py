@@ -87,12 +87,14 @@ def test_strict_on_a_gpu_wants_tensorrt(monkeypatch):
     )
 
 
-@pytest.mark.parametrize(("found", "lacking"), [("10.11.0", True), ("10.12.0.36", False), ("11.4.0.1", False)])
+@pytest.mark.parametrize(
+    ("found", "lacking"), [("10.2.0", True), ("10.3.0", False), ("10.13.3.9", False), ("11.4.0.1", False)]
+)
 def test_strict_wants_a_recent_tensorrt(monkeypatch, found, lacking):
     installed(monkeypatch, "tensorrt", gpu=RTX_4090, version=found)
     assert (TensorRTBackend(strict=True).unavailable() is not None) is lacking
     if lacking:
-        assert "TensorRT 10.11.0 is older than 10.12" in str(TensorRTBackend(strict=True).unavailable())
+        assert "TensorRT 10.2.0 is older than 10.3" in str(TensorRTBackend(strict=True).unavailable())
 
 
 @needs_rtx

@@ -2,7 +2,7 @@
 
 A "serialized engine" is a batch range and an ONNX graph, and `execute_async_v3` runs that graph with ONNX Runtime on
 the addresses that the session has set. An address that is not device memory of the driver's is refused, as are shapes
-outside of the profile. Names and arguments are TensorRT's (tests/backends_trt/test_nvinfer_contract.py holds that).
+outside of the profile. Names and arguments are TensorRT's (tests/trt_contract holds that).
 
 The inspector describes the graph node by node, in the form that TensorRT 10 is documented to use: one layer per node,
 and no type where no context holds the shapes.
