@@ -96,7 +96,7 @@ def _reader_left() -> int:
 
 def _stopped(number: int) -> int:
     code, word = STOPPED[signal.Signals(number)]
-    return _fail(f"{word}; no unfinished result was left (a calibration resumes when it is run again)", code)
+    return _fail(f"{word}; no unfinished result was left (calibrate and predict resume when they are run again)", code)
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:

@@ -17,6 +17,8 @@ from deploykit.api.images import verify_from_bytes
 from deploykit.api.models import Model, from_factory, from_module, from_name, from_onnx, zoo
 from deploykit.api.pages import write_html
 from deploykit.api.plans import doctor, inspect, list_models, summarize
+from deploykit.api.predictions import predict
+from deploykit.api.predictor import Predictor
 from deploykit.api.reports import bench, evaluate, verify
 from deploykit.api.steps import bench_steps
 from deploykit.api.tables import CalibratedTable, calibrate, calibrate_shard, merge_shards, sensitivity
@@ -58,6 +60,7 @@ from deploykit.results.fusions import FusionReport
 from deploykit.results.gate import Check, GateReport, GateRow
 from deploykit.results.inspection import Inspection
 from deploykit.results.network import NetworkSummary
+from deploykit.results.predictions import PredictionResult
 from deploykit.results.row import Row
 from deploykit.results.scenarios import ScenarioRow, Scenarios
 from deploykit.results.sensitivity import Sensitivity
@@ -139,6 +142,8 @@ __all__ = [
     "Precision",
     "PrecisionChoice",
     "PrecisionUndecided",
+    "PredictionResult",
+    "Predictor",
     "PreprocessRequest",
     "Preprocessing",
     "Progress",
@@ -184,6 +189,7 @@ __all__ = [
     "load_results",
     "merge_shards",
     "open",
+    "predict",
     "save_results",
     "sensitivity",
     "summarize",

@@ -144,7 +144,7 @@ class BuiltEngine:
         """
         from deploykit.workflow.engine_file import save_engine
 
-        return save_engine(self.built, self.spec.targets, path_of("the path of the engine", path))
+        return save_engine(self.built, self.spec, path_of("the path of the engine", path))
 
     def to_json(self) -> str:
         """What `deploykit build --json` prints."""

@@ -24,6 +24,7 @@ COMMANDS = {
     "inspect": "Show what was compiled: kernels, precision, memory traffic, roofline.",
     "verify": "Compare every backend numerically with float64.",
     "evaluate": "Measure top-1 and top-5 accuracy on labeled images.",
+    "predict": "Classify images into a file: in a stream, resumable, by shards.",
     "bench": "Compare backends and precisions side by side: speed, parity, plan.",
     "compare": "Compare two saved results: which figures changed, and whether that is too much.",
     "doctor": "Show what is installed, what is missing, and how to fix it.",

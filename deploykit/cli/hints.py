@@ -45,6 +45,7 @@ SENTENCES = {
 COMMANDS = {
     **dict.fromkeys(("convert", "to-onnx", "onnx"), "export makes the ONNX file, build the engine"),
     **dict.fromkeys(("compile", "trtexec", "engine"), "build makes the engine"),
+    **dict.fromkeys(("infer", "inference", "classify"), "predict classifies images into a file"),
     **dict.fromkeys(("run", "benchmark", "perf", "profile", "time", "speed"), "bench times a network on every backend"),
     **dict.fromkeys(
         ("quantize", "quantise", "ptq"), "build --precision int8 quantizes; calibrate makes the table alone"

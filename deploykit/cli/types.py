@@ -148,6 +148,21 @@ def parse_backends(text: str) -> tuple[str, ...]:
     return backends_of(_parts(text, "--backends"))
 
 
+def parse_backend(text: str) -> str:
+    """A name, checked to exist before any work starts."""
+    from deploykit.api.choices import backends_of
+
+    (name,) = backends_of([text])
+    return name
+
+
+def parse_rows(text: str) -> Path:
+    """Rejects a file of rows that cannot be written before any work is done for it."""
+    from deploykit.api.predictions import rows_path
+
+    return rows_path(text)
+
+
 def parse_compiler(text: str) -> str:
     from deploykit.api.choices import compiles
 
@@ -187,6 +202,7 @@ PRECISION = Parsed(Precision.parse, words(*Precision), metavar="[fp32|fp16|int8]
 PRECISIONS = Parsed(parse_precisions, words(*Precision), metavar="[fp32|fp16|int8],...", several=True)
 BACKENDS = Parsed(parse_backends, backend_words, metavar="[torch|ort|trt|trt-rtx],...", several=True)
 BACKEND = Parsed(str, backend_words, metavar="BACKEND")
+ONE_BACKEND = Parsed(parse_backend, backend_words, metavar="[torch|ort|trt|trt-rtx]")
 COMPILER = Parsed(parse_compiler, words("trt", "trt-rtx"), metavar="[trt|trt-rtx]")
 GPU = Parsed(str, gpu_words, metavar="SM|GPU")
 STREAMS = Parsed(parse_streams, words(*STREAM_WORDS), metavar="[0-7|auto]")
@@ -212,6 +228,7 @@ REPAIR = Parsed(parse_repair, words("none", "all", *REPAIRS), metavar="none|all|
 DATA = Parsed(parse_data, words(Synthetic.NOISE), metavar="PATH|noise", files=True)
 METHOD = OneOf("calibration method", CALIBRATION_METHODS)
 PAGE = Parsed(parse_page, words(), metavar="FILE", files=True)
+ROWS = Parsed(parse_rows, words(), metavar="FILE", files=True)
 OUTPUT = Parsed(parse_output, words(), metavar="FILE", files=True)
 WEIGHTS = Parsed(str, words(TORCHVISION, SEEDED), metavar="FILE|NAME", files=True)
 PREPROCESSING = Parsed(PreprocessRequest.parse, words(*PRESETS), metavar="SETTINGS")

@@ -246,7 +246,8 @@ def _listed(rows: Sequence[dict[str, str]], folder: Path) -> tuple[list[RawImage
     return found, unusable
 
 
-def _folder(folder: Path) -> ImageDataset:
+def image_paths(folder: Path) -> list[Path]:
+    """The image files in `folder` and below it, sorted. Raises UsageError where there is none."""
     paths = sorted(
         Path(parent) / name
         for parent, _, names in os.walk(folder)
@@ -255,16 +256,44 @@ def _folder(folder: Path) -> ImageDataset:
     )
     if not paths:
         raise UsageError(f"image folder {folder} has no image", hint=f"looked for {', '.join(SUFFIXES)}")
-    return ImageDataset(tuple(_split([RawImage(path.relative_to(folder).as_posix(), path) for path in paths])))
+    return paths
+
+
+def class_names(place: Path) -> tuple[str, ...]:
+    """The names of classes 0, 1, ...: those of a file, a name a line, or of a labeled folder, as `open_labeled` counts.
+
+    Raises UsageError where there is no such place or no name in it, UntrustedArtifact for what is no text.
+    """
+    listed = place / CLASSES if place.is_dir() else place
+    if not place.is_dir() or listed.exists():
+        found = _listed_classes(listed)
+    else:
+        found = _in_order({each.name for each in place.iterdir() if each.is_dir() and not each.name.startswith(".")})
+    if not found:
+        raise UsageError(f"{place} names no class", hint=f"write one name a line, as in {CLASSES}")
+    return tuple(found)
+
+
+def _listed_classes(path: Path) -> list[str]:
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+
+
+def _in_order(names: set[str]) -> list[str]:
+    """As numbers, if all are."""
+    return sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
+
+
+def _folder(folder: Path) -> ImageDataset:
+    raw = [RawImage(path.relative_to(folder).as_posix(), path) for path in image_paths(folder)]
+    return ImageDataset(tuple(_split(raw)))
 
 
 def _by_subfolder(folder: Path, dataset: ImageDataset) -> ImageDataset:
     """Labels by the first part of each image's name; images beside the subfolders have none and are skipped."""
     parts = [Path(raw.name).parts for raw in dataset.images]
-    names = {part[0] for part in parts if len(part) > 1}
-    found = sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
+    found = _in_order({part[0] for part in parts if len(part) > 1})
     listed = folder / CLASSES
-    classes = [line.strip() for line in read_text(listed).splitlines() if line.strip()] if listed.exists() else found
+    classes = _listed_classes(listed) if listed.exists() else found
     if len(set(classes)) < len(classes):
         raise UsageError(
             f"{listed} lists {Counter(classes).most_common(1)[0][0]} twice", hint="one name a line, each once"

@@ -164,14 +164,17 @@ def require_max_drop(points: float | None) -> None:
 
 def classes_of(network: Signature) -> int:
     """How many classes the network tells apart. Raises UnsupportedGraph for one that is no classifier."""
-    match network.outputs:
+    return classes_among(network.outputs, network.model.label)
+
+
+def classes_among(outputs: tuple[TensorSpec, ...], label: str) -> int:
+    """`classes_of` the network called `label`, by its outputs."""
+    match outputs:
         case (TensorSpec(shape=(_, int(classes))),) if classes > 1:
             return classes
         case _:
-            said = ", ".join(map(str, network.outputs))
-            raise UnsupportedGraph(
-                f"{network.model.label} returns {said}", hint="a classifier has one output of (batch, classes)"
-            )
+            said = ", ".join(map(str, outputs))
+            raise UnsupportedGraph(f"{label} returns {said}", hint="a classifier has one output of (batch, classes)")
 
 
 def _images(network: Signature, data: Path, *, limit: int | None, without: Collection[str]) -> LabeledImages:

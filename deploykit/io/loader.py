@@ -7,6 +7,7 @@ before it is checked. A missing file is a `UsageError` (exit 2), a file that is 
 """
 
 import gzip
+import io
 import math
 import re
 import stat
@@ -16,7 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from deploykit.errors import UntrustedArtifact, UsageError, one_line
 from deploykit.io.checkpoint.formats import HEAD_BYTES, Format, recognize
@@ -213,25 +214,37 @@ def read_image(path: Path, *, upright: bool = True) -> "Image.Image":
     more than `MAX_IMAGE_PIXELS` pixels or holds floating-point values.
     """
     _require_file(path, "image")
-    from PIL import Image, ImageOps
+    return _decoded(path, str(path), upright=upright)
+
+
+def read_image_bytes(content: bytes, name: str) -> "Image.Image":
+    """`read_image` of the content of a file, which errors call `name`. Raises as that for what is no image."""
+    return _decoded(io.BytesIO(content), name, upright=True)
+
+
+def _decoded(source: "Path | IO[bytes]", name: str, *, upright: bool) -> "Image.Image":
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=IMAGE_FORMATS) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(source, formats=IMAGE_FORMATS) as image:
             if image.width * image.height > MAX_IMAGE_PIXELS:
                 raise UntrustedArtifact(
-                    f"image {path} has {image.width} x {image.height} pixels, more than {MAX_IMAGE_PIXELS}"
+                    f"image {name} has {image.width} x {image.height} pixels, more than {MAX_IMAGE_PIXELS}"
                 )
             image.load()
             if image.mode == "F":
-                raise UntrustedArtifact(f"image {path} holds floating-point values, not 8 or 16-bit ones")
+                raise UntrustedArtifact(f"image {name} holds floating-point values, not 8 or 16-bit ones")
             turned = ImageOps.exif_transpose if upright else Image.Image.copy
             if image.mode.startswith("I"):  # 16 bits of gray, which convert() would clip at 255
                 return turned(image.point(lambda value: value * (1 / 256)).convert("L")).convert("RGB")
             return turned(image).convert("RGB")
     except UntrustedArtifact:
         raise
+    except UnidentifiedImageError as error:
+        formats = ", ".join(IMAGE_FORMATS)
+        raise UntrustedArtifact(f"cannot read image {name}: it is cut short, or none of {formats}") from error
     except Exception as error:  # hostile bytes make a decoder raise anything
-        raise UntrustedArtifact(f"cannot read image {path}: {one_line(error)}") from error
+        raise UntrustedArtifact(f"cannot read image {name}: {one_line(error)}") from error
 
 
 def read_npz(path: Path) -> "dict[str, np.ndarray[Any, Any]]":

@@ -24,6 +24,7 @@ from deploykit.results.from_bytes import BytesReport
 from deploykit.results.gate import GateReport
 from deploykit.results.inspection import Inspection
 from deploykit.results.network import NetworkDocument
+from deploykit.results.predictions import PredictionResult
 from deploykit.results.sensitivity import Sensitivity
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -32,6 +33,7 @@ DOCUMENTS: Mapping[str, type] = {
     "verify": Report,
     "verify --from-bytes": BytesReport,
     "evaluate": AccuracyReport,
+    "predict": PredictionResult,
     "export": ExportResult,
     "build": BuildResult,
     "build --precision best, undecided": UndecidedResult,

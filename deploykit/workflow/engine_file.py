@@ -1,8 +1,9 @@
 """Engines outside the store: `net.engine`, and beside it `net.engine.json`, the record of what it is.
 
 The record has what opening and inspecting need: backend, library, precision, inputs, outputs, targets and the compiled
-plan. It names the engine's content by its digest. An engine is native code, so one that this store did not build is
-opened only for a caller who trusts it; its record is read in any case, which runs nothing.
+plan; and what predicting needs, how images are prepared and whether the outputs are probabilities. It names the
+engine's content by its digest. An engine is native code, so one that this store did not build is opened only for a
+caller who trusts it; its record is read in any case, which runs nothing.
 """
 
 from __future__ import annotations
@@ -13,19 +14,21 @@ from pathlib import Path
 
 from deploykit.backends.protocol import Engine
 from deploykit.codec import decode, read
+from deploykit.data.preparation import Preparation, preparation_of, takes_images
 from deploykit.errors import UntrustedArtifact, UsageError
 from deploykit.io.files import copy_artifact, write_text
-from deploykit.io.loader import read_text
+from deploykit.io.loader import read_stored_onnx, read_text
 from deploykit.plan.model import EnginePlan
 from deploykit.results.document import to_json
-from deploykit.spec import Precision, Target, TensorSpec, WeightsOrigin
+from deploykit.spec import BatchRange, BuildSpec, Precision, Target, TensorSpec, WeightsOrigin
 from deploykit.store import Entry, Store
 from deploykit.store.key import file_digest
 from deploykit.workflow.engine import Built, stored_plan, stored_weights
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ENDS = ("inputs", "outputs")
 RECORD = "engine record"
+PASSED = {"Identity", "Reshape", "Flatten", "Squeeze", "Cast", "QuantizeLinear", "DequantizeLinear"}
 AGAIN = "build the engine again and save it with BuiltEngine.save or `deploykit build -o`"
 
 
@@ -33,7 +36,9 @@ AGAIN = "build the engine again and save it with BuiltEngine.save or `deploykit 
 class EngineRecord:
     """What an engine file is. `backend` and `flavour` say which library opens it, `targets` what it was compiled for.
 
-    `digest` is the SHA-256 (hex) of the engine, `plan` what was compiled where the compiler says so.
+    `digest` is the SHA-256 (hex) of the engine, `plan` what was compiled where the compiler says so. `batch` and
+    `preparation` are None where only a store knows the engine, `preparation` also where the network takes no images;
+    `probabilities` says that a softmax is the network's last step.
     """
 
     model: str
@@ -48,6 +53,9 @@ class EngineRecord:
     typed_digest: str | None
     weights: WeightsOrigin | None
     plan: EnginePlan | None
+    batch: BatchRange | None = None
+    preparation: Preparation | None = None
+    probabilities: bool = False
     schema_version: int = SCHEMA_VERSION
 
 
@@ -56,37 +64,55 @@ def record_path(engine: Path) -> Path:
     return engine.with_name(f"{engine.name}.json")
 
 
-def save_engine(built: Built, targets: tuple[Target, ...], path: Path) -> Path:
-    """Copy an engine to `path` and put its record beside it; the path of the copy.
+def save_engine(built: Built, spec: BuildSpec, path: Path) -> Path:
+    """Copy an engine that was built as `spec` says to `path` and put its record beside it; the path of the copy.
 
     Raises UsageError for what has no file, and where `path` cannot be written.
     """
-    engine = built.engine
+    engine, exported = built.engine, built.exported
     if engine.path is None:
         raise UsageError(
             f"backend {engine.backend} makes no file that could be saved", hint="build with ort, trt or trt-rtx"
         )
     copy = copy_artifact(engine.path, path)
     record = EngineRecord(
-        model=built.exported.model.label,
+        model=exported.model.label,
         digest=file_digest(copy),
         backend=engine.backend,
         flavour=engine.flavour,
         precision=engine.precision,
         inputs=engine.inputs,
         outputs=engine.outputs,
-        targets=tuple(map(str, targets)) if built.entry else (),
+        targets=tuple(map(str, spec.targets)) if built.entry else (),
         note=engine.note,
         typed_digest=engine.typed_digest,
-        weights=built.exported.weights,
+        weights=exported.weights,
         plan=built.plan,
+        batch=spec.batch,
+        preparation=preparation_of(exported) if takes_images(exported) else None,
+        probabilities=ends_in_softmax(exported.path),
     )
     write_text(record_path(copy), to_json(record))
     return copy
 
 
+def ends_in_softmax(path: Path) -> bool:
+    """Whether the first output of a graph in the store is made by a softmax: it is probabilities already."""
+    graph = read_stored_onnx(path).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    node = makers.get(graph.output[0].name) if graph.output else None
+    while node is not None and node.op_type in PASSED:
+        node = makers.get(node.input[0])
+    return node is not None and node.op_type == "Softmax"
+
+
 def open_record(store: Store, path: Path, *, trusted: bool) -> Engine:
-    """The engine file at `path` as its backend opens it here.
+    """The engine of `opened_record`. Raises as that."""
+    return opened_record(store, path, trusted=trusted)[0]
+
+
+def opened_record(store: Store, path: Path, *, trusted: bool) -> tuple[Engine, EngineRecord]:
+    """The engine file at `path` as its backend opens it here, and its record.
 
     Raises UsageError where it cannot be read, UntrustedArtifact for one whose record is missing or another's, and for
     one that is neither from this store nor `trusted`.
@@ -117,10 +143,10 @@ def open_record(store: Store, path: Path, *, trusted: bool) -> Engine:
         typed_digest=found.typed_digest,
     )
     if backend != "trt-rtx":
-        return engine
+        return engine, found
     from deploykit.backends.tensorrt_rtx import cannot_run
 
-    return replace(engine, reason=cannot_run(tuple(map(Target.parse, found.targets))))
+    return replace(engine, reason=cannot_run(tuple(map(Target.parse, found.targets)))), found
 
 
 def digest_of_engine(path: Path) -> str:
