@@ -262,10 +262,11 @@ def _named(labels: Labels, what: Classifier) -> tuple[str, ...] | None:
     """Raises UsageError for names that are not as many as the classes."""
     if labels is None:
         return None
-    listed = isinstance(labels, str | PathLike)
-    names = class_names(path_of("labels", labels)) if listed else tuple(map(str, labels))
+    if isinstance(labels, str | PathLike):
+        where, names = f"{labels} has", class_names(path_of("labels", labels))
+    else:
+        where, names = "labels are", tuple(map(str, labels))
     if len(names) != what.classes:
-        where = f"{labels} has" if listed else "labels are"
         raise UsageError(
             f"{where} {len(names)} names, {what.model} distinguishes {what.classes} classes",
             hint="give one name for each class, in the order of the classes",
