@@ -1,7 +1,7 @@
 """pycuda is compiled where it is installed: what that takes, before pip runs into the lack of it.
 
-Its setup takes CUDA's folder from CUDA_ROOT, else from where `nvcc` lies on PATH, which misses where that is a link or
-a script. It includes the headers below and links to the driver's library and to cuRAND.
+Its setup looks for CUDA above the folder of the first `nvcc` on PATH, which misses where that is a link or a script,
+and reads no variable for it. It includes the headers below and links to the driver's library and to cuRAND.
 """
 
 import os
@@ -17,6 +17,7 @@ from deploykit.doctor.finding import Finding
 HEADERS = ("cuda.h", "cudaProfiler.h", "curand.h")
 LIBRARIES = ("libcuda.so", "libcurand.so")
 LIBRARY_FOLDERS = ("lib", "lib64", "lib/stubs", "lib64/stubs")  # of CUDA's folder
+ROOTS = ("CUDA_ROOT", "CUDA_HOME", "CUDA_PATH")
 TOOLKIT = Path("/usr/local/cuda")
 SYSTEM_FOLDERS = (
     "/usr/lib/x86_64-linux-gnu",
@@ -39,7 +40,6 @@ class Requirements:
 
     compiler: str
     root: Path | None
-    found_by_setup: bool
     lacks: tuple[tuple[str, str], ...]
 
 
@@ -53,16 +53,24 @@ def look_at_requirements(package: Finding) -> Finding:
         fixes = dict.fromkeys(fix for _, fix in here.lacks)
         detail = f"not installed, and it cannot be compiled here: {what}"
         return replace(package, detail=detail, fix=" && ".join([*fixes, package.fix]))
-    fix = package.fix if here.found_by_setup else f"CUDA_ROOT={here.root} {package.fix}"
     detail = f"not installed; it can be compiled here ({here.compiler}, CUDA in {here.root})"
-    return replace(package, detail=detail, fix=fix)
+    return replace(package, detail=detail, fix=_shown_to_setup(here.root) + package.fix)
+
+
+def _shown_to_setup(root: Path | None) -> str:
+    """The variables with which pycuda's setup, or else the compiler, finds CUDA in `root`."""
+    nvcc = shutil.which("nvcc")
+    if root is None or (nvcc and Path(nvcc).parent.parent == root):
+        return ""
+    if (root / "bin/nvcc").exists():
+        return f"PATH={root / 'bin'}:$PATH "
+    return f"CPATH={root / 'include'} LIBRARY_PATH={':'.join(str(root / folder) for folder in LIBRARY_FOLDERS)} "
 
 
 def requirements() -> Requirements:
     compiler = os.environ.get("CXX") or "g++"
     root = next((folder for folder in _roots() if (folder / "include/cuda.h").exists()), None)
-    found = root is not None and root == _root_of_setup()
-    return Requirements(compiler, root, found, tuple(_lacks(compiler, root)))
+    return Requirements(compiler, root, tuple(_lacks(compiler, root)))
 
 
 def _lacks(compiler: str, root: Path | None) -> Iterator[tuple[str, str]]:
@@ -84,16 +92,8 @@ def _lacks(compiler: str, root: Path | None) -> Iterator[tuple[str, str]]:
 
 def _roots() -> Iterator[Path]:
     """Where the toolkit may be, the choice of pycuda's setup first."""
-    if root := _root_of_setup():
-        yield root
     if nvcc := shutil.which("nvcc"):
+        yield Path(nvcc).parent.parent
         yield Path(nvcc).resolve().parent.parent
-    yield from (Path(os.environ[name]) for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name))
+    yield from (Path(os.environ[name]) for name in ROOTS if os.environ.get(name))
     yield TOOLKIT
-
-
-def _root_of_setup() -> Path | None:
-    if root := os.environ.get("CUDA_ROOT"):
-        return Path(root)
-    nvcc = shutil.which("nvcc")
-    return Path(nvcc).parent.parent if nvcc else None

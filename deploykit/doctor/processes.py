@@ -92,6 +92,8 @@ class _Process:
         self._said.seek(0)
         lines = [json.loads(line) for line in self._said.read().splitlines(keepends=True) if line.endswith(b"\n")]
         steps = {line.pop("step"): line for line in lines if "step" in line}
+        for found in steps.values():
+            found.update({key: shortened(found[key]) for key in ("fault", "why") if key in found})
         return [line["begin"] for line in lines if "begin" in line], steps, fault
 
     def _wait(self) -> str:

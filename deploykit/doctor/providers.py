@@ -1,5 +1,6 @@
 """Which of ONNX Runtime's providers compute, and which one `ort` needs on this machine."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from deploykit.doctor.packages import ORT
 from deploykit.doctor.processes import Answer, shortened
 from deploykit.host import installed_version
 
+PREFIX = re.compile(r"^\S+ \S+ \[[A-Z]:[^]]*\] ")  # time, severity and place in ONNX Runtime's sources
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 REINSTALL = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
 
@@ -53,6 +55,6 @@ def _provider(name: str, found: Mapping[str, Any], gpu: FoundGpu | None, majors:
 
 def _complaint(printed: str) -> str:
     """The line that says what failed, among those that ONNX Runtime prints around it."""
-    lines = [line.strip(" *") for line in printed.splitlines() if line.strip(" *")]
+    lines = [PREFIX.sub("", line).strip(" *") for line in printed.splitlines() if line.strip(" *")]
     errors = [line for line in lines if "rror" in line or "ailed" in line or "ailure" in line]
     return shortened(next(iter(errors or lines), ""))

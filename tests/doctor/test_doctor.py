@@ -175,6 +175,16 @@ def test_a_provider_that_lacks_a_library_names_it_with_its_package():
     assert finding.fix == "pip install nvidia-cufft-cu12"
 
 
+def test_a_provider_that_fails_otherwise_is_quoted_without_the_time_and_the_place():
+    printed = (
+        "2026-11-27 23:01:14.786057963 [E:onnxruntime:Default, bridge.cc:2458 operator()] Failed to load library "
+        "libproviders_cuda.so: undefined symbol: cuTensorMapEncodeTiled\n"
+    )
+    finding = next(look_at_providers(Answer({CUDA: {"ran": [CPU], "loaded": [CPU], "printed": printed}}), H100, {}))
+    said = "Failed to load library libproviders_cuda.so: undefined symbol: cuTensorMapEncodeTiled"
+    assert finding.detail == f"does not load, {CPU} ran in its place: {said}"
+
+
 @pytest.mark.parametrize(
     ("library", "cuda", "line"),
     [
@@ -229,45 +239,67 @@ def test_pycuda_without_the_drivers_library_wants_the_driver():
 # pycuda's own requirements
 
 
-def test_pycuda_can_be_compiled_where_all_is_there(tmp_path, monkeypatch):
-    for name in ("include/cuda.h", "include/cudaProfiler.h", "include/curand.h", "lib64/libcurand.so"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    monkeypatch.setenv("CUDA_ROOT", str(tmp_path))
-    monkeypatch.setenv("CXX", "true")  # a program that every machine has
-    monkeypatch.setattr(building_pycuda, "SYSTEM_FOLDERS", ())
-    missing = Finding("pycuda", "missing", "not installed", "pip install pycuda")
-    found = building_pycuda.look_at_requirements(missing)
-    assert "cannot be compiled here: no libcuda.so to link to" in found.detail
-    (tmp_path / "lib64/stubs").mkdir()
-    (tmp_path / "lib64/stubs/libcuda.so").touch()
-    found = building_pycuda.look_at_requirements(missing)
-    assert found.detail == f"not installed; it can be compiled here (true, CUDA in {tmp_path})"
-    assert found.fix == "pip install pycuda"
-    (tmp_path / "bin").mkdir()
-    nvcc = tmp_path / "bin/nvcc"
-    nvcc.write_text("#!/bin/sh\n")
-    nvcc.chmod(0o700)
-    (tmp_path / "linked/bin").mkdir(parents=True)
-    (tmp_path / "linked/bin/nvcc").symlink_to(nvcc)  # from there pycuda's setup does not find the toolkit
-    monkeypatch.delenv("CUDA_ROOT")
-    monkeypatch.setenv("PATH", f"{tmp_path / 'linked/bin'}{os.pathsep}{os.environ['PATH']}")
-    assert building_pycuda.look_at_requirements(missing).fix == f"CUDA_ROOT={tmp_path} pip install pycuda"
-
-
-def test_what_pycuda_lacks_to_be_compiled_is_named_with_its_package(tmp_path, monkeypatch):
-    monkeypatch.setenv("CXX", "compiler-of-nobody")
-    monkeypatch.setenv("CUDA_ROOT", str(tmp_path))
-    monkeypatch.setattr(building_pycuda, "TOOLKIT", tmp_path)
-    (tmp_path / "apt-get").write_text("#!/bin/sh\n")
-    (tmp_path / "apt-get").chmod(0o700)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    for name in ("CUDA_HOME", "CUDA_PATH"):
+@pytest.fixture
+def no_toolkit(monkeypatch, tmp_path):
+    """Neither a toolkit nor NVIDIA's libraries, whatever this machine has; a package manager, and a C++ compiler."""
+    for name in building_pycuda.ROOTS:
         monkeypatch.delenv(name, raising=False)
-    missing = Finding("pycuda", "missing", "not installed", "pip install pycuda")
-    found = building_pycuda.look_at_requirements(missing)
-    assert "no C++ compiler (compiler-of-nobody)" in found.detail
-    assert "no CUDA toolkit (nvcc, cuda.h)" in found.detail
+    monkeypatch.setattr(building_pycuda, "TOOLKIT", tmp_path / "nowhere")
+    monkeypatch.setattr(building_pycuda, "SYSTEM_FOLDERS", ())
+    programs = tmp_path / "programs"
+    for name in ("apt-get", "g++"):
+        program(programs / name)
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.delenv("CXX", raising=False)
+
+
+def program(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o700)
+
+
+def toolkit(root, *, leave_out=""):
+    headers = ("include/cuda.h", "include/cudaProfiler.h", "include/curand.h")
+    for name in (*headers, "lib64/libcurand.so", "lib64/stubs/libcuda.so"):
+        if name != leave_out:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).touch()
+
+
+PYCUDA = Finding("pycuda", "missing", "not installed", "pip install pycuda")
+
+
+def test_pycuda_can_be_compiled_where_all_is_there(no_toolkit, monkeypatch, tmp_path):
+    cuda = tmp_path / "cuda"
+    toolkit(cuda)
+    monkeypatch.setenv("CUDA_HOME", str(cuda))
+    found = building_pycuda.look_at_requirements(PYCUDA)
+    assert found.detail == f"not installed; it can be compiled here (g++, CUDA in {cuda})"
+    assert found.fix.startswith(f"CPATH={cuda}/include LIBRARY_PATH={cuda}/lib:")  # its setup wants nvcc
+    program(cuda / "bin/nvcc")
+    assert building_pycuda.look_at_requirements(PYCUDA).fix == f"PATH={cuda}/bin:$PATH pip install pycuda"
+    monkeypatch.setenv("PATH", f"{cuda}/bin{os.pathsep}{os.environ['PATH']}")
+    assert building_pycuda.look_at_requirements(PYCUDA).fix == "pip install pycuda"
+
+
+@pytest.mark.parametrize(
+    ("lacks", "said"),
+    [("include/curand.h", "no curand.h in {}/include"), ("lib64/stubs/libcuda.so", "no libcuda.so to link to")],
+)
+def test_what_a_toolkit_lacks_is_named(no_toolkit, monkeypatch, tmp_path, lacks, said):
+    toolkit(tmp_path / "cuda", leave_out=lacks)
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "cuda"))
+    found = building_pycuda.look_at_requirements(PYCUDA)
+    assert found.detail.endswith(f"cannot be compiled here: {said.format(tmp_path / 'cuda')}")
+    assert found.fix == "apt-get install -y cuda-toolkit && pip install pycuda"
+
+
+def test_what_pycuda_lacks_to_be_compiled_is_named_with_its_package(no_toolkit, monkeypatch):
+    monkeypatch.setenv("CXX", "compiler-of-nobody -O2")
+    found = building_pycuda.look_at_requirements(PYCUDA)
+    assert "no C++ compiler (compiler-of-nobody -O2), " in found.detail
+    assert found.detail.endswith("no CUDA toolkit (nvcc, cuda.h)")
     assert found.fix.startswith("apt-get install -y g++ && ")
     assert found.fix.endswith("apt-get install -y cuda-toolkit && pip install pycuda")
 

@@ -90,6 +90,14 @@ def test_a_library_that_cannot_be_imported_at_all_is_the_fault_of_the_whole(modu
     assert answer.first_fault() == answer.fault
 
 
+def test_what_a_library_says_is_shortened(module):
+    module("torch", f"raise OSError({'far ' * 200!r} + 'away')")
+    (answer,) = ask({"torch": ("torch",)}).values()
+    assert answer.steps["import"]["fault"].startswith("far far ")
+    assert answer.steps["import"]["fault"].endswith("far away")
+    assert len(answer.steps["import"]["fault"]) <= 200
+
+
 def test_steps_that_build_on_each_other_are_not_tried_again(module):
     module("torch", "import os; os.abort()")
     (answer,) = ask({"torch": ("torch",)}).values()
