@@ -106,12 +106,16 @@ def type_hints(cls: type) -> dict[str, Any]:
     return get_type_hints(cls)
 
 
-def parse(text: str | bytes, *, what: str, hint: str) -> object:
-    """Strict JSON text. Raises UntrustedArtifact for text that is too long or is not JSON, a key twice, NaN."""
+def parse(text: str | bytes, *, what: str, hint: str, constants: bool = False) -> object:
+    """Strict JSON text. Raises UntrustedArtifact for text that is too long or is not JSON, a key twice.
+
+    NaN and infinities are not JSON either, unless `constants` lets them in.
+    """
     if len(text) > LARGEST_TEXT:
         raise UntrustedArtifact(f"the {what} is malformed: it has {len(text)} bytes", hint=hint)
     try:
-        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
+        constant = None if constants else _no_constants
+        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=constant)
     except (ValueError, RecursionError) as error:
         raise UntrustedArtifact(f"the {what} is not JSON: {error}", hint=hint) from None
 
@@ -125,6 +129,8 @@ def decode(wanted: type[T], found: object, *, what: str, hint: str, document: bo
         return cast("T", _Decoder(document).decoded(wanted, found, ""))
     except Malformed as error:
         raise UntrustedArtifact(f"the {what} is malformed: {error}", hint=hint) from None
+    except RecursionError:
+        raise UntrustedArtifact(f"the {what} is malformed: it is nested too deep", hint=hint) from None
 
 
 def read(wanted: type[T], text: str | bytes, *, what: str, version: int, hint: str) -> T:

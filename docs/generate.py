@@ -48,6 +48,8 @@ and `calibrate --sensitivity` when its limit cannot be reached.
 `compare` exits with 3 when a limit of `--fail-on` does not hold or a row is lost, else with 0: a change that is
 undecided, or that could not be compared, does not fail.
 
+`store verify` exits with 5 when something was corrupt, or is not sealed with `DEPLOYKIT_STORE_KEY` while that is set.
+
 In Python the same errors are exceptions: every class above is exported by `deploykit`, derives from
 `deploykit.DeploykitError` and carries its code as `exit_code`.
 """

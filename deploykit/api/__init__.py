@@ -21,6 +21,7 @@ from deploykit.api.predictions import predict
 from deploykit.api.predictor import Predictor
 from deploykit.api.reports import bench, evaluate, verify
 from deploykit.api.steps import bench_steps
+from deploykit.api.stores import clear_store, prune_store, store_entries, verify_store
 from deploykit.api.tables import CalibratedTable, calibrate, calibrate_shard, merge_shards, sensitivity
 from deploykit.backends.protocol import Session
 from deploykit.doctor import Finding
@@ -64,6 +65,7 @@ from deploykit.results.predictions import PredictionResult
 from deploykit.results.row import Row
 from deploykit.results.scenarios import ScenarioRow, Scenarios
 from deploykit.results.sensitivity import Sensitivity
+from deploykit.results.store import StoreCheck, StoreListing, StoreRemoval
 from deploykit.spec import (
     BatchRange,
     BuilderOptions,
@@ -88,6 +90,7 @@ from deploykit.spec import (
     TensorSpec,
     WeightsOrigin,
 )
+from deploykit.store.contents import Quarantined, StoredEntry
 from deploykit.zoo.registry import Card
 
 __all__ = [
@@ -148,6 +151,7 @@ __all__ = [
     "Preprocessing",
     "Progress",
     "QuantizationPolicy",
+    "Quarantined",
     "Reason",
     "Repair",
     "Report",
@@ -158,7 +162,11 @@ __all__ = [
     "Session",
     "ShardResult",
     "SizeRange",
+    "StoreCheck",
     "StoreFailed",
+    "StoreListing",
+    "StoreRemoval",
+    "StoredEntry",
     "Synthetic",
     "Target",
     "TensorSpec",
@@ -175,6 +183,7 @@ __all__ = [
     "build",
     "calibrate",
     "calibrate_shard",
+    "clear_store",
     "compare",
     "doctor",
     "evaluate",
@@ -190,11 +199,14 @@ __all__ = [
     "merge_shards",
     "open",
     "predict",
+    "prune_store",
     "save_results",
     "sensitivity",
+    "store_entries",
     "summarize",
     "verify",
     "verify_from_bytes",
+    "verify_store",
     "write_html",
     "zoo",
 ]

@@ -78,7 +78,7 @@ class BuiltEngine:
     @property
     def digest(self) -> str | None:
         """SHA-256 (hex) of the file; None for eager PyTorch."""
-        return self.built.entry.files["model.engine"].sha256 if self.built.entry else self.engine.typed_digest
+        return self.built.engine_digest or self.engine.typed_digest
 
     @property
     def typed_path(self) -> Path | None:

@@ -306,5 +306,6 @@ def _kept(workspace: Workspace, table: CalibrationTable) -> Path:
         writer.write("table.json", text)
         return {}
 
-    entry, _ = workspace.get_or_make("table", {"table": text}, make, request={"graph": table.graph_digest})
+    request = {"graph": table.graph_digest}
+    entry, _ = workspace.get_or_make("table", {"table": text}, make, request=request, files=("table.json",))
     return entry.path("table.json")

@@ -8,6 +8,7 @@ from typing import cast
 
 from deploykit.backends.protocol import Backend
 from deploykit.errors import UnknownName
+from deploykit.plugins import entry_points
 
 __all__ = ["BACKENDS", "backend_names", "get_backend"]
 
@@ -33,23 +34,24 @@ OTHER_NAMES = {
 
 
 def get_backend(name: str, *, strict: bool = False) -> Backend:
-    """The backend called `name`; `strict` forbids `trt` to be compiled by TensorRT-RTX. Raises UnknownName."""
+    """The backend called `name`; `strict` forbids `trt` to be compiled by TensorRT-RTX. Raises UnknownName.
+
+    A plug-in that cannot be loaded is a backend that is never available.
+    """
     if name in BACKENDS:
         module, _, attribute = BACKENDS[name].partition(":")
         make = getattr(import_module(module), attribute)
         return cast(Backend, make(strict=True) if strict and name == "trt" else make())
-    from importlib.metadata import entry_points
+    if (point := entry_points(ENTRY_POINTS).get(name)) is not None:
+        from deploykit.backends.plugin import PluginBackend
 
-    for point in entry_points(group=ENTRY_POINTS, name=name):
-        return cast(Backend, point.load()())
+        return PluginBackend(point)
     raise UnknownName("backend", name, backend_names(), fix=OTHER_NAMES.get(name.lower(), ""))
 
 
 def backend_names() -> tuple[str, ...]:
     """Built-in names in the order of tables, then those that other packages add; not `null`, which is for tests."""
-    from importlib.metadata import entry_points
-
     return (
         *(name for name in BACKENDS if name != "null"),
-        *sorted(point.name for point in entry_points(group=ENTRY_POINTS)),
+        *(name for name in entry_points(ENTRY_POINTS) if name not in BACKENDS),
     )

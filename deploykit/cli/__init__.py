@@ -27,6 +27,7 @@ COMMANDS = {
     "predict": "Classify images into a file: in a stream, resumable, by shards.",
     "bench": "Compare backends and precisions side by side: speed, parity, plan.",
     "compare": "Compare two saved results: which figures changed, and whether that is too much.",
+    "store": "List, verify, prune and clear the artifact store.",
     "doctor": "Show what is installed, what is missing, and how to fix it.",
 }
 

@@ -53,7 +53,10 @@ COMMANDS = {
     **dict.fromkeys(("check", "test", "validate", "diff"), "verify compares every backend with float64"),
     **dict.fromkeys(("gate", "regression"), "compare judges two saved results; inspect --diff compares two plans"),
     **dict.fromkeys(("eval", "accuracy", "score"), "evaluate measures accuracy on labeled images"),
-    **dict.fromkeys(("models", "ls", "zoo"), "list shows the zoo"),
+    **dict.fromkeys(("models", "ls", "zoo"), "list shows the zoo, `store ls` what was built"),
+    **dict.fromkeys(
+        ("prune", "clean", "clear", "gc", "cache"), "store ls, verify, prune and clear look after the store"
+    ),
     **dict.fromkeys(("info", "show", "layers"), "summary shows a network layer by layer, inspect a compiled plan"),
     **dict.fromkeys(("help",), "deploykit --help"),
     **dict.fromkeys(("version",), "deploykit --version"),

@@ -171,8 +171,12 @@ def plugins(*names: str) -> Steps:
 
 def _plugin(name: str) -> Found:
     from deploykit.backends import get_backend
+    from deploykit.backends.plugin import PluginBackend
 
-    reason = get_backend(name).unavailable()
+    backend = get_backend(name)
+    reason = backend.unavailable()
+    if isinstance(backend, PluginBackend) and backend.fault:
+        return {"fault": backend.fault.what}
     return asdict(reason) if reason else {}
 
 

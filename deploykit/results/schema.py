@@ -26,6 +26,7 @@ from deploykit.results.inspection import Inspection
 from deploykit.results.network import NetworkDocument
 from deploykit.results.predictions import PredictionResult
 from deploykit.results.sensitivity import Sensitivity
+from deploykit.results.store import StoreCheck, StoreListing, StoreRemoval
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DOCUMENTS: Mapping[str, type] = {
@@ -43,6 +44,10 @@ DOCUMENTS: Mapping[str, type] = {
     "inspect": Inspection,
     "compare": GateReport,
     "summary": NetworkDocument,
+    "store ls": StoreListing,
+    "store verify": StoreCheck,
+    "store prune": StoreRemoval,
+    "store clear": StoreRemoval,
 }
 SCALARS: Mapping[Any, dict[str, Any]] = {
     str: {"type": "string"},

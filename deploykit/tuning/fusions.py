@@ -118,7 +118,7 @@ def decide(workspace: Workspace, goal: Goal) -> FusionDecision:
         "compilers": library_versions(COMPILERS),
         "machine": [cpu_facts().get("model name"), usable_cores()] if timed else None,
     }
-    entry, _ = workspace.get_or_make("fusing", parts, make, request={"goal": goal})
+    entry, _ = workspace.get_or_make("fusing", parts, make, request={"goal": goal}, facts=FusionDecision)
     return entry.facts_as(FusionDecision)
 
 

@@ -69,7 +69,7 @@ def decided_policy(
         "near": NEAR,
         "compilers": library_versions(COMPILERS),
     }
-    entry, _ = workspace.get_or_make("policy", parts, make, request={"spec": spec})
+    entry, _ = workspace.get_or_make("policy", parts, make, request={"spec": spec}, facts=Int8LayerDecision)
     decision = entry.facts_as(Int8LayerDecision)
     return replace(spec, policy=QuantizationPolicy.parse(decision.policy, exclude=spec.policy.exclude)), decision
 

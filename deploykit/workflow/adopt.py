@@ -82,7 +82,9 @@ def adopt(
         return facts
 
     parts = {"file": digests_of_onnx(path), **_key_of(exported, replaced)}
-    entry, _ = workspace.get_or_make("adopted", parts, make, request={"file": path.name})
+    entry, _ = workspace.get_or_make(
+        "adopted", parts, make, request={"file": path.name}, facts=GraphFacts, files=("typed.onnx",)
+    )
     facts = entry.facts_as(GraphFacts)
     graph = TypedGraph(
         entry.path("typed.onnx"), entry.files["typed.onnx"].sha256, precision, None, facts.inputs, facts.outputs
@@ -135,7 +137,9 @@ def other(workspace: Workspace, path: Path, exported: Exported, *, replaced: Rep
         "names": [(spec.name, spec.shape, spec.dtype) for spec in (*exported.inputs, *exported.outputs)],
         **_key_of(exported, replaced),
     }
-    entry, _ = workspace.get_or_make("against", parts, make, request={"file": path.name})
+    entry, _ = workspace.get_or_make(
+        "against", parts, make, request={"file": path.name}, facts=OtherFacts, files=("typed.onnx",)
+    )
     facts = entry.facts_as(OtherFacts)
     precision, because = _precision(facts.computes_in, exported.facts.computes_in)
     graph = TypedGraph(

@@ -77,7 +77,7 @@ def build_result(
         repair=typed.repair if typed else None,
         calibration=typed.calibration if typed else None,
         engine=engine.path if entry else None,
-        engine_digest=entry.files["model.engine"].sha256 if entry else None,
+        engine_digest=built.engine_digest,
         build_log=entry.path("build.log") if entry else None,
         plan=engine.plan,
         runs_here=engine.reason is None,

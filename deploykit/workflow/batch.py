@@ -32,5 +32,6 @@ def inputs_of(workspace: Workspace, model: ModelSpec) -> tuple[TensorSpec, ...]:
         inputs, outputs = graph.tensor_specs(traced(workspace, model))
         return GraphFacts(inputs=inputs, outputs=outputs)
 
-    entry, _ = workspace.get_or_make("signature", identity(workspace, model), make, request={"model": model})
+    parts = identity(workspace, model)
+    entry, _ = workspace.get_or_make("signature", parts, make, request={"model": model}, facts=GraphFacts)
     return entry.facts_as(GraphFacts).inputs

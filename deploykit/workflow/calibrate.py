@@ -97,7 +97,8 @@ def observe(
         writer.write("observations.json", seen.to_json())
         kept.unlink(missing_ok=True)
 
-    entry, _ = workspace.get_or_make("observations", parts, make, request={"model": exported.model, "data": spec.data})
+    request = {"model": exported.model, "data": spec.data}
+    entry, _ = workspace.get_or_make("observations", parts, make, request=request, files=("observations.json",))
     from deploykit.precision.calibrate.observations import Observations
 
     return Observations.from_json(entry.path("observations.json").read_bytes()), inputs.facts
@@ -121,7 +122,10 @@ def equalized(workspace: Workspace, exported: Exported, spec: BuildSpec) -> Expo
         return report
 
     parts = {"graph": exported.digest, "data": inputs.digest}
-    entry, hit = workspace.get_or_make("equalized", parts, make, request={"model": exported.model, "data": spec.data})
+    request = {"model": exported.model, "data": spec.data}
+    entry, hit = workspace.get_or_make(
+        "equalized", parts, make, request=request, facts=EqualizationReport, files=("model.onnx",)
+    )
     path, digest = entry.path("model.onnx"), entry.files["model.onnx"].sha256
     facts = replace(exported.facts, equalized=entry.facts_as(EqualizationReport))
     return replace(exported, path=path, digest=digest, facts=facts, hit=hit)

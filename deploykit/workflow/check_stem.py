@@ -47,7 +47,9 @@ def with_uint8_stem(workspace: Workspace, exported: Exported, fusions: Fusions) 
         return facts
 
     parts = {"graph": exported.digest, "recipe": recipe, "fusions": fusions}
-    entry, hit = workspace.get_or_make("stem", parts, make, request={"model": exported.model, **parts})
+    entry, hit = workspace.get_or_make(
+        "stem", parts, make, request={"model": exported.model, **parts}, facts=OptimizedFacts, files=("model.onnx",)
+    )
     facts = entry.facts_as(OptimizedFacts)
     ledger = PassLedger((*exported.facts.ledger.passes, *facts.ledger.passes))
     return replace(

@@ -7,7 +7,6 @@ from functools import cached_property
 
 from deploykit.backends.device import find_gpu
 from deploykit.backends.protocol import Backend, Engine, Source, TypedGraph
-from deploykit.codec import decode
 from deploykit.errors import BackendMissing
 from deploykit.host import library_versions
 from deploykit.plan.model import EnginePlan
@@ -17,6 +16,8 @@ from deploykit.workflow.export import Exported, export
 from deploykit.workflow.facts import EngineFacts
 from deploykit.workflow.typed import Typed, type_graph
 from deploykit.workflow.workspace import Workspace
+
+ENGINE_FILE = "model.engine"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Built:
         if self.typed is None or self.exported.facts.seconds is None:
             return None
         return self.exported.facts.seconds + self.typed.seconds
+
+    @property
+    def engine_digest(self) -> str | None:
+        """SHA-256 (hex) of a compiled engine; None where the backend compiles nothing."""
+        return self.entry.files[ENGINE_FILE].sha256 if self.entry else None
 
     @cached_property
     def plan(self) -> EnginePlan | None:
@@ -90,13 +96,6 @@ def stored_plan(entry: Entry) -> EnginePlan | None:
     return EnginePlan.from_json(entry.path("plan.json").read_bytes())
 
 
-def stored_weights(entry: Entry) -> WeightsOrigin | None:
-    """The origin of the weights of a stored engine; None where its build did not say."""
-    found = entry.facts.get("weights")
-    what = f"manifest of engine {entry.key[:12]} in the store"
-    return decode(WeightsOrigin, found, what=what, hint="build the engine again") if found else None
-
-
 def _source(backend: Backend, exported: Exported, precision: Precision) -> Source:
     """What the backend builds from: the module, or the graph before it is typed, which may be long in the making."""
     if backend.runs_module and exported.module is not None:
@@ -134,16 +133,17 @@ def _compile(
         "compilers": library_versions(backend.libraries),
         "gpu": find_gpu(),
     }
-    entry, hit = workspace.get_or_make("engine", parts, make, request={"spec": spec, "backend": backend.name})
+    request = {"spec": spec, "backend": backend.name}
+    entry, hit = workspace.get_or_make("engine", parts, make, request=request, facts=EngineFacts, files=(ENGINE_FILE,))
     facts = entry.facts_as(EngineFacts)
     if not fresh:
         return _stored(entry, facts, typed), facts, entry, hit
-    return replace(fresh[0], path=entry.path("model.engine"), content=None, log=""), facts, entry, hit
+    return replace(fresh[0], path=entry.path(ENGINE_FILE), content=None, log=""), facts, entry, hit
 
 
 def _kept(engine: Engine, writer: Writer, *, seconds: float, weights: WeightsOrigin) -> EngineFacts:
     """Write the engine, its log and its plan; what else a later build reads of it."""
-    writer.write("model.engine", engine.content or b"")
+    writer.write(ENGINE_FILE, engine.content or b"")
     writer.write("build.log", engine.log)
     if engine.layers is not None:
         writer.write("plan.json", engine.layers.to_json())
@@ -176,7 +176,7 @@ def _stored(entry: Entry, facts: EngineFacts, typed: TypedGraph) -> Engine:
         outputs=facts.outputs,
         reason=facts.reason,
         note=facts.note,
-        path=entry.path("model.engine"),
+        path=entry.path(ENGINE_FILE),
         typed_digest=typed.digest,
         plan=facts.plan,
     )

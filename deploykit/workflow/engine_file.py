@@ -8,9 +8,10 @@ caller who trusts it; its record is read in any case, which runs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from deploykit.backends.protocol import Engine
 from deploykit.codec import decode, read
@@ -23,10 +24,10 @@ from deploykit.results.document import to_json
 from deploykit.spec import BatchRange, BuildSpec, Precision, Target, TensorSpec, WeightsOrigin
 from deploykit.store import Entry, Store
 from deploykit.store.key import file_digest
-from deploykit.workflow.engine import Built, stored_plan, stored_weights
+from deploykit.workflow.engine import ENGINE_FILE, Built, stored_plan
+from deploykit.workflow.facts import EngineFacts
 
 SCHEMA_VERSION = 2
-ENDS = ("inputs", "outputs")
 RECORD = "engine record"
 PASSED = {"Identity", "Reshape", "Flatten", "Squeeze", "Cast", "QuantizeLinear", "DequantizeLinear"}
 AGAIN = "build the engine again and save it with BuiltEngine.save or `deploykit build -o`"
@@ -174,30 +175,42 @@ def read_record(engine: Path, digest: str) -> EngineRecord | None:
 def stored_records(store: Store, digest: str) -> Iterator[EngineRecord]:
     """What the store knows of an engine with this content: of its builds, those with random weights come first.
 
-    A file that has its weights inside does not tell that nobody trained them.
+    A file that has its weights inside does not tell that nobody trained them. Only of these builds are the files read.
     """
-    builds = [entry for entry in store.entries("engine") if entry.files["model.engine"].sha256 == digest]
-    yield from sorted((_record_of(entry, digest) for entry in builds), key=_claims_training)
+    builds = [each for each in store.manifests("engine") if _has_content(each, digest)]
+    sound = [store.find("engine", each.key, facts=EngineFacts, files=(ENGINE_FILE,)) for each in builds]
+    yield from sorted((_record_of(entry, digest) for entry in sound if entry), key=_claims_training)
+
+
+def _has_content(entry: Entry, digest: str) -> bool:
+    return ENGINE_FILE in entry.files and entry.files[ENGINE_FILE].sha256 == digest
+
+
+@dataclass(frozen=True, slots=True)
+class _Capability:
+    major: int
+    minor: int
 
 
 def _record_of(entry: Entry, digest: str) -> EngineRecord:
-    spec = entry.request["spec"]
-    stored = decode(tuple[Mapping[str, int], ...], spec["targets"], what=RECORD, hint=AGAIN)
-    targets = tuple(Target(each["major"], each["minor"]) for each in stored)
-    facts = entry.facts
-    inputs, outputs = (decode(tuple[TensorSpec, ...], facts[each], what=RECORD, hint=AGAIN) for each in ENDS)
+    """Raises UntrustedArtifact where the manifest has another request than that of a build."""
+    what = f"request of engine {entry.key[:12]} in the store"
+    spec = decode(dict[str, Any], entry.request.get("spec"), what=what, hint=AGAIN)
+    model = decode(dict[str, Any], spec.get("model"), what=what, hint=AGAIN)
+    targets = decode(tuple[_Capability, ...], spec.get("targets"), what=what, hint=AGAIN)
+    facts = entry.facts_as(EngineFacts)
     return EngineRecord(
-        model=spec["model"]["name"],
+        model=decode(str, model.get("name"), what=what, hint=AGAIN),
         digest=digest,
-        backend=facts["backend"],
-        flavour=facts["flavour"],
-        precision=Precision(spec["precision"]),
-        inputs=inputs,
-        outputs=outputs,
-        targets=tuple(map(str, targets)),
-        note=facts["note"],
+        backend=facts.backend,
+        flavour=facts.flavour,
+        precision=decode(Precision, spec.get("precision"), what=what, hint=AGAIN),
+        inputs=facts.inputs,
+        outputs=facts.outputs,
+        targets=tuple(str(Target(each.major, each.minor)) for each in targets),
+        note=facts.note,
         typed_digest=None,
-        weights=stored_weights(entry),
+        weights=facts.weights,
         plan=stored_plan(entry),
     )
 

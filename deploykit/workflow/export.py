@@ -67,7 +67,10 @@ def export(workspace: Workspace, model: ModelSpec, fusions: Fusions = Fusions())
             facts if traced_in is None else replace(facts, seconds=traced_in + workspace.seconds["optimize the graph"])
         )
 
-    entry, hit = workspace.get_or_make("export", parts, make, request={"model": model, "fusions": fusions})
+    request = {"model": model, "fusions": fusions}
+    entry, hit = workspace.get_or_make(
+        "export", parts, make, request=request, facts=OptimizedFacts, files=("model.onnx",)
+    )
     facts = entry.facts_as(OptimizedFacts)
     weights = replace(weights, warnings=(*weights.warnings, *facts.nan))
     exported = Exported(

@@ -310,7 +310,7 @@ class Judge:
             "symmetric": symmetric,
             "seven_bits": seven_bits,
         }
-        entry, _ = self.workspace.get_or_make("baseline", parts, make, request=parts)
+        entry, _ = self.workspace.get_or_make("baseline", parts, make, request=parts, files=("model.onnx",))
         session = open_session(entry.path("model.onnx"), optimize=False)
         names = list(self.reference.exact)
         answers = [compute(session, names, feed) for feed in self.feeds(self.exported.inputs)]

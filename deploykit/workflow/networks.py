@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from deploykit.weights_file import Loaded
 
 
+STATE, PICKLE = "weights.safetensors", "module.pickle"  # files of an entry
 TRACING = "export to ONNX"  # the stage
 PROBE_SEED = 0x9B0E  # of the noise that tells two networks of one function apart
 
@@ -119,11 +120,11 @@ def _of_zoo(workspace: Workspace, model: ModelSpec) -> Resolved:
         "published": model.published,
         "key": model.weights_key,
     }
-    entry, _ = workspace.get_or_make("weights", parts, make, request={"model": model})
+    entry, _ = workspace.get_or_make("weights", parts, make, request={"model": model}, facts=StateFacts, files=(STATE,))
     facts = entry.facts_as(StateFacts)
     told = replace(model, num_classes=facts.num_classes, in_channels=facts.in_channels)
     inputs, outputs = registry.input_specs(told), registry.output_specs(told)
-    source = ModuleSource(told, entry.path("weights.safetensors"), inputs, outputs)
+    source = ModuleSource(told, entry.path(STATE), inputs, outputs)
     said = {"num_classes": facts.num_classes, "in_channels": facts.in_channels}
     return Resolved(source, facts.origin, _identity({**made_of, **said}, entry, inputs))
 
@@ -142,17 +143,19 @@ def _of_factory(workspace: Workspace, model: ModelSpec) -> Resolved:
         }
     made_of = architecture(model)
     parts = {**made_of, **digests}
-    entry, _ = workspace.get_or_make(
-        "weights", parts, lambda writer: _kept_state(loaded, writer, beside=digests["beside"]), request={"model": model}
-    )
+
+    def make(writer: Writer) -> StateFacts:
+        return _kept_state(loaded, writer, beside=digests["beside"])
+
+    entry, _ = workspace.get_or_make("weights", parts, make, request={"model": model}, files=(STATE,))
     outputs = _outputs(workspace, model, {**parts, "inputs": inputs})
-    source = ModuleSource(model, entry.path("weights.safetensors"), inputs, outputs)
+    source = ModuleSource(model, entry.path(STATE), inputs, outputs)
     return Resolved(source, replace(loaded.origin, digest=digests["state"]), _identity(made_of, entry, inputs))
 
 
 def _identity(made_of: Mapping[str, Any], entry: Entry, inputs: tuple[TensorSpec, ...]) -> Mapping[str, Any]:
     """What the raw graph of a network is made from: its structure, its state, its inputs."""
-    return {**made_of, "weights": entry.files["weights.safetensors"].sha256, "inputs": inputs}
+    return {**made_of, "weights": entry.files[STATE].sha256, "inputs": inputs}
 
 
 def _of_live(workspace: Workspace, model: ModelSpec) -> Resolved:
@@ -175,16 +178,17 @@ def _of_live(workspace: Workspace, model: ModelSpec) -> Resolved:
 
     def make(writer: Writer) -> StateFacts:
         if snapshot.obstacle is None:
-            writer.write("module.pickle", snapshot.pickled())
+            writer.write(PICKLE, snapshot.pickled())
         return _kept_state(loaded, writer, beside=traced)
 
-    entry, _ = workspace.get_or_make("weights", parts, make, request={"model": model})
+    files = (STATE, PICKLE) if snapshot.obstacle is None else (STATE,)
+    entry, _ = workspace.get_or_make("weights", parts, make, request={"model": model}, files=files)
     source = ModuleSource(
         model,
-        entry.path("weights.safetensors"),
+        entry.path(STATE),
         registry.input_specs(model),
         outputs,
-        pickled=None if snapshot.obstacle else entry.path("module.pickle"),
+        pickled=None if snapshot.obstacle else entry.path(PICKLE),
         obstacle=snapshot.obstacle,
     )
     made_of = _identity(architecture(model), entry, source.inputs)
@@ -237,7 +241,7 @@ def _outputs(workspace: Workspace, model: ModelSpec, parts: Mapping[str, Any]) -
         with workspace.timed(f"run {model.label} for its outputs"):
             return OutputFacts(outputs=registry.output_specs(model))
 
-    entry, _ = workspace.get_or_make("outputs", parts, make, request={"model": model})
+    entry, _ = workspace.get_or_make("outputs", parts, make, request={"model": model}, facts=OutputFacts)
     return entry.facts_as(OutputFacts).outputs
 
 
@@ -249,7 +253,7 @@ def _kept_state(loaded: Loaded, writer: Writer, *, beside: str = "") -> StateFac
     from deploykit.modules.state import state_digest, state_of, write_state
 
     model, state = loaded.model, state_of(loaded.module)
-    write_state(state, writer.path("weights.safetensors"), beside=beside)
+    write_state(state, writer.path(STATE), beside=beside)
     return StateFacts(
         origin=replace(loaded.origin, digest=state_digest(state)),
         num_classes=model.num_classes,

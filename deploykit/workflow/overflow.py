@@ -51,7 +51,8 @@ def overflow_result(workspace: Workspace, exported: Exported, spec: BuildSpec) -
         )
 
     parts = {"graph": exported.digest, "data": inputs.digest, "keep_fp32": spec.keep_fp32}
-    entry, _ = workspace.get_or_make("overflow", parts, make, request={"model": exported.model, "data": spec.data})
+    request = {"model": exported.model, "data": spec.data}
+    entry, _ = workspace.get_or_make("overflow", parts, make, request=request, facts=OverflowResult)
     found, facts = entry.facts_as(OverflowResult), inputs.facts  # of this request: equal images may have other names
     note = found.note or f"on {len(inputs)} images: {inputs.source}"
     return replace(found, note=note, data=facts.data, preprocessing=facts.preprocessing)

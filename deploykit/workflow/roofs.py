@@ -121,7 +121,8 @@ class Roofs:
             "attempt": attempt,
         }
         try:
-            entry, _ = self.workspace.get_or_make("peaks", parts, make, request={"cpu": cpu.model, "threads": threads})
+            request = {"cpu": cpu.model, "threads": threads}
+            entry, _ = self.workspace.get_or_make("peaks", parts, make, request=request, facts=CpuPeaks)
         except DeploykitError as error:
             self.workspace.warn_once(f"no roofline: the peak rates of this CPU could not be measured: {error}")
             return None
@@ -139,7 +140,7 @@ def graph_work(workspace: Workspace, exported: Exported, batch: int) -> GraphWor
         return GraphWork(macs=sum(cost.macs for cost in costs), params=sum(cost.params for cost in costs))
 
     parts = {"graph": exported.digest, "batch": batch}
-    entry, _ = workspace.get_or_make("work", parts, make, request=parts)
+    entry, _ = workspace.get_or_make("work", parts, make, request=parts, facts=GraphWork)
     return entry.facts_as(GraphWork)
 
 

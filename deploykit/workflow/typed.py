@@ -71,7 +71,9 @@ def _float16(workspace: Workspace, exported: Exported, spec: BuildSpec) -> Typed
         "keep_io": spec.keep_io,
         "keep_fp32": spec.keep_fp32,
     }
-    entry, _ = workspace.get_or_make("typed", parts, make, request={"model": exported.model, **parts})
+    entry, _ = workspace.get_or_make(
+        "typed", parts, make, request={"model": exported.model, **parts}, facts=TypedFacts, files=("typed.onnx",)
+    )
     return _stored(entry, Precision.FP16, None)
 
 
@@ -109,7 +111,9 @@ def _int8(workspace: Workspace, exported: Exported, spec: BuildSpec, placement: 
         "keep_fp32": spec.keep_fp32,
     }
     key = {**parts, "table": table.to_json(), "data": shown.digest if shown else None}
-    entry, _ = workspace.get_or_make("typed", key, make, request={"model": exported.model, **parts})
+    entry, _ = workspace.get_or_make(
+        "typed", key, make, request={"model": exported.model, **parts}, facts=TypedFacts, files=("typed.onnx",)
+    )
     found = _stored(entry, Precision.INT8, placement)
     correction = entry.facts_as(TypedFacts).correction
     repair = RepairResult(asked=str(spec.repair), equalized=source.facts.equalized, correction=correction)
@@ -136,7 +140,9 @@ def _quantized(workspace: Workspace, exported: Exported, spec: BuildSpec) -> Typ
 
         return transforms.quantized_layers(exported.path)
 
-    entry, _ = workspace.get_or_make("quantized", {"graph": exported.digest}, make, request={"model": exported.model})
+    entry, _ = workspace.get_or_make(
+        "quantized", {"graph": exported.digest}, make, request={"model": exported.model}, facts=Int8Report
+    )
     note = "quantized by its author, not calibrated"
     return Typed(exported.as_typed(Precision.INT8), entry.facts_as(Int8Report), note)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -43,15 +43,23 @@ class Workspace:
     _kept: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     def get_or_make(
-        self, kind: str, parts: Mapping[str, Any], make: Make, *, request: Mapping[str, Any]
+        self,
+        kind: str,
+        parts: Mapping[str, Any],
+        make: Make,
+        *,
+        request: Mapping[str, Any],
+        facts: type | None = None,
+        files: Sequence[str] = (),
     ) -> tuple[Entry, bool]:
         """The entry of `kind` for `parts`, and whether it was there; library versions and our source join the key.
 
-        So a second identical request finds its artifacts without importing a framework.
+        So a second identical request finds its artifacts without importing a framework. `facts` is the type of what
+        `make` returns, `files` are those that it always writes: an entry without them is made again.
         """
         versions = library_versions(LIBRARIES)
         key = cache_key({"kind": kind, **parts, "source": source(), "versions": versions})
-        return self.store.get_or_make(kind, key, make, request=request, versions=versions)
+        return self.store.get_or_make(kind, key, make, request=request, versions=versions, facts=facts, files=files)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """What `make` answers, kept in memory under `key` for as long as this workspace lives."""

@@ -15,16 +15,20 @@ Importing this module imports no torch.
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from functools import cache, lru_cache
-from importlib import metadata, resources
+from importlib import resources
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.errors import UsageError
 from deploykit.modules.live import taken
+from deploykit.plugins import entry_points
 from deploykit.spec import ImageAxes, InputShape, ModelSpec, Preprocessing, SizeRange, TensorSpec, tensor_spec
 from deploykit.spec.shapes import SHAPE_HINT
+from deploykit.zoo.card import Card as Card
+from deploykit.zoo.card import card_of_plugin, card_of_row
 from deploykit.zoo.factory import call_factory, search_current_directory
 from deploykit.zoo.misnamed import not_a_model
 from deploykit.zoo.own import prepared, repeatable
@@ -46,70 +50,18 @@ OPTIONS = {
     "num_classes": "the number of classes has",
     "in_channels": "the number of input channels has",
 }
-LISTS = ("options", "auxiliary", "init_from", "deviations")  # keys of a card that hold several texts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """What is known about a network before it is built.
-
-    `image_size` is the side of the square input, pixels; from `min_image_size` to `max_image_size` (None: no limit)
-    the network works, from `min_training_size` to `max_training_size` with its auxiliary heads. `params` counts
-    trainable parameters, `macs` the multiply-accumulates of convolutions and linear layers for one image at
-    `image_size`, both without auxiliary heads and with no options given; None where nobody counted. `top1` is the
-    published ImageNet accuracy in percent of the weights or paper that `top1_source` names, `license` that of those
-    weights. `twin` names the network of another library whose checkpoints fit: `torchvision:resnet50`.
-
-    `options` are the factory's keyword arguments that may be given. `auxiliary` names the submodules that only
-    training has: such a factory takes `auxiliary: bool`, and without them its `state_dict` has none of their tensors.
-    In training a module with auxiliary heads returns `zoo.training.WithAuxiliary`; `auxiliary_weight` and
-    `label_smoothing` belong to the paper's loss. `init_from` lists the networks whose layers may initialize this one's
-    (`VGG.initialize_from`).
-    """
-
-    name: str
-    factory: str  # "package.module:function"
-    family: str
-    preprocessing: Preprocessing
-    params: int | None = None
-    macs: int | None = None
-    image_size: int = 224
-    min_image_size: int = 1
-    max_image_size: int | None = None
-    min_training_size: int = 1
-    max_training_size: int | None = None
-    channels: int = 3
-    classes: int = 1000
-    paper: str = ""
-    arxiv: str = ""
-    year: int | None = None
-    top1: float | None = None
-    top1_source: str = ""
-    license: str = ""
-    twin: str = ""
-    options: tuple[str, ...] = ()
-    auxiliary: tuple[str, ...] = ()
-    auxiliary_weight: float = 0.0
-    label_smoothing: float = 0.0
-    init_from: tuple[str, ...] = ()
-    deviations: tuple[str, ...] = ()
-
-    @property
-    def is_miniature(self) -> bool:
-        """A network for tests, not worth listing."""
-        return self.family == "miniature"
 
 
 @cache
 def cards() -> Mapping[str, Card]:
     """Every network that deploykit ships, by name, in the order of `cards.toml`."""
     table = tomllib.loads(resources.files("deploykit.zoo").joinpath("cards.toml").read_text("utf-8"))
-    return {name: _card(name, row) for name, row in table.items()}
+    return {name: card_of_row(name, row) for name, row in table.items()}
 
 
 def find_card(name: str) -> Card:
     """The card of a built-in network or of an installed entry point. Raises UnknownName with the nearest names."""
-    return cards()[name] if name in cards() else _foreign_card(_entry_points(name)[name])
+    return cards()[name] if name in cards() else card_of_plugin(_entry_points(name)[name])
 
 
 def foreign_names() -> list[str]:
@@ -152,30 +104,20 @@ def source_files(spec: ModelSpec) -> tuple[Path, ...]:
         modules = {spec.name.partition(":")[0]}
     else:
         entry = _entry_points(spec.name)[spec.name]
-        modules = {entry.module, _foreign_card(entry).factory.partition(":")[0]}
+        modules = {entry.module, card_of_plugin(entry).factory.partition(":")[0]}
     try:
         return tuple(sorted(files_behind(modules)))
     except UsageError as error:
         raise UsageError(f"model {spec.name}: {error.message}", hint=error.hint) from error
 
 
-def _entry_points(wanted: str | None = None) -> Mapping[str, metadata.EntryPoint]:
+def _entry_points(wanted: str | None = None) -> Mapping[str, EntryPoint]:
     """Those of other distributions by name. Raises UsageError, with what `wanted` may mean, when it is not one."""
-    foreign = {entry.name: entry for entry in metadata.entry_points(group=ENTRY_POINTS) if entry.name not in cards()}
+    foreign = {name: entry for name, entry in entry_points(ENTRY_POINTS).items() if name not in cards()}
     if wanted is not None and wanted not in foreign:
         listed = [card.name for card in cards().values() if not card.is_miniature]
         raise not_a_model(wanted, [*listed, *foreign])
     return foreign
-
-
-def _foreign_card(entry: metadata.EntryPoint) -> Card:
-    try:
-        found = entry.load()
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"model {entry.name}: cannot import {entry.value}: {error}") from error
-    if callable(found):
-        found = found()
-    return found if isinstance(found, Card) else _card(entry.name, found)
 
 
 def _factory_card(spec: ModelSpec) -> Card:
@@ -375,23 +317,3 @@ def _sides(card: Card, spec: ModelSpec) -> set[int]:
 
 def _image_size(card: Card, spec: ModelSpec) -> int:
     return card.image_size if spec.image_size is None else spec.image_size
-
-
-def _card(name: str, row: object) -> Card:
-    """A row as a card. Raises UsageError naming the keys that are missing, unknown or of the wrong type."""
-    if not isinstance(row, Mapping):
-        raise UsageError(f"model {name}: its entry point gives a {type(row).__name__}, not a card")
-    keys = {field.name for field in fields(Card)}
-    if unknown := sorted(set(row) - keys):
-        raise UsageError(f"model {name}: unknown keys on its card: {', '.join(unknown)}")
-    try:
-        lists = {key: tuple(row.get(key, ())) for key in LISTS}
-        return Card(**{"name": name, **row, **lists, "preprocessing": _preprocessing(row["preprocessing"])})
-    except (AttributeError, KeyError, TypeError) as error:
-        raise UsageError(f"model {name}: its card is not complete: {error}") from error
-
-
-def _preprocessing(row: Mapping[str, Any]) -> Preprocessing:
-    """Arrays come out of TOML as lists; a card is hashable."""
-    frozen: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
-    return Preprocessing(**frozen)

@@ -7,7 +7,8 @@ from deploykit.cli import COMMANDS, deploykit
 from deploykit.cli.command import MOST_SHOWN, SECTIONS, Option
 
 WIDEST = 99  # columns
-PAGES = [*([name] for name in COMMANDS), ["calibrate", "merge"]]
+OF_STORE = [["store", name] for name in ("ls", "verify", "prune", "clear")]
+PAGES = [*([name] for name in COMMANDS if name != "store"), *OF_STORE, ["calibrate", "merge"]]
 
 
 @pytest.fixture
@@ -85,8 +86,8 @@ def test_sections_come_in_order_and_start_with_the_network(run):
 
 def test_no_name_of_an_option_is_broken_at_its_hyphen(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    for name in COMMANDS:
-        for line in run(name, "--help").stdout.splitlines():
+    for names in PAGES:
+        for line in run(*names, "--help").stdout.splitlines():
             assert not line.endswith("-"), line
 
 

@@ -62,14 +62,14 @@ def test_its_entry_point_makes_it_a_backend():
 
 def test_without_the_library_it_says_what_to_install(monkeypatch):
     backend = get_backend("openvino")
-    module = __import__(type(backend).__module__)
+    module = __import__(type(backend.made).__module__)
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     assert str(backend.unavailable()) == "OpenVINO is not installed; pip install openvino"
 
 
 def test_weights_have_seven_bits_where_integer_kernels_saturate(monkeypatch):
     backend = get_backend("openvino")
-    module = __import__(type(backend).__module__)
+    module = __import__(type(backend.made).__module__)
     for saturates, limit in ((True, 64), (False, 127)):
         monkeypatch.setattr(module, "saturates_u8s8", lambda saturates=saturates: saturates)
         assert backend.placement.weight_limit == limit
