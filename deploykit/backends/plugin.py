@@ -86,7 +86,7 @@ class PluginBackend:
             return Reason(error.message, error.hint)
         except MemoryError:
             raise
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plug-in raises what it likes
             self.fault = Reason(f"its {what} failed: {said(error)}", self._fix)
             return self.fault
         if found is not None and not isinstance(found, Reason):

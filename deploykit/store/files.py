@@ -9,8 +9,8 @@ import os
 import shutil
 import stat
 import time
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from deploykit.store.ownership import make_folder, owner_fault
 
@@ -41,7 +41,7 @@ def require_regular(path: Path) -> os.stat_result:
     return found
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """The file, open for reading. Raises as `require_regular`, and OSError."""
     require_regular(path)
     file = os.fdopen(os.open(path, SAFELY), "rb")

@@ -20,7 +20,7 @@ from deploykit.store.contents import (
     object_paths,
     size_of,
 )
-from deploykit.store.files import is_folder, remove
+from deploykit.store.files import remove
 from deploykit.store.manifest import KEY
 from deploykit.store.ownership import make_folders
 from deploykit.store.store import Store

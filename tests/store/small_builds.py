@@ -45,7 +45,8 @@ def reseal(store, change, key=KEY):
     """Rewrite a manifest as somebody would who knows how it is sealed, and not the store's key."""
     content = json.loads(manifest_path(store, key).read_bytes())
     del content["seal"]
-    manifest_path(store, key).write_bytes(sealed(change(content) or content, None))
+    change(content)
+    manifest_path(store, key).write_bytes(sealed(content, None))
 
 
 def flip_bit(path, position, bit=0):

@@ -4,9 +4,10 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
-from small_builds import KEY, OTHER, SECRET, build, files_under, flip_bit, leftovers, make_engine, manifest_path
+from small_builds import KEY, OTHER, SECRET, build, files_under, flip_bit, leftovers, manifest_path
 
 from deploykit.store import Store
 from deploykit.store.contents import check_entries, list_entries, object_sizes
@@ -90,7 +91,7 @@ def test_a_check_reads_all_of_it(store):
     (bad,) = corrupt
     assert (bad.what, bad.fault) == (f"engine {KEY}", "net.engine fails its checksum")
     assert len(bad.moved_to) == 2
-    assert all(os.path.exists(path) for path in bad.moved_to)
+    assert all(Path(path).exists() for path in bad.moved_to)
     assert keys(check_entries(store)[0]) == [OTHER]
 
 
