@@ -78,6 +78,7 @@ def encode(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} {value!r} has no JSON form")
 
 
+@cache
 def json_fields(cls: type) -> dict[str, Field[Any]]:
     """The fields that JSON has of a dataclass, by JSON's name."""
     named = {each.metadata.get("json", each.name): each for each in fields(cls)}
@@ -149,6 +150,8 @@ class _Decoder:
     document: bool
 
     def decoded(self, wanted: Any, found: object, where: str) -> object:
+        if type(found) is wanted and wanted in SCALARS:
+            return found
         if wanted is Any or wanted is object:
             return found
         if wanted is None or wanted is type(None):
@@ -208,9 +211,10 @@ class _Decoder:
             _wrong("an object", found, where)
         known, hints = json_fields(wanted), type_hints(wanted)
         content = {name: each for name, each in found.items() if name not in json_properties(wanted)}
-        optional = {name for name, each in known.items() if self.document and _has_default(each)}
-        if odd := sorted((content.keys() ^ known.keys()) - (optional - content.keys())):
-            raise Malformed(f"{where + ': ' if where else ''}keys missing or unknown: {', '.join(odd)}")
+        if content.keys() != known.keys():
+            optional = {name for name, each in known.items() if self.document and _has_default(each)}
+            if odd := sorted((content.keys() ^ known.keys()) - (optional - content.keys())):
+                raise Malformed(f"{where + ': ' if where else ''}keys missing or unknown: {', '.join(odd)}")
         made = {
             known[name].name: self.decoded(hints[known[name].name], each, _at(where, name))
             for name, each in content.items()

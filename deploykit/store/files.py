@@ -29,16 +29,19 @@ class Unfit(Exception):
 
 def require_regular(path: Path) -> os.stat_result:
     """The file's `lstat`. Raises Unfit for what is no regular file of this user or root, FileNotFoundError."""
-    found = path.lstat()
-    if path.parent.is_symlink():
+    found = os.lstat(path)
+    if os.path.islink(os.path.dirname(path)):  # noqa: PTH114, PTH120 - a listing asks it of a thousand files
         raise Unfit("lies behind a link")
-    if stat.S_ISLNK(found.st_mode):
-        raise Unfit("is a link")
-    if not stat.S_ISREG(found.st_mode):
-        raise Unfit("is not a regular file")
-    if fault := owner_fault(found):
+    if fault := irregular(found):
         raise Unfit(fault)
     return found
+
+
+def irregular(found: os.stat_result) -> str:
+    """Why what was found is no regular file of this user or root, "" where it is one."""
+    if stat.S_ISLNK(found.st_mode):
+        return "is a link"
+    return owner_fault(found) if stat.S_ISREG(found.st_mode) else "is not a regular file"
 
 
 def open_regular(path: Path) -> BufferedReader:

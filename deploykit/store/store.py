@@ -330,13 +330,13 @@ class Store:
     def manifest_path(self, kind: str, key: str) -> Path:
         if not (KIND.fullmatch(kind) and KEY.fullmatch(key)):
             raise ValueError(f"{kind!r} {key!r} are not a kind and a hexadecimal key")
-        return self.root / "entries" / kind / f"{key}.json"
+        return Path(f"{self.root}/entries/{kind}/{key}.json")
 
     def stamps_path(self, kind: str, key: str) -> Path:
         return self.manifest_path(kind, key).with_suffix(".verified")
 
     def object_path(self, name: str, digest: str) -> Path:
-        return self.root / "objects" / digest[:2] / f"{digest}{Path(name).suffix}"
+        return Path(f"{self.root}/objects/{digest[:2]}/{digest}{os.path.splitext(name)[1]}")  # noqa: PTH122
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
