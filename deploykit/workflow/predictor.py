@@ -90,7 +90,7 @@ def classifier_of(built: Built, batch: BatchRange) -> Classifier:
     """
     exported, engine = built.exported, built.engine
     label = exported.model.label
-    digest = built.entry.files["model.engine"].sha256 if built.entry else engine.typed_digest
+    digest = built.engine_digest or engine.typed_digest
     return Classifier(
         model=label,
         weights=exported.weights,
