@@ -21,6 +21,7 @@ BENCHMARKS = {
     "own_networks.py": ("--networks", "detector", "--skip-reading"),
     "parity_limits.py": ("--networks", "test_convnet"),
     "plans.py": ("--networks", "lenet5"),
+    "predict.py": ("--network", "test_resnet", "--precision", "fp32", "--images", "16", "--rounds", "1"),
     "rtx_releases.py": ("--base", str(RTX), "--new", str(RTX), "--networks", "lenet5"),
     "zoo.py": ("--networks", "lenet5"),
 }
