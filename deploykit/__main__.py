@@ -3,6 +3,7 @@
 Whatever ends a command is one line on stderr. With DEPLOYKIT_DEBUG=1 the traceback stands above it.
 """
 
+import errno
 import os
 import shlex
 import signal
@@ -14,8 +15,10 @@ from typing import NoReturn
 import click
 
 from deploykit.cli import deploykit
-from deploykit.errors import DEBUG_VARIABLE, DeploykitError, debugging, unforeseen
+from deploykit.errors import DEBUG_VARIABLE, DeploykitError, UsageError, debugging, unforeseen
+from deploykit.quote import quoted, shown
 
+UNUSABLE_NAMES = (errno.ENAMETOOLONG, errno.ELOOP)  # whatever the path was to be used for
 INTERRUPTED, TERMINATED = 130, 143
 STOPPED = {signal.SIGINT: (INTERRUPTED, "interrupted"), signal.SIGTERM: (TERMINATED, "terminated")}
 
@@ -44,6 +47,8 @@ def _run() -> int:
     out = sys.stdout
     try:
         code = deploykit.main(prog_name="deploykit", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # where the reader has left, here and not when the interpreter ends
     except DeploykitError as error:
         return _fail(str(error), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -67,6 +72,8 @@ def _run() -> int:
     except MemoryError as error:
         return _fail(f"out of memory: {error}; use a smaller network, image size or batch", 1)
     except OSError as error:
+        if error.errno in UNUSABLE_NAMES:
+            return _fail(f"{error.filename}: {error.strerror}; give another path", UsageError.exit_code)
         return _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
     except Exception as error:  # noqa: BLE001 - a defect of deploykit's, whatever it is
         again = f"{DEBUG_VARIABLE}=1 {shlex.join(['deploykit', *sys.argv[1:]])}"
@@ -84,8 +91,8 @@ def _fail(message: str, code: int) -> int:
     if debugging():
         import traceback
 
-        traceback.print_exc()
-    click.echo(f"deploykit: error: {' '.join(message.split())}", err=True)
+        click.echo("\n".join(map(shown, traceback.format_exc().splitlines())), err=True)
+    click.echo(f"deploykit: error: {quoted(' '.join(message.split()))}", err=True)
     return code
 
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import reprlib
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
@@ -29,11 +30,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from deploykit import limits
 from deploykit.errors import DeploykitError, UntrustedArtifact
 
-LARGEST_TEXT = 256_000_000  # bytes: thousands of activations take a tenth of it
 HIDDEN = "hidden from JSON"
 NOT_IN_JSON = {"json": HIDDEN}  # metadata of a dataclass field that JSON does not have
+LISTED = 20  # keys that a fault lists
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 60
 SCALARS: tuple[type, ...] = (str, int, float, bool)
 
 T = TypeVar("T")
@@ -112,8 +116,11 @@ def parse(text: str | bytes, *, what: str, hint: str, constants: bool = False) -
 
     NaN and infinities are not JSON either, unless `constants` lets them in.
     """
-    if len(text) > LARGEST_TEXT:
+    if len(text) > limits.TEXT_BYTES.value:
         raise UntrustedArtifact(f"the {what} is malformed: it has {len(text)} bytes", hint=hint)
+    opened = text.count("[") + text.count("{") if isinstance(text, str) else text.count(b"[") + text.count(b"{")
+    if opened > limits.PARTS.value:
+        raise UntrustedArtifact(f"the {what} is malformed: it has {opened} lists and objects", hint=hint)
     try:
         constant = None if constants else _no_constants
         return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=constant)
@@ -214,7 +221,7 @@ class _Decoder:
         if content.keys() != known.keys():
             optional = {name for name, each in known.items() if self.document and _has_default(each)}
             if odd := sorted((content.keys() ^ known.keys()) - (optional - content.keys())):
-                raise Malformed(f"{where + ': ' if where else ''}keys missing or unknown: {', '.join(odd)}")
+                raise Malformed(f"{where + ': ' if where else ''}keys missing or unknown: {', '.join(odd[:LISTED])}")
         made = {
             known[name].name: self.decoded(hints[known[name].name], each, _at(where, name))
             for name, each in content.items()
@@ -260,7 +267,7 @@ def _made(make: Callable[[Any], object], found: object, where: str) -> object:
 
 
 def _wrong(wanted: str, found: object, where: str) -> NoReturn:
-    raise Malformed(f"{where or 'it'} is {repr(found)[:60]}, not {wanted}")
+    raise Malformed(f"{where or 'it'} is {SHORT.repr(found)}, not {wanted}")
 
 
 def _at(where: str, name: object) -> str:

@@ -28,21 +28,27 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-LONGEST_QUOTE = 200  # characters that a message quotes of somebody else's
+from deploykit.quote import quoted, shortened
+
+LONGEST_QUOTE = 200  # characters that a message quotes of a library's
+MANY = 10_000  # names that are not compared letter by letter
 LISTED = 80  # names in a hint before "and n more"
 DEBUG_VARIABLE = "DEPLOYKIT_DEBUG"
 PACKAGE = Path(__file__).parent
 
 
 class DeploykitError(Exception):
-    """One line for the user: what is wrong and where (`message`), and how to put it right (`hint`)."""
+    """One line for the user: what is wrong and where (`message`), and how to put it right (`hint`).
+
+    Names in it are foreign text: control characters are shown as escapes, and long words lose their middle.
+    """
 
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message, hint)
-        self.message = message
-        self.hint = hint
+        self.message = quoted(message)
+        self.hint = quoted(hint)
+        super().__init__(self.message, self.hint)
 
     def __str__(self) -> str:
         return f"{self.message}; {self.hint}" if self.hint else self.message
@@ -76,13 +82,15 @@ class UnknownName(UsageError):
 
 def nearest(name: str, known: Iterable[str], *, most: int = 3) -> list[str]:
     """What `name` may have meant: the same letters and digits, else a longer or a shorter name, else a similar one."""
+    if len(name) > LONGEST_QUOTE:  # to compare it takes as long as it is
+        return []
     plain = {each: _plain(each) for each in sorted(known)}
     wanted = _plain(name)
     words = [word for word in re.split(r"[^0-9a-z]+", name.lower()) if len(word) > 3]
     same = [each for each, text in plain.items() if text == wanted]
     longer = [each for each, text in plain.items() if len(wanted) > 2 and wanted in text]
     shorter = [each for each, text in plain.items() if len(text) > 3 and text in wanted]
-    similar = difflib.get_close_matches(name.lower(), list(plain), n=most, cutoff=0.5)
+    similar = difflib.get_close_matches(name.lower(), list(plain), n=most, cutoff=0.5) if len(plain) < MANY else []
     partly = [each for each, text in plain.items() if any(word in text for word in words)]
     return (same or longer or shorter or similar or partly)[:most]
 
@@ -162,6 +170,9 @@ class DeviceOutOfMemory(ExecutionFailed):
 class DeploykitWarning(UserWarning):
     """Something that a user should look at before trusting an answer, such as weights that nobody trained."""
 
+    def __init__(self, text: str = "") -> None:
+        super().__init__(quoted(text))
+
 
 class UnreadOption(DeploykitWarning):
     """An option that was given and that nothing reads this time, such as a calibration table at fp32."""
@@ -169,12 +180,13 @@ class UnreadOption(DeploykitWarning):
 
 def one_line(error: BaseException) -> str:
     """All that a library said, without line breaks and the middle of a long text; its class where it is silent."""
-    return _cut(" ".join(str(error).split())) or type(error).__name__
+    return shortened(" ".join(str(error).split()), LONGEST_QUOTE) or type(error).__name__
 
 
 def first_line(error: BaseException) -> str:
     """The first line with text, for libraries that let pages of advice follow; the class when there is none."""
-    return _cut(next((line.strip() for line in str(error).splitlines() if line.strip()), "")) or type(error).__name__
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return shortened(first, LONGEST_QUOTE) or type(error).__name__
 
 
 def debugging() -> bool:
@@ -198,10 +210,3 @@ def unforeseen(error: BaseException) -> str:
     kind, said, where = type(error).__name__, one_line(error), own_frame(error)
     what = kind if said == kind else f"{kind}: {said}"
     return f"internal error: {what}" + (f" (at {where})" if where else "")
-
-
-def _cut(text: str) -> str:
-    """A long text without its middle: libraries begin with where they were and end with what went wrong."""
-    if len(text) <= LONGEST_QUOTE:
-        return text
-    return f"{text[: LONGEST_QUOTE // 2]} ... {text[5 - LONGEST_QUOTE // 2 :]}"

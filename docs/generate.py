@@ -1,4 +1,5 @@
-"""The reference pages that are written from the code: networks from the zoo's cards, exit codes from the error classes.
+"""The reference pages that are written from the code: networks from the zoo's cards, exit codes from the error classes,
+limits from the one list of them.
 
 python docs/generate.py    (or `make docs-pages`; a test fails when a page is out of date)
 """
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deploykit import errors
+from deploykit.limits import LIMITS
 from deploykit.zoo.registry import Card, cards
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -54,6 +56,20 @@ In Python the same errors are exceptions: every class above is exported by `depl
 `deploykit.DeploykitError` and carries its code as `exit_code`.
 """
 
+LIMITS_PAGE = """# Limits
+
+How much of a file from elsewhere is believed, beside what the file's own format allows. No sound file of a
+convolutional network comes near; for one that does, set the environment variable to a larger number. A file beyond a
+limit is rejected in one line that names the variable, with exit code 5.
+
+| variable | default | of what |
+|---|---:|---|
+{rows}
+
+Graphs have limits of their own, which no variable changes: 2 GB for the file and for each tensor, 4 GB for all
+initializers, 100,000 nodes once functions are inlined.
+"""
+
 MEANINGS = {
     1: "failure: an export, a build, a run or the store failed; an internal error also ends with 1, and says so",
     2: "usage: the request is wrong (an unknown name, a checkpoint that does not fit, a graph without the precision)",
@@ -95,7 +111,12 @@ def exit_codes() -> str:
     return EXIT_CODES.format(rows="\n".join(rows))
 
 
-PAGES: dict[str, Callable[[], str]] = {"zoo.md": networks, "exit-codes.md": exit_codes}
+def limits() -> str:
+    rows = (f"| `{each.variable}` | {each.default:,} | {each.what} |" for each in LIMITS)
+    return LIMITS_PAGE.format(rows="\n".join(rows))
+
+
+PAGES: dict[str, Callable[[], str]] = {"zoo.md": networks, "exit-codes.md": exit_codes, "limits.md": limits}
 
 
 def text_of(name: str) -> str:

@@ -16,38 +16,48 @@ FRAMEWORKS = {"torch", "onnx", "onnx_ir", "onnxruntime", "tensorrt", "tensorrt_r
 # Who may import whom, by the first name below `deploykit`. A line may name only what stands above it, or itself, so
 # the table cannot hold a cycle.
 MAY_IMPORT = {
-    "errors": set(),
-    "codec": {"errors"},
+    "quote": set(),
+    "errors": {"quote"},
+    "limits": {"errors"},
+    "codec": {"errors", "limits"},
     "plugins": {"errors"},
     "spec": {"errors", "codec"},
     "host": set(),
     "store": {"codec", "errors"},
-    "io": {"errors", "store"},
+    "io": {"errors", "limits", "store"},
     "modules": {"codec", "errors", "spec", "io"},
     "graph": {"codec", "host", "errors", "spec", "io"},
     "ort_session": {"host", "errors", "graph"},
-    "zoo": {"codec", "errors", "plugins", "spec", "modules"},
-    "plan": {"codec", "errors", "spec"},
-    "data": {"codec", "host", "errors", "spec", "store", "io", "zoo"},
+    "zoo": {"codec", "errors", "limits", "plugins", "spec", "io", "modules"},
+    "plan": {"codec", "errors", "spec", "io"},
+    "data": {"codec", "host", "errors", "limits", "spec", "store", "io", "zoo"},
     "weights_file": {"errors", "spec", "io", "zoo"},
     "weights": {"errors", "spec", "zoo", "data", "modules", "weights_file"},
     "export": {"errors", "spec", "modules", "graph"},
     "summary": {"codec", "errors", "spec", "modules", "graph"},
-    "precision": {"codec", "host", "errors", "spec", "graph", "ort_session"},
+    "precision": {"codec", "host", "errors", "limits", "spec", "graph", "ort_session"},
     "backends": {"codec", "host", "errors", "plugins", "spec", "modules", "graph", "ort_session", "plan", "weights"},
     "parity": {"codec", "errors", "spec", "modules", "graph", "ort_session"},
-    "bench": {"codec", "host", "errors", "spec", "data", "modules", "backends", "zoo", "weights"},
+    "bench": {"codec", "host", "quote", "errors", "spec", "data", "modules", "backends", "zoo", "weights"},
     "results": {"codec", "errors", "spec", "store", "plan", "data", "precision", "bench", "parity", "summary"},
     "gate": {"errors", "spec", "plan", "bench", "parity", "results"},
-    "report": {"codec", "precision", "spec", "data", "bench", "summary", "plan", "parity", "results"},
     "doctor": {"host", "errors", "plan", "backends", "data", "store"},
+    "report": {"codec", "quote", "precision", "spec", "data", "bench", "summary", "plan", "parity", "results"},
 }
 MAY_IMPORT["workflow"] = set(MAY_IMPORT) - {"doctor"}
 MAY_IMPORT["tuning"] = {*MAY_IMPORT} - {"doctor"}
 MAY_IMPORT["api"] = {*MAY_IMPORT}
 MAY_IMPORT[""] = {"api"}
-MAY_IMPORT["cli"] = {"errors", "spec", "zoo", "results", "report", "api"}  # of the zoo, names for lists and completion
-MAY_IMPORT["__main__"] = {"cli", "errors"}
+MAY_IMPORT["cli"] = {
+    "quote",
+    "errors",
+    "spec",
+    "zoo",
+    "results",
+    "report",
+    "api",
+}  # of the zoo, names for lists and completion
+MAY_IMPORT["__main__"] = {"cli", "errors", "quote"}
 
 
 def module_of(path: Path) -> str:

@@ -40,6 +40,7 @@ from deploykit.bench.worker import (
     WarmUp,
 )
 from deploykit.errors import BackendMissing, DeploykitError, ExecutionFailed, WorkerCrashed, debugging
+from deploykit.quote import printable
 from deploykit.spec import Feed
 
 CLOSING_SECONDS = 10.0
@@ -103,7 +104,7 @@ class WorkerProcess:
         if isinstance(answer, DeploykitError):
             logger.debug("worker %d wrote: %s", self.pid, self._tail())
             if debugging():
-                print(self._tail(), file=sys.stderr)
+                print("\n".join(map(printable, self._tail().splitlines())), file=sys.stderr)
             raise answer
         return answer
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 import click
 
 from deploykit.errors import DeploykitWarning, UnreadOption
+from deploykit.quote import quoted, shown
 
 if TYPE_CHECKING:
     from deploykit.report.html import Shown
@@ -44,14 +45,31 @@ def present(found: "Page", render: "Callable[[Page], None]", *, as_json: bool, h
             render(found)
 
 
+def _lines(text: object) -> str:
+    return "\n".join(map(shown, str(text).splitlines()))
+
+
+def _make_logs_printable() -> None:
+    """Of loggers that nobody gave a handler, as libraries leave theirs."""
+    import logging
+
+    class Printable(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return _lines(super().format(record))
+
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(Printable())
+
+
 def warn(text: str) -> None:
     """One line on stderr, beside the progress and never among the results."""
-    click.echo(f"deploykit: warning: {text}", err=True)
+    click.echo(f"deploykit: warning: {quoted(text)}", err=True)
 
 
 @contextmanager
 def warnings_as_lines() -> Iterator[None]:
-    """Each warning of the API is one line on stderr."""
+    """Each warning of the API is one line on stderr; what libraries warn of, or log, has no control characters."""
+    _make_logs_printable()
     with warnings.catch_warnings():
         warnings.simplefilter("always", DeploykitWarning)
         shown_elsewhere = warnings.showwarning
@@ -69,7 +87,7 @@ def warnings_as_lines() -> Iterator[None]:
             if issubclass(category, DeploykitWarning):
                 warn(str(message))
             else:
-                shown_elsewhere(message, category, filename, lineno, file, line)
+                shown_elsewhere(_lines(message), category, filename, lineno, file, line)
 
         warnings.showwarning = show
         yield

@@ -14,6 +14,7 @@ from deploykit.cli.progress import StageProgress
 from deploykit.cli.requests import with_options
 from deploykit.cli.types import FILE, LOADS, OneOf
 from deploykit.errors import UsageError
+from deploykit.quote import quoted
 from deploykit.spec import BatchRange, Precision, Scenario
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def _save(report: "Report", folder: Path | None) -> None:
     if folder is not None:
         from deploykit.api import save_results
 
-        click.echo(f"deploykit: saved {save_results(report, folder=folder)}", err=True)
+        click.echo(f"deploykit: saved {quoted(save_results(report, folder=folder))}", err=True)
 
 
 def _step(shared: ComparisonOptions, mode: str, *, burn_in: int, steps: int, save: Path | None) -> None:

@@ -3,6 +3,8 @@
 import sys
 import time
 
+from deploykit.quote import quoted
+
 REPORTED = 60.0  # seconds between lines off a terminal
 SURE = 2.0  # seconds after which what is left can be told
 
@@ -23,6 +25,7 @@ class StageProgress:
         self._width = 0
 
     def __call__(self, phase: str, done: int, total: int) -> None:
+        phase = quoted(phase)  # it may have the name of a file or a network in it
         stage, _, detail = phase.partition(": ")
         if stage != self._phase:
             self.close()

@@ -115,6 +115,12 @@ def parse_output(text: str) -> Path:
     path = Path(text)
     if not path.absolute().parent.is_dir():
         raise UsageError(f"cannot write {path}: {path.parent} is not a folder", hint="create it, or give another path")
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        pass  # as it should be
+    except OSError as error:  # too long a name
+        raise UsageError(f"cannot write {path}: {error.strerror}", hint="give another path") from error
     return path
 
 

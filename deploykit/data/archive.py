@@ -10,11 +10,11 @@ import numpy as np
 from deploykit.data.dataset import array_digest
 from deploykit.data.noise import REAL
 from deploykit.errors import UsageError
-from deploykit.io.loader import read_npz
+from deploykit.io.arrays import ArrayHeader, npz_headers, read_npz, require_rows
 from deploykit.spec import Signature, TensorSpec
 from deploykit.spec.arrays import Array
 
-IMAGES = "images"  # what an archive may call the array of a single input
+IMAGES, LABELS = "images", "labels"  # what an archive may call the array of a single input, and calls its labels
 
 
 def prepared_arrays(path: Path, network: Signature) -> tuple[dict[str, Array], Array | None] | None:
@@ -27,9 +27,10 @@ def prepared_arrays(path: Path, network: Signature) -> tuple[dict[str, Array], A
     if path.suffix != ".npz" or path.is_dir():
         return None
     network.require_sizes()
-    found = read_npz(path)
+    found = npz_headers(path)
     names = [spec.name for spec in network.inputs]
-    if not set(names) & set(found):
+    single = not set(names) & set(found)
+    if single:
         if len(names) > 1:
             raise UsageError(
                 f"{path} has no array {names[0]!r}, it has {', '.join(sorted(found)) or 'none'}",
@@ -41,25 +42,37 @@ def prepared_arrays(path: Path, network: Signature) -> tuple[dict[str, Array], A
         found[names[0]] = images
     if len(names) == 1 and _are_raw_images(found[names[0]], network.inputs[0]):
         return None
-    lengths: dict[str, int] = {}
+    stored = {name: IMAGES if single else name for name in names}
     for spec in network.inputs:
-        array = found.get(spec.name)
-        if array is None or not _fits(array, spec):
-            was = "missing" if array is None else f"{array.dtype}{list(array.shape)}"
-            called = IMAGES if IMAGES in found and spec.name not in read_npz(path) else spec.name
-            raise UsageError(
-                f"{path}: {called} {'is' if array is None else 'are'} {was}",
-                hint=f"{network.model.label} takes {takes(network)}; raw images are uint8",
-            )
+        header = found.get(spec.name)
+        if header is None or not _fits(header, spec):
+            raise _misfit(path, stored[spec.name], header, network)
+    _require_same_rows(path, {name: found[name].shape[0] for name in names})
+    arrays = read_npz(path, {*stored.values(), LABELS})
+    for spec in network.inputs:
+        array = arrays[stored[spec.name]]
+        if not _holds(array, spec):
+            raise _misfit(path, stored[spec.name], found[spec.name], network)
         _require_finite(path, spec.name, array)
-        lengths[spec.name] = len(array)
+    return {name: arrays[stored[name]] for name in names}, arrays.get(LABELS)
+
+
+def _misfit(path: Path, called: str, header: ArrayHeader | None, network: Signature) -> UsageError:
+    was = "is missing" if header is None else f"are {header.dtype}{list(header.shape)}"
+    return UsageError(
+        f"{path}: {called} {was}", hint=f"{network.model.label} takes {takes(network)}; raw images are uint8"
+    )
+
+
+def _require_same_rows(path: Path, lengths: Mapping[str, int]) -> None:
+    for length in lengths.values():
+        require_rows(path, length)
     if len(set(lengths.values())) > 1:
         said = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise UsageError(f"{path}: the arrays have different numbers of rows: {said}", hint="one row for each example")
-    return {name: found[name] for name in names}, found.get("labels")
 
 
-def _are_raw_images(array: Array, spec: TensorSpec) -> bool:
+def _are_raw_images(array: ArrayHeader, spec: TensorSpec) -> bool:
     """uint8 images that are to be prepared, unless they are just what an input of bytes takes."""
     return (
         array.dtype == np.uint8
@@ -68,13 +81,16 @@ def _are_raw_images(array: Array, spec: TensorSpec) -> bool:
     )
 
 
-def _fits(array: Array, spec: TensorSpec) -> bool:
-    """Real numbers for real inputs, whole ones for whole ones (where they are not too large), booleans for booleans."""
+def _fits(array: ArrayHeader, spec: TensorSpec) -> bool:
+    """Real numbers for real inputs, whole ones for whole ones, booleans for booleans."""
     kind = np.dtype(spec.dtype).kind
     alike = array.dtype.kind == kind or (kind in "iu" and array.dtype.kind in "iu")
-    if not (alike and array.ndim and len(array) and array.shape[1:] == spec.at_batch(1)[1:]):
-        return False
-    if kind in "iu":
+    return bool(alike and array.ndim and array.shape[0] and array.shape[1:] == spec.at_batch(1)[1:])
+
+
+def _holds(array: Array, spec: TensorSpec) -> bool:
+    """Whether the input's type has all of the array's values."""
+    if np.dtype(spec.dtype).kind in "iu":
         limits = np.iinfo(spec.dtype)
         return bool(array.min() >= limits.min and array.max() <= limits.max)
     return True

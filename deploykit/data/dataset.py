@@ -14,7 +14,7 @@ import hashlib
 import os
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from importlib.util import find_spec
@@ -23,10 +23,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from deploykit import limits
 from deploykit.errors import UntrustedArtifact, UsageError
-from deploykit.io.loader import read_idx, read_image, read_npz, read_text
+from deploykit.io.arrays import npz_headers, read_idx, read_npz, require_rows
+from deploykit.io.door import digest_file
+from deploykit.io.loader import read_image, read_text
+from deploykit.io.toml_file import read_toml
 from deploykit.spec.arrays import Array
-from deploykit.store.key import file_digest
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -70,9 +73,9 @@ class RawImage:
         if self.pixels is not None:
             return array_digest(self.pixels[self.index])
         try:
-            return file_digest(self.path)
-        except OSError as error:
-            return f"{self.path.name} {error.strerror}"
+            return digest_file(self.path, "image", limit=limits.IMAGE_BYTES)
+        except (UsageError, UntrustedArtifact) as error:
+            return f"{self.path.name} {error.message}"
 
     @property
     def size(self) -> int:
@@ -196,15 +199,13 @@ def _demo() -> ImageDataset:
 
 
 def _recipe(path: Path) -> ImageDataset:
-    try:
-        content = tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise UntrustedArtifact(f"image list {path} is not valid TOML: {error}") from error
+    content = read_toml(path, "image list")
     rows = content.get("image", content.get("photograph"))
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise UntrustedArtifact(
             f"image list {path} has no [[image]] tables", hint='write [[image]] and file = "cat.jpg" for each image'
         )
+    require_rows(path, len(rows))
     for row in rows:
         keys = "file, and a name where it has a package" if "package" in row else "file"
         if not all(isinstance(value, str) for value in row.values()) or "file" not in row or set(row) - RECIPE_KEYS:
@@ -233,12 +234,11 @@ def _listed(rows: Sequence[dict[str, str]], folder: Path) -> tuple[list[RawImage
     unusable: list[Skipped] = []
     for row in rows:
         name, owner = row.get("name", row["file"]), row.get("package")
-        package = find_spec(owner) if owner else None
-        origin = Path(package.origin).parent if package is not None and package.origin else None
+        origin = _folder_of(owner) if owner else None
         path = folder / row["file"] if owner is None else origin / row["file"] if origin else None
         if path is None or not path.is_file():
             unusable.append(Skipped(name, f"{owner or folder} does not provide it here"))
-        elif "sha256" in row and file_digest(path) != row["sha256"]:
+        elif "sha256" in row and RawImage(name, path).digest != row["sha256"]:
             unusable.append(Skipped(name, f"{path} is not the file that is described"))
         else:
             role, terms, source = (row.get(key, "") for key in ("role", "license", "source"))
@@ -248,15 +248,19 @@ def _listed(rows: Sequence[dict[str, str]], folder: Path) -> tuple[list[RawImage
 
 def image_paths(folder: Path) -> list[Path]:
     """The image files in `folder` and below it, sorted. Raises UsageError where there is none."""
-    paths = sorted(
-        Path(parent) / name
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-    )
+    paths = sorted(_image_files(folder))
     if not paths:
         raise UsageError(f"image folder {folder} has no image", hint=f"looked for {', '.join(SUFFIXES)}")
     return paths
+
+
+def _folder_of(package: str) -> Path | None:
+    """Where a package is installed; None where there is none that has files."""
+    try:
+        found = find_spec(package)
+    except (ImportError, ValueError, AttributeError):  # no name of a package, or a module without a place: `__main__`
+        return None
+    return Path(found.origin).parent if found is not None and found.has_location and found.origin else None
 
 
 def class_names(place: Path) -> tuple[str, ...]:
@@ -275,7 +279,7 @@ def class_names(place: Path) -> tuple[str, ...]:
 
 
 def _listed_classes(path: Path) -> list[str]:
-    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    return [line.strip() for line in read_text(path, limit=limits.LIST_BYTES).splitlines() if line.strip()]
 
 
 def _in_order(names: set[str]) -> list[str]:
@@ -286,6 +290,15 @@ def _in_order(names: set[str]) -> list[str]:
 def _folder(folder: Path) -> ImageDataset:
     raw = [RawImage(path.relative_to(folder).as_posix(), path) for path in image_paths(folder)]
     return ImageDataset(tuple(_split(raw)))
+
+
+def _image_files(folder: Path) -> Iterator[Path]:
+    """Image files in the folder and its subfolders, none of them hidden: those hold thumbnails, not data."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (
+            Path(parent) / name for name in names if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+        )
 
 
 def _by_subfolder(folder: Path, dataset: ImageDataset) -> ImageDataset:
@@ -310,16 +323,18 @@ def _by_subfolder(folder: Path, dataset: ImageDataset) -> ImageDataset:
 
 
 def _archive(path: Path) -> ImageDataset:
-    arrays = read_npz(path)
-    images, labels = arrays.get("images"), arrays.get("labels")
+    headers = npz_headers(path)
+    images = headers.get("images")
     if images is None:
-        raise UsageError(f"{path} has no array `images`", hint=f"it has {', '.join(sorted(arrays)) or 'none'}")
+        raise UsageError(f"{path} has no array `images`", hint=f"it has {', '.join(sorted(headers)) or 'none'}")
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
         raise UsageError(
             f"{path}: images are {images.dtype}{list(images.shape)}",
             hint="raw images are uint8 (n, height, width) or (n, height, width, 3)",
         )
-    return _of_pixels(path, images, labels, role=None)
+    require_rows(path, images.shape[0])
+    arrays = read_npz(path, {"images", "labels"})
+    return _of_pixels(path, arrays["images"], arrays.get("labels"), role=None)
 
 
 def _idx(folder: Path) -> ImageDataset:

@@ -7,9 +7,10 @@ for do such crops follow. Calibration and test never get the same image, or a co
 """
 
 import math
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ CROP_AREA = (0.25, 1.0)  # share of the image
 CROP_RATIO = (3 / 4, 4 / 3)  # width to height
 CHANNEL_ORDERS = {"RGB": [0, 1, 2], "BGR": [2, 1, 0]}
 DECODED_AT_ONCE = 8  # images kept in memory while crops are cut from them in turn
+LARGEST_RESIZED = 25_000_000  # pixels: of an image that would become larger, only the part that is used is resized
+LARGEST_KEPT = 12_500_000  # pixels of such an image
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class PreparedImages:
             yield np.stack(images)
 
     def _inputs(self) -> Iterator["np.ndarray[Any, np.dtype[np.float32]]"]:
-        read = lru_cache(maxsize=DECODED_AT_ONCE)(RawImage.read)
+        read = _remembering()
         for index, raw in enumerate(self._in_order()):
             image = read(raw)
             if self.crops_only or index >= len(self.used):
@@ -117,6 +120,21 @@ class PreparedImages:
         if not sound:
             raise UsageError(f"all {len(broken)} images for {self.role} are broken, the first: {broken[0]}")
         return tuple(sound), tuple(broken)
+
+
+def _remembering() -> Callable[[RawImage], "Image.Image"]:
+    """`RawImage.read`, with the last images at hand, but for large ones."""
+    kept: OrderedDict[RawImage, Image.Image] = OrderedDict()
+
+    def read(raw: RawImage) -> "Image.Image":
+        image = kept.pop(raw, None) or raw.read()
+        if image.width * image.height <= LARGEST_KEPT:
+            kept[raw] = image
+        if len(kept) > DECODED_AT_ONCE:
+            kept.popitem(last=False)
+        return image
+
+    return read
 
 
 def open_images(
@@ -244,6 +262,10 @@ def _placed(image: "Image.Image", fit: Fit, recipe: Preprocessing) -> "Image.Ima
     """The image resized, and the input's part of it, filled up with gray where it is smaller."""
     from PIL import Image
 
+    if fit.left >= 0 and fit.top >= 0 and fit.width * fit.height > LARGEST_RESIZED:
+        across, down = image.width / fit.width, image.height / fit.height
+        box = (fit.left * across, fit.top * down, (fit.left + recipe.width) * across, (fit.top + recipe.height) * down)
+        return image.resize((recipe.width, recipe.height), _resampling(recipe), box=box)
     image = image.resize((fit.width, fit.height), _resampling(recipe))
     if fit.left >= 0 and fit.top >= 0:
         return image.crop((fit.left, fit.top, fit.left + recipe.width, fit.top + recipe.height))

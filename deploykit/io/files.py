@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -13,7 +14,9 @@ from deploykit.errors import UsageError
 
 def copy_artifact(source: Path, target: Path) -> Path:
     """Copy a stored file to where the user wants it, whole or not at all. Raises UsageError."""
-    return _written(target / source.name if target.is_dir() else target, lambda draft: shutil.copyfile(source, draft))
+    return _written(
+        target / source.name if stat.S_ISDIR(_mode(target)) else target, lambda draft: shutil.copyfile(source, draft)
+    )
 
 
 def write_text(target: Path, text: str) -> Path:
@@ -72,6 +75,8 @@ def require_writable(target: Path) -> Path:
         )
     draft = _draft(target)
     try:
+        with suppress(FileNotFoundError):
+            target.lstat()  # too long a name
         draft.touch(exist_ok=False)
         draft.unlink()
     except OSError as error:
@@ -81,10 +86,18 @@ def require_writable(target: Path) -> Path:
 
 def _draft(target: Path) -> Path:
     """A file beside the target that takes its place when it is whole. A folder or a device is not replaced."""
-    if target.exists() and not target.is_file():
-        what = "a folder" if target.is_dir() else "not a regular file"
+    if (mode := _mode(target)) and not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
         raise UsageError(f"cannot write {target}: it is {what}", hint="give the path of a file")
-    return target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    return target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}")  # a name has 255 bytes at most
+
+
+def _mode(path: Path) -> int:
+    """What is at `path`; 0 where nothing is, or a name is too long, which whatever writes there will say."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0
 
 
 def _written(target: Path, write: Callable[[Path], object]) -> Path:

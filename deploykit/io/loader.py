@@ -1,42 +1,39 @@
-"""The one door through which foreign files come in; no other module opens a checkpoint, an ONNX file, an
-archive of arrays or an image.
+"""Checkpoints, ONNX files, images and texts from elsewhere; with `arrays` and `toml_file` the one way in for them.
 
 What lies behind the door is data: no pickle is ever allowed to run code, no size that a file claims is believed
 before it is checked. A missing file is a `UsageError` (exit 2), a file that is not what it says an
 `UntrustedArtifact` (exit 5); either is one line.
 """
 
-import gzip
 import io
-import math
+import os
 import re
-import stat
-import struct
 import warnings
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, BinaryIO
 
-from deploykit.errors import UntrustedArtifact, UsageError, one_line
+from deploykit import limits
+from deploykit.errors import UntrustedArtifact, one_line
+from deploykit.io.arrays import read_npz, require_directory
 from deploykit.io.checkpoint.formats import HEAD_BYTES, Format, recognize
 from deploykit.io.checkpoint.harmless import harmless_globals
+from deploykit.io.door import open_file, read_file
+from deploykit.limits import Limit
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx
     from PIL import Image
 
     from deploykit.io.onnx_vetting import OnnxLimits
 
+TENSOR_BYTES = 256  # that a checkpoint takes at most to list a tensor
+START_OF_SCAN = b"\xff\xda"
+SCANS = 20  # of the largest image that a progressive JPEG may have
 NAMED = 3  # names of code that a refusal lists
 # Formats whose decoders run in this process alone (Pillow hands others, such as EPS, to outside programs).
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-MAX_IMAGE_PIXELS = 100_000_000
-MAX_TEXT_BYTES = 256_000_000
-MAX_ARRAY_BYTES = 8_000_000_000
-IDX_BYTES = 0x08  # idx's code for unsigned bytes
 
 
 def read_checkpoint(path: Path) -> object:
@@ -48,14 +45,7 @@ def read_checkpoint(path: Path) -> object:
     Raises UsageError where there is no such file, and UntrustedArtifact where it is something else than a checkpoint,
     is truncated or would run code.
     """
-    _require_file(path, "checkpoint")
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(HEAD_BYTES)
-        members = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) and head.startswith(b"PK") else None
-    except (OSError, zipfile.BadZipFile, ValueError) as error:
-        raise UntrustedArtifact(f"cannot read checkpoint {path}: {one_line(error)}") from error
-    match recognize(path, head, members):
+    match checkpoint_format(path):
         case Format.SAFETENSORS:
             return _read_safetensors(path)
         case Format.ARRAYS:
@@ -64,10 +54,30 @@ def read_checkpoint(path: Path) -> object:
             return _read_pickle(path, is_zip=kind is Format.ZIPPED_PICKLE)
 
 
+def checkpoint_format(path: Path) -> Format:
+    """What kind of checkpoint the file is, by its first bytes and its members. Raises as `read_checkpoint`."""
+    with open_file(path, "checkpoint") as stream:
+        try:
+            head = stream.read(HEAD_BYTES)
+            members = None
+            if head.startswith(b"PK"):
+                require_directory(path, stream)
+                members = zipfile.ZipFile(stream).namelist() if zipfile.is_zipfile(stream) else None
+        except (OSError, zipfile.BadZipFile, ValueError) as error:
+            raise UntrustedArtifact(f"cannot read checkpoint {path}: {one_line(error)}") from error
+    return recognize(path, head, members)
+
+
 def _read_safetensors(path: Path) -> object:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    with open_file(path, "checkpoint") as file:
+        head = int.from_bytes(file.read(8), "little")
+    if head > (most := limits.MEMBERS.value * TENSOR_BYTES):
+        raise UntrustedArtifact(
+            f"checkpoint {path} lists its tensors in {head} bytes, more than {most}", hint=limits.MEMBERS.hint
+        )
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
@@ -89,7 +99,7 @@ def _read_pickle(path: Path, *, is_zip: bool) -> object:
 
     try:
         if is_zip:
-            _refuse_compressed(path)
+            _vet_records(path)
         with (
             warnings.catch_warnings(action="ignore"),  # pickle protocols and sparse tensors are judged later
             torch.serialization.safe_globals(harmless_globals()),
@@ -112,12 +122,21 @@ def _foreign_names(path: Path) -> Sequence[str]:
         return ()
 
 
-def _refuse_compressed(path: Path) -> None:
-    """torch.save stores its records as they are; a compressed one is a bomb or somebody else's archive."""
+def _vet_records(path: Path) -> None:
+    """torch.save stores its records as they are; a compressed one is a bomb or somebody else's archive.
+
+    The one that is a pickle is read step by step, a microsecond each.
+    """
+    most = limits.MEMBERS.value * TENSOR_BYTES
     with zipfile.ZipFile(path) as archive:
         for record in archive.infolist():
             if record.compress_type != zipfile.ZIP_STORED:
                 raise UntrustedArtifact(f"checkpoint {path} has a compressed record {record.filename!r}")
+            if record.filename.endswith(".pkl") and record.file_size > most:
+                raise UntrustedArtifact(
+                    f"checkpoint {path} lists its tensors in {record.file_size} bytes, more than {most}",
+                    hint=limits.MEMBERS.hint,
+                )
 
 
 def _refused_pickle(path: Path, error: Exception, foreign: Sequence[str]) -> UntrustedArtifact:
@@ -159,11 +178,11 @@ def read_onnx(path: Path) -> "onnx.ModelProto":
     """
     from deploykit.io.onnx_vetting import OnnxLimits, load_external_data, vet_validity, vet_values
 
-    limits = OnnxLimits()
+    bounds = OnnxLimits()
     path = path.absolute()
-    model = _parse_onnx(path, limits)
+    model = _parse_onnx(path, bounds)
     vet_validity(model, path)
-    vet_values(model, path, limits)
+    vet_values(model, path, bounds)
     load_external_data(model, path)
     return model
 
@@ -186,24 +205,25 @@ def external_files(path: Path) -> tuple[Path, ...]:
     return locate_external_files(_parse_onnx(path, OnnxLimits()), path)
 
 
-def _parse_onnx(path: Path, limits: "OnnxLimits") -> "onnx.ModelProto":
+def _parse_onnx(path: Path, bounds: "OnnxLimits") -> "onnx.ModelProto":
     """The model without its external data, after its structure and the places of that data were vetted."""
-    _require_file(path, "ONNX file")
     import onnx
 
     from deploykit.io.onnx_vetting import vet_model
 
-    size = path.stat().st_size
-    if not 0 < size <= limits.file_bytes:
+    with open_file(path, "ONNX file") as file:
+        size = os.fstat(file.fileno()).st_size
+    if not 0 < size <= bounds.file_bytes:
         raise UntrustedArtifact(
-            f"{path} is empty" if size == 0 else f"{path} has {size} bytes, more than {limits.file_bytes}",
+            f"{path} is empty" if size == 0 else f"{path} has {size} bytes, more than {bounds.file_bytes}",
             hint="" if size == 0 else "keep large weights in an external data file",
         )
+    content = read_file(path, "ONNX file")
     try:
-        model = onnx.load_model_from_string(path.read_bytes())
+        model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's error classes differ between its implementations
         raise UntrustedArtifact(f"{path} is not ONNX, or only a part of it: {one_line(error)}") from error
-    vet_model(model, path, limits)
+    vet_model(model, path, bounds)
     return model
 
 
@@ -211,10 +231,10 @@ def read_image(path: Path, *, upright: bool = True) -> "Image.Image":
     """An image as 8-bit RGB, turned the way its EXIF orientation says, or not `upright`, as its pixels lie.
 
     Raises UsageError where there is no such file, and UntrustedArtifact where it is no image, is cut short, has
-    more than `MAX_IMAGE_PIXELS` pixels or holds floating-point values.
+    more than `limits.IMAGE_PIXELS` pixels or holds floating-point values.
     """
-    _require_file(path, "image")
-    return _decoded(path, str(path), upright=upright)
+    with open_file(path, "image", limit=limits.IMAGE_BYTES) as file:
+        return _decoded(file, str(path), upright=upright)
 
 
 def read_image_bytes(content: bytes, name: str) -> "Image.Image":
@@ -222,22 +242,13 @@ def read_image_bytes(content: bytes, name: str) -> "Image.Image":
     return _decoded(io.BytesIO(content), name, upright=True)
 
 
-def _decoded(source: "Path | IO[bytes]", name: str, *, upright: bool) -> "Image.Image":
-    from PIL import Image, ImageOps, UnidentifiedImageError
+def _decoded(file: BinaryIO, name: str, *, upright: bool) -> "Image.Image":
+    from PIL import Image, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(source, formats=IMAGE_FORMATS) as image:
-            if image.width * image.height > MAX_IMAGE_PIXELS:
-                raise UntrustedArtifact(
-                    f"image {name} has {image.width} x {image.height} pixels, more than {MAX_IMAGE_PIXELS}"
-                )
-            image.load()
-            if image.mode == "F":
-                raise UntrustedArtifact(f"image {name} holds floating-point values, not 8 or 16-bit ones")
-            turned = ImageOps.exif_transpose if upright else Image.Image.copy
-            if image.mode.startswith("I"):  # 16 bits of gray, which convert() would clip at 255
-                return turned(image.point(lambda value: value * (1 / 256)).convert("L")).convert("RGB")
-            return turned(image).convert("RGB")
+        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=IMAGE_FORMATS) as image:
+            _require_few_scans(image, file, name)
+            return _rgb(image, name, upright=upright)
     except UntrustedArtifact:
         raise
     except UnidentifiedImageError as error:
@@ -247,92 +258,42 @@ def _decoded(source: "Path | IO[bytes]", name: str, *, upright: bool) -> "Image.
         raise UntrustedArtifact(f"cannot read image {name}: {one_line(error)}") from error
 
 
-def read_npz(path: Path) -> "dict[str, np.ndarray[Any, Any]]":
-    """The arrays of a NumPy archive by name: plain numbers, never a pickle.
+def _rgb(image: "Image.Image", name: str, *, upright: bool) -> "Image.Image":
+    """8-bit RGB; of a large image there are two copies at a time, and no more."""
+    from PIL import Image, ImageOps
 
-    Raises UsageError where there is no such file, and UntrustedArtifact where it is no such archive, holds objects, is
-    damaged, or claims more than `MAX_ARRAY_BYTES` or other sizes than it has.
-    """
-    _require_file(path, "archive")
-    import numpy as np
+    if image.width * image.height > (most := limits.IMAGE_PIXELS.value):
+        raise UntrustedArtifact(
+            f"image {name} has {image.width} x {image.height} pixels, more than {most}", hint=limits.IMAGE_PIXELS.hint
+        )
+    image.load()
+    if image.mode == "F":
+        raise UntrustedArtifact(f"image {name} holds floating-point values, not 8 or 16-bit ones")
+    turned = ImageOps.exif_transpose(image) if upright else Image.Image.copy(image)
+    image.close()
+    if turned.mode.startswith("I"):  # 16 bits of gray, which convert() would clip at 255
+        turned = turned.point(lambda value: value * (1 / 256)).convert("L")
+    return turned if turned.mode == "RGB" else turned.convert("RGB")
 
-    if not zipfile.is_zipfile(path):
-        raise UntrustedArtifact(f"{path} is not an .npz archive", hint="write it with numpy.savez")
+
+def _require_few_scans(image: "Image.Image", file: BinaryIO, name: str) -> None:
+    """A progressive JPEG of some kilobytes can ask for a thousand passes over all of its pixels."""
+    if image.format != "JPEG" or not image.info.get("progressive"):
+        return
+    place = file.tell()
+    file.seek(0)
+    scans = file.read().count(START_OF_SCAN)
+    file.seek(place)
+    if image.width * image.height * scans > SCANS * limits.IMAGE_PIXELS.value:
+        raise UntrustedArtifact(
+            f"image {name} has {scans} scans of {image.width} x {image.height} pixels",
+            hint="save it as a baseline JPEG",
+        )
+
+
+def read_text(path: Path, *, limit: Limit = limits.TEXT_BYTES) -> str:
+    """A text file, UTF-8. Raises UsageError; UntrustedArtifact where it is no text, or has more bytes than `limit`."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            if (total := sum(member.file_size for member in archive.infolist())) > MAX_ARRAY_BYTES:
-                raise UntrustedArtifact(f"{path} unpacks to {total} bytes, more than {MAX_ARRAY_BYTES}")
-            for member in archive.infolist():
-                _vet_array(path, archive, member)
-        with np.load(path, allow_pickle=False) as found:
-            return {name: found[name] for name in found.files}
-    except UntrustedArtifact:
-        raise
-    except Exception as error:  # hostile bytes make the reader raise anything
-        raise UntrustedArtifact(f"cannot read {path}: {one_line(error)}") from error
-
-
-def _vet_array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    """The size that an array's header claims is that of its data, and it holds no Python objects."""
-    import numpy as np
-    from numpy.lib import format as npy
-
-    if not member.filename.endswith(".npy"):
-        raise UntrustedArtifact(f"{path} holds {member.filename!r}, which is not an array")
-    with archive.open(member) as stream:
-        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(npy.read_magic(stream))
-        if read is None:
-            raise UntrustedArtifact(f"{path}: {member.filename} is of an unknown version of NumPy's format")
-        shape, _, dtype = read(stream)
-        if dtype.hasobject:
-            raise UntrustedArtifact(f"{path}: {member.filename} holds Python objects, so it is refused")
-        if math.prod(shape) * np.dtype(dtype).itemsize != member.file_size - stream.tell():
-            raise UntrustedArtifact(f"{path}: {member.filename} claims {dtype}{list(shape)} and has another size")
-
-
-def read_idx(path: Path, axes: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
-    """An array of bytes with `axes` axes in the MNIST format (idx), plain or gzipped (`.gz`).
-
-    Raises UsageError where there is no such file, and UntrustedArtifact where it is none, or has another size than its
-    header says.
-    """
-    _require_file(path, "idx file")
-    import numpy as np
-
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            header = stream.read(4 + 4 * axes)
-            if header[:4] != bytes((0, 0, IDX_BYTES, axes)) or len(header) != 4 + 4 * axes:
-                raise UntrustedArtifact(f"{path} is not an idx file of bytes with {axes} axes")
-            shape = struct.unpack(f">{axes}I", header[4:])
-            size = math.prod(shape)
-            if size > MAX_ARRAY_BYTES:
-                raise UntrustedArtifact(f"{path} claims {size} bytes, more than {MAX_ARRAY_BYTES}")
-            content = stream.read(size + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UntrustedArtifact(f"cannot read {path}: {one_line(error)}") from error
-    if len(content) != size:
-        raise UntrustedArtifact(f"{path} claims {'x'.join(map(str, shape))} bytes and has another size")
-    return np.frombuffer(content, np.uint8).reshape(shape)
-
-
-def read_text(path: Path) -> str:
-    """A text file of deploykit's own making, UTF-8. Raises UsageError; UntrustedArtifact where it is no text."""
-    _require_file(path, "file")
-    if (size := path.stat().st_size) > MAX_TEXT_BYTES:
-        raise UntrustedArtifact(f"{path} has {size} bytes, more than any table or shard")
-    try:
-        return path.read_text(encoding="utf-8")
+        return read_file(path, "file", limit=limit).decode("utf-8")
     except UnicodeDecodeError as error:
         raise UntrustedArtifact(f"{path} is not a text file") from error
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path") from error
-
-
-def _require_file(path: Path, kind: str) -> None:
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError) as error:
-        raise UsageError(f"there is no {kind} {path}", hint="check the path") from error
-    if not stat.S_ISREG(mode):
-        raise UsageError(f"{kind} {path} is {'a folder' if stat.S_ISDIR(mode) else 'not a file'}")

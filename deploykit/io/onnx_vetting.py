@@ -23,6 +23,7 @@ import onnx.inliner
 from onnx import FunctionProto, GraphProto, ModelProto, TensorProto
 
 from deploykit.errors import UntrustedArtifact, one_line
+from deploykit.io.door import FLAGS
 from deploykit.io.onnx_repair import repaired, with_stubs, without_initializers
 
 EXTERNAL_KEYS = {"location", "offset", "length", "checksum"}
@@ -335,7 +336,7 @@ def _locate(tensor: TensorProto, path: Path) -> _External:
 
 
 def _read_external(place: _External, path: Path) -> bytes:
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    flags = FLAGS | getattr(os, "O_NOFOLLOW", 0)
     try:
         with os.fdopen(os.open(place.path, flags), "rb") as file:
             opened = os.fstat(file.fileno())

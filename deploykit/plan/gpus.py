@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.errors import UnknownName, UsageError, nearest
+from deploykit.io.toml_file import read_toml
 from deploykit.spec import Target
 
 FIGURES = ("fp32_tflops", "tf32_tflops", "fp16_tflops", "int8_tops", "bandwidth_gbs")
@@ -152,14 +153,7 @@ def _tables(user: Path | None) -> dict[str, Mapping[str, Any]]:
 
 
 def _read(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    try:
-        found = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read the GPU table {path}: {error.strerror}", hint="give a TOML file") from error
-    except ValueError as error:  # not UTF-8, or not TOML
-        raise UsageError(
-            f"{path} is not a valid TOML file: {error}", hint='write [name] and lines "figure = number"'
-        ) from error
+    found = read_toml(path, "GPU table")
     for name, figures in found.items():
         if not isinstance(figures, dict):
             raise UsageError(f"{path}: {name!r} is not a table", hint=f"write [{name}] above the GPU's figures")

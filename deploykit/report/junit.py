@@ -8,8 +8,8 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
+from deploykit.quote import printable
 from deploykit.report.gate import said
-from deploykit.report.text import printable
 from deploykit.results.gate import Check, GateReport, GateRow
 
 SUITE = "deploykit compare"

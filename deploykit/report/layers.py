@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from deploykit.report.text import printable, render_facts, render_lines, render_table
+from deploykit.quote import printable
+from deploykit.report.text import render_facts, render_lines, render_table
 
 if TYPE_CHECKING:
     from deploykit.results.network import NetworkSummary

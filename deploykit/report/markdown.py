@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from deploykit.quote import printable
 from deploykit.report.gate import Line, equal, lines_of, verdict_of
-from deploykit.report.text import printable
 from deploykit.results.gate import GateReport
 
 LONGEST = 60_000  # characters; GitHub takes 65,536

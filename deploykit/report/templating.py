@@ -5,7 +5,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from deploykit.report.text import printable
+from deploykit.quote import shown
 
 
 def rendered(template: str, **context: object) -> Markup:
@@ -25,4 +25,4 @@ def _environment() -> Environment:
 
 
 def _harmless(value: object) -> object:
-    return value if isinstance(value, Markup) else printable(value)
+    return value if isinstance(value, Markup) else shown(value)

@@ -15,12 +15,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from itertools import takewhile
-from typing import Any, TextIO
+from typing import TextIO
 
 from rich import box
 from rich.console import Console, JustifyMethod
 from rich.table import Table as RichTable
 from rich.text import Text
+
+from deploykit.quote import shown
 
 LONGEST_LINE = 1000  # columns off a terminal; only as many as the text needs are used
 SHORTEST_LINE = 20  # columns of text behind an indent, however narrow the terminal
@@ -113,14 +115,14 @@ def _ruled(table: Table, columns: Sequence[int], names: int) -> RichTable:
     found = RichTable(box=RULED, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     for column in columns:
         heading = table.headings[column]
-        title = Text("\n".join(map(printable, heading.splitlines())))
+        title = Text("\n".join(map(shown, heading.splitlines())))
         whole = _width(table, column) <= LONG_CELL
         justify: JustifyMethod = "right" if heading in table.right else "left"
         found.add_column(title, justify=justify, vertical="top", no_wrap=whole, overflow="fold")
     told = [index for index, line in enumerate(table.lines) if any(line[column] for column in columns[names:])]
     for index, line in enumerate(table.lines):
         if index in told or not told:
-            cells = (Text(printable(line[column])) for column in columns)
+            cells = (Text(shown(line[column])) for column in columns)
             found.add_row(*cells, style="dim" if index in table.dim else "")
     return found
 
@@ -151,7 +153,7 @@ def _names(table: Table) -> int:
 
 def _width(table: Table, column: int) -> int:
     cells = (*table.headings[column].splitlines(), *(line[column] for line in table.lines))
-    return max((len(printable(cell)) for cell in cells), default=0)
+    return max((len(shown(cell)) for cell in cells), default=0)
 
 
 def render_facts(facts: Mapping[str, object], *, file: TextIO | None = None) -> None:
@@ -159,9 +161,9 @@ def render_facts(facts: Mapping[str, object], *, file: TextIO | None = None) -> 
     if isinstance(file, Sheet):
         file.parts.append(Facts(facts))
         return
-    shown = {printable(name): value for name, value in facts.items() if value is not None and value != ""}
-    width = max(map(len, shown), default=0)
-    for name, value in shown.items():
+    said = {shown(name): value for name, value in facts.items() if value is not None and value != ""}
+    width = max(map(len, said), default=0)
+    for name, value in said.items():
         first, *rest = str(value).splitlines() or [""]
         lines = [f"{name.ljust(width)}  {first}", *(" " * (width + 2) + line for line in rest)]
         _print(lines, hanging=width + 2, file=file)
@@ -183,7 +185,7 @@ def render_lines(lines: Sequence[str], *, file: TextIO | None = None) -> None:
 def _print(lines: Sequence[str], *, hanging: int, file: TextIO | None) -> None:
     out = console(file)
     for line in lines:
-        for part in _broken(printable(line), out.width, hanging):
+        for part in _broken(shown(line), out.width, hanging):
             out.print(Text(part), soft_wrap=True)
 
 
@@ -201,10 +203,17 @@ def _broken(line: str, room: int, hanging: int) -> list[str]:
     )
 
 
+class _Console(Console):
+    """A reader that has left is an error to be handled, not the end of the process that rich makes of it."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console(file: TextIO | None = None) -> Console:
     """A console on stdout that reads no markup, no emoji and no highlighting into what it prints."""
     stream = file or sys.stdout
-    return Console(
+    return _Console(
         file=stream,
         width=shutil.get_terminal_size().columns if stream.isatty() else LONGEST_LINE,
         force_terminal=stream.isatty(),
@@ -239,8 +248,3 @@ def count_or_size(name: str, value: int | None) -> str:
 def ratio(value: float | None) -> str:
     """To three decimals."""
     return "-" if value is None else f"{value:.3f}"
-
-
-def printable(text: Any) -> str:
-    """The text with every control character written as its escape, so that it cannot steer a terminal."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(text))

@@ -214,7 +214,7 @@ def parse_factory_args(text: str) -> tuple[tuple[str, Scalar], ...]:
     hint = """write a JSON object of numbers, texts, true, false or null: '{"depth": 2}'"""
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"cannot read factory arguments {text!r}: {error}", hint=hint) from error
     if not isinstance(found, Mapping) or any(isinstance(value, list | dict) for value in found.values()):
         raise UsageError(f"factory arguments {text!r} are not a JSON object of plain values", hint=hint)

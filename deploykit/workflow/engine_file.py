@@ -17,6 +17,7 @@ from deploykit.backends.protocol import Engine
 from deploykit.codec import decode, read
 from deploykit.data.preparation import Preparation, preparation_of, takes_images
 from deploykit.errors import UntrustedArtifact, UsageError
+from deploykit.io.door import digest_file
 from deploykit.io.files import copy_artifact, write_text
 from deploykit.io.loader import read_stored_onnx, read_text
 from deploykit.plan.model import EnginePlan
@@ -151,11 +152,8 @@ def opened_record(store: Store, path: Path, *, trusted: bool) -> tuple[Engine, E
 
 
 def digest_of_engine(path: Path) -> str:
-    """Raises UsageError where the file cannot be read."""
-    try:
-        return file_digest(path)
-    except OSError as error:
-        raise UsageError(f"cannot read the engine {path}: {error.strerror}", hint="check the path") from error
+    """Raises UsageError where the file cannot be read, UntrustedArtifact where it is too large."""
+    return digest_file(path, "engine")
 
 
 def read_record(engine: Path, digest: str) -> EngineRecord | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from deploykit.backends.protocol import Backend
 from deploykit.errors import BackendMissing, BuildFailed, GateFailed, UnsupportedGraph, UntrustedArtifact
+from deploykit.io.door import read_file
 from deploykit.plan.audit import audit
 from deploykit.plan.diagnosis import WIDER, diagnose
 from deploykit.plan.diff import diff
@@ -89,7 +90,7 @@ def planned_engine(workspace: Workspace, path: Path, *, trusted: bool, precision
         )
     from deploykit.backends.foreign_engine import read_foreign_engine
 
-    plan = read_foreign_engine(path.read_bytes(), precision=precision, batch=batch)
+    plan = read_foreign_engine(read_file(path, "engine"), precision=precision, batch=batch)
     return Planned(f"{path.name}, {plan.precision}", plan, {})
 
 

@@ -17,13 +17,12 @@ import numpy as np
 
 from deploykit.backends.protocol import ModuleSource
 from deploykit.data.noise import can_draw, noise_feeds
-from deploykit.errors import UsageError
 from deploykit.host import library_versions
-from deploykit.io.loader import external_files
+from deploykit.io.door import digest_file, require_file
+from deploykit.io.loader import checkpoint_format, external_files
 from deploykit.modules.live import taken
 from deploykit.spec import ModelSpec, TensorSpec, WeightsOrigin
 from deploykit.store import Entry, Writer
-from deploykit.store.key import file_digest
 from deploykit.workflow.facts import OutputFacts, StateFacts
 from deploykit.workflow.workspace import Workspace
 from deploykit.zoo import registry
@@ -75,17 +74,22 @@ def architecture(model: ModelSpec) -> dict[str, Any]:
 
 
 def digest_of(path: Path) -> str:
-    try:
-        found = path.stat()
-        return _digest_at(path, (found.st_size, found.st_mtime_ns, found.st_ino))
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path") from error
+    """SHA-256 (hex) of a file that a user names. Raises as `io.door.digest_file`."""
+    require_file(path, "file")
+    found = path.stat()
+    return _digest_at(path, (found.st_size, found.st_mtime_ns, found.st_ino))
 
 
 def digests_of_onnx(path: Path) -> list[str]:
     """The digests of an `.onnx` file and of the external data it refers to. Raises as `external_files`."""
     own = digest_of(path)
     return [own, *map(digest_of, _external_files(path.absolute(), own))]
+
+
+def _checkpoint_digest(path: Path) -> str:
+    """Of a file that is a checkpoint by its first bytes; others are refused before gigabytes of them are read."""
+    checkpoint_format(path)
+    return digest_of(path)
 
 
 @lru_cache(maxsize=64)
@@ -97,7 +101,7 @@ def _external_files(path: Path, _digest: str) -> tuple[Path, ...]:
 @lru_cache(maxsize=64)
 def _digest_at(path: Path, _stamp: tuple[int, int, int]) -> str:
     """Hashed once while the file stays as it is: a table of nine rows asks nine times for the same weights."""
-    return file_digest(path)
+    return digest_file(path, "file")
 
 
 def _of_zoo(workspace: Workspace, model: ModelSpec) -> Resolved:
@@ -116,7 +120,7 @@ def _of_zoo(workspace: Workspace, model: ModelSpec) -> Resolved:
         "seed": model.seed,
         "inputs": registry.input_specs(model),
         "init_from": model.init_from,
-        "file": [model.weights.name, digest_of(model.weights)] if model.weights else None,
+        "file": [model.weights.name, _checkpoint_digest(model.weights)] if model.weights else None,
         "published": model.published,
         "key": model.weights_key,
     }

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 
 from deploykit.errors import PACKAGE
 from deploykit.host import library_versions
+from deploykit.quote import quoted
 from deploykit.spec import Progress, silent
 from deploykit.store import Entry, Store, Writer
 from deploykit.store.key import cache_key, source_digest
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 def warn_on_stderr(text: str) -> None:
     """Beside the progress, never among the results."""
-    sys.stderr.write(f"deploykit: warning: {text}\n")
+    sys.stderr.write(f"deploykit: warning: {quoted(text)}\n")
 
 
 @dataclass

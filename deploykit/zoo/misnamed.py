@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
-from deploykit.errors import LONGEST_QUOTE, UnknownName, UsageError, nearest
+from deploykit import limits
+from deploykit.errors import LONGEST_QUOTE, UnknownName, UntrustedArtifact, UsageError, nearest
+from deploykit.io.door import read_file
 
 CHECKPOINT = "weights without a network"
 TF2ONNX = "convert it to ONNX first, with tf2onnx"
@@ -92,8 +94,8 @@ def _functions_in(path: Path) -> str:
     """How to name what a Python file builds; its functions and classes are read, not run."""
     module = module_of(str(path))
     try:
-        body = ast.parse(path.read_text("utf-8")).body
-    except (OSError, ValueError, SyntaxError):
+        body = ast.parse(read_file(path, "file", limit=limits.LIST_BYTES)).body
+    except (UsageError, UntrustedArtifact, ValueError, SyntaxError, RecursionError, MemoryError):
         return f"name a function in it that returns the network: {module}:FUNCTION --input-shape 3,224,224"
     names = [item.name for item in body if isinstance(item, ast.FunctionDef | ast.ClassDef) and item.name[0] != "_"]
     shown = " or ".join(f"{module}:{item}" for item in names[:MOST]) or f"{module}:FUNCTION"

@@ -168,7 +168,7 @@ def test_options_that_would_be_passed_over_are_refused(run, engine, options, sai
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["missing.engine"], "cannot read the engine missing.engine"),
+        (["missing.engine"], "there is no engine missing.engine"),
         (["test_resnet", "--diff", "test_resnot"], "did you mean"),
         (["test_resnet", "--fuse", "auto"], "inspect does not take fusions (--fuse) auto"),
         (["test_resnet", "--target", "rtx4091"], "did you mean rtx4090"),

@@ -32,8 +32,8 @@ class Command:
 
 
 def pages() -> list[Path]:
-    """Every Markdown page: README, CONTRIBUTING and the site's."""
-    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+    """Every Markdown page: README, CONTRIBUTING, SECURITY and the site's."""
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted(DOCS.rglob("*.md"))]
 
 
 def blocks(text: str) -> list[Block]:

@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 
 from deploykit.errors import UntrustedArtifact, UsageError
-from deploykit.io import loader
 from deploykit.io.loader import read_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -59,9 +58,9 @@ def test_an_image_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
 
 def test_the_limit_itself_passes(tmp_path, monkeypatch):
     Image.fromarray(PIXELS).save(tmp_path / "photo.png")
-    monkeypatch.setattr(loader, "MAX_IMAGE_PIXELS", 600)
+    monkeypatch.setenv("DEPLOYKIT_MAX_IMAGE_PIXELS", "600")
     assert read_image(tmp_path / "photo.png").size == (30, 20)
-    monkeypatch.setattr(loader, "MAX_IMAGE_PIXELS", 599)
+    monkeypatch.setenv("DEPLOYKIT_MAX_IMAGE_PIXELS", "599")
     with pytest.raises(UntrustedArtifact, match="more than 599"):
         read_image(tmp_path / "photo.png")
 

@@ -1,7 +1,7 @@
 import pytest
 
 from deploykit.codec import encode
-from deploykit.errors import UnknownName, UsageError
+from deploykit.errors import UnknownName, UntrustedArtifact, UsageError
 from deploykit.plan.gpus import FIGURES, find_gpu_spec, gpu_for, gpu_names
 from deploykit.spec import Target
 
@@ -101,7 +101,7 @@ def test_the_user_can_add_a_gpu(table):
         (NEW + "int8_tops = 0\n", r"\[card\] int8_tops is '0'"),
         (NEW + "int8_tops = inf\n", r"\[card\] int8_tops is 'inf'"),
         (NEW + "int8_tops = nan\n", r"\[card\] int8_tops is 'nan'"),
-        (NEW + f"int8_tops = {10**400}\n", r"\[card\] int8_tops is '1000"),
+        (NEW + f"int8_tops = {10**18}\n", r"\[card\] int8_tops is '1000"),
         (NEW + "int8_tops = true\n", r"\[card\] int8_tops is 'True'"),
         (NEW + 'int8_tops = "80"\n', r"\[card\] int8_tops is '80'"),
         (NEW.replace('"8.9"', "8.9"), r"\[card\] compute_capability is 8.9"),
@@ -110,7 +110,6 @@ def test_the_user_can_add_a_gpu(table):
         (NEW + 'approximate = ["int8"]\n', r"\[card\] approximate is \['int8'\]"),
         (NEW + 'approximate = "int8_tops"\n', r"\[card\] approximate is 'int8_tops'"),
         ("bandwidth_gbs = 3\n", r"'bandwidth_gbs' is not a table"),
-        ("[card\n", r"not a valid TOML file"),
     ],
 )
 def test_a_malformed_table_is_refused_with_file_and_key(table, text, complaint):
@@ -124,8 +123,10 @@ def test_a_table_that_is_not_there_or_not_text(tmp_path):
     with pytest.raises(UsageError, match=r"none\.toml"):
         find_gpu_spec("t4", tmp_path / "none.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(UsageError, match=r"binary\.toml is not a valid TOML file"):
-        find_gpu_spec("t4", tmp_path / "binary.toml")
+    (tmp_path / "cut.toml").write_text("[card\n")
+    for name in ("binary.toml", "cut.toml"):
+        with pytest.raises(UntrustedArtifact, match=f"{name} is not valid TOML"):
+            find_gpu_spec("t4", tmp_path / name)
 
 
 def test_it_goes_into_json():

@@ -9,8 +9,9 @@ from deploykit.bench import Disturbance, Interval, Latency, PerBatch, Ratio
 from deploykit.bench.environment import Cpu, Machine
 from deploykit.parity import Agreement, Distance, OutputParity, ParityResult, Undecided
 from deploykit.plan.summary import PlanSummary
+from deploykit.quote import printable
 from deploykit.report.table import render_report
-from deploykit.report.text import printable, render_facts, render_table
+from deploykit.report.text import render_facts, render_table
 from deploykit.results.comparison import ComparisonEnvironment, Conditions, Report
 from deploykit.results.row import Row
 

@@ -62,6 +62,8 @@ def recognize(path: Path, head: bytes, members: Sequence[str] | None) -> Format:
         raise UntrustedArtifact(f"checkpoint {path} is empty", hint="find an unbroken copy")
     if members is not None:
         return _zipped(path, members)
+    if not head.strip(b"\0"):
+        raise _refused(path, "zeros, as a download leaves that did not finish", "download it anew")
     for magic, what, fix in MAGIC:
         if head.startswith(magic):
             raise _refused(path, what, fix)

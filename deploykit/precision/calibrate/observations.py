@@ -17,6 +17,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from deploykit import limits
 from deploykit.codec import encode, read
 from deploykit.errors import UntrustedArtifact, UsageError
 from deploykit.precision.calibrate.histogram import BINS, Histogram, exponent_for
@@ -127,6 +128,8 @@ class Observations:
     def from_json(cls, text: str | bytes) -> "Observations":
         """Raises UntrustedArtifact for anything that `to_json` does not write."""
         file = read(ShardFile, text, what="calibration shard", version=SCHEMA_VERSION, hint=COLLECT)
+        if (found := len(file.histograms)) > limits.HISTOGRAMS.value:
+            raise _malformed(f"it has {found} histograms, more than {limits.HISTOGRAMS.value}")
         for name in ("graph_digest", "data_digest"):
             if not re.fullmatch(r"[0-9a-f]{64}", getattr(file, name)):
                 raise _malformed(f"{name} is {getattr(file, name)!r}, not a SHA-256")

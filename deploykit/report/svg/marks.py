@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from markupsafe import Markup, escape
 
-from deploykit.report.text import printable
+from deploykit.quote import shown
 
 LETTER = 7.2  # pixels that a letter of a drawing's text takes at most, on average
 MARKERS = ("circle", "square", "diamond", "triangle")
@@ -42,7 +42,7 @@ def line(x1: float, y1: float, x2: float, y2: float, *, css: str) -> Markup:
 
 def tooltip(*lines: str) -> Markup:
     """What a pointer reads over the element that this is a child of."""
-    return element("title", Markup("\n").join(map(printable, lines)))
+    return element("title", Markup("\n").join(map(shown, lines)))
 
 
 def marker(shape: str, x: float, y: float, *children: str, css: str, radius: float = RADIUS) -> Markup:
@@ -83,13 +83,13 @@ def text_width(said: str) -> float:
 def cut(said: str, room: float) -> str:
     """The text, shortened to the pixels that there are."""
     letters = max(2, int(room / LETTER + 0.01))
-    shown = printable(said)
-    return shown if len(shown) <= letters else f"{shown[: letters - 1]}\u2026"
+    whole = shown(said)
+    return whole if len(whole) <= letters else f"{whole[: letters - 1]}\u2026"
 
 
 def _written(value: float | str) -> str:
-    return printable(value) if isinstance(value, str) else f"{value:.1f}"
+    return shown(value) if isinstance(value, str) else f"{value:.1f}"
 
 
 def _escaped(child: str) -> Markup:
-    return child if isinstance(child, Markup) else escape(printable(child))
+    return child if isinstance(child, Markup) else escape(shown(child))
