@@ -23,8 +23,12 @@ def printable(text: object) -> str:
 
 def quoted(text: object) -> str:
     """`printable` in one line, without the middle of long words and of a long text."""
-    said = BREAKS.sub(" ", shortened(str(text), LONGEST_QUOTE))
-    return shortened(printable(LONG_WORD.sub(lambda found: shortened(found[0], LONGEST_WORD), said)), LONGEST_QUOTE)
+    said = shortened(_without_long_words(str(text)), LONGEST_QUOTE)
+    return shortened(_without_long_words(printable(BREAKS.sub(" ", said))), LONGEST_QUOTE)
+
+
+def _without_long_words(text: str) -> str:
+    return LONG_WORD.sub(lambda found: shortened(found[0], LONGEST_WORD), text)
 
 
 def shown(text: object) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deploykit import limits
 from deploykit.backends import get_backend
 from deploykit.backends.protocol import Engine, Session
 from deploykit.bench.end_to_end import top_classes
@@ -22,7 +23,6 @@ from deploykit.data.labeled import classes_among
 from deploykit.data.preparation import Preparation
 from deploykit.errors import BackendMissing, UntrustedArtifact, UsageError
 from deploykit.host import usable_cores
-from deploykit.io.loader import MAX_IMAGE_PIXELS
 from deploykit.spec import BatchRange, TensorSpec, WeightsOrigin
 from deploykit.spec.arrays import Array
 from deploykit.store import Store
@@ -161,7 +161,7 @@ class ClassifierSession:
         """
         recipe = self.what.preparation.recipe
         fit = fit_of(image.width, image.height, recipe)
-        if fit.width * fit.height > MAX_IMAGE_PIXELS:
+        if fit.width * fit.height > limits.IMAGE_PIXELS.value:
             raise UsageError(
                 f"an image of {image.width} x {image.height} pixels would be resized to {fit.width} x {fit.height}"
             )

@@ -346,8 +346,9 @@ def test_one_demo_package_is_enough(monkeypatch):
 
 
 def test_a_demo_image_of_another_version_is_not_used(monkeypatch):
-    digest = dataset_module.file_digest
-    monkeypatch.setattr(dataset_module, "file_digest", lambda path: "0" if path.stem == "coffee" else digest(path))
+    digest = dataset_module.RawImage.digest.fget
+    changed = property(lambda raw: "0" if raw.path.stem == "coffee" else digest(raw))
+    monkeypatch.setattr(dataset_module.RawImage, "digest", changed)
     assert "coffee" not in [item.name for item in demo_images()]
     assert [item.name for item in opened().skipped] == ["coffee"]
 

@@ -60,7 +60,7 @@ def test_what_goes_too_far_is_refused(tmp_path, text, said):
         read(tmp_path, text)
 
 
-@pytest.mark.parametrize("part", ['"\\"', '"', "'", '"""', "a", "a.", "[", "#", "\\", '""" "'])
+@pytest.mark.parametrize("part", ['"\\"', '"', "'", '"""', "a", "a.", "[", "#\n[", "\\", '""" "'])
 def test_no_text_makes_the_check_slow(tmp_path, part):
     """Two million characters, which a search that goes back would never end with."""
     text = part * (2_000_000 // len(part))
