@@ -42,7 +42,7 @@ NOT_FOREIGN = {  # readers of files that deploykit wrote, of its own package, or
     "bench/loadgen.py": "LoadGen's log",
     "data/dataset.py": "the list of demo images",
     "doctor/machine.py": "/proc",
-    "doctor/probe.py": "the program of a child",
+    "doctor/probe.py": "the profile that ONNX Runtime wrote",
     "host.py": "/proc",
     "modules/live.py": "a snapshot for a worker",
     "plan/gpus.py": "the built-in table",
