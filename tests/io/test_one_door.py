@@ -30,7 +30,7 @@ READS = (
     r"\.read_text\(",
     r"\.read_bytes\(",
     r"\.open\(\"rb\"",
-    r"(?<![.\w])(?<!def )open\(",
+    r"(?<![.\w])(?<!def )open\([^)]",
     r"\btomllib\.load",
     r"\bgzip\.",
     r"\bZipFile\(",
