@@ -70,8 +70,8 @@ class Case:
 class Large(Case):
     """A case that imports ONNX or PyTorch, or makes a file of gigabytes."""
 
-    seconds: float = 20
-    megabytes: int = 900
+    seconds: float = 30
+    megabytes: int = 1500
 
 
 QUICK = [
@@ -164,14 +164,14 @@ FULL = [
     Large("200 MB of classes", folder("set", folder("a", png("a.png", 8, 8)), folder("b", png("b.png", 8, 8)),
          sparse("classes.txt", 200_000_000)), EVALUATE, UNTRUSTED),
     Large("a million histograms", shard("part.json", many_histograms(10**6)), MERGE, UNTRUSTED, 30, 3000),
-    # images
+    # images, all of one color, which calibration refuses once it has read them
     Large(
         "a picture of 3 x 30,000", folder("set", *(png(f"{n}.png", 3, 30_000 + n) for n in range(4))), CALIBRATE,
-        (0,), 60, 1200,
+        USAGE, 60, 1200,
     ),
     Large(
         "pictures of 100 megapixels",
         folder("set", copies(wide, [f"{n}.png" for n in range(4)]), copies(high, [f"m{n}.png" for n in range(4)])),
-        CALIBRATE, (0,), 120, 1800,
+        CALIBRATE, USAGE, 120, 1800,
     ),
 ]  # fmt: skip
