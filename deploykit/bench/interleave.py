@@ -57,6 +57,7 @@ def run_rows(jobs: Sequence[RowJob], settings: BenchSettings, progress: Progress
         if settings.throughput:
             _measure_throughput(lanes, settings, report)
         stopped_by = rounds.run()
+        seconds = rounds.elapsed
         watch.read([lane.worker.pid for lane in lanes])
         for lane in _alive(lanes):
             lane.measure_memory()
@@ -64,7 +65,7 @@ def run_rows(jobs: Sequence[RowJob], settings: BenchSettings, progress: Progress
         tuple(lane.result() for lane in lanes),
         stopped_by,
         rounds.number,
-        rounds.elapsed,
+        seconds,
         rounds.processes,
         rounds.gave_up(),
         watch.result(),

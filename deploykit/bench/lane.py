@@ -177,7 +177,7 @@ class Lane:
             return opened
         rounds, runs = len({block.round for block in self.blocks}), self.turn.runs
         each = f"{rounds} round{'' if rounds == 1 else 's'} of {runs} run{'' if runs == 1 else 's'}"
-        return "; ".join(filter(None, (opened, f"too slow for the time limit, only {each}: raise --max-seconds")))
+        return "; ".join(filter(None, (opened, f"only {each} fitted into its share of the time: raise --max-seconds")))
 
     @contextmanager
     def _failure_kept(self) -> Iterator[None]:

@@ -13,7 +13,6 @@ from deploykit.host import installed_version
 from deploykit.plan.gpus import FULL_TENSORRT_ONLY, find_gpu_spec, gpu_names
 
 CUDNN = 9  # the release of cuDNN that packages for CUDA 12 and 13 are linked to
-NEWEST_TENSORRT = "11"  # what `pip install tensorrt` brings
 REINSTALL = "pip install --force-reinstall"
 PIP_PACKAGES = {  # by how the library's name begins
     "libcublas": "nvidia-cublas",
@@ -96,10 +95,12 @@ def library_names(majors: Mapping[str, int]) -> list[str]:
     """The shared libraries of CUDA, cuDNN and TensorRT that the installed packages are linked to."""
     if not majors or sys.platform == "darwin":
         return []
-    cuda, tensorrt = sorted({*majors.values()}), (installed_version("tensorrt") or NEWEST_TENSORRT).partition(".")[0]
+    cuda, tensorrt = sorted({*majors.values()}), (installed_version("tensorrt") or "").partition(".")[0]
     if sys.platform == "win32":
-        return [*(f"cublasLt64_{major}.dll" for major in cuda), f"cudnn64_{CUDNN}.dll", f"nvinfer_{tensorrt}.dll"]
-    return [*(f"libcublasLt.so.{major}" for major in cuda), f"libcudnn.so.{CUDNN}", f"libnvinfer.so.{tensorrt}"]
+        own = [f"nvinfer_{tensorrt}.dll"] if tensorrt else []
+        return [*(f"cublasLt64_{major}.dll" for major in cuda), f"cudnn64_{CUDNN}.dll", *own]
+    own = [f"libnvinfer.so.{tensorrt}"] if tensorrt else []
+    return [*(f"libcublasLt.so.{major}" for major in cuda), f"libcudnn.so.{CUDNN}", *own]
 
 
 def look_at_libraries(answer: Answer, majors: Mapping[str, int]) -> Iterator[Finding]:

@@ -65,9 +65,9 @@ def image_column(path: Path) -> ImageColumn:
     Bytes may lie in a struct with a field `bytes`, as Hugging Face's data sets have them. Raises BackendMissing without
     pyarrow, UsageError where there is no such file or column, UntrustedArtifact for what is no Parquet file.
     """
+    file = _opened(path)
     import pyarrow.types as kinds
 
-    file = _opened(path)
     schema, rows = file.schema_arrow, file.metadata.num_rows
     for name in CONTENT_COLUMNS:
         if name in schema.names:

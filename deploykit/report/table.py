@@ -60,6 +60,8 @@ def render_report(report: Report, *, percentiles: bool = False, file: TextIO | N
     below += [*_saturations(report), *(_withheld(report.rows) if percentiles else []), *_joined(report.rows)]
     if any(row.plan for row in report.rows):
         below.append("Traffic: bytes that the kernels read and write per batch, computed from the compiled plan.")
+    if any(row.ratio_to_first and row.ratio_to_first.value != 1 for row in report.rows):
+        below.append("time / first row: the mean of the ratios of each round, not the quotient of the two medians.")
     if any(row.images_per_second and not row.mode for row in report.rows):
         below.append(
             "images/s: throughput, measured by itself: many launches, one synchronization; not batch / median."

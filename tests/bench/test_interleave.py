@@ -63,7 +63,7 @@ def test_a_row_that_is_too_slow_is_timed_less_and_starves_no_other(plugins):
     jobs = [make_job(label="a"), make_job("slower", label="slow"), make_job(label="b"), make_job(label="c")]
     found = run_rows(jobs, quick(max_seconds=5.0))
     first, slow, *others = found.rows
-    assert slow.remark == "too slow for the time limit, only 1 round of 2 runs"
+    assert slow.remark == "only 1 round of 2 runs fitted into its share of the time: raise --max-seconds"
     assert [len(block.samples_ns) for block in slow.blocks] == [2]
     assert [row.remark for row in (first, *others)] == [""] * 3
     assert found.rounds >= 6

@@ -89,7 +89,7 @@ def test_a_row_that_is_too_slow_stays_in_its_first_process_and_starves_no_other(
     jobs = [make_job(label="a"), make_job("slower", label="slow"), make_job(label="b")]
     found = run_rows(jobs, quick(processes=3, max_seconds=5.0))
     first, slow, other = found.rows
-    assert "too slow for its share" in slow.remark
+    assert "fitted into its share of the time" in slow.remark
     assert {block.process for block in slow.blocks} == {0}
     for row in (first, other):
         assert {block.process for block in row.blocks} == {0, 1, 2}
