@@ -85,7 +85,7 @@ def test_a_machine_without_a_gpu_computes_on_the_cpu_and_compiles_with_tensorrt_
     assert {"sm_75", "sm_89", "sm_120"} <= set(targets.split(", "))
     assert "h100-sxm" in others
     assert others.endswith("need full TensorRT")
-    assert here["tensorrt"].fix.startswith('pip install "tensorrt>=10.12"')
+    assert here["tensorrt"].fix.startswith('pip install "tensorrt>=10.3"')
     assert here["backend torch"].detail == here["backend ort"].detail == "runs on the CPU"
     assert here["backend trt"].detail == "compiles engines, by TensorRT-RTX; there is no GPU to run them on"
     assert here["backend trt-rtx"].detail == "compiles engines; there is no GPU to run them on"

@@ -9,15 +9,24 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from hostile_cases import FULL, QUICK, Case
 
 HANGS = 300  # seconds after which a command waits for something that does not come
+# A small process starts the command: the most that a child held includes what its parent held when it was started.
+LAUNCH = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[2:])
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+with open(sys.argv[1], "w") as file:
+    file.write(f"{used.ru_utime + used.ru_stime} {used.ru_maxrss / 1000}")
+sys.exit(code & 255)
+"""
 ADDRESS_SPACE = 16 * 10**9  # bytes: a process that asks for more gets none, whatever its case allows it
 
 
@@ -57,33 +66,27 @@ def _assert_clean(text: str) -> None:
 def _run(arguments: list[str], place: Path, store: Path) -> tuple[int, str, str, float, float]:
     """Exit code, stdout, stderr, processor seconds, and the most megabytes that the process held."""
     environment = os.environ | {"DEPLOYKIT_STORE": str(store), "OMP_NUM_THREADS": "1"}
+    told = place.parent / f"{place.name}.usage"
+    command = [sys.executable, "-S", "-c", LAUNCH, str(told), sys.executable, "-m", "deploykit", *arguments]
     with (
         (place.parent / f"{place.name}.out").open("w+b") as out,
         (place.parent / f"{place.name}.err").open("w+b") as err,
     ):
         process = subprocess.Popen(
-            [sys.executable, "-m", "deploykit", *arguments], cwd=place, stdin=subprocess.DEVNULL, stdout=out,
-            stderr=err, env=environment, preexec_fn=_bound,
+            command, cwd=place, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment, preexec_fn=_bound,
+            start_new_session=True,
         )  # fmt: skip
         try:
-            usage = _wait(process, time.perf_counter() + HANGS)
-        finally:
-            process.kill()
+            process.wait(HANGS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            pytest.fail("the command did not end")
         out.seek(0)
         err.seek(0)
         texts = [file.read().decode(errors="surrogateescape") for file in (out, err)]
-    return process.returncode, *texts, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000
-
-
-def _wait(process: subprocess.Popen[bytes], end: float) -> resource.struct_rusage:
-    while time.perf_counter() < end:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            return usage
-        time.sleep(0.01)
-    pytest.fail("the command did not end")
+    seconds, megabytes = map(float, told.read_text().split())
+    return process.returncode, *texts, seconds, megabytes
 
 
 def _bound() -> None:

@@ -97,6 +97,7 @@ trt      int8           3.25  0.60 (cached)
 [4] trt fp16, trt int8: no NVIDIA GPU; install NVIDIA's driver
 INT8 rows use different Q/DQ graphs, each in the scheme of its backend: ort int8 3f2a91c0aaaa, trt int8 8c11d2aabbbb.
 Traffic: bytes that the kernels read and write per batch, computed from the compiled plan.
+time / first row: the mean of the ratios of each round, not the quotient of the two medians.
 In a block of several runs the first is left out of the statistics; --json has every sample.
 """
 
