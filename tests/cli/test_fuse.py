@@ -93,6 +93,7 @@ def test_build_takes_the_decision_of_its_own_precision(run):
     assert found["plan"]["bytes_moved"] < plain["plan"]["bytes_moved"]
 
 
+@pytest.mark.full
 def test_a_table_decides_once_and_says_for_what(run, image_folder):
     asked = ["--fuse", "auto", "--backends", "torch,trt,ort", "--batch", "8", "--data", image_folder, "--json"]
     found = answer(run("verify", "test_mobilenet", *asked))

@@ -159,6 +159,7 @@ def test_a_broken_network_is_one_line_where_it_is_asked_for(run, plugged):
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.full
 def test_they_take_the_same_road(run, plugged):
     done = run("verify", "pluggednet", "--backends", "torch,ort,trt", "--json", path=plugged)
     assert done.returncode == 0, done.stderr
