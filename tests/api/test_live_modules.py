@@ -116,6 +116,7 @@ def test_another_type_is_converted_on_the_copy_and_said(dtype, shared_store):
     assert_unchanged(module, before)
 
 
+@pytest.mark.full
 def test_a_class_of_this_very_script_has_no_row_in_a_worker(small, shared_store):
     class Local(Small):
         pass

@@ -157,6 +157,7 @@ def test_build_for_several_targets_and_a_batch_range(run):
     assert json.loads(done.stdout)["plan"]["batch"] == 4
 
 
+@pytest.mark.full
 def test_verify_has_an_honest_row_for_everything_asked(run, image_folder):
     done = run(
         "verify", "test_resnet", "--backends", "torch,ort,trt,trt-rtx", "--precision", "fp32,fp16,int8",

@@ -12,6 +12,7 @@ import pytest
 from deploykit.cli import list_command
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "arguments",
     [

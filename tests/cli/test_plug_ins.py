@@ -210,6 +210,7 @@ def test_doctor_has_a_line_for_every_backend(run, backends):
         assert finding["state"] == "broken"
 
 
+@pytest.mark.full
 def test_a_broken_backend_costs_its_own_row(run, backends):
     asked = ["ort", "sound", *BACKEND_FAULTS, *ROW_FAULTS]
     done = run("verify", "test_convnet", "--backends", ",".join(asked), "--json", path=backends)

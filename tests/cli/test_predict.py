@@ -105,6 +105,7 @@ def test_a_run_that_is_ended_goes_on(run, asked, whole, shared_store, tmp_path, 
     assert [each.name for each in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
+@pytest.mark.full
 def test_where_there_is_no_room_it_goes_on_later(asked, whole, run, shared_store, tmp_path):
     path = tmp_path / "rows.jsonl"
 

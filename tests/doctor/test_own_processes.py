@@ -74,6 +74,7 @@ def test_a_provider_that_takes_its_process_down_is_named_and_the_others_are_aske
     assert "libnvinfer.so.10: cannot open" in answer.steps["TensorrtExecutionProvider"]["printed"]
 
 
+@pytest.mark.full
 def test_a_provider_that_hangs_is_ended_and_the_others_are_asked(module):
     module("onnxruntime", ONNXRUNTIME.replace("FAILS", HANG))
     (answer,) = ask({"onnxruntime": ("providers",)}, seconds=5).values()

@@ -46,6 +46,7 @@ def test_every_batch_has_rows_of_its_own_and_ratios_to_the_first_of_its_batch(wo
     assert (again.saturation, again.conditions) == (report.saturation, report.conditions)
 
 
+@pytest.mark.full
 def test_verify_judges_every_batch(workspace, ask):
     report = verify(workspace, ask("exact", "reversed", batches="1,3"))
     assert {(row.backend, row.batch): row.parity.verdict for row in report.rows} == {
