@@ -28,6 +28,11 @@ def library_versions(names: Iterable[str]) -> dict[str, str]:
     return {name: installed_version(name) or "absent" for name in names}
 
 
+def search_path() -> str:
+    """Where this process finds its modules, for PYTHONPATH: another then finds factories and plug-ins too."""
+    return os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+
+
 def usable_cores() -> int:
     """The cores this process may use, which in a container is fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -26,7 +26,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -120,14 +120,19 @@ class LoadTest:
     def run(self, session: Session) -> ScenarioResult:
         """Raises ExecutionFailed where LoadGen ends without a result, and what the session raises."""
         batch_seconds = self._batch_seconds(session)
-        server = self.scenario == "server"
-        qps = (self.qps or LOAD * self.batch / batch_seconds) if server else None
-        bound = (self.bound_ms or BOUND * batch_seconds * 1e3) if server else None
-        serving = _Serving(session, self)
-        log = _run_loadgen(self, serving, batch_seconds, qps, bound)
+        decided = self._decided(batch_seconds)
+        serving = _Serving(session, decided)
+        log = _run_loadgen(decided, serving, batch_seconds)
         if serving.failure is not None:
             raise serving.failure
-        return _result(self, log, serving, qps, bound)
+        return _result(decided, log, serving)
+
+    def _decided(self, batch_seconds: float) -> LoadTest:
+        """The same with the rate and the bound of a server; another scenario has neither."""
+        if self.scenario != "server":
+            return replace(self, qps=None, bound_ms=None)
+        qps, bound_ms = self.qps or LOAD * self.batch / batch_seconds, self.bound_ms or BOUND * batch_seconds * 1e3
+        return replace(self, qps=qps, bound_ms=bound_ms)
 
     def _batch_seconds(self, session: Session) -> float:
         feed = self.feed(range(self.batch))
@@ -201,9 +206,7 @@ class _Serving:
         self.answered += len(numbers)
 
 
-def _run_loadgen(
-    test: LoadTest, serving: _Serving, batch_seconds: float, qps: float | None, bound_ms: float | None
-) -> dict[str, Any]:
+def _run_loadgen(test: LoadTest, serving: _Serving, batch_seconds: float) -> dict[str, Any]:
     """LoadGen's log of the run: the last value under each key."""
     import mlperf_loadgen as lg
 
@@ -213,7 +216,7 @@ def _run_loadgen(
     )
     library = lg.ConstructQSL(count, count, lambda _: None, lambda _: None)
     with tempfile.TemporaryDirectory(prefix="deploykit-loadgen-") as folder:
-        settings, log = _settings(lg, test, batch_seconds, qps, bound_ms), _log_settings(lg, folder)
+        settings, log = _settings(lg, test, batch_seconds), _log_settings(lg, folder)
 
         def generate() -> None:
             try:
@@ -230,9 +233,7 @@ def _run_loadgen(
         return _read(Path(folder) / LOG)
 
 
-def _settings(
-    lg: Any, test: LoadTest, batch_seconds: float, qps: float | None, bound_ms: float | None
-) -> mlperf_loadgen.TestSettings:
+def _settings(lg: Any, test: LoadTest, batch_seconds: float) -> mlperf_loadgen.TestSettings:
     """For a run of `test.seconds` that one query is enough for; seeds are ours, not those of an MLPerf round."""
     found = lg.TestSettings()
     found.mode = lg.TestMode.PerformanceOnly
@@ -250,8 +251,8 @@ def _settings(
             found.multi_stream_expected_latency_ns = max(1, expected_ns * SAMPLES_PER_QUERY // test.batch)
         case "server":
             found.scenario = lg.TestScenario.Server
-            found.server_target_qps = qps
-            found.server_target_latency_ns = round((bound_ms or 0) * 1e6)
+            found.server_target_qps = test.qps
+            found.server_target_latency_ns = round((test.bound_ms or 0) * 1e6)
         case "offline":
             found.scenario = lg.TestScenario.Offline
             found.offline_expected_qps = MARGIN * test.batch / batch_seconds
@@ -276,9 +277,7 @@ def _read(log: Path) -> dict[str, Any]:
     return found
 
 
-def _result(
-    test: LoadTest, log: dict[str, Any], serving: _Serving, qps: float | None, bound_ms: float | None
-) -> ScenarioResult:
+def _result(test: LoadTest, log: dict[str, Any], serving: _Serving) -> ScenarioResult:
     if "result_query_count" not in log:
         said = log.get("error_invalid_test_settings", log.get("error_runtime", "its log has no result"))
         raise ExecutionFailed(f"LoadGen ended without a result: {said}")
@@ -294,8 +293,8 @@ def _result(
         percentile=percentile,
         percentile_ms=log[f"result_{percentile}.00_percentile_{query}"] / 1e6 if percentile else None,
         median_ms=log[f"result_50.00_percentile_{query}"] / 1e6 if percentile else None,
-        target_qps=qps,
-        bound_ms=bound_ms,
+        target_qps=test.qps,
+        bound_ms=test.bound_ms,
         valid=log["result_validity"] == "VALID",
         invalid="" if log["result_validity"] == "VALID" else _why_invalid(log),
     )

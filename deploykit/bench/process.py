@@ -19,7 +19,6 @@ import sys
 import tempfile
 from contextlib import suppress
 from multiprocessing import Pipe
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, overload
 
@@ -40,6 +39,7 @@ from deploykit.bench.worker import (
     WarmUp,
 )
 from deploykit.errors import BackendMissing, DeploykitError, ExecutionFailed, WorkerCrashed, debugging
+from deploykit.host import search_path
 from deploykit.quote import printable
 from deploykit.spec import Feed
 
@@ -157,9 +157,4 @@ class WorkerProcess:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    return {"PYTHONPATH": _search_path(), "OMP_NUM_THREADS": str(threads), "GOMP_SPINCOUNT": str(SPIN_TURNS)}
-
-
-def _search_path() -> str:
-    """The places where this process finds its modules, so that the worker finds factories and plug-ins too."""
-    return os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+    return {"PYTHONPATH": search_path(), "OMP_NUM_THREADS": str(threads), "GOMP_SPINCOUNT": str(SPIN_TURNS)}

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from deploykit.errors import one_line
+from deploykit.host import search_path
 
 PROBE = Path(__file__).with_name("probe.py")
 SECONDS = 60.0  # an import of PyTorch takes two on an idle machine, half a minute from a slow disk
@@ -83,7 +84,7 @@ class _Process:
             stdout=self._said,
             stderr=self._log,
             start_new_session=True,  # Ctrl-C goes to the command alone
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)},
+            env=os.environ | {"PYTHONPATH": search_path()},
         )
 
     def result(self) -> tuple[list[str], Steps, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploykit.bench import Latency
 from deploykit.bench.end_to_end import Stage
-from deploykit.errors import DeploykitError, ExecutionFailed
-from deploykit.results.row import State
+from deploykit.errors import DeploykitError
+from deploykit.results.failure import failed_below
+from deploykit.results.row import RowHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,27 +21,16 @@ class StageTime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EndToEndRow:
+class EndToEndRow(RowHead):
     """One row; what did not run has nothing but its state and the reason.
 
     `total_ms` is an image's whole way, `images_per_second` what one loop over the images reaches, one batch after the
     other.
     """
 
-    backend: str
-    precision: str
-    batch: int
-    state: State
-    reason: str = ""
-    note: str = ""
     stages: tuple[StageTime, ...] = ()
     total_ms: Latency | None = None
     images_per_second: float | None = None
-
-    @property
-    def label(self) -> str:
-        """Which row of a table it is: `ort fp16`."""
-        return f"{self.backend} {self.precision}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,5 +57,4 @@ class EndToEnd:
     @property
     def failure(self) -> DeploykitError | None:
         """The error of the first row that failed; None where none did."""
-        broken: Sequence[EndToEndRow] = [row for row in self.rows if row.state == "failed"]
-        return ExecutionFailed(f"{broken[0].label} failed end to end: {broken[0].reason}") if broken else None
+        return failed_below(self.rows, "end to end")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from deploykit.errors import BackendMissing, DeploykitError, ExecutionFailed, GateFailed
 from deploykit.parity import GateMissed
-from deploykit.results.row import Row
+from deploykit.results.row import Row, RowHead
 
 
 def failure_of(rows: Sequence[Row], *, compared: bool = True) -> DeploykitError | None:
@@ -22,6 +22,12 @@ def failure_of(rows: Sequence[Row], *, compared: bool = True) -> DeploykitError 
     if {row.state for row in rows} == {"unavailable"}:
         return BackendMissing(_said(f"{rows[0].label} is unavailable", rows[0].reason, rows))
     return None
+
+
+def failed_below(rows: Sequence[RowHead], where: str) -> DeploykitError | None:
+    """The error of the first row that failed in a table below the first, as `where` says; None where none did."""
+    broken = next((row for row in rows if row.state == "failed"), None)
+    return ExecutionFailed(f"{broken.label} failed {where}: {broken.reason}") if broken else None
 
 
 def exit_code(rows: Sequence[Row], *, compared: bool = True) -> int:

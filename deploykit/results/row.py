@@ -48,6 +48,23 @@ class BlockRuns:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RowHead:
+    """Which row of a table below the first it is, and what became of it."""
+
+    backend: str
+    precision: str
+    batch: int
+    state: State
+    reason: str = ""
+    note: str = ""
+
+    @property
+    def label(self) -> str:
+        """Which row of a table it is: `ort fp16`."""
+        return row_label(self.backend, self.precision, None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """`latency_ms` is host time of a synchronized run, `device_ms` the device's own clock; they are never mixed.
 

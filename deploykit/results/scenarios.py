@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploykit.bench.loadgen import ScenarioResult
 from deploykit.codec import shown
-from deploykit.errors import DeploykitError, ExecutionFailed
-from deploykit.results.row import State
+from deploykit.errors import DeploykitError
+from deploykit.results.failure import failed_below
+from deploykit.results.row import RowHead
 
 LABEL = "not a verified MLPerf result"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScenarioRow:
+class ScenarioRow(RowHead):
     """One row, and what LoadGen found in each scenario; what did not run has nothing but its state and the reason."""
 
-    backend: str
-    precision: str
-    batch: int
-    state: State
-    reason: str = ""
-    note: str = ""
     results: tuple[ScenarioResult, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """Which row of a table it is: `ort fp16`."""
-        return f"{self.backend} {self.precision}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,5 +45,4 @@ class Scenarios:
     @property
     def failure(self) -> DeploykitError | None:
         """The error of the first row that failed; None where none did."""
-        broken: Sequence[ScenarioRow] = [row for row in self.rows if row.state == "failed"]
-        return ExecutionFailed(f"{broken[0].label} failed under LoadGen: {broken[0].reason}") if broken else None
+        return failed_below(self.rows, "under LoadGen")

@@ -20,7 +20,7 @@ from deploykit.results.end_to_end import EndToEnd, EndToEndRow, StageTime
 from deploykit.spec import BuildSpec, DataSource, Precision, Signature
 from deploykit.workflow.batch import with_batch
 from deploykit.workflow.export import export
-from deploykit.workflow.rows import BuiltRow, RefusedRow, asked_rows, build_rows, row_of
+from deploykit.workflow.rows import BuiltRow, RefusedRow, asked_rows, build_rows, head_of
 from deploykit.workflow.workspace import Workspace
 
 MOST_IMAGES = 256  # that are read, drawn by the seed
@@ -117,15 +117,7 @@ def _recipe(network: Signature, how: Preparation, batch: int) -> Recipe:
 
 
 def _row(line: BuiltRow | RefusedRow, samples: StageSamples | None, seed: int) -> EndToEndRow:
-    row = row_of(line, failure=samples.failure if samples else None)
-    found = EndToEndRow(
-        backend=row.backend,
-        precision=row.precision,
-        batch=row.batch,
-        state=row.state,
-        reason=row.reason,
-        note=row.note,
-    )
+    found = EndToEndRow(**head_of(line, failure=samples.failure if samples else None))
     if samples is None or samples.failure is not None:
         return found
     every = _counted(samples.total)

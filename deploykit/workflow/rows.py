@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 from deploykit.backends import get_backend
 from deploykit.backends.protocol import Backend
@@ -13,7 +13,7 @@ from deploykit.errors import BackendMissing, BuildFailed, DeploykitError, GateFa
 from deploykit.parity import GateMissed, Parity
 from deploykit.precision.reports import Int8Report
 from deploykit.results.build import TypingReport
-from deploykit.results.row import Row, State, row_label
+from deploykit.results.row import Row, RowHead, State, row_label
 from deploykit.spec import BuildSpec, Precision
 from deploykit.workflow.engine import Built, build_with, lacking
 from deploykit.workflow.typed import Typed
@@ -143,6 +143,12 @@ def row_of(row: BuiltRow | RefusedRow, *, failure: DeploykitError | None = None,
         plan=engine.plan if engine else None,
         parity=row.parity if isinstance(row, RefusedRow) else parity,
     )
+
+
+def head_of(row: BuiltRow | RefusedRow, *, failure: DeploykitError | None = None) -> dict[str, Any]:
+    """The fields of `RowHead`, for a row of a table below the first; `failure` is what ended it there."""
+    found = row_of(row, failure=failure)
+    return {each.name: getattr(found, each.name) for each in fields(RowHead)}
 
 
 def _outcome(row: BuiltRow | RefusedRow, failure: DeploykitError | None) -> tuple[State, str]:

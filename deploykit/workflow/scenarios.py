@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import replace
 
 from deploykit.bench import BenchSettings
 from deploykit.bench.loadgen import Load, LoadTest, ScenarioResult, load_tests
@@ -18,7 +17,7 @@ from deploykit.results.scenarios import ScenarioRow, Scenarios
 from deploykit.spec import BuildSpec, Precision
 from deploykit.workflow.batch import with_batch
 from deploykit.workflow.export import export
-from deploykit.workflow.rows import BuiltRow, RefusedRow, asked_rows, build_rows, row_of
+from deploykit.workflow.rows import BuiltRow, RefusedRow, asked_rows, build_rows, head_of
 from deploykit.workflow.workspace import Workspace
 
 SAMPLES = 32  # different ones
@@ -82,13 +81,4 @@ def _row(line: BuiltRow | RefusedRow, tests: Sequence[LoadTest], settings: Bench
                 results += [worker.ask(Do(test)) for test in tests]
         except DeploykitError as error:
             failure = error
-    row = row_of(line, failure=failure)
-    found = ScenarioRow(
-        backend=row.backend,
-        precision=row.precision,
-        batch=row.batch,
-        state=row.state,
-        reason=row.reason,
-        note=row.note,
-    )
-    return found if failure else replace(found, results=tuple(results))
+    return ScenarioRow(**head_of(line, failure=failure), results=() if failure else tuple(results))
