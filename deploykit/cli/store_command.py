@@ -8,6 +8,7 @@ import click
 
 from deploykit.cli.command import Command, Context, help_all_option, output
 from deploykit.cli.options import JSON_OPTION, STORE_OPTION
+from deploykit.quote import printable
 
 if TYPE_CHECKING:
     from deploykit.api import StoredEntry, StoreRemoval
@@ -54,7 +55,7 @@ def store_ls(store: Path | None, as_json: bool) -> None:
         parts.append(f"{_size(found.unreferenced_bytes)} that no entry refers to")
     if found.quarantine_bytes:
         parts.append(f"{_size(found.quarantine_bytes)} in quarantine")
-    click.echo(_printable(", ".join(parts)))
+    click.echo(printable(", ".join(parts)))
 
 
 @command.command("verify")
@@ -73,9 +74,9 @@ def store_verify(store: Path | None, as_json: bool) -> None:
     else:
         for item in found.quarantined:
             where = f"moved to {', '.join(item.moved_to)}" if item.moved_to else "not moved"
-            click.echo(_printable(f"corrupt: {item.what}: {item.fault}; {where}"))
+            click.echo(printable(f"corrupt: {item.what}: {item.fault}; {where}"))
         _print_entries(found.unused)
-        click.echo(_printable(f"{found.entries} sound in {found.store}, {_size(found.bytes)} of files"))
+        click.echo(printable(f"{found.entries} sound in {found.store}, {_size(found.bytes)} of files"))
     click.get_current_context().exit(found.failure.exit_code if found.failure else 0)
 
 
@@ -123,7 +124,7 @@ def _print_removal(found: "StoreRemoval", *, as_json: bool) -> None:
         return
     _print_entries(found.removed)
     verb = "would remove" if found.dry_run else "removed"
-    click.echo(_printable(f"{verb} {len(found.removed)} from {found.store}, {_size(found.bytes)} of files"))
+    click.echo(printable(f"{verb} {len(found.removed)} from {found.store}, {_size(found.bytes)} of files"))
     if found.kept:
         click.echo(f"kept {len(found.kept)} that another process is building")
 
@@ -146,7 +147,7 @@ def _print_entries(entries: "Iterable[StoredEntry]") -> None:
 
 
 def _columns(lines: Sequence[Sequence[str]], *, right: set[int]) -> str:
-    cells = [[_printable(cell) for cell in line] for line in lines]
+    cells = [[printable(cell) for cell in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
         "  ".join(
@@ -164,10 +165,3 @@ def _size(count: int) -> str:
 def _age(seconds: float) -> str:
     """`3 d`: in the largest unit that it has one of."""
     return next((f"{seconds / unit:.0f} {name}" for unit, name in AGES if seconds >= unit), f"{seconds:.0f} s")
-
-
-def _printable(text: str) -> str:
-    """Foreign text with control characters, and what no terminal can show, as escapes."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

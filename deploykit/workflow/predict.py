@@ -23,6 +23,7 @@ from deploykit.errors import UntrustedArtifact, UsageError
 from deploykit.host import usable_cores
 from deploykit.io.parquet import Row
 from deploykit.io.row_files import Columns, RowFile, open_rows
+from deploykit.quote import printable
 from deploykit.spec import Progress
 from deploykit.spec.arrays import Array
 from deploykit.workflow.calibrate import Shard
@@ -88,7 +89,7 @@ class Naming:
 
 def naming_of(session: ClassifierSession, labels: tuple[str, ...] | None) -> Naming:
     """The columns of a classifier's rows."""
-    shown = None if labels is None else tuple(map(_printable, labels))
+    shown = None if labels is None else tuple(map(printable, labels))
     return Naming(session.what.digest[:DIGEST_SHOWN], session.top, shown)
 
 
@@ -142,7 +143,7 @@ def _left(
     errors, in_order = bytearray(), True
     for row in file.held():
         _require_model(row, naming, output)
-        in_order = in_order and row[0] == next(map(_printable, names), None)
+        in_order = in_order and row[0] == next(map(printable, names), None)
         errors.append(row[1] is not None)
     kept = len(errors)
     if in_order:
@@ -151,7 +152,7 @@ def _left(
     else:
         known = {row[0] for row in file.held()}
         all_names = islice(sources.names(), mine.start, mine.stop)
-        left = [place for place, name in zip(mine, all_names, strict=True) if _printable(name) not in known]
+        left = [place for place, name in zip(mine, all_names, strict=True) if printable(name) not in known]
         if len(left) == len(mine):
             raise UsageError(
                 f"{output} has rows of other images: {next(iter(known))} and others",
@@ -198,7 +199,7 @@ class _Window:
 
     def __init__(self, session: ClassifierSession, images: Sequence[Source], pool: ThreadPoolExecutor) -> None:
         spec = session.what.input
-        self.names = [_printable(image.name) for image in images]
+        self.names = [printable(image.name) for image in images]
         self.errors: list[str | None] = [None] * len(images)
         self.ready: Array = np.empty(spec.at_batch(len(images)), spec.dtype)
         self._parts: list[Future[None]] = [
@@ -209,7 +210,7 @@ class _Window:
         try:
             self.ready[place] = session.prepare(image.read())
         except (UntrustedArtifact, UsageError) as error:
-            self.errors[place] = _printable(error.message)
+            self.errors[place] = printable(error.message)
         except MemoryError:
             self.errors[place] = "there is not enough memory for it"
 
@@ -233,10 +234,3 @@ class _Window:
             finite = all(map(math.isfinite, probabilities))
             found.append(naming.row(name, numbers, probabilities) if finite else naming.broken(name, NOT_FINITE))
         return found
-
-
-def _printable(text: str) -> str:
-    """On one line, and valid Unicode: of a name that is not, the bytes are shown."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
