@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploykit.cli.answers import warnings_as_lines
-from deploykit.cli.command import Context, help_all_option
+from deploykit.cli.command import CommandGroup
 from deploykit.errors import UnknownName
 
 if TYPE_CHECKING:
@@ -32,13 +32,7 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
-    context_class = Context
-
-    def __init__(self, *args: Any, **attributes: Any) -> None:
-        super().__init__(*args, **attributes)
-        self.params.append(help_all_option(hidden=True))
-
+class LazyGroup(CommandGroup):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
 

@@ -163,6 +163,17 @@ class Command(click.Command):
             formatter.write_text(f"{len(documented) - len(shown)} more options: {ctx.command_path} --help-all")
 
 
+class CommandGroup(click.Group):
+    """Commands in the style of these, under one name; its own `--help` shows everything."""
+
+    context_class = Context
+    command_class = Command
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.params.append(help_all_option(hidden=True))
+
+
 def _is_common(param: click.Parameter) -> bool:
     return not isinstance(param, Option) or param.common
 

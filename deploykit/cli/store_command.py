@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from deploykit.cli.command import Command, Context, help_all_option, output
+from deploykit.cli.command import CommandGroup, output
 from deploykit.cli.options import JSON_OPTION, STORE_OPTION
 from deploykit.quote import printable
 
@@ -18,18 +18,7 @@ AGES = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 DRY_RUN = output("--dry-run", is_flag=True, common=True, help="Only show what would be removed.")
 
 
-class StoreGroup(click.Group):
-    """A group in the style of the other commands."""
-
-    context_class = Context
-    command_class = Command
-
-    def __init__(self, *args: Any, **attributes: Any) -> None:
-        super().__init__(*args, **attributes)
-        self.params.append(help_all_option(hidden=True))
-
-
-@click.group("store", cls=StoreGroup)
+@click.group("store", cls=CommandGroup)
 def command() -> None:
     """List, verify, prune and clear the artifact store. Each command takes --store and --json."""
 
